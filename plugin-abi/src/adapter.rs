@@ -1,0 +1,299 @@
+//! The plugin's side of the boundary: a vendor's type behind the raw ABI, and the wall that no panic passes.
+
+use std::{
+    cell::RefCell,
+    panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use time::OffsetDateTime;
+
+use crate::{
+    PluginError, TicketingToolPlugin,
+    http::{Request, Response},
+    plugin::{Host, HostCalls, Tenant},
+    raw::{Field, Guarded, Method, Operation, RawHost, RawSink, Tag},
+    types::{KeyForm, LogLevel, Note, Webhook},
+    wire,
+};
+
+/// Most bytes of a panic's message that are kept.
+const PANIC_MESSAGE_BYTES_MAX: usize = 2048;
+
+/// A vendor's plugin as the host calls it.
+#[derive(Debug)]
+pub struct Adapter<P>(P);
+
+impl<P: TicketingToolPlugin> Guarded for Adapter<P> {
+    const INFO: &'static str = {
+        const fn info<P: TicketingToolPlugin>() -> &'static crate::PluginInfo {
+            const { &P::INFO }
+        }
+        info::<P>().json()
+    };
+
+    fn create(host: RawHost<'_>, request: &[Field<'_>], sink: RawSink<'_>) -> Option<Box<Self>> {
+        hook::install();
+        let made = guard(|| {
+            let link = Link(host);
+            let version = request.iter().find(|field| field.tag() == Tag::HOST_VERSION);
+            let version = version.map(|field| wire::text(field, "the host's version")).transpose().map_err(unreadable)?;
+            P::new(&Host { calls: &link, call: 0, version: version.unwrap_or_default() })
+        });
+        match made {
+            Ok(plugin) => Some(Box::new(Self(plugin))),
+            Err(error) => {
+                hook::remove();
+                wire::write_error(&error, |fields| sink.reply(fields));
+                None
+            }
+        }
+    }
+
+    fn call(&self, method: Method, host: RawHost<'_>, request: &[Field<'_>], sink: RawSink<'_>) {
+        let done = guard(|| {
+            let link = Link(host);
+            let call = Call::read(&link, request).map_err(unreadable)?;
+            match method {
+                Method::Validate => {
+                    let authentic = self.0.validate_webhook(&call.tenant, &call.webhook)?;
+                    sink.reply(&[Field::new(Tag::OUTCOME, wire::flag_bytes(authentic))]);
+                }
+                Method::Extract => {
+                    let metadata = self.0.extract_metadata(&call.tenant, &call.webhook)?;
+                    wire::write_metadata(&metadata, |fields| sink.reply(fields));
+                }
+                Method::Get => match self.0.get_ticket(&call.tenant, call.ticket_id)? {
+                    Some(ticket) => wire::write_ticket(&ticket, |fields| sink.reply(fields)),
+                    None => sink.reply(&[]),
+                },
+                Method::Update => {
+                    let taken = self.0.update_ticket(&call.tenant, call.ticket_id, &call.note)?;
+                    sink.reply(&[Field::new(Tag::OUTCOME, wire::flag_bytes(taken))]);
+                }
+            }
+            Ok(())
+        });
+        if let Err(error) = done {
+            wire::write_error(&error, |fields| sink.reply(fields));
+        }
+    }
+
+    fn destroy(self: Box<Self>, sink: RawSink<'_>) {
+        let dropped = guard(|| {
+            drop(self);
+            Ok(())
+        });
+        hook::remove();
+        if let Err(error) = dropped {
+            wire::write_error(&error, |fields| sink.reply(fields));
+        }
+    }
+}
+
+/// Runs code that is not ours. A panic becomes an error; its payload is leaked, since its drop may panic again.
+fn guard<T>(run: impl FnOnce() -> Result<T, PluginError>) -> Result<T, PluginError> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
+        std::mem::forget(payload);
+        Err(hook::last_panic())
+    })
+}
+
+fn unreadable(fault: wire::Unreadable) -> PluginError {
+    PluginError::Configuration(format!("the host's request: {}", fault.0))
+}
+
+/// The panic hook. It replaces std's default hook rather than wrap it: with RUST_BACKTRACE set, that one symbolises a
+/// backtrace, which keeps the plugin's file mapped for ever.
+mod hook {
+    use super::*;
+
+    /// How many instances of this library live; the hook stays as long as one does.
+    static INSTANCES: Mutex<usize> = Mutex::new(0);
+
+    thread_local! {
+        static LAST_PANIC: RefCell<(String, String)> = const { RefCell::new((String::new(), String::new())) };
+    }
+
+    pub(super) fn install() {
+        let mut instances = INSTANCES.lock().unwrap_or_else(PoisonError::into_inner);
+        if *instances == 0 {
+            std::panic::set_hook(Box::new(remember));
+        }
+        *instances += 1;
+    }
+
+    pub(super) fn remove() {
+        let mut instances = INSTANCES.lock().unwrap_or_else(PoisonError::into_inner);
+        *instances = instances.saturating_sub(1);
+        if *instances == 0 {
+            drop(std::panic::take_hook());
+        }
+    }
+
+    fn remember(panic: &PanicHookInfo<'_>) {
+        let message = panic.payload_as_str().unwrap_or("(the panic's payload is not text)");
+        let end = message.floor_char_boundary(PANIC_MESSAGE_BYTES_MAX);
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        // While a thread ends its locals may be gone: then the message is lost, not the panic.
+        let _gone = LAST_PANIC.try_with(|last| {
+            if let Ok(mut last) = last.try_borrow_mut() {
+                *last = (message[..end].to_owned(), location);
+            }
+        });
+    }
+
+    pub(super) fn last_panic() -> PluginError {
+        let last = LAST_PANIC.try_with(|last| last.try_borrow_mut().map(|mut last| std::mem::take(&mut *last)));
+        let (message, location) = last.ok().and_then(Result::ok).unwrap_or_default();
+        PluginError::Panicked { message, location }
+    }
+}
+
+/// A call's request, read in one pass and borrowed.
+struct Call<'a> {
+    tenant: Tenant<'a>,
+    webhook: Webhook<'a>,
+    ticket_id: &'a str,
+    note: Note<'a>,
+}
+
+impl<'a> Call<'a> {
+    fn read(calls: &'a dyn HostCalls, fields: &'a [Field<'a>]) -> Result<Self, wire::Unreadable> {
+        let mut call = Self {
+            tenant: Tenant {
+                calls,
+                call: 0,
+                id: "",
+                base_url: "",
+                settings: &[],
+                attempt: 0,
+                idempotency_key: None,
+                deadline: OffsetDateTime::UNIX_EPOCH,
+                replay_window: Duration::ZERO,
+            },
+            webhook: Webhook {
+                method: "",
+                path: "",
+                query: "",
+                headers: &[],
+                body: &[],
+                received_at: OffsetDateTime::UNIX_EPOCH,
+            },
+            ticket_id: "",
+            note: Note::new("", "", "", ""),
+        };
+        let (mut settings, mut headers) = (Span::default(), Span::default());
+        for (at, field) in fields.iter().enumerate() {
+            match field.tag() {
+                Tag::TENANT_ID => call.tenant.id = wire::text(field, "the tenant's id")?,
+                Tag::BASE_URL => call.tenant.base_url = wire::text(field, "the base URL")?,
+                Tag::SETTING_NAME | Tag::SETTING_VALUE => settings.include(at),
+                Tag::ATTEMPT => call.tenant.attempt = u32::from_le_bytes(wire::number(field, "the attempt")?),
+                Tag::IDEMPOTENCY_KEY => call.tenant.idempotency_key = Some(wire::text(field, "the idempotency key")?),
+                Tag::DEADLINE => call.tenant.deadline = wire::time(field, "the deadline")?,
+                Tag::REPLAY_WINDOW => call.tenant.replay_window = wire::duration(field, "the replay window")?,
+                Tag::METHOD => call.webhook.method = wire::text(field, "the method")?,
+                Tag::PATH => call.webhook.path = wire::text(field, "the path")?,
+                Tag::QUERY => call.webhook.query = wire::text(field, "the query")?,
+                Tag::HEADER_NAME | Tag::HEADER_VALUE => headers.include(at),
+                Tag::BODY => call.webhook.body = field.bytes(),
+                Tag::RECEIVED_AT => call.webhook.received_at = wire::time(field, "received_at")?,
+                Tag::TICKET_ID => call.ticket_id = wire::text(field, "the ticket's id")?,
+                Tag::NOTE_MARKDOWN => call.note.markdown = wire::text(field, "the note")?,
+                Tag::NOTE_HTML => call.note.html = wire::text(field, "the note")?,
+                Tag::NOTE_TEXT => call.note.text = wire::text(field, "the note")?,
+                Tag::NOTE_MARKER => call.note.marker = wire::text(field, "the note's marker")?,
+                _ => {}
+            }
+        }
+        call.tenant.settings = settings.of(fields);
+        call.webhook.headers = headers.of(fields);
+        Ok(call)
+    }
+}
+
+/// From the first to the last field of a kind.
+#[derive(Default)]
+struct Span {
+    start: usize,
+    end: usize,
+}
+
+impl Span {
+    fn include(&mut self, at: usize) {
+        if self.end == 0 {
+            self.start = at;
+        }
+        self.end = at + 1;
+    }
+
+    fn of<'a>(&self, fields: &'a [Field<'a>]) -> &'a [Field<'a>] {
+        &fields[self.start..self.end]
+    }
+}
+
+/// Host calls as messages. The raw host carries the call's number, so the one passed along is not looked at.
+struct Link<'a>(RawHost<'a>);
+
+impl Link<'_> {
+    /// Asks, and reads the reply unless it is an error.
+    fn ask<T>(
+        &self,
+        operation: Operation,
+        request: &[Field<'_>],
+        read: impl Fn(&[Field<'_>]) -> Result<T, wire::Unreadable>,
+    ) -> Result<T, PluginError> {
+        let mut answer = None;
+        self.0.operate(operation, request, &mut |reply| {
+            answer = Some(match wire::read_error(reply) {
+                Ok(Some(error)) => Err(error),
+                Ok(None) => read(reply).map_err(|fault| PluginError::api(format!("the host's reply: {}", fault.0))),
+                Err(fault) => Err(PluginError::api(format!("the host's reply: {}", fault.0))),
+            });
+        });
+        answer.unwrap_or_else(|| Err(PluginError::Configuration("this host does not have that operation".to_owned())))
+    }
+}
+
+impl HostCalls for Link<'_> {
+    fn log(&self, _call: u64, level: LogLevel, text: &str) {
+        let request = [Field::new(Tag::LEVEL, wire::level_bytes(level)), Field::text(Tag::TEXT, text)];
+        self.0.operate(Operation::LOG, &request, &mut |_| {});
+    }
+
+    fn now(&self, _call: u64) -> OffsetDateTime {
+        let read = |reply: &[Field<'_>]| {
+            let field = reply.iter().find(|field| field.tag() == Tag::TIME);
+            field.map_or_else(|| Err(wire::Unreadable("no time".to_owned())), |field| wire::time(field, "the time"))
+        };
+        self.ask(Operation::NOW, &[], read).unwrap_or_else(|_| OffsetDateTime::now_utc())
+    }
+
+    fn verify_hmac_sha256(
+        &self,
+        _call: u64,
+        secret: &str,
+        key_form: KeyForm,
+        parts: &[&[u8]],
+        mac: &[u8],
+    ) -> Result<bool, PluginError> {
+        let mut request = Vec::with_capacity(parts.len() + 3);
+        request.push(Field::text(Tag::SECRET_NAME, secret));
+        request.push(Field::new(Tag::MAC, mac));
+        request.push(Field::new(Tag::KEY_FORM, wire::key_form_bytes(key_form)));
+        request.extend(parts.iter().map(|part| Field::new(Tag::PART, part)));
+        self.ask(Operation::VERIFY_HMAC_SHA256, &request, wire::read_flag)
+    }
+
+    fn verify_secret(&self, _call: u64, secret: &str, presented: &[u8]) -> Result<bool, PluginError> {
+        let request = [Field::text(Tag::SECRET_NAME, secret), Field::new(Tag::PRESENTED, presented)];
+        self.ask(Operation::VERIFY_SECRET, &request, wire::read_flag)
+    }
+
+    fn http(&self, _call: u64, request: &Request) -> Result<Response, PluginError> {
+        request.fault()?;
+        wire::write_request(request, |fields| self.ask(Operation::HTTP, fields, wire::read_response))
+    }
+}

@@ -1,0 +1,235 @@
+//! The trait that a vendor implements, and the two capabilities that its methods are given.
+
+use std::{borrow::Cow, time::Duration};
+
+use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
+
+use crate::{
+    export::PluginInfo,
+    http::{Request, Response},
+    raw::{Field, Pairs, Tag},
+    settings,
+    types::{KeyForm, LogLevel, Note, Ticket, TicketMetadata, Webhook},
+    {PluginError, types::Priority},
+};
+
+/// A ticketing tool's protocol: four methods.
+///
+/// The methods are called from several threads at once, and all of them on threads that belong to this one loaded plugin.
+/// They may block, up to the call's deadline ([`Tenant::deadline`]). They must not start threads that outlive the call. A
+/// panic is caught and becomes an error; it counts against the plugin.
+pub trait TicketingToolPlugin: Sized + Send + Sync + 'static {
+    /// What the plugin is: [`plugin_info!`](crate::plugin_info).
+    const INFO: PluginInfo;
+
+    /// Makes the one instance of a loaded plugin. Secrets and the network are not available here.
+    ///
+    /// # Errors
+    /// Any error refuses the plugin; the one that served before goes on.
+    fn new(host: &Host<'_>) -> Result<Self, PluginError>;
+
+    /// Whether the webhook is from whom it says: over the raw bytes, before anything is parsed. Fast: it runs before the
+    /// sender is known, under a deadline of about a second, and has no network.
+    ///
+    /// # Errors
+    /// `Ok(false)` and `Authentication` answer 401, other errors 503.
+    fn validate_webhook(&self, tenant: &Tenant<'_>, webhook: &Webhook<'_>) -> Result<bool, PluginError>;
+
+    /// What an authentic webhook says. Pure: the same webhook gives the same answer.
+    ///
+    /// # Errors
+    /// `Malformed` answers 400, `Validation` 422 with its fields, other errors 503.
+    fn extract_metadata(&self, tenant: &Tenant<'_>, webhook: &Webhook<'_>) -> Result<TicketMetadata, PluginError>;
+
+    /// Fetches the ticket; `None` when the tool does not have it.
+    ///
+    /// # Errors
+    /// See [`PluginError`] for which errors are tried again.
+    fn get_ticket(&self, tenant: &Tenant<'_>, ticket_id: &str) -> Result<Option<Ticket>, PluginError>;
+
+    /// Puts the note on the ticket so that the requester can never see it; `false` when the tool did not take it.
+    ///
+    /// # Errors
+    /// See [`PluginError`] for which errors are tried again.
+    fn update_ticket(&self, tenant: &Tenant<'_>, ticket_id: &str, note: &Note<'_>) -> Result<bool, PluginError>;
+}
+
+/// What the host does for a plugin. Implemented by the host and by [`FakeHost`](crate::testing::FakeHost); a plugin uses
+/// [`Tenant`] and [`Host`]. `call` is the number of the call that asks.
+#[doc(hidden)]
+pub trait HostCalls: Sync {
+    fn log(&self, call: u64, level: LogLevel, text: &str);
+    fn now(&self, call: u64) -> OffsetDateTime;
+    fn verify_hmac_sha256(
+        &self,
+        call: u64,
+        secret: &str,
+        key_form: KeyForm,
+        parts: &[&[u8]],
+        mac: &[u8],
+    ) -> Result<bool, PluginError>;
+    fn verify_secret(&self, call: u64, secret: &str, presented: &[u8]) -> Result<bool, PluginError>;
+    fn http(&self, call: u64, request: &Request) -> Result<Response, PluginError>;
+}
+
+/// What a plugin has while it is made: a log, a clock and the host's version.
+#[derive(Clone, Copy)]
+pub struct Host<'a> {
+    pub(crate) calls: &'a dyn HostCalls,
+    pub(crate) call: u64,
+    pub(crate) version: &'a str,
+}
+
+impl<'a> Host<'a> {
+    /// The host's version.
+    pub fn version(&self) -> &'a str {
+        self.version
+    }
+
+    /// The host's time.
+    pub fn now(&self) -> OffsetDateTime {
+        self.calls.now(self.call)
+    }
+
+    /// Writes a line into the host's log, which names the plugin. Bounded in length and rate.
+    pub fn log(&self, level: LogLevel, text: &str) {
+        self.calls.log(self.call, level, text);
+    }
+}
+
+/// The tenant that a call is for, and the capability to act for it, good for this call only.
+///
+/// It can be shared with threads that end before the call does. No secret can be read through it: the host compares,
+/// signs and fills in.
+#[derive(Clone, Copy)]
+pub struct Tenant<'a> {
+    pub(crate) calls: &'a dyn HostCalls,
+    pub(crate) call: u64,
+    pub(crate) id: &'a str,
+    pub(crate) base_url: &'a str,
+    pub(crate) settings: &'a [Field<'a>],
+    pub(crate) attempt: u32,
+    pub(crate) idempotency_key: Option<&'a str>,
+    pub(crate) deadline: OffsetDateTime,
+    pub(crate) replay_window: Duration,
+}
+
+impl<'a> Tenant<'a> {
+    /// The tenant's id.
+    pub fn id(&self) -> &'a str {
+        self.id
+    }
+
+    /// Where the tenant's tool is. Requests whose target is a path go there.
+    pub fn base_url(&self) -> &'a str {
+        self.base_url
+    }
+
+    /// One of the settings that the operator gave this tenant.
+    pub fn setting(&self, name: &str) -> Option<&'a str> {
+        let (_, value) = Pairs::new(self.settings, Tag::SETTING_NAME, Tag::SETTING_VALUE)
+            .find(|(candidate, _)| *candidate == name.as_bytes())?;
+        std::str::from_utf8(value).ok()
+    }
+
+    /// All settings as a struct of the plugin's own: numbers, booleans, options, lists (comma-separated) and enums are
+    /// read from their text; `#[serde(default)]` and `deny_unknown_fields` do what they say.
+    ///
+    /// # Errors
+    /// `Configuration`, naming the setting.
+    pub fn settings<T: DeserializeOwned>(&self) -> Result<T, PluginError> {
+        settings::read(self.settings)
+    }
+
+    /// The host's time.
+    pub fn now(&self) -> OffsetDateTime {
+        self.calls.now(self.call)
+    }
+
+    /// When the host gives this call up. Requests through [`http`](Self::http) end by then.
+    pub fn deadline(&self) -> OffsetDateTime {
+        self.deadline
+    }
+
+    /// Which attempt at this job it is, from 1; 0 in validate and extract.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// The same for all attempts at one job; only in get and update. Send it where the tool honours such a key.
+    pub fn idempotency_key(&self) -> Option<&'a str> {
+        self.idempotency_key
+    }
+
+    /// How old a signed time stamp may be.
+    pub fn replay_window(&self) -> Duration {
+        self.replay_window
+    }
+
+    /// Writes a line into the host's log, which names plugin, tenant and webhook. Bounded in length and rate.
+    pub fn log(&self, level: LogLevel, text: &str) {
+        self.calls.log(self.call, level, text);
+    }
+
+    /// Whether `mac` is the HMAC-SHA256 of the joined parts under the tenant's secret of this name; in constant time, and
+    /// with both secrets while one is being rotated. An absent or empty secret verifies nothing.
+    ///
+    /// # Errors
+    /// `Configuration` when the secret cannot be used.
+    pub fn verify_hmac_sha256(&self, secret: &str, parts: &[&[u8]], mac: &[u8]) -> Result<bool, PluginError> {
+        self.verify_hmac_sha256_with(secret, KeyForm::Text, parts, mac)
+    }
+
+    /// As [`verify_hmac_sha256`](Self::verify_hmac_sha256), for a secret that is not the key as it stands.
+    ///
+    /// # Errors
+    /// `Configuration` when the secret does not have that form.
+    pub fn verify_hmac_sha256_with(
+        &self,
+        secret: &str,
+        key_form: KeyForm,
+        parts: &[&[u8]],
+        mac: &[u8],
+    ) -> Result<bool, PluginError> {
+        self.calls.verify_hmac_sha256(self.call, secret, key_form, parts, mac)
+    }
+
+    /// Whether these bytes are the tenant's secret of this name; as [`verify_hmac_sha256`](Self::verify_hmac_sha256).
+    ///
+    /// # Errors
+    /// `Configuration` when the secret cannot be used.
+    pub fn verify_secret(&self, secret: &str, presented: &[u8]) -> Result<bool, PluginError> {
+        self.calls.verify_secret(self.call, secret, presented)
+    }
+
+    /// Makes one HTTP request through the host, which fills the named credential in: only to the tenant's base URL or an
+    /// origin that the operator allowed, without following redirects. Only in get and update. The answer is whatever the
+    /// tool said, any status; [`Response::success`] turns the usual failures into errors.
+    ///
+    /// # Errors
+    /// `Configuration` for a target or secret that the tenant does not have, `Api` when no whole answer came, `Cancelled`
+    /// while the host drains.
+    pub fn http(&self, request: Request) -> Result<Response, PluginError> {
+        self.calls.http(self.call, &request)
+    }
+}
+
+/// Reads a priority by a table of the tool's words, whatever their case; unknown or missing is medium.
+///
+/// ```
+/// use plugin_abi::prelude::*;
+/// let table = [(Priority::High, &["high", "urgent"][..]), (Priority::Low, &["low"])];
+/// assert_eq!(priority_from(Some("Urgent"), &table), Priority::High);
+/// assert_eq!(priority_from(Some("whatever"), &table), Priority::Medium);
+/// ```
+pub fn priority_from(word: Option<&str>, table: &[(Priority, &[&str])]) -> Priority {
+    let Some(word) = word else { return Priority::Medium };
+    table
+        .iter()
+        .find(|(_, words)| words.iter().any(|candidate| candidate.eq_ignore_ascii_case(word.trim())))
+        .map_or(Priority::Medium, |(priority, _)| *priority)
+}
+
+/// A name of a secret: a literal costs nothing, a `String` from the settings works too.
+pub type SecretName = Cow<'static, str>;

@@ -1,0 +1,259 @@
+//! Ready schemes by which tools sign their webhooks. All of them verify over the raw bytes, refuse what is absent,
+//! repeated or malformed in the same way as a wrong signature, and leave keys and comparisons to the host.
+
+use std::time::Duration;
+
+use base64::{
+    Engine as _,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
+};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::{
+    PluginError,
+    plugin::Tenant,
+    types::{KeyForm, Webhook},
+};
+
+/// How far a sender's clock may be ahead of ours.
+const AHEAD_MAX: Duration = Duration::from_secs(30);
+/// How many signatures of one header are tried.
+const SIGNATURES_MAX: usize = 5;
+/// Bytes of a SHA-256.
+const MAC_BYTES: usize = 32;
+
+/// How a signature is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// Hexadecimal digits, either case.
+    Hex,
+    /// Standard Base64, padded or not.
+    Base64,
+}
+
+/// `sha256=<hex>` over the raw body, as GitHub and Jira write it. The method is read from the header and must be
+/// `sha256`: it is the only one that is taken.
+///
+/// # Errors
+/// `Configuration` when the secret cannot be used.
+pub fn hub(tenant: &Tenant<'_>, secret: &str, webhook: &Webhook<'_>, header: &str) -> Result<bool, PluginError> {
+    let Some((method, digits)) = webhook.header_text(header).and_then(|value| value.trim().split_once('=')) else {
+        return Ok(false);
+    };
+    if !method.eq_ignore_ascii_case("sha256") {
+        return Ok(false);
+    }
+    verify(tenant, secret, KeyForm::Text, &[webhook.body()], digits, Encoding::Hex)
+}
+
+/// The bare digits over the raw body: `<hex>` or `<base64>`.
+///
+/// # Errors
+/// `Configuration` when the secret cannot be used.
+pub fn bare(
+    tenant: &Tenant<'_>,
+    secret: &str,
+    webhook: &Webhook<'_>,
+    header: &str,
+    encoding: Encoding,
+) -> Result<bool, PluginError> {
+    let Some(digits) = webhook.header_text(header) else { return Ok(false) };
+    verify(tenant, secret, KeyForm::Text, &[webhook.body()], digits.trim(), encoding)
+}
+
+/// A signature over a time stamp and the body.
+#[derive(Clone, Copy, Debug)]
+pub struct Timestamped<'a> {
+    /// The header that holds the signature.
+    pub signature_header: &'a str,
+    /// The header that holds the time stamp: RFC 3339, or seconds since the epoch. Its text is signed as it came.
+    pub timestamp_header: &'a str,
+    /// What stands between the two in the signed text.
+    pub separator: &'a str,
+    /// How the signature is written.
+    pub encoding: Encoding,
+    /// How the key is written.
+    pub key_form: KeyForm,
+}
+
+/// Time stamp and body, as Zendesk signs them; the time stamp must lie within the tenant's replay window.
+///
+/// # Errors
+/// `Configuration` when the secret cannot be used.
+pub fn timestamped(
+    tenant: &Tenant<'_>,
+    secret: &str,
+    webhook: &Webhook<'_>,
+    scheme: &Timestamped<'_>,
+) -> Result<bool, PluginError> {
+    let (Some(digits), Some(stamp)) =
+        (webhook.header_text(scheme.signature_header), webhook.header_text(scheme.timestamp_header))
+    else {
+        return Ok(false);
+    };
+    let Some(at) = instant(stamp) else { return Ok(false) };
+    let parts = [stamp.as_bytes(), scheme.separator.as_bytes(), webhook.body()];
+    Ok(verify(tenant, secret, scheme.key_form, &parts, digits.trim(), scheme.encoding)?
+        && fresh(at, webhook.received_at(), tenant.replay_window()))
+}
+
+/// Standard Webhooks (webhook-id, webhook-timestamp, webhook-signature; `whsec_` secrets; any of the `v1` signatures).
+///
+/// # Errors
+/// `Configuration` when the secret is not Base64.
+pub fn standard_webhooks(tenant: &Tenant<'_>, secret: &str, webhook: &Webhook<'_>) -> Result<bool, PluginError> {
+    let (Some(id), Some(stamp), Some(signatures)) = (
+        webhook.header_text("webhook-id"),
+        webhook.header_text("webhook-timestamp"),
+        webhook.header_text("webhook-signature"),
+    ) else {
+        return Ok(false);
+    };
+    let Some(at) = instant(stamp) else { return Ok(false) };
+    let parts = [id.as_bytes(), b".", stamp.as_bytes(), b".", webhook.body()];
+    let mut verified = false;
+    for digits in signatures.split(' ').filter_map(|one| one.strip_prefix("v1,")).take(SIGNATURES_MAX) {
+        // No early end: how many were tried before the right one is nobody's business.
+        verified |= verify(tenant, secret, KeyForm::Base64, &parts, digits, Encoding::Base64)?;
+    }
+    Ok(verified && fresh(at, webhook.received_at(), tenant.replay_window()))
+}
+
+/// The secret itself in a header, for tools that cannot sign.
+///
+/// # Errors
+/// `Configuration` when the secret cannot be used.
+pub fn static_token(
+    tenant: &Tenant<'_>,
+    secret: &str,
+    webhook: &Webhook<'_>,
+    header: &str,
+) -> Result<bool, PluginError> {
+    let Some(presented) = webhook.header(header) else { return Ok(false) };
+    let presented = presented.trim_ascii();
+    let presented = if header == "authorization" {
+        presented.strip_prefix(b"Bearer ").unwrap_or(presented).trim_ascii()
+    } else {
+        presented
+    };
+    tenant.verify_secret(secret, presented)
+}
+
+/// `Authorization: Basic` with this user and the secret as password.
+///
+/// # Errors
+/// `Configuration` when the secret cannot be used.
+pub fn basic(tenant: &Tenant<'_>, user: &str, secret: &str, webhook: &Webhook<'_>) -> Result<bool, PluginError> {
+    let pair = webhook
+        .header_text("authorization")
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"))
+        .and_then(|(_, encoded)| STANDARD.decode(encoded.trim()).ok());
+    let Some((presented_user, password)) = pair.as_deref().and_then(|pair| {
+        let colon = pair.iter().position(|byte| *byte == b':')?;
+        Some((&pair[..colon], &pair[colon + 1..]))
+    }) else {
+        return Ok(false);
+    };
+    // Both are looked at whatever the first says.
+    let verified = tenant.verify_secret(secret, password)?;
+    Ok(verified & (presented_user == user.as_bytes()))
+}
+
+/// The claims of a JSON Web Token signed with HS256 under the secret, or `None` when it is not authentic or not in force.
+/// What the claims must say (issuer, audience, Atlassian's `qsh`) is the caller's to check.
+///
+/// # Errors
+/// `Configuration` when the secret cannot be used.
+pub fn jwt_hs256(
+    tenant: &Tenant<'_>,
+    secret: &str,
+    token: &str,
+    received_at: OffsetDateTime,
+) -> Result<Option<serde_json::Map<String, serde_json::Value>>, PluginError> {
+    let Some((signed, digits)) = token.rsplit_once('.') else { return Ok(None) };
+    let Some((head, claims)) = signed.split_once('.') else { return Ok(None) };
+    let (Some(mac), Some(head), Some(claims)) = (url_decoded(digits), json_of(head), json_of(claims)) else {
+        return Ok(None);
+    };
+    let authentic = mac.len() == MAC_BYTES && tenant.verify_hmac_sha256(secret, &[signed.as_bytes()], &mac)?;
+    let now = received_at.unix_timestamp();
+    let ahead = i64::try_from(AHEAD_MAX.as_secs()).unwrap_or(0);
+    let seconds = |name: &str| claims.get(name).and_then(serde_json::Value::as_i64);
+    let in_force = seconds("exp").is_some_and(|at| now < at)
+        && seconds("iat").is_none_or(|at| at <= now + ahead)
+        && seconds("nbf").is_none_or(|at| at <= now + ahead);
+    let algorithm = head.get("alg").and_then(serde_json::Value::as_str) == Some("HS256");
+    Ok((authentic & in_force & algorithm).then_some(claims))
+}
+
+/// Whether a signed time lies within the window before `now`, or at most half a minute after it.
+pub fn fresh(signed: OffsetDateTime, now: OffsetDateTime, window: Duration) -> bool {
+    let age = now - signed;
+    age <= window && age >= -time::Duration::try_from(AHEAD_MAX).unwrap_or(time::Duration::ZERO)
+}
+
+fn verify(
+    tenant: &Tenant<'_>,
+    secret: &str,
+    key_form: KeyForm,
+    parts: &[&[u8]],
+    digits: &str,
+    encoding: Encoding,
+) -> Result<bool, PluginError> {
+    let mut mac = [0; MAC_BYTES];
+    let whole = match encoding {
+        Encoding::Hex => hex_decoded(digits, &mut mac),
+        Encoding::Base64 => base64_decoded(digits, &mut mac),
+    };
+    // What cannot be decoded takes the same way as what does not match.
+    Ok(tenant.verify_hmac_sha256_with(secret, key_form, parts, &mac)? & whole)
+}
+
+fn hex_decoded(digits: &str, mac: &mut [u8; MAC_BYTES]) -> bool {
+    let digits = digits.as_bytes();
+    if digits.len() != 2 * MAC_BYTES {
+        return false;
+    }
+    let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    mac.iter_mut().zip(digits.chunks_exact(2)).all(|(byte, pair)| match (nibble(pair[0]), nibble(pair[1])) {
+        (Some(high), Some(low)) => {
+            *byte = high << 4 | low;
+            true
+        }
+        _ => false,
+    })
+}
+
+/// Padding or none, as senders differ; trailing bits must be zero, so that one signature has one text.
+const EITHER_PADDING: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+const BASE64: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, EITHER_PADDING);
+const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::URL_SAFE, EITHER_PADDING);
+
+fn base64_decoded(digits: &str, mac: &mut [u8; MAC_BYTES]) -> bool {
+    let Ok(decoded) = BASE64.decode(digits) else { return false };
+    let Ok(decoded) = <[u8; MAC_BYTES]>::try_from(decoded) else { return false };
+    *mac = decoded;
+    true
+}
+
+fn url_decoded(text: &str) -> Option<Vec<u8>> {
+    BASE64_URL.decode(text).ok()
+}
+
+fn json_of(text: &str) -> Option<serde_json::Map<String, serde_json::Value>> {
+    serde_json::from_slice(&url_decoded(text)?).ok()
+}
+
+/// RFC 3339, or whole seconds since the epoch.
+fn instant(text: &str) -> Option<OffsetDateTime> {
+    let text = text.trim();
+    match text.parse::<i64>() {
+        Ok(seconds) => OffsetDateTime::from_unix_timestamp(seconds).ok(),
+        Err(_) => OffsetDateTime::parse(text, &Rfc3339).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

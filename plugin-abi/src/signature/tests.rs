@@ -1,0 +1,142 @@
+//! Each scheme against published vectors and against what is nearly right.
+
+use time::macros::datetime;
+
+use super::*;
+use crate::testing::{FakeHost, FakeWebhook, base64_mac, hex_mac};
+
+const SECRET: &str = "s3cret";
+const BODY: &[u8] = br#"{"id":"7"}"#;
+
+fn host() -> FakeHost {
+    FakeHost::new().secret("hook", SECRET).secret("empty", "")
+}
+
+fn hub_of(webhook: FakeWebhook) -> bool {
+    hub(&host().tenant(), "hook", &webhook.borrow(), "x-sig").unwrap()
+}
+
+#[test]
+fn hub_takes_sha256_of_the_raw_body_alone() {
+    let mac = hex_mac(SECRET.as_bytes(), &[BODY]);
+    for (value, expected) in [
+        (format!("sha256={mac}"), true),
+        (format!("SHA256={}", mac.to_uppercase()), true),
+        (format!("sha1={mac}"), false),
+        (format!("sha256={}", &mac[..62]), false),
+        (format!("sha256={mac}00"), false),
+        (mac.clone(), false),
+        ("sha256=".to_owned(), false),
+        (String::new(), false),
+        (format!("sha256={}", hex_mac(b"other", &[BODY])), false),
+        (format!("sha256={}", hex_mac(SECRET.as_bytes(), &[BODY, b" "])), false),
+    ] {
+        assert_eq!(hub_of(FakeWebhook::post(BODY).header("X-Sig", value.as_str())), expected, "{value}");
+    }
+    let twice = FakeWebhook::post(BODY).hub_signed("x-sig", SECRET).hub_signed("x-sig", SECRET);
+    assert!(!hub_of(twice), "a repeated header was taken");
+    assert!(!hub_of(FakeWebhook::post(BODY)), "a missing header was taken");
+}
+
+#[test]
+fn an_empty_or_absent_secret_verifies_nothing() {
+    for secret in ["empty", "absent"] {
+        let webhook = FakeWebhook::post(BODY).hub_signed("x-sig", "").header("x-token", "");
+        assert!(!hub(&host().tenant(), secret, &webhook.borrow(), "x-sig").unwrap());
+        assert!(!static_token(&host().tenant(), secret, &webhook.borrow(), "x-token").unwrap());
+    }
+}
+
+#[test]
+fn zendesk_signs_time_stamp_and_body_with_the_undecoded_secret() {
+    let secret = "dGhpc19zZWNyZXRfaXNfZm9yX3Rlc3Rpbmdfb25seQ==";
+    let scheme = Timestamped {
+        signature_header: "x-zendesk-webhook-signature",
+        timestamp_header: "x-zendesk-webhook-signature-timestamp",
+        separator: "",
+        encoding: Encoding::Base64,
+        key_form: KeyForm::Text,
+    };
+    let now = datetime!(2026-01-08 10:00:00 UTC);
+    for (stamp, signed, expected) in [
+        ("2026-01-08T09:56:00Z", "2026-01-08T09:56:00Z", true),
+        ("2026-01-08T09:54:59Z", "2026-01-08T09:54:59Z", false),
+        ("2026-01-08T10:00:30Z", "2026-01-08T10:00:30Z", true),
+        ("2026-01-08T10:00:31Z", "2026-01-08T10:00:31Z", false),
+        ("2026-01-08T09:56:00Z", "2026-01-08T09:56:01Z", false),
+        ("yesterday", "yesterday", false),
+    ] {
+        let webhook = FakeWebhook::post(BODY)
+            .received_at(now)
+            .header(scheme.timestamp_header, stamp)
+            .header(scheme.signature_header, base64_mac(secret.as_bytes(), &[signed.as_bytes(), BODY]));
+        let host = FakeHost::new().secret("hook", secret);
+        assert_eq!(timestamped(&host.tenant(), "hook", &webhook.borrow(), &scheme).unwrap(), expected, "{stamp}");
+    }
+}
+
+#[test]
+fn standard_webhooks_published_vector() {
+    let host = FakeHost::new().secret("hook", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    let at = OffsetDateTime::from_unix_timestamp(1_614_265_330).unwrap();
+    for (signatures, received, expected) in [
+        ("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=", at, true),
+        ("v1a,xx v1,AAAA v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=", at, true),
+        ("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=", at + Duration::from_secs(301), false),
+        ("v2,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=", at, false),
+        ("v1,h0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=", at, false),
+    ] {
+        let webhook = FakeWebhook::post(br#"{"test": 2432232314}"#)
+            .received_at(received)
+            .header("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek")
+            .header("webhook-timestamp", "1614265330")
+            .header("webhook-signature", signatures);
+        assert_eq!(standard_webhooks(&host.tenant(), "hook", &webhook.borrow()).unwrap(), expected, "{signatures}");
+    }
+}
+
+#[test]
+fn tokens_and_basic_credentials() {
+    let host = host();
+    for (header, value, expected) in [
+        ("x-token", "s3cret", true),
+        ("x-token", "s3cre", false),
+        ("authorization", "Bearer s3cret", true),
+        ("authorization", "Bearer ", false),
+    ] {
+        let webhook = FakeWebhook::post(BODY).header(header, value);
+        assert_eq!(static_token(&host.tenant(), "hook", &webhook.borrow(), header).unwrap(), expected, "{value}");
+    }
+    for (pair, expected) in
+        [("sdp:s3cret", true), ("sdp:s3cret:", false), ("spd:s3cret", false), ("sdp", false), (":s3cret", false)]
+    {
+        let webhook = FakeWebhook::post(BODY).header("authorization", format!("Basic {}", STANDARD.encode(pair)));
+        assert_eq!(basic(&host.tenant(), "sdp", "hook", &webhook.borrow()).unwrap(), expected, "{pair}");
+    }
+}
+
+#[test]
+fn a_web_token_must_be_signed_in_force_and_hs256() {
+    let token = |head: &str, claims: &str, key: &str| {
+        let signed = format!("{}.{}", BASE64_URL.encode(head), BASE64_URL.encode(claims));
+        let mac = STANDARD.decode(base64_mac(key.as_bytes(), &[signed.as_bytes()])).unwrap();
+        format!("{signed}.{}", BASE64_URL.encode(mac))
+    };
+    let now = datetime!(2026-01-08 10:00:00 UTC);
+    let (later, earlier) = (now.unix_timestamp() + 60, now.unix_timestamp() - 60);
+    let good = format!(r#"{{"iss":"jira","exp":{later},"iat":{earlier}}}"#);
+    let head = r#"{"typ":"JWT","alg":"HS256"}"#;
+    for (token, expected) in [
+        (token(head, &good, SECRET), true),
+        (token(head, &good, "other"), false),
+        (token(r#"{"typ":"JWT","alg":"none"}"#, &good, SECRET), false),
+        (token(head, &format!(r#"{{"exp":{earlier}}}"#), SECRET), false),
+        (token(head, r#"{"iss":"jira"}"#, SECRET), false),
+        (token(head, &format!(r#"{{"exp":{later},"iat":{later}}}"#), SECRET), false),
+        (format!("{}.", token(head, &good, SECRET).rsplit_once('.').unwrap().0), false),
+        ("a.b".to_owned(), false),
+    ] {
+        let claims = jwt_hs256(&host().tenant(), "hook", &token, now).unwrap();
+        assert_eq!(claims.is_some(), expected, "{token}");
+    }
+}

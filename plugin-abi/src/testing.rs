@@ -1,0 +1,280 @@
+//! A host for tests of plugins: secrets, settings, scripted answers of the tool, and a record of what was asked.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use time::OffsetDateTime;
+
+use crate::{
+    PluginError,
+    http::{Request, Response},
+    plugin::{Host, HostCalls, Tenant},
+    raw::{Field, Tag},
+    types::{KeyForm, LogLevel, Webhook},
+};
+
+/// The host as a test of a plugin plays it.
+///
+/// ```
+/// use plugin_abi::{prelude::*, testing::{FakeHost, FakeWebhook}};
+/// let host = FakeHost::new().secret("webhook_secret", "s3cret");
+/// let webhook = FakeWebhook::post(br#"{"id":"7"}"#).hub_signed("x-acme-signature", "s3cret");
+/// assert_eq!(signature::hub(&host.tenant(), "webhook_secret", &webhook.borrow(), "x-acme-signature"), Ok(true));
+/// ```
+#[derive(Debug)]
+pub struct FakeHost {
+    tenant_id: String,
+    base_url: String,
+    settings: Vec<Field<'static>>,
+    secrets: HashMap<String, String>,
+    now: OffsetDateTime,
+    attempt: u32,
+    answers: Mutex<VecDeque<Result<Response, PluginError>>>,
+    requests: Mutex<Vec<Request>>,
+    log: Mutex<Vec<(LogLevel, String)>>,
+}
+
+impl Default for FakeHost {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FakeHost {
+    /// A host whose tenant is `acme` at `https://desk.example`, without settings or secrets, at the real time.
+    pub fn new() -> Self {
+        Self {
+            tenant_id: "acme".to_owned(),
+            base_url: "https://desk.example".to_owned(),
+            settings: Vec::new(),
+            secrets: HashMap::new(),
+            now: OffsetDateTime::now_utc(),
+            attempt: 1,
+            answers: Mutex::default(),
+            requests: Mutex::default(),
+            log: Mutex::default(),
+        }
+    }
+
+    /// Gives the tenant a secret.
+    #[must_use]
+    pub fn secret(mut self, name: &str, value: &str) -> Self {
+        self.secrets.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Gives the tenant a setting. Its text stays until the test's process ends.
+    #[must_use]
+    pub fn setting(mut self, name: &str, value: &str) -> Self {
+        self.settings.push(Field::text(Tag::SETTING_NAME, name.to_owned().leak()));
+        self.settings.push(Field::text(Tag::SETTING_VALUE, value.to_owned().leak()));
+        self
+    }
+
+    /// Stops the clock at this time.
+    #[must_use]
+    pub fn at(mut self, now: OffsetDateTime) -> Self {
+        self.now = now;
+        self
+    }
+
+    /// Which attempt at the job the calls are.
+    #[must_use]
+    pub fn attempt(mut self, attempt: u32) -> Self {
+        self.attempt = attempt;
+        self
+    }
+
+    /// Scripts the tool's next answer: a status and a JSON body.
+    #[must_use]
+    pub fn answer(self, status: u16, body: &str) -> Self {
+        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        self.answer_with(Ok(Response::new(status, headers, body)))
+    }
+
+    /// Scripts the tool's next answer, whatever it is.
+    #[must_use]
+    pub fn answer_with(self, answer: Result<Response, PluginError>) -> Self {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).push_back(answer);
+        self
+    }
+
+    /// The capability for one call, as the plugin's methods take it.
+    pub fn tenant(&self) -> Tenant<'_> {
+        Tenant {
+            calls: self,
+            call: 0,
+            id: &self.tenant_id,
+            base_url: &self.base_url,
+            settings: &self.settings,
+            attempt: self.attempt,
+            idempotency_key: Some("01890000-0000-7000-8000-000000000001"),
+            deadline: self.now + Duration::from_secs(60),
+            replay_window: Duration::from_secs(300),
+        }
+    }
+
+    /// What `new` takes.
+    pub fn host(&self) -> Host<'_> {
+        Host { calls: self, call: 0, version: "1.0.0" }
+    }
+
+    /// The requests that the plugin made, in order.
+    pub fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the plugin logged, in order.
+    pub fn logged(&self) -> Vec<(LogLevel, String)> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn key(&self, name: &str, form: KeyForm) -> Result<Option<Vec<u8>>, PluginError> {
+        let Some(secret) = self.secrets.get(name).filter(|secret| !secret.is_empty()) else { return Ok(None) };
+        let key = match form {
+            KeyForm::Text => Some(secret.clone().into_bytes()),
+            KeyForm::Base64 => STANDARD.decode(secret.strip_prefix("whsec_").unwrap_or(secret)).ok(),
+            KeyForm::Hex => (0..secret.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(secret.get(at..at + 2)?, 16).ok())
+                .collect::<Option<Vec<_>>>(),
+        };
+        key.map(Some).ok_or_else(|| PluginError::Configuration(format!("secret {name} is not {form:?}")))
+    }
+}
+
+impl HostCalls for FakeHost {
+    fn log(&self, _call: u64, level: LogLevel, text: &str) {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).push((level, text.to_owned()));
+    }
+
+    fn now(&self, _call: u64) -> OffsetDateTime {
+        self.now
+    }
+
+    fn verify_hmac_sha256(
+        &self,
+        _call: u64,
+        secret: &str,
+        key_form: KeyForm,
+        parts: &[&[u8]],
+        mac: &[u8],
+    ) -> Result<bool, PluginError> {
+        let Some(key) = self.key(secret, key_form)? else { return Ok(false) };
+        Ok(mac_of(&key, parts).verify_slice(mac).is_ok())
+    }
+
+    fn verify_secret(&self, _call: u64, secret: &str, presented: &[u8]) -> Result<bool, PluginError> {
+        let Some(key) = self.key(secret, KeyForm::Text)? else { return Ok(false) };
+        Ok(key.ct_eq(presented).into())
+    }
+
+    fn http(&self, _call: u64, request: &Request) -> Result<Response, PluginError> {
+        request.fault()?;
+        if let Some(credential) = request.parts().2 {
+            let name = credential.secret();
+            if self.key(name, KeyForm::Text)?.is_none() {
+                return Err(PluginError::Configuration(format!("the tenant has no secret {name:?}")));
+            }
+        }
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
+        let next = self.answers.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        next.unwrap_or_else(|| Err(PluginError::api("FakeHost has no answer scripted for this request")))
+    }
+}
+
+/// A webhook of a test's own making.
+#[derive(Clone, Debug)]
+pub struct FakeWebhook {
+    method: String,
+    path: String,
+    query: String,
+    headers: Vec<Field<'static>>,
+    body: Vec<u8>,
+    received_at: OffsetDateTime,
+}
+
+impl FakeWebhook {
+    /// A POST of this body to `/webhooks/acme`.
+    pub fn post(body: impl Into<Vec<u8>>) -> Self {
+        Self {
+            method: "POST".to_owned(),
+            path: "/webhooks/acme".to_owned(),
+            query: String::new(),
+            headers: Vec::new(),
+            body: body.into(),
+            received_at: OffsetDateTime::now_utc(),
+        }
+    }
+
+    /// Adds a header; call it twice for a repeated one. Its text stays until the test's process ends.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
+        self.headers.push(Field::text(Tag::HEADER_NAME, name.to_ascii_lowercase().leak()));
+        self.headers.push(Field::new(Tag::HEADER_VALUE, value.into().leak()));
+        self
+    }
+
+    /// Sets the query.
+    #[must_use]
+    pub fn query(mut self, query: &str) -> Self {
+        query.clone_into(&mut self.query);
+        self
+    }
+
+    /// When it was received.
+    #[must_use]
+    pub fn received_at(mut self, at: OffsetDateTime) -> Self {
+        self.received_at = at;
+        self
+    }
+
+    /// Adds the header `sha256=<hex>` over the body.
+    #[must_use]
+    pub fn hub_signed(self, header: &str, secret: &str) -> Self {
+        let value = format!("sha256={}", hex_mac(secret.as_bytes(), &[&self.body]));
+        self.header(header, value)
+    }
+
+    /// Adds the header `<hex>` over the body.
+    #[must_use]
+    pub fn hex_signed(self, header: &str, secret: &str) -> Self {
+        let value = hex_mac(secret.as_bytes(), &[&self.body]);
+        self.header(header, value)
+    }
+
+    /// As a plugin's methods take it.
+    pub fn borrow(&self) -> Webhook<'_> {
+        Webhook {
+            method: &self.method,
+            path: &self.path,
+            query: &self.query,
+            headers: &self.headers,
+            body: &self.body,
+            received_at: self.received_at,
+        }
+    }
+}
+
+/// The HMAC-SHA256 of the joined parts, in lower-case hexadecimal digits.
+pub fn hex_mac(key: &[u8], parts: &[&[u8]]) -> String {
+    mac_of(key, parts).finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The HMAC-SHA256 of the joined parts, in Base64.
+pub fn base64_mac(key: &[u8], parts: &[&[u8]]) -> String {
+    STANDARD.encode(mac_of(key, parts).finalize().into_bytes())
+}
+
+fn mac_of(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+    parts.iter().for_each(|part| mac.update(part));
+    mac
+}
