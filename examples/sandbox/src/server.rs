@@ -1,0 +1,280 @@
+//! The running sandbox: a listener on loopback, a thread, and what happens to one request from arrival to answer.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::HeaderValue,
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use tokio::{net::TcpStream, runtime, sync::oneshot, task::JoinSet};
+
+use crate::{
+    answer::{Answer, AnswerBody, Closed, Delivery},
+    call::Call,
+    control,
+    fault::Fault,
+    state::{RecordedRequest, State, StateFull, Ticket, TicketFields, TooFewNotes, limits},
+    tools::{Site, Tool},
+};
+
+/// The credential that the tools accept unless the configuration names another.
+pub const DEFAULT_TOKEN: &str = "sandbox-token";
+
+/// How a sandbox is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxConfig {
+    /// A loopback address; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The only credential that the tools accept; not empty.
+    pub token: String,
+}
+
+impl Default for SandboxConfig {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), token: DEFAULT_TOKEN.to_owned() }
+    }
+}
+
+/// Why a sandbox did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It shows secrets to everybody who can reach it.
+    #[error("{0} is not a loopback address; the sandbox listens nowhere else")]
+    NotLoopback(SocketAddr),
+    /// An empty credential would let everything in.
+    #[error("the token is empty, or cannot stand in a header")]
+    InvalidToken,
+    /// The address is taken, or the system gives no socket or thread.
+    #[error("cannot listen on {listen}: {source}")]
+    Listen {
+        /// The address that was asked for.
+        listen: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A running sandbox. It stops when dropped.
+#[derive(Debug)]
+pub struct Sandbox {
+    addr: SocketAddr,
+    state: Arc<State>,
+    runtime: runtime::Handle,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Sandbox {
+    /// Listens, and serves on a thread of its own. When this returns, connections are taken.
+    pub fn start(config: SandboxConfig) -> Result<Self, StartError> {
+        let listen = config.listen;
+        if !listen.ip().is_loopback() {
+            return Err(StartError::NotLoopback(listen));
+        }
+        if config.token.is_empty() || HeaderValue::from_str(&config.token).is_err() {
+            return Err(StartError::InvalidToken);
+        }
+        Self::serve(config).map_err(|source| StartError::Listen { listen, source })
+    }
+
+    fn serve(config: SandboxConfig) -> io::Result<Self> {
+        let listener = TcpListener::bind(config.listen)?;
+        listener.set_nonblocking(true)?;
+        let addr = listener.local_addr()?;
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let listener = {
+            let _context = runtime.enter();
+            tokio::net::TcpListener::from_std(listener)?
+        };
+        let state = Arc::new(State::default());
+        let server = Arc::new(Server { state: Arc::clone(&state), token: config.token });
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::Builder::new()
+            .name("sandbox".to_owned())
+            .spawn(move || runtime.block_on(accept(listener, server, stopped)))?;
+        Ok(Self { addr, state, runtime: handle, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// The address that it listens on.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// `http://` and the address.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// The base URL that a tenant of this tool is registered with; the cloud's still lacks `/app/<portal>`.
+    pub fn base_url(&self, tool: Tool) -> String {
+        format!("{}{}", self.url(), tool.base_path())
+    }
+
+    /// Makes a ticket, or gives an existing one new fields and leaves its notes.
+    ///
+    /// # Panics
+    /// When the tool could not have a ticket of that id.
+    pub fn put_ticket(&self, tool: Tool, id: &str, fields: TicketFields) -> Result<(), StateFull> {
+        assert_eq!(tool.broken_id_rule(id), None, "{id:?} at {}", tool.name());
+        self.state.put_ticket(tool, id, fields).map(drop)
+    }
+
+    /// A ticket with its notes, as it is now.
+    pub fn ticket(&self, tool: Tool, id: &str) -> Option<Ticket> {
+        self.state.ticket(tool, id)
+    }
+
+    /// Waits until the ticket, which need not exist yet, has that many notes.
+    ///
+    /// # Panics
+    /// When called from async code, which it would block.
+    pub fn wait_for_notes(&self, tool: Tool, id: &str, notes: usize, timeout: Duration) -> Result<Ticket, TooFewNotes> {
+        self.runtime.block_on(self.state.wait_for_notes(tool, id, notes, timeout))
+    }
+
+    /// Replaces the list of faults; the first that matches a request acts.
+    ///
+    /// # Panics
+    /// When a fault could not be carried out, such as a status of 42.
+    pub fn set_faults(&self, faults: Vec<Fault>) -> Result<(), StateFull> {
+        for fault in &faults {
+            assert_eq!(fault.check(), Ok(()), "{fault:?}");
+        }
+        self.state.set_faults(faults)
+    }
+
+    /// The requests that arrived, oldest first, the control API's own left out.
+    pub fn requests(&self) -> Vec<RecordedRequest> {
+        self.state.requests(0)
+    }
+
+    /// Closes the listener and all connections at once, and returns when they are closed. Dropping does the same.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // Without a receiver the thread has ended already, which is what is wanted.
+            let _ended = stop.send(());
+        }
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            eprintln!("sandbox: the serving thread panicked");
+        }
+    }
+}
+
+struct Server {
+    state: Arc<State>,
+    token: String,
+}
+
+/// How long accepting rests when the system has no more descriptors, so that it does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+async fn accept(listener: tokio::net::TcpListener, server: Arc<Server>, mut stopped: oneshot::Receiver<()>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = &mut stopped => break,
+            Some(_ended) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < limits::CONNECTIONS_MAX => match accepted {
+                Ok((socket, _peer)) => drop(connections.spawn(converse(socket, Arc::clone(&server)))),
+                Err(error) => {
+                    eprintln!("sandbox: cannot take a connection: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    connections.shutdown().await;
+}
+
+async fn converse(socket: TcpStream, server: Arc<Server>) {
+    let service = service_fn(|request| {
+        let server = Arc::clone(&server);
+        async move { server.answer(request).await }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(limits::REQUEST_READ_S_MAX))
+        .serve_connection(TokioIo::new(socket), service);
+    // A connection ends with an error when a fault closes it or a client goes away; both are everyday life here.
+    let _how = connection.await;
+}
+
+impl Server {
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<AnswerBody>, Closed> {
+        let (head, body) = request.into_parts();
+        let delivery = match read(body).await {
+            Ok(body) => self.deliver(&Call { head, body }).await,
+            Err(refusal) => Delivery::Whole(refusal),
+        };
+        delivery.into_response()
+    }
+
+    async fn deliver(&self, call: &Call) -> Delivery {
+        if let Some(path) = call.path().strip_prefix(control::PREFIX) {
+            return Delivery::Whole(control::answer(&self.state, call, path).await);
+        }
+        let Some((tool, path)) = Tool::at(call.path()) else {
+            let number = self.state.record(call, None, None);
+            self.state.answered(number, StatusCode::NOT_FOUND);
+            return Delivery::Whole(refusal(StatusCode::NOT_FOUND, "no tool lives at this path"));
+        };
+        let operation = tool.operation(&call.head.method, path);
+        let fault = self.state.take_fault(tool, operation);
+        let number = self.state.record(call, Some((tool, operation)), fault.as_ref());
+        let work = || tool.answer(&Site { state: &self.state, token: &self.token }, call, path);
+        let delivery = match fault {
+            None => Delivery::Whole(work()),
+            Some(fault) => {
+                tokio::time::sleep(Duration::from_millis(fault.delay_ms)).await;
+                match fault.effect {
+                    None => Delivery::Whole(work()),
+                    Some(effect) => effect.apply(tool, work),
+                }
+            }
+        };
+        if let Delivery::Whole(answer) | Delivery::Cut(answer) = &delivery {
+            self.state.answered(number, answer.status);
+        }
+        delivery
+    }
+}
+
+async fn read(body: Incoming) -> Result<Bytes, Answer> {
+    let all = Limited::new(body, limits::REQUEST_BODY_BYTES_MAX).collect();
+    match tokio::time::timeout(Duration::from_secs(limits::REQUEST_READ_S_MAX), all).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 1 MiB"))
+        }
+        Ok(Err(_)) => Err(refusal(StatusCode::BAD_REQUEST, "the body ended early")),
+        Err(_) => Err(refusal(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
+    }
+}
+
+fn refusal(status: StatusCode, message: &str) -> Answer {
+    Answer::json(status, &json!({ "error": message }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,364 @@
+//! What the sandbox knows: tickets with their notes, the faults to come, and the requests that arrived. All of it is bounded.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    pin::pin,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use hyper::{StatusCode, body::Bytes};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+
+use crate::{
+    call::Call,
+    fault::Fault,
+    tools::{Operation, Tool},
+};
+
+/// What the sandbox holds and takes at most.
+pub mod limits {
+    /// Tickets, over all tools.
+    pub const TICKETS_MAX: usize = 100_000;
+    /// Notes on one ticket.
+    pub const NOTES_PER_TICKET_MAX: usize = 1_000;
+    /// Faults in the list.
+    pub const FAULTS_MAX: usize = 1_000;
+    /// Milliseconds that a fault waits.
+    pub const DELAY_MS_MAX: u64 = 600_000;
+    /// Received requests that are kept; the oldest leave first.
+    pub const REQUESTS_KEPT_MAX: usize = 4_096;
+    /// Bytes of a received body that are kept in the record of requests.
+    pub const REQUEST_BODY_KEPT_BYTES_MAX: usize = 16 * 1024;
+    /// Bytes of a request's body; a longer one is answered 413.
+    pub const REQUEST_BODY_BYTES_MAX: usize = 1024 * 1024;
+    /// Open connections; further ones wait in the listener's backlog.
+    pub const CONNECTIONS_MAX: usize = 1_024;
+    /// Seconds for a request's head, and again for its body, to arrive.
+    pub const REQUEST_READ_S_MAX: u64 = 20;
+    /// Milliseconds that a long poll waits.
+    pub const WAIT_MS_MAX: u64 = 600_000;
+}
+
+/// What a ticket says, whatever the tool. Each field has a default, so a test names only what it is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TicketFields {
+    /// One line.
+    pub subject: String,
+    /// The tool's own format (HTML for ServiceDesk Plus).
+    pub description: String,
+    /// The priority's name in the tool, such as `High`.
+    pub priority: String,
+    /// The status's name in the tool, such as `Open` or `Resolved`.
+    pub status: String,
+    /// Who asked.
+    pub requester_name: String,
+    /// Their address.
+    pub requester_email: Option<String>,
+    /// When the ticket was opened.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    /// When it was resolved, if it was.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub resolved_at: Option<OffsetDateTime>,
+    /// How it was resolved, if it was.
+    pub resolution: Option<String>,
+}
+
+impl Default for TicketFields {
+    fn default() -> Self {
+        Self {
+            subject: "Server slow and unresponsive".to_owned(),
+            description: "The database server has answered slowly since this morning.".to_owned(),
+            priority: "High".to_owned(),
+            status: "Open".to_owned(),
+            requester_name: "Dana Smith".to_owned(),
+            requester_email: Some("dana.smith@example.com".to_owned()),
+            created_at: whole_second_now(),
+            resolved_at: None,
+            resolution: None,
+        }
+    }
+}
+
+/// A ticket as the sandbox holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ticket {
+    /// Where it lives.
+    pub tool: Tool,
+    /// The id that the API takes.
+    pub id: String,
+    /// The number that people see where the tool has one apart from the id.
+    pub display_id: u64,
+    /// What it says.
+    #[serde(flatten)]
+    pub fields: TicketFields,
+    /// When fields or notes changed last.
+    #[serde(with = "time::serde::rfc3339")]
+    pub updated_at: OffsetDateTime,
+    /// The notes, oldest first.
+    pub notes: Vec<Note>,
+}
+
+/// A note that was posted on a ticket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// Counts up over all tickets, from 1.
+    pub id: u64,
+    /// As posted.
+    pub body: String,
+    /// Whether only technicians see it.
+    pub internal: bool,
+    /// When it was posted.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+}
+
+/// One request as it arrived, secrets included: this is a tool for tests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedRequest {
+    /// Counts up from 1.
+    pub number: u64,
+    /// When it had arrived completely.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// The tool whose base path it has, if any.
+    pub tool: Option<Tool>,
+    /// What it asked of that tool.
+    pub operation: Option<Operation>,
+    /// The method.
+    pub method: String,
+    /// Path and query as sent.
+    pub path: String,
+    /// Names, in lower case, and values.
+    pub headers: Vec<(String, String)>,
+    /// The body as text, cut after [`limits::REQUEST_BODY_KEPT_BYTES_MAX`] bytes.
+    pub body: String,
+    /// The fault that acted on it.
+    pub fault: Option<Fault>,
+    /// The status that was answered; `None` while there is no answer, and for ever when the connection was dropped.
+    pub status: Option<u16>,
+}
+
+/// A bound of [`limits`] is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the sandbox holds at most {max} {what}")]
+pub struct StateFull {
+    what: &'static str,
+    max: usize,
+}
+
+/// The time-out of a wait for notes came first.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("ticket {id:?} of {} has {found} notes, not {wanted}", tool.name())]
+pub struct TooFewNotes {
+    /// The tool that was waited on.
+    pub tool: Tool,
+    /// The ticket's id.
+    pub id: String,
+    /// How many notes were waited for.
+    pub wanted: usize,
+    /// How many there are; 0 also when there is no such ticket.
+    pub found: usize,
+}
+
+/// Why a note was not taken.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoteRefused {
+    #[error("there is no such ticket")]
+    NoTicket,
+    #[error(transparent)]
+    Full(#[from] StateFull),
+}
+
+/// Whether a ticket was there before it was put.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Put {
+    Created(Ticket),
+    Replaced(Ticket),
+}
+
+/// Everything, shared by all connections. The lock is never held over an await.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    contents: Mutex<Contents>,
+    /// Told whenever a ticket gets a note.
+    noted: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Contents {
+    tickets: HashMap<(Tool, String), Ticket>,
+    tickets_made: u64,
+    notes_made: u64,
+    faults: Vec<Fault>,
+    requests: VecDeque<RecordedRequest>,
+    requests_made: u64,
+}
+
+impl State {
+    fn lock(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a ticket, or gives an existing one new fields and leaves its notes.
+    pub(crate) fn put_ticket(&self, tool: Tool, id: &str, fields: TicketFields) -> Result<Put, StateFull> {
+        let mut contents = self.lock();
+        let updated_at = fields.created_at.max(fields.resolved_at.unwrap_or(fields.created_at));
+        if let Some(ticket) = contents.tickets.get_mut(&(tool, id.to_owned())) {
+            ticket.fields = fields;
+            ticket.updated_at = whole_second_now();
+            return Ok(Put::Replaced(ticket.clone()));
+        }
+        if contents.tickets.len() == limits::TICKETS_MAX {
+            return Err(StateFull { what: "tickets", max: limits::TICKETS_MAX });
+        }
+        contents.tickets_made += 1;
+        let display_id = contents.tickets_made;
+        let ticket = Ticket { tool, id: id.to_owned(), display_id, fields, updated_at, notes: Vec::new() };
+        contents.tickets.insert((tool, id.to_owned()), ticket.clone());
+        Ok(Put::Created(ticket))
+    }
+
+    pub(crate) fn ticket(&self, tool: Tool, id: &str) -> Option<Ticket> {
+        self.lock().tickets.get(&(tool, id.to_owned())).cloned()
+    }
+
+    /// Adds a note and returns it with its ticket.
+    pub(crate) fn add_note(
+        &self,
+        tool: Tool,
+        id: &str,
+        body: String,
+        internal: bool,
+    ) -> Result<(Ticket, Note), NoteRefused> {
+        let mut guard = self.lock();
+        let contents = &mut *guard;
+        let ticket = contents.tickets.get_mut(&(tool, id.to_owned())).ok_or(NoteRefused::NoTicket)?;
+        if ticket.notes.len() == limits::NOTES_PER_TICKET_MAX {
+            return Err(StateFull { what: "notes on one ticket", max: limits::NOTES_PER_TICKET_MAX }.into());
+        }
+        contents.notes_made += 1;
+        let note = Note { id: contents.notes_made, body, internal, created_at: OffsetDateTime::now_utc() };
+        ticket.notes.push(note.clone());
+        ticket.updated_at = note.created_at;
+        let ticket = ticket.clone();
+        drop(guard);
+        self.noted.notify_waiters();
+        Ok((ticket, note))
+    }
+
+    /// Waits until the ticket, which need not exist yet, has that many notes.
+    pub(crate) async fn wait_for_notes(
+        &self,
+        tool: Tool,
+        id: &str,
+        notes: usize,
+        timeout: Duration,
+    ) -> Result<Ticket, TooFewNotes> {
+        let enough = async {
+            loop {
+                let mut noted = pin!(self.noted.notified());
+                // Listening starts before the look, so that a note between the two is not missed.
+                noted.as_mut().enable();
+                match self.ticket(tool, id) {
+                    Some(ticket) if ticket.notes.len() >= notes => return ticket,
+                    _ => noted.await,
+                }
+            }
+        };
+        tokio::time::timeout(timeout, enough).await.map_err(|_| {
+            let found = self.ticket(tool, id).map_or(0, |ticket| ticket.notes.len());
+            TooFewNotes { tool, id: id.to_owned(), wanted: notes, found }
+        })
+    }
+
+    /// Replaces the list of faults.
+    pub(crate) fn set_faults(&self, faults: Vec<Fault>) -> Result<(), StateFull> {
+        if faults.len() > limits::FAULTS_MAX {
+            return Err(StateFull { what: "faults", max: limits::FAULTS_MAX });
+        }
+        self.lock().faults = faults;
+        Ok(())
+    }
+
+    /// The faults that are still to come, with the times that they have left.
+    pub(crate) fn faults(&self) -> Vec<Fault> {
+        self.lock().faults.clone()
+    }
+
+    /// Uses one of the times of the first fault that covers the request.
+    pub(crate) fn take_fault(&self, tool: Tool, operation: Operation) -> Option<Fault> {
+        let faults = &mut self.lock().faults;
+        let at = faults.iter().position(|fault| fault.covers(tool, operation))?;
+        let fault = faults[at].clone();
+        match &mut faults[at].times {
+            None => {}
+            Some(left @ 2..) => *left -= 1,
+            Some(_) => drop(faults.remove(at)),
+        }
+        Some(fault)
+    }
+
+    /// Notes a request down and returns its number.
+    pub(crate) fn record(&self, call: &Call, asked: Option<(Tool, Operation)>, fault: Option<&Fault>) -> u64 {
+        let headers = call.head.headers.iter();
+        let mut contents = self.lock();
+        contents.requests_made += 1;
+        let number = contents.requests_made;
+        if contents.requests.len() == limits::REQUESTS_KEPT_MAX {
+            contents.requests.pop_front();
+        }
+        contents.requests.push_back(RecordedRequest {
+            number,
+            at: OffsetDateTime::now_utc(),
+            tool: asked.map(|(tool, _)| tool),
+            operation: asked.map(|(_, operation)| operation),
+            method: call.head.method.to_string(),
+            path: call.target().to_owned(),
+            headers: headers.map(|(name, value)| (name.to_string(), lossy_text(value.as_bytes()))).collect(),
+            body: kept_text(&call.body),
+            fault: fault.cloned(),
+            status: None,
+        });
+        number
+    }
+
+    /// Adds the answer's status to a recorded request, if that is still kept.
+    pub(crate) fn answered(&self, number: u64, status: StatusCode) {
+        let mut contents = self.lock();
+        if let Some(request) = contents.requests.iter_mut().rev().find(|request| request.number == number) {
+            request.status = Some(status.as_u16());
+        }
+    }
+
+    /// The kept requests with a number above `after`, oldest first.
+    pub(crate) fn requests(&self, after: u64) -> Vec<RecordedRequest> {
+        self.lock().requests.iter().filter(|request| request.number > after).cloned().collect()
+    }
+
+    /// Forgets everything. The numbers of requests go on, so that a request still under way finds no other under its own.
+    pub(crate) fn reset(&self) {
+        let mut contents = self.lock();
+        *contents = Contents { requests_made: contents.requests_made, ..Contents::default() };
+    }
+}
+
+/// Now, as the tools' clocks show it.
+pub(crate) fn whole_second_now() -> OffsetDateTime {
+    OffsetDateTime::now_utc().replace_nanosecond(0).expect("0 is a nanosecond")
+}
+
+fn kept_text(body: &Bytes) -> String {
+    lossy_text(&body[..body.len().min(limits::REQUEST_BODY_KEPT_BYTES_MAX)])
+}
+
+fn lossy_text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,62 @@
+use serde_json::Value;
+use time::macros::datetime;
+
+use super::*;
+
+const FOX: &[u8] = b"The quick brown fox jumps over the lazy dog";
+/// HMAC-SHA256 of FOX with "key", as published in Wikipedia's article on HMAC.
+const FOX_MAC: &str = "f7bc83f430538424b13298e6aa6fb143ef4d59a14946175997479dbc2d1a3cd8";
+
+#[test]
+fn each_scheme_has_its_header() {
+    let check = |scheme, name, value: &str| assert_eq!(proof(scheme, "key", FOX), Ok((name, value.to_owned())));
+    check(Scheme::SignatureHeader, "x-servicedesk-signature", FOX_MAC);
+    check(Scheme::HubHeader, "x-webhook-signature", &format!("sha256={FOX_MAC}"));
+    check(Scheme::StaticToken, "x-webhook-token", "key");
+    check(Scheme::Basic, "authorization", "Basic cGF0Y2hiYXk6a2V5");
+    for scheme in Scheme::value_variants() {
+        assert_eq!(proof(*scheme, "", FOX), Err(EmptySecret));
+    }
+}
+
+fn body(form: Form, event: Event) -> Value {
+    let mut webhook = Webhook::new("acme", event, "101");
+    webhook.form = form;
+    webhook.ticket.created_at = datetime!(2025-11-05 12:00 UTC);
+    let request = signed(&webhook, Scheme::StaticToken, "s").unwrap();
+    assert_eq!(request.path, "/webhooks/acme");
+    serde_json::from_slice(&request.body).unwrap()
+}
+
+#[test]
+fn the_flat_form_names_tenant_ticket_and_event() {
+    let created = body(Form::Flat, Event::Created);
+    for (field, expected) in [
+        ("tenant_id", "acme"),
+        ("ticket_id", "101"),
+        ("event", "ticket_created"),
+        ("priority", "high"),
+        ("created_at", "2025-11-05T12:00:00Z"),
+    ] {
+        assert_eq!(created[field], expected, "{field}");
+    }
+    assert!(created.get("resolution").is_none());
+    let resolved = body(Form::Flat, Event::Resolved);
+    assert_eq!(resolved["event"], "ticket_resolved");
+    assert!(resolved["resolution"].is_string() && resolved["resolved_date"].is_string());
+    assert_eq!(body(Form::Flat, Event::Updated)["event"], "ticket_updated");
+}
+
+#[test]
+fn the_request_form_shows_the_event_in_the_request() {
+    let created = &body(Form::Request, Event::Created)["request"];
+    assert_eq!((&created["id"], &created["status"]["name"]), (&"101".into(), &"Open".into()));
+    assert_eq!(created["created_time"]["value"], "1762344000000");
+    assert_eq!(created["created_time"]["display_value"], "Nov 5, 2025 12:00 PM");
+    assert_eq!(created["last_updated_time"], created["created_time"]);
+    let resolved = &body(Form::Request, Event::Resolved)["request"];
+    assert_eq!((&resolved["status"]["name"], &resolved["status"]["in_progress"]), (&"Resolved".into(), &false.into()));
+    assert!(resolved["resolution"]["content"].is_string() && resolved["resolved_time"]["value"].is_string());
+    let updated = &body(Form::Request, Event::Updated)["request"];
+    assert_ne!(updated["last_updated_time"], updated["created_time"]);
+}
