@@ -1,0 +1,315 @@
+//! A job, the durable work that follows a webhook, in each form in which it passes between ingest, store and worker.
+
+use std::fmt;
+
+use plugin_abi::types::{Event, TicketMetadata};
+use sha2::{Digest, Sha256};
+
+use crate::ids::{CorrelationId, JobId, TenantId, ToolType};
+
+/// Errors that are kept with a job; the oldest go first.
+pub const JOB_ERRORS_MAX: usize = 20;
+/// The length to which an error's message is cut, in bytes.
+pub const JOB_ERROR_BYTES_MAX: usize = 1_024;
+
+/// What a job does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum JobKind {
+    /// Posts an enhancement as a note on the ticket.
+    Enhance,
+    /// Keeps a resolved ticket in the ticket history.
+    Record,
+}
+
+impl JobKind {
+    /// `enhance` or `record`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enhance => "enhance",
+            Self::Record => "record",
+        }
+    }
+
+    /// Reads what [`as_str`](Self::as_str) wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Enhance, Self::Record].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// A job to be accepted. The store gives it its id and its time.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// Whose ticket it is.
+    pub tenant: TenantId,
+    /// The tool type that the tenant had when the webhook came; it stays, whatever the tenant has later.
+    pub tool_type: ToolType,
+    /// What to do.
+    pub kind: JobKind,
+    /// The webhook's id.
+    pub correlation_id: CorrelationId,
+    /// What the plugin read in the webhook.
+    pub metadata: TicketMetadata,
+}
+
+/// What one event is recognised by when it is delivered again: 16 bytes of a digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DedupKey([u8; 16]);
+
+impl DedupKey {
+    /// From tenant, event, ticket and the plugin's delivery id or, without one, the digest of the raw body.
+    pub fn new(tenant: &TenantId, metadata: &TicketMetadata, raw_body: &[u8]) -> Self {
+        let event: &[u8] = match metadata.event {
+            Event::Created => b"created",
+            Event::Updated => b"updated",
+            Event::Resolved { .. } => b"resolved",
+            _ => b"other",
+        };
+        let mut digest = Sha256::new();
+        let mut part = |bytes: &[u8]| {
+            // With its length before it, no part can pass for the end of the one before.
+            digest.update((bytes.len() as u64).to_be_bytes());
+            digest.update(bytes);
+        };
+        part(tenant.as_str().as_bytes());
+        part(event);
+        part(metadata.ticket_id.as_bytes());
+        match &metadata.delivery_id {
+            Some(id) => {
+                part(b"delivery");
+                part(id.as_bytes());
+            }
+            None => {
+                part(b"body");
+                part(raw_body);
+            }
+        }
+        let mut key = [0; 16];
+        key.copy_from_slice(&digest.finalize()[..16]);
+        Self(key)
+    }
+
+    /// The form kept in the store.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// What became of a webhook that was to be accepted. Either way its job is on disk when this is returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// It is a new job.
+    New(JobId),
+    /// The same event was accepted before.
+    Duplicate,
+}
+
+/// The right to work on a job until the lease ends. Each claim raises the fence, so a lease that was lost matches nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// The tenant's slot.
+    pub slot: u16,
+    /// The job.
+    pub id: JobId,
+    /// The number of this claim.
+    pub fence: i64,
+}
+
+/// Whether a change that needs a lease was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a lost lease means that somebody else works on the job"]
+pub enum Fenced {
+    /// It was made.
+    Done,
+    /// The lease had been lost: the job was claimed again, finished or taken away. Nothing was changed.
+    Lost,
+}
+
+/// A failed attempt, as it is kept with the job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobError {
+    /// Which attempt it was, from 1.
+    pub attempt: u32,
+    /// When it failed, milliseconds since the epoch.
+    pub at_ms: i64,
+    /// A short code for programs.
+    pub kind: String,
+    /// A sentence for people, without secrets, at most [`JOB_ERROR_BYTES_MAX`].
+    pub message: String,
+}
+
+impl JobError {
+    /// Cuts the message to [`JOB_ERROR_BYTES_MAX`].
+    pub fn new(attempt: u32, at_ms: i64, kind: impl Into<String>, message: impl fmt::Display) -> Self {
+        let mut message = message.to_string();
+        message.truncate(message.floor_char_boundary(JOB_ERROR_BYTES_MAX));
+        Self { attempt, at_ms, kind: kind.into(), message }
+    }
+}
+
+/// A request for due jobs of one tenant.
+#[derive(Debug, Clone)]
+pub struct ClaimWish {
+    /// Whose jobs.
+    pub tenant: TenantId,
+    /// At most this many.
+    pub max: u32,
+}
+
+/// The answer to a [`ClaimWish`].
+#[derive(Debug, Clone)]
+pub struct TenantClaim {
+    /// Whose jobs.
+    pub tenant: TenantId,
+    /// The jobs, oldest first.
+    pub jobs: Vec<ClaimedJob>,
+    /// When the tenant's next job falls due, milliseconds since the epoch: now or earlier when there was more than `max`;
+    /// the end of a lease when all that is left is running. `None` when the tenant has no jobs.
+    pub next_due_ms: Option<i64>,
+}
+
+/// A job that the caller holds a lease on.
+#[derive(Debug, Clone)]
+pub struct ClaimedJob {
+    /// The lease; every change to the job needs it.
+    pub lease: Lease,
+    /// Whose ticket it is.
+    pub tenant: TenantId,
+    /// The tool type it was accepted for.
+    pub tool_type: ToolType,
+    /// What to do.
+    pub kind: JobKind,
+    /// The webhook's id.
+    pub correlation_id: CorrelationId,
+    /// What the plugin read in the webhook.
+    pub metadata: TicketMetadata,
+    /// When it was accepted or, if it was a dead letter, put back; milliseconds since the epoch.
+    pub accepted_ms: i64,
+    /// When the lease ends, milliseconds since the epoch, by the store's clock.
+    pub lease_ends_ms: i64,
+    /// The number of this attempt, from 1. A claim after an expired lease counts the attempt that was cut off.
+    pub attempt: u32,
+    /// What went wrong in earlier attempts.
+    pub errors: Vec<JobError>,
+    /// Whether an earlier attempt may have posted the note.
+    pub sent: bool,
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum JobState {
+    /// Due, and waits for a permit.
+    Queued,
+    /// Leased by the worker.
+    Running,
+    /// Waits for its time: after a failure, or for a plugin or tenant.
+    Waiting,
+    /// Given up; kept until it is retried or purged.
+    Dead,
+    /// Finished; known from the history.
+    Done,
+}
+
+impl JobState {
+    const ALL: [Self; 5] = [Self::Queued, Self::Running, Self::Waiting, Self::Dead, Self::Done];
+
+    /// `queued`, `running`, `waiting`, `dead` or `done`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Dead => "dead",
+            Self::Done => "done",
+        }
+    }
+
+    /// Reads what [`as_str`](Self::as_str) wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+}
+
+/// A job as people look at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobView {
+    /// The job.
+    pub id: JobId,
+    /// Where it stands.
+    pub state: JobState,
+    /// Whose ticket it is.
+    pub tenant: TenantId,
+    /// The tool type it was accepted for.
+    pub tool_type: ToolType,
+    /// What it does.
+    pub kind: JobKind,
+    /// The ticket.
+    pub ticket_id: String,
+    /// The webhook's id.
+    pub correlation_id: CorrelationId,
+    /// Attempts made, the running one included.
+    pub attempt: u32,
+    /// What went wrong, oldest first.
+    pub errors: Vec<JobError>,
+    /// Whether an attempt may have posted the note.
+    pub sent: bool,
+    /// When it was accepted or put back, milliseconds since the epoch.
+    pub accepted_ms: i64,
+    /// When it may next be taken (running: when its lease ends); live jobs only.
+    pub due_ms: Option<i64>,
+    /// When it was given up or finished; dead and done jobs only.
+    pub ended_ms: Option<i64>,
+    /// Why it was given up, or how it ended; dead and done jobs only.
+    pub outcome: Option<String>,
+    /// The note that was posted; done jobs only.
+    pub note: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dedup_key_tells_tenant_event_ticket_and_delivery_apart() {
+        let acme = TenantId::parse("acme").unwrap();
+        let metadata = |ticket: &str, event, delivery: Option<&str>| {
+            let mut metadata = TicketMetadata::new(ticket, event);
+            metadata.delivery_id = delivery.map(str::to_owned);
+            metadata
+        };
+        let resolved = |tag: &str| Event::Resolved { resolution: None, resolved_at: None, tags: vec![tag.to_owned()] };
+        let key = |metadata: &TicketMetadata, body: &[u8]| DedupKey::new(&acme, metadata, body);
+        let first = metadata("17", Event::Created, None);
+        let different = [
+            key(&first, b"{}"),
+            key(&first, b"{ }"),
+            key(&metadata("1", Event::Created, None), b"7{}"),
+            key(&metadata("17", Event::Updated, None), b"{}"),
+            key(&metadata("17", resolved("a"), None), b"{}"),
+            key(&metadata("17", Event::Created, Some("d-1")), b"{}"),
+            key(&metadata("17", Event::Created, Some("{}")), b"{}"),
+            DedupKey::new(&TenantId::parse("acme2").unwrap(), &first, b"{}"),
+        ];
+        let distinct: std::collections::HashSet<_> = different.iter().collect();
+        assert_eq!(distinct.len(), different.len());
+        let delivered = metadata("17", Event::Created, Some("d-1"));
+        assert_eq!(key(&delivered, b"one body"), key(&delivered, b"another"), "the delivery id replaces the body");
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let error = JobError::new(1, 0, "api", "ä".repeat(JOB_ERROR_BYTES_MAX));
+        assert_eq!(error.message.len(), JOB_ERROR_BYTES_MAX);
+        assert_eq!(JobError::new(1, 0, "api", format!("x{}", "ä".repeat(600))).message.len(), JOB_ERROR_BYTES_MAX - 1);
+    }
+
+    #[test]
+    fn kinds_and_states_are_read_as_they_are_written() {
+        for state in JobState::ALL {
+            assert_eq!(JobState::parse(state.as_str()), Some(state));
+        }
+        for kind in [JobKind::Enhance, JobKind::Record] {
+            assert_eq!(JobKind::parse(kind.as_str()), Some(kind));
+        }
+        assert_eq!(JobState::parse("Queued"), None);
+    }
+}

@@ -1,0 +1,86 @@
+//! Opens connections the one way that is safe here: version checked, write-ahead log bounded, every commit synced.
+
+use std::{
+    fs::{File, OpenOptions},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::StoreError;
+
+/// 3.51.3, as SQLite numbers it: before it, two connections that commit or checkpoint at once can corrupt the log.
+const SQLITE_VERSION_MIN: i32 = 3_051_003;
+/// How long a statement waits for a lock before it fails.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Commits move the log into the database when it is this long.
+const WAL_CHECKPOINT_PAGES: u32 = 4_000;
+/// The log is cut back to this when it starts anew.
+const WAL_KEPT_BYTES: u32 = 64 << 20;
+/// Above this the writer waits for the readers, so that the log can start anew.
+const WAL_BYTES_MAX: u64 = 256 << 20;
+const PAGE_CACHE_KIB: u32 = 16 << 10;
+const STATEMENTS_CACHED_MAX: usize = 64;
+
+/// Refuses a SQLite that is known to corrupt files.
+pub(super) fn assert_sqlite_version() -> Result<(), StoreError> {
+    if rusqlite::version_number() >= SQLITE_VERSION_MIN {
+        Ok(())
+    } else {
+        Err(StoreError::OldSqlite { found: rusqlite::version().into() })
+    }
+}
+
+/// The one connection that writes. The file must exist.
+pub(super) fn open_writer(file: &Path) -> Result<Connection, StoreError> {
+    let prepare = || {
+        let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE | base_flags())?;
+        settle(&connection)?;
+        // The order matters: the mode is kept in the file, the rest belongs to the connection.
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "wal_autocheckpoint", WAL_CHECKPOINT_PAGES)?;
+        connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        Ok(connection)
+    };
+    prepare().map_err(|error| StoreError::from_sqlite(file, &error))
+}
+
+/// A connection that can only read.
+pub(super) fn open_reader(file: &Path) -> Result<Connection, StoreError> {
+    let prepare = || {
+        let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY | base_flags())?;
+        settle(&connection)?;
+        Ok(connection)
+    };
+    prepare().map_err(|error| StoreError::from_sqlite(file, &error))
+}
+
+/// Makes the file, empty and for its owner alone, if there is none; SQLite gives its log the same permissions.
+pub(super) fn make_private(file: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(file)
+}
+
+/// Starts the log anew when constant reading has kept it from being cut back.
+pub(super) fn bound_wal(connection: &Connection, file: &Path) -> rusqlite::Result<()> {
+    let wal = PathBuf::from(format!("{}-wal", file.display()));
+    if wal.metadata().is_ok_and(|log| log.len() > WAL_BYTES_MAX) {
+        connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))?;
+    }
+    Ok(())
+}
+
+fn base_flags() -> OpenFlags {
+    // Each connection is used by one thread at a time: the writer's, or the one that took it from the pool.
+    OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+fn settle(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED_MAX);
+    connection.pragma_update(None, "cache_size", -i64::from(PAGE_CACHE_KIB))?;
+    connection.pragma_update(None, "temp_store", "MEMORY")
+}

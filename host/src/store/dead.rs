@@ -1,0 +1,146 @@
+//! Dead letters: jobs that were given up, kept until somebody puts them back or throws them away.
+
+use rusqlite::{Connection, params};
+
+use super::{Store, StoreError, views::slots_of};
+use crate::ids::{JobId, TenantId};
+
+/// Rows that one commit moves, so that accepting never waits long behind an operator's command.
+const ROWS_PER_COMMIT: u32 = 1_000;
+/// Why the jobs of a removed tenant are dead letters.
+const TENANT_REMOVED: &str = "tenant_removed";
+
+/// Which dead letters an operation is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeadLetters {
+    /// This one.
+    One(JobId),
+    /// All of them.
+    All,
+}
+
+/// The key of a row.
+type Key = (u16, [u8; 16]);
+
+impl Store {
+    /// Puts dead letters back as jobs that are due now, with their errors kept, no attempt counted and their retry time
+    /// starting anew. Those of tenants that are gone stay. Returns how many were put back.
+    pub async fn retry_dead(&self, which: DeadLetters) -> Result<u64, StoreError> {
+        let clock = self.inner.clock.clone();
+        self.each_dead(which, move |connection, (slot, id)| {
+            let put_back = connection
+                .prepare_cached(
+                    "INSERT INTO jobs (slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
+                                       accepted_ms, due_ms, fence, errors, sent)
+                     SELECT slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
+                            ?3, ?3, fence, errors, sent
+                     FROM dead_letters
+                     WHERE slot = ?1 AND id = ?2 AND tenant IN (SELECT id FROM tenants)",
+                )?
+                .execute(params![slot, id, clock.now_ms()])?;
+            if put_back == 1 { delete(connection, (slot, id)) } else { Ok(0) }
+        })
+        .await
+    }
+
+    /// Deletes dead letters for good. Returns how many.
+    pub async fn purge_dead(&self, which: DeadLetters) -> Result<u64, StoreError> {
+        self.each_dead(which, delete).await
+    }
+
+    /// Gives up all jobs of a tenant, running ones included: their leases are lost. Returns how many.
+    pub async fn dead_letter_tenant(&self, tenant: &TenantId) -> Result<u64, StoreError> {
+        let mut moved = 0;
+        loop {
+            let (tenant, now_ms) = (tenant.clone(), self.inner.clock.now_ms());
+            let batch = self
+                .inner
+                .main
+                .apply(move |connection| bury_tenant(connection, &tenant, now_ms, ROWS_PER_COMMIT))
+                .await?;
+            moved += u64::from(batch);
+            if batch < ROWS_PER_COMMIT {
+                return Ok(moved);
+            }
+        }
+    }
+
+    /// Chooses by reading, then changes by key: the writer never searches.
+    async fn each_dead<F>(&self, which: DeadLetters, change: F) -> Result<u64, StoreError>
+    where
+        F: Fn(&Connection, Key) -> rusqlite::Result<usize> + Clone + Send + 'static,
+    {
+        let (mut changed, mut after) = (0, (0, [0; 16]));
+        loop {
+            let keys = self.inner.main_reads.read(move |connection| choose(connection, which, after)).await?;
+            let Some(last) = keys.last().copied() else { return Ok(changed) };
+            let change = change.clone();
+            changed += self
+                .inner
+                .main
+                .apply(move |connection| {
+                    keys.into_iter().try_fold(0, |sum, key| Ok(sum + change(connection, key)? as u64))
+                })
+                .await?;
+            if matches!(which, DeadLetters::One(_)) {
+                return Ok(changed);
+            }
+            after = last;
+        }
+    }
+}
+
+/// Moves one job to the dead letters; the caller has made sure that it is there. Says how many were moved.
+pub(super) fn bury(
+    connection: &Connection,
+    slot: u16,
+    id: &[u8; 16],
+    now_ms: i64,
+    reason: &str,
+) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached(
+            "INSERT INTO dead_letters (slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
+                                       accepted_ms, fence, attempt, errors, sent, died_ms, reason)
+             SELECT slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
+                    accepted_ms, fence, attempt, errors, sent, ?3, ?4
+             FROM jobs WHERE slot = ?1 AND id = ?2",
+        )?
+        .execute(params![slot, id, now_ms, reason])?;
+    connection.prepare_cached("DELETE FROM jobs WHERE slot = ?1 AND id = ?2")?.execute(params![slot, id])
+}
+
+/// Moves up to `max` of a tenant's jobs, and says how many.
+pub(super) fn bury_tenant(connection: &Connection, tenant: &TenantId, now_ms: i64, max: u32) -> rusqlite::Result<u32> {
+    let slot = tenant.slot();
+    let ids = connection
+        .prepare_cached("SELECT id FROM jobs WHERE slot = ?1 AND tenant = ?2 LIMIT ?3")?
+        .query_map(params![slot, tenant.as_str(), max], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<[u8; 16]>>>()?;
+    for id in &ids {
+        bury(connection, slot, id, now_ms, TENANT_REMOVED)?;
+    }
+    Ok(u32::try_from(ids.len()).unwrap_or(u32::MAX))
+}
+
+/// The next keys in their order.
+fn choose(connection: &Connection, which: DeadLetters, after: Key) -> rusqlite::Result<Vec<Key>> {
+    let read_key = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    match which {
+        DeadLetters::One(id) => connection
+            .prepare(&format!(
+                "{} SELECT slot, id FROM dead_letters WHERE slot IN (SELECT slot FROM slots) AND id = ?1",
+                slots_of("dead_letters")
+            ))?
+            .query_map([id.as_bytes()], read_key)?
+            .collect(),
+        DeadLetters::All => connection
+            .prepare_cached("SELECT slot, id FROM dead_letters WHERE (slot, id) > (?1, ?2) ORDER BY slot, id LIMIT ?3")?
+            .query_map(params![after.0, after.1, ROWS_PER_COMMIT], read_key)?
+            .collect(),
+    }
+}
+
+fn delete(connection: &Connection, (slot, id): Key) -> rusqlite::Result<usize> {
+    connection.prepare_cached("DELETE FROM dead_letters WHERE slot = ?1 AND id = ?2")?.execute(params![slot, id])
+}

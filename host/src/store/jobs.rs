@@ -1,0 +1,281 @@
+//! The queue's writes: accept, claim, and what a lease allows. Each names the tenant's slot, and most share a commit.
+
+use rusqlite::{Connection, Row, named_params, params};
+
+use super::{
+    Store, StoreError,
+    dead::bury,
+    dedup,
+    encoding::{error_json, errors_from_json, metadata_from_json, metadata_json},
+};
+use crate::{
+    ids::{CorrelationId, JobId, TenantId, ToolType},
+    queue::job::{
+        Accepted, ClaimWish, ClaimedJob, DedupKey, Fenced, JOB_ERRORS_MAX, JobError, JobKind, Lease, NewJob,
+        TenantClaim,
+    },
+};
+
+/// Takes a tenant's due jobs, the longest due first. Finds them in one range of `jobs_due`, whatever others have waiting.
+pub(super) const CLAIM: &str = "UPDATE jobs SET running = 1, due_ms = :until, fence = fence + 1, attempt = attempt + 1
+     WHERE slot = :slot AND id IN (SELECT id FROM jobs WHERE slot = :slot AND tenant = :tenant
+                                   AND due_ms <= :now ORDER BY due_ms, accepted_ms LIMIT :max)
+     RETURNING id, fence, tool_type, kind, correlation_id, metadata, accepted_ms, due_ms, attempt, errors, sent";
+
+impl Store {
+    /// Keeps the job unless its event was delivered before. When this returns `Ok`, the job is on disk.
+    pub async fn accept(&self, job: NewJob, key: DedupKey) -> Result<Accepted, StoreError> {
+        let (clock, window_ms) = (self.inner.clock.clone(), self.inner.dedup_ms);
+        let (id, slot, metadata) = (JobId::fresh(), job.tenant.slot(), metadata_json(&job.metadata));
+        self.inner
+            .main
+            .apply(move |connection| {
+                let now_ms = clock.now_ms();
+                if !dedup::remember(connection, slot, &key, now_ms, window_ms)? {
+                    return Ok(Accepted::Duplicate);
+                }
+                connection
+                    .prepare_cached(
+                        "INSERT INTO jobs (slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
+                                           accepted_ms, due_ms)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)",
+                    )?
+                    .execute(params![
+                        slot,
+                        id.as_bytes(),
+                        job.tenant.as_str(),
+                        job.tool_type.as_str(),
+                        job.kind.as_str(),
+                        job.metadata.ticket_id,
+                        job.correlation_id.as_str(),
+                        metadata,
+                        now_ms,
+                    ])?;
+                Ok(Accepted::New(id))
+            })
+            .await
+    }
+
+    /// Leases due jobs for `lease_ms`, at most what each wish says, and counts the attempt. A job whose lease has run out
+    /// is due again like any other. The answer has the order of the wishes. A job that this program cannot read is moved
+    /// to the dead letters instead.
+    pub async fn claim(&self, wishes: Vec<ClaimWish>, lease_ms: i64) -> Result<Vec<TenantClaim>, StoreError> {
+        let clock = self.inner.clock.clone();
+        let granted: Vec<ClaimedRows> = self
+            .inner
+            .main
+            .apply(move |connection| {
+                let now_ms = clock.now_ms();
+                wishes.into_iter().map(|wish| claim_one(connection, wish, now_ms, lease_ms)).collect()
+            })
+            .await?;
+        let mut claims = Vec::with_capacity(granted.len());
+        for ClaimedRows { tenant, rows, next_due_ms } in granted {
+            let mut jobs = Vec::with_capacity(rows.len());
+            for row in rows {
+                let (lease, attempt) = (row.lease, row.attempt);
+                match row.decode(&tenant) {
+                    Ok(job) => jobs.push(job),
+                    Err(reason) => self.put_away_unreadable(lease, attempt, &reason).await?,
+                }
+            }
+            claims.push(TenantClaim { tenant, jobs, next_due_ms });
+        }
+        Ok(claims)
+    }
+
+    /// Lets the lease end `lease_ms` from now.
+    pub async fn extend(&self, lease: Lease, lease_ms: i64) -> Result<Fenced, StoreError> {
+        let clock = self.inner.clock.clone();
+        self.fenced(lease, move |connection, lease| {
+            connection
+                .prepare_cached(
+                    "UPDATE jobs SET due_ms = ?4 WHERE slot = ?1 AND id = ?2 AND fence = ?3 AND running = 1",
+                )?
+                .execute(params![lease.slot, lease.id.as_bytes(), lease.fence, clock.now_ms() + lease_ms])
+        })
+        .await
+    }
+
+    /// Notes that a note may be posted from now on, so that a later attempt looks for it first.
+    pub async fn mark_sent(&self, lease: Lease) -> Result<Fenced, StoreError> {
+        self.fenced(lease, |connection, lease| {
+            connection
+                .prepare_cached("UPDATE jobs SET sent = 1 WHERE slot = ?1 AND id = ?2 AND fence = ?3 AND running = 1")?
+                .execute(params![lease.slot, lease.id.as_bytes(), lease.fence])
+        })
+        .await
+    }
+
+    /// Finishes the job: its row is deleted. Write its history first.
+    pub async fn complete(&self, lease: Lease) -> Result<Fenced, StoreError> {
+        self.fenced(lease, |connection, lease| {
+            connection
+                .prepare_cached("DELETE FROM jobs WHERE slot = ?1 AND id = ?2 AND fence = ?3 AND running = 1")?
+                .execute(params![lease.slot, lease.id.as_bytes(), lease.fence])
+        })
+        .await
+    }
+
+    /// Puts the job back until `due_ms` and keeps the error with it.
+    pub async fn retry(&self, lease: Lease, due_ms: i64, error: JobError) -> Result<Fenced, StoreError> {
+        self.fenced(lease, move |connection, lease| {
+            if !keep_error(connection, lease, &error)? {
+                return Ok(0);
+            }
+            connection
+                .prepare_cached("UPDATE jobs SET running = 0, due_ms = ?3 WHERE slot = ?1 AND id = ?2")?
+                .execute(params![lease.slot, lease.id.as_bytes(), due_ms])
+        })
+        .await
+    }
+
+    /// Puts the job back until `due_ms` as if it had not been claimed: the attempt is not counted.
+    pub async fn postpone(&self, lease: Lease, due_ms: i64) -> Result<Fenced, StoreError> {
+        self.fenced(lease, move |connection, lease| {
+            connection
+                .prepare_cached(
+                    "UPDATE jobs SET running = 0, due_ms = ?4, attempt = attempt - 1
+                     WHERE slot = ?1 AND id = ?2 AND fence = ?3 AND running = 1",
+                )?
+                .execute(params![lease.slot, lease.id.as_bytes(), lease.fence, due_ms])
+        })
+        .await
+    }
+
+    /// Gives the job up: it moves to the dead letters with `reason`, a short code, and the last error.
+    pub async fn dead(&self, lease: Lease, reason: impl Into<String>, error: JobError) -> Result<Fenced, StoreError> {
+        let (clock, reason) = (self.inner.clock.clone(), reason.into());
+        self.fenced(lease, move |connection, lease| {
+            if !keep_error(connection, lease, &error)? {
+                return Ok(0);
+            }
+            bury(connection, lease.slot, lease.id.as_bytes(), clock.now_ms(), &reason)
+        })
+        .await
+    }
+
+    /// Ends all leases, so that their jobs are due now; the attempts stay counted. For start and stop, when nothing runs:
+    /// this host is the only one on the file. Returns how many there were.
+    pub async fn release_all_leases(&self) -> Result<usize, StoreError> {
+        let clock = self.inner.clock.clone();
+        self.inner
+            .main
+            .apply(move |connection| {
+                connection.execute(
+                    "UPDATE jobs SET running = 0, due_ms = min(due_ms, ?1) WHERE running = 1",
+                    params![clock.now_ms()],
+                )
+            })
+            .await
+    }
+
+    async fn fenced<F>(&self, lease: Lease, change: F) -> Result<Fenced, StoreError>
+    where
+        F: FnOnce(&Connection, Lease) -> rusqlite::Result<usize> + Send + 'static,
+    {
+        let changed = self.inner.main.apply(move |connection| change(connection, lease)).await?;
+        Ok(if changed == 0 { Fenced::Lost } else { Fenced::Done })
+    }
+
+    async fn put_away_unreadable(&self, lease: Lease, attempt: u32, reason: &str) -> Result<(), StoreError> {
+        tracing::error!(job = %lease.id, reason, "a job cannot be read and goes to the dead letters");
+        let error = JobError::new(attempt, self.inner.clock.now_ms(), "unreadable", reason);
+        match self.dead(lease, "unreadable", error).await? {
+            Fenced::Done => {}
+            Fenced::Lost => tracing::warn!(job = %lease.id, "the unreadable job was taken away meanwhile"),
+        }
+        Ok(())
+    }
+}
+
+/// Appends the error to a job that is leased with this fence, and drops the oldest beyond the limit. False: lease lost.
+fn keep_error(connection: &Connection, lease: Lease, error: &JobError) -> rusqlite::Result<bool> {
+    let changed = connection
+        .prepare_cached(
+            "UPDATE jobs SET errors = json_insert(
+                 CASE WHEN json_array_length(errors) >= ?5 THEN json_remove(errors, '$[0]') ELSE errors END,
+                 '$[#]', json(?4))
+             WHERE slot = ?1 AND id = ?2 AND fence = ?3 AND running = 1",
+        )?
+        .execute(params![
+            lease.slot,
+            lease.id.as_bytes(),
+            lease.fence,
+            error_json(error),
+            i64::try_from(JOB_ERRORS_MAX).unwrap_or(i64::MAX)
+        ])?;
+    Ok(changed == 1)
+}
+
+/// What one wish was granted, not yet decoded: that is done off the writer's thread.
+struct ClaimedRows {
+    tenant: TenantId,
+    rows: Vec<ClaimedRow>,
+    next_due_ms: Option<i64>,
+}
+
+struct ClaimedRow {
+    lease: Lease,
+    tool_type: String,
+    kind: String,
+    correlation_id: String,
+    metadata: String,
+    accepted_ms: i64,
+    lease_ends_ms: i64,
+    attempt: u32,
+    errors: String,
+    sent: bool,
+}
+
+fn claim_one(connection: &Connection, wish: ClaimWish, now_ms: i64, lease_ms: i64) -> rusqlite::Result<ClaimedRows> {
+    let ClaimWish { tenant, max } = wish;
+    let slot = tenant.slot();
+    let mut rows = connection
+        .prepare_cached(CLAIM)?
+        .query_map(
+            named_params! {
+                ":slot": slot, ":tenant": tenant.as_str(), ":now": now_ms, ":until": now_ms + lease_ms, ":max": max,
+            },
+            |row| ClaimedRow::read(slot, row),
+        )?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    rows.sort_by_key(|row| (row.accepted_ms, row.lease.id));
+    let next_due_ms = connection
+        .prepare_cached("SELECT min(due_ms) FROM jobs WHERE slot = ?1 AND tenant = ?2")?
+        .query_row(params![slot, tenant.as_str()], |row| row.get(0))?;
+    Ok(ClaimedRows { tenant, rows, next_due_ms })
+}
+
+impl ClaimedRow {
+    fn read(slot: u16, row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            lease: Lease { slot, id: JobId::from_bytes(row.get(0)?), fence: row.get(1)? },
+            tool_type: row.get(2)?,
+            kind: row.get(3)?,
+            correlation_id: row.get(4)?,
+            metadata: row.get(5)?,
+            accepted_ms: row.get(6)?,
+            lease_ends_ms: row.get(7)?,
+            attempt: row.get(8)?,
+            errors: row.get(9)?,
+            sent: row.get(10)?,
+        })
+    }
+
+    fn decode(self, tenant: &TenantId) -> Result<ClaimedJob, String> {
+        Ok(ClaimedJob {
+            lease: self.lease,
+            tenant: tenant.clone(),
+            tool_type: ToolType::parse(&self.tool_type).map_err(|error| error.to_string())?,
+            kind: JobKind::parse(&self.kind).ok_or_else(|| format!("unknown kind {:?}", self.kind))?,
+            correlation_id: CorrelationId::parse(&self.correlation_id).map_err(|error| error.to_string())?,
+            metadata: metadata_from_json(&self.metadata)?,
+            accepted_ms: self.accepted_ms,
+            lease_ends_ms: self.lease_ends_ms,
+            attempt: self.attempt,
+            errors: errors_from_json(&self.errors)?,
+            sent: self.sent,
+        })
+    }
+}

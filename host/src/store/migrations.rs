@@ -1,0 +1,106 @@
+//! Brings a file to the schema that this program knows: numbered steps, a backup before the first, nothing newer touched.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use rusqlite::Connection;
+use rusqlite_migration::{M, Migrations};
+
+use super::{
+    StoreFile,
+    connection::{make_private, open_reader, open_writer},
+    error::{StoreError, shown},
+};
+
+/// What every database file begins with.
+const SQLITE_HEADER: &[u8] = b"SQLite format 3\0";
+
+const MAIN: &[M<'_>] = &[
+    M::up(include_str!("migrations/0001_tenants.sql")),
+    M::up(include_str!("migrations/0002_tool_type.sql")),
+    M::up(include_str!("migrations/0003_tenant_secrets.sql")),
+    M::up(include_str!("migrations/0004_queue.sql")),
+    M::up(include_str!("migrations/0005_plugin_events.sql")),
+];
+const HISTORY: &[M<'_>] = &[M::up(include_str!("migrations/history_0001.sql"))];
+
+/// Opens the file for writing at the newest schema, and makes it if there is none. Blocks.
+pub(super) fn open_migrated(file: StoreFile, path: &Path) -> Result<Connection, StoreError> {
+    let steps = steps(file);
+    let known = u32::try_from(steps.len()).expect("there are few migrations");
+    make_private(path).map_err(|error| StoreError::unavailable(path, error))?;
+    let found = schema_version(path, known)?;
+    if (1..known).contains(&found) {
+        back_up(path, found)?;
+        tracing::info!(file = %path.display(), from = found, to = known, "the schema is brought up to date");
+    }
+    let mut connection = open_writer(path)?;
+    Migrations::from_slice(steps).to_latest(&mut connection).map_err(|error| StoreError::unavailable(path, error))?;
+    Ok(connection)
+}
+
+fn steps(file: StoreFile) -> &'static [M<'static>] {
+    match file {
+        StoreFile::Main => MAIN,
+        StoreFile::History => HISTORY,
+    }
+}
+
+/// Looks at the file without changing anything in it.
+fn schema_version(path: &Path, known: u32) -> Result<u32, StoreError> {
+    if !starts_as_database(path).map_err(|error| StoreError::unavailable(path, error))? {
+        return Err(StoreError::damaged(path, "it is not a SQLite database"));
+    }
+    let connection = open_reader(path)?;
+    let look = || -> rusqlite::Result<(i64, i64)> {
+        let version = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        let objects = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        Ok((version, objects))
+    };
+    let (version, objects) = look().map_err(|error| StoreError::from_sqlite(path, &error))?;
+    let found = u32::try_from(version).map_err(|_| StoreError::damaged(path, "its schema version is negative"))?;
+    match found {
+        0 if objects > 0 => Err(StoreError::damaged(path, "it is a database of another program")),
+        found if found > known => Err(StoreError::Newer { file: shown(path), found, known }),
+        found => Ok(found),
+    }
+}
+
+/// Empty counts as a new database. SQLite itself takes any file of less than 512 bytes for empty, and would write over it.
+fn starts_as_database(path: &Path) -> io::Result<bool> {
+    let mut start = Vec::with_capacity(SQLITE_HEADER.len());
+    File::open(path)?.take(SQLITE_HEADER.len() as u64).read_to_end(&mut start)?;
+    Ok(start.is_empty() || start == SQLITE_HEADER)
+}
+
+/// Copies the database as it is to `<file>.v<N>-backup`; what bears that name is complete and on disk.
+fn back_up(path: &Path, version: u32) -> Result<(), StoreError> {
+    let target = backup_path(path, version);
+    let partial = PathBuf::from(format!("{}.partial", target.display()));
+    let failed = |error: &dyn std::fmt::Display| {
+        StoreError::unavailable(path, format_args!("no backup could be made at {}: {error}", target.display()))
+    };
+    match fs::remove_file(&partial) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&error)),
+        _ => {}
+    }
+    let copy = make_private(&partial).map_err(|error| failed(&error))?;
+    open_reader(path)?.execute("VACUUM INTO ?1", [partial.to_string_lossy()]).map_err(|error| failed(&error))?;
+    let in_place = || -> io::Result<()> {
+        copy.sync_all()?;
+        fs::rename(&partial, &target)?;
+        File::open(target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
+            .sync_all()
+    };
+    in_place().map_err(|error| failed(&error))
+}
+
+fn backup_path(path: &Path, version: u32) -> PathBuf {
+    PathBuf::from(format!("{}.v{version}-backup", path.display()))
+}
+
+#[cfg(test)]
+mod tests;

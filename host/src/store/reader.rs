@@ -1,0 +1,56 @@
+//! Reads: a few read-only connections, used on the blocking pool, so that no read ever waits in the writer's queue.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rusqlite::Connection;
+use tokio::sync::Semaphore;
+
+use super::{connection::open_reader, error::StoreError};
+
+/// Connections that read one file at the same time; further reads wait.
+pub const READERS_MAX: usize = 4;
+
+/// The read-only connections of one file, opened when first needed.
+pub(super) struct Readers {
+    path: PathBuf,
+    permits: Semaphore,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl Readers {
+    pub(super) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), permits: Semaphore::new(READERS_MAX), idle: Arc::default() }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs `query` on a consistent snapshot, on the blocking pool.
+    pub(super) async fn read<T, F>(&self, query: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let _permit = self.permits.acquire().await.map_err(|error| StoreError::unavailable(&self.path, error))?;
+        let (path, idle) = (self.path.clone(), Arc::clone(&self.idle));
+        let task = tokio::task::spawn_blocking(move || {
+            let pooled = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = match pooled {
+                Some(connection) => connection,
+                None => open_reader(&path)?,
+            };
+            let snapshot =
+                connection.unchecked_transaction().map_err(|error| StoreError::from_sqlite(&path, &error))?;
+            let value = query(&snapshot).map_err(|error| StoreError::from_sqlite(&path, &error))?;
+            snapshot.finish().map_err(|error| StoreError::from_sqlite(&path, &error))?;
+            // Only a connection on which nothing failed is used again.
+            idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            Ok(value)
+        });
+        task.await.unwrap_or_else(|error| Err(StoreError::unavailable(&self.path, error)))
+    }
+}

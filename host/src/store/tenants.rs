@@ -1,0 +1,248 @@
+//! Tenants and their sealed secrets as rows. What a record holds, only `tenant::secrets` knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{Connection, Row, params};
+use serde_json::Value;
+
+use super::{Store, StoreError, dead::bury_tenant, views::column};
+use crate::{
+    ids::{TenantId, ToolType},
+    tenant::{EnhanceOn, Tenant},
+};
+
+/// A sealed secret as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretRow {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Its name.
+    pub name: String,
+    /// Its version, which only rises.
+    pub version: i64,
+    /// The sealed record.
+    pub record: Vec<u8>,
+    /// When it was set, milliseconds since the epoch.
+    pub created_ms: i64,
+    /// Until when it is still good after a newer one has taken its place; `None` for the newest.
+    pub expires_ms: Option<i64>,
+}
+
+/// What removing a tenant took with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RemovedTenant {
+    /// Jobs that are dead letters now.
+    pub jobs: u64,
+}
+
+impl Store {
+    /// Adds a tenant with its secrets, all or nothing.
+    pub async fn insert_tenant(&self, tenant: Tenant, secrets: Vec<SecretRow>) -> Result<(), StoreError> {
+        let (id, now_ms) = (tenant.id.clone(), self.inner.clock.now_ms());
+        let inserted = self
+            .inner
+            .main
+            .apply(move |connection| {
+                let inserted = connection.execute(
+                    "INSERT OR IGNORE INTO tenants (id, slot, tool_type, base_url, settings, allow_origins, enabled,
+                                                    replay_window_s, enhance_on, created_ms, updated_ms)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10)",
+                    params![
+                        tenant.id.as_str(),
+                        tenant.slot,
+                        tenant.tool_type.as_str(),
+                        tenant.base_url.as_str(),
+                        settings_json(&tenant.settings),
+                        Value::from(tenant.allow_origins).to_string(),
+                        tenant.enabled,
+                        tenant.replay_window_s,
+                        events_json(&tenant.enhance_on),
+                        now_ms,
+                    ],
+                )?;
+                if inserted == 1 {
+                    for secret in &secrets {
+                        insert_secret(connection, secret)?;
+                    }
+                }
+                Ok(inserted)
+            })
+            .await?;
+        if inserted == 1 { Ok(()) } else { Err(StoreError::TenantExists(id)) }
+    }
+
+    /// Replaces everything about a tenant but its id and secrets.
+    pub async fn update_tenant(&self, tenant: Tenant) -> Result<(), StoreError> {
+        let (id, now_ms) = (tenant.id.clone(), self.inner.clock.now_ms());
+        let updated = self
+            .inner
+            .main
+            .apply(move |connection| {
+                connection.execute(
+                    "UPDATE tenants SET tool_type = ?2, base_url = ?3, settings = ?4, allow_origins = ?5, enabled = ?6,
+                                        replay_window_s = ?7, enhance_on = ?8, updated_ms = ?9 WHERE id = ?1",
+                    params![
+                        tenant.id.as_str(),
+                        tenant.tool_type.as_str(),
+                        tenant.base_url.as_str(),
+                        settings_json(&tenant.settings),
+                        Value::from(tenant.allow_origins).to_string(),
+                        tenant.enabled,
+                        tenant.replay_window_s,
+                        events_json(&tenant.enhance_on),
+                        now_ms,
+                    ],
+                )
+            })
+            .await?;
+        if updated == 1 { Ok(()) } else { Err(StoreError::UnknownTenant(id)) }
+    }
+
+    /// Removes a tenant and its secrets; its jobs become dead letters.
+    pub async fn remove_tenant(&self, id: &TenantId) -> Result<RemovedTenant, StoreError> {
+        let earlier = self.dead_letter_tenant(id).await?;
+        let (tenant, now_ms) = (id.clone(), self.inner.clock.now_ms());
+        let (removed, last) = self
+            .inner
+            .main
+            .apply(move |connection| {
+                // What was accepted since goes in the commit that removes the tenant.
+                let last = bury_tenant(connection, &tenant, now_ms, u32::MAX)?;
+                Ok((connection.execute("DELETE FROM tenants WHERE id = ?1", [tenant.as_str()])?, last))
+            })
+            .await?;
+        match removed {
+            1 => Ok(RemovedTenant { jobs: earlier + u64::from(last) }),
+            _ => Err(StoreError::UnknownTenant(id.clone())),
+        }
+    }
+
+    /// Sets a secret. The one before it stays good for `grace_ms` more, but no more than two are kept for a name; with no
+    /// grace, only the new one.
+    pub async fn put_secret(&self, secret: SecretRow, grace_ms: i64) -> Result<(), StoreError> {
+        let (id, now_ms) = (secret.tenant.clone(), self.inner.clock.now_ms());
+        let known = self
+            .inner
+            .main
+            .apply(move |connection| {
+                let (tenant, name) = (secret.tenant.as_str(), secret.name.as_str());
+                let known: bool =
+                    connection
+                        .query_row("SELECT EXISTS (SELECT 1 FROM tenants WHERE id = ?1)", [tenant], |row| row.get(0))?;
+                if known {
+                    connection.execute(
+                        "UPDATE tenant_secrets SET expires_ms = ?3
+                         WHERE tenant = ?1 AND name = ?2 AND expires_ms IS NULL",
+                        params![tenant, name, now_ms.saturating_add(grace_ms)],
+                    )?;
+                    connection.execute(
+                        "DELETE FROM tenant_secrets
+                         WHERE tenant = ?1 AND name = ?2
+                           AND (expires_ms <= ?3 OR version < (SELECT max(version) FROM tenant_secrets
+                                                              WHERE tenant = ?1 AND name = ?2))",
+                        params![tenant, name, now_ms],
+                    )?;
+                    insert_secret(connection, &secret)?;
+                }
+                Ok(known)
+            })
+            .await?;
+        if known { Ok(()) } else { Err(StoreError::UnknownTenant(id)) }
+    }
+
+    /// All tenants, by id.
+    pub async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
+        self.inner
+            .main_reads
+            .read(|connection| {
+                connection
+                    .prepare(
+                        "SELECT id, tool_type, base_url, settings, allow_origins, enabled, replay_window_s, enhance_on
+                         FROM tenants ORDER BY id",
+                    )?
+                    .query_map([], tenant)?
+                    .collect()
+            })
+            .await
+    }
+
+    /// All sealed secrets, by tenant, name and version; those whose grace is over are left out.
+    pub async fn secrets(&self) -> Result<Vec<SecretRow>, StoreError> {
+        let now_ms = self.inner.clock.now_ms();
+        self.inner
+            .main_reads
+            .read(move |connection| {
+                connection
+                    .prepare(
+                        "SELECT tenant, name, version, record, created_ms, expires_ms FROM tenant_secrets
+                         WHERE expires_ms IS NULL OR expires_ms > ?1 ORDER BY tenant, name, version",
+                    )?
+                    .query_map([now_ms], |row| {
+                        Ok(SecretRow {
+                            tenant: column(row, 0, TenantId::parse)?,
+                            name: row.get(1)?,
+                            version: row.get(2)?,
+                            record: row.get(3)?,
+                            created_ms: row.get(4)?,
+                            expires_ms: row.get(5)?,
+                        })
+                    })?
+                    .collect()
+            })
+            .await
+    }
+
+    /// Whether any secret is kept: then a missing key file is a loss, not a first start.
+    pub async fn has_secrets(&self) -> Result<bool, StoreError> {
+        self.inner
+            .main_reads
+            .read(|connection| {
+                connection.query_row("SELECT EXISTS (SELECT 1 FROM tenant_secrets)", [], |row| row.get(0))
+            })
+            .await
+    }
+}
+
+fn insert_secret(connection: &Connection, secret: &SecretRow) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached(
+            "INSERT INTO tenant_secrets (tenant, name, version, record, created_ms, expires_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            secret.tenant.as_str(),
+            secret.name,
+            secret.version,
+            secret.record,
+            secret.created_ms,
+            secret.expires_ms
+        ])
+}
+
+fn tenant(row: &Row<'_>) -> rusqlite::Result<Tenant> {
+    let id = column(row, 0, TenantId::parse)?;
+    Ok(Tenant {
+        slot: id.slot(),
+        id,
+        tool_type: column(row, 1, ToolType::parse)?,
+        base_url: column(row, 2, url::Url::parse)?,
+        settings: column(row, 3, |text| serde_json::from_str::<BTreeMap<String, String>>(text))?,
+        allow_origins: column(row, 4, |text| serde_json::from_str::<Vec<String>>(text))?,
+        enabled: row.get(5)?,
+        replay_window_s: row.get(6)?,
+        enhance_on: column(row, 7, events_from_json)?,
+    })
+}
+
+fn settings_json(settings: &BTreeMap<String, String>) -> String {
+    settings.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect::<Value>().to_string()
+}
+
+fn events_json(events: &BTreeSet<EnhanceOn>) -> String {
+    events.iter().map(|event| event.as_str()).collect::<Value>().to_string()
+}
+
+fn events_from_json(json: &str) -> Result<BTreeSet<EnhanceOn>, String> {
+    let names: Vec<String> = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    names.iter().map(|name| EnhanceOn::parse(name).ok_or_else(|| format!("{name:?} is no event to enhance"))).collect()
+}

@@ -1,0 +1,331 @@
+//! A tenant: whose ticketing tool it is, where that tool is, and how its webhooks are to be taken. Checked once, on entry.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use url::{Host, Url};
+
+use crate::ids::{TenantId, ToolType};
+
+pub mod directory;
+pub mod secrets;
+
+/// Settings that one tenant may have.
+pub const SETTINGS_MAX: usize = 64;
+/// Length of a setting's value, in bytes.
+pub const SETTING_BYTES_MAX: usize = 4_096;
+/// Origins that an operator may allow one tenant beside its base URL.
+pub const ALLOW_ORIGINS_MAX: usize = 16;
+/// Length of a URL, in bytes.
+pub const URL_BYTES_MAX: usize = 2_048;
+/// The longest replay window, in seconds: a week.
+pub const REPLAY_WINDOW_S_MAX: u32 = 7 * 24 * 3_600;
+/// The replay window of a tenant that says nothing, in seconds.
+pub const REPLAY_WINDOW_S_DEFAULT: u32 = 300;
+/// Length of the name of a setting or secret, in characters.
+pub const NAME_CHARS_MAX: usize = 64;
+
+/// An event of a ticket that makes an enhancement job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EnhanceOn {
+    /// The ticket is new.
+    Created,
+    /// The ticket changed.
+    Updated,
+}
+
+impl EnhanceOn {
+    /// `created` or `updated`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Updated => "updated",
+        }
+    }
+
+    /// Reads what [`as_str`](Self::as_str) wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Created, Self::Updated].into_iter().find(|event| event.as_str() == text)
+    }
+}
+
+/// What an operator says about a new tenant; becomes a [`Tenant`] by [`check`](Self::check).
+#[derive(Debug, Clone)]
+pub struct NewTenant {
+    /// Its id.
+    pub id: TenantId,
+    /// The kind of its tool.
+    pub tool_type: ToolType,
+    /// Where its tool is.
+    pub base_url: String,
+    /// Settings that its plugin reads.
+    pub settings: BTreeMap<String, String>,
+    /// Other origins that its plugin may call.
+    pub allow_origins: Vec<String>,
+    /// How old a signed timestamp may be, in seconds; see [`REPLAY_WINDOW_S_DEFAULT`].
+    pub replay_window_s: u32,
+    /// Which events are enhanced; usually [`EnhanceOn::Created`] alone.
+    pub enhance_on: BTreeSet<EnhanceOn>,
+}
+
+/// A checked tenant. It is never changed, only replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its id.
+    pub id: TenantId,
+    /// Its partition, from the id.
+    pub slot: u16,
+    /// The kind of its tool, which names the plugin.
+    pub tool_type: ToolType,
+    /// Where its tool is; https, or http on loopback.
+    pub base_url: Url,
+    /// Settings that its plugin reads; nothing secret.
+    pub settings: BTreeMap<String, String>,
+    /// Other origins that its plugin may call, as `scheme://host[:port]`.
+    pub allow_origins: Vec<String>,
+    /// Whether its webhooks are taken and its jobs run.
+    pub enabled: bool,
+    /// How old a signed timestamp may be, in seconds.
+    pub replay_window_s: u32,
+    /// Which events are enhanced.
+    pub enhance_on: BTreeSet<EnhanceOn>,
+}
+
+/// What is wrong with a tenant that somebody wants to add.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTenant {
+    /// A URL that plugins must not call.
+    #[error("{url:?} cannot be used: {reason}")]
+    Url {
+        /// The URL as it was given, without user info.
+        url: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// Something else.
+    #[error("{what}: {reason}")]
+    Other {
+        /// Which part of the tenant.
+        what: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl NewTenant {
+    /// A tenant with nothing but the defaults.
+    pub fn new(id: TenantId, tool_type: ToolType, base_url: impl Into<String>) -> Self {
+        Self {
+            id,
+            tool_type,
+            base_url: base_url.into(),
+            settings: BTreeMap::new(),
+            allow_origins: Vec::new(),
+            replay_window_s: REPLAY_WINDOW_S_DEFAULT,
+            enhance_on: BTreeSet::from([EnhanceOn::Created]),
+        }
+    }
+
+    /// Checks every part; the tenant is enabled.
+    pub fn check(self) -> Result<Tenant, InvalidTenant> {
+        let base_url = check_url(&self.base_url)?;
+        if self.allow_origins.len() > ALLOW_ORIGINS_MAX {
+            return Err(other("allowed origins", format!("there may be {ALLOW_ORIGINS_MAX} at most")));
+        }
+        let allow_origins =
+            self.allow_origins.iter().map(|text| check_origin(text)).collect::<Result<Vec<_>, InvalidTenant>>()?;
+        if self.settings.len() > SETTINGS_MAX {
+            return Err(other("settings", format!("there may be {SETTINGS_MAX} at most")));
+        }
+        for (name, value) in &self.settings {
+            check_name(name)?;
+            if value.len() > SETTING_BYTES_MAX {
+                return Err(other(name, format!("its value is longer than {SETTING_BYTES_MAX} bytes")));
+            }
+        }
+        if !(1..=REPLAY_WINDOW_S_MAX).contains(&self.replay_window_s) {
+            return Err(other("replay window", format!("it must be 1 to {REPLAY_WINDOW_S_MAX} seconds")));
+        }
+        Ok(Tenant {
+            slot: self.id.slot(),
+            id: self.id,
+            tool_type: self.tool_type,
+            base_url,
+            settings: self.settings,
+            allow_origins,
+            enabled: true,
+            replay_window_s: self.replay_window_s,
+            enhance_on: self.enhance_on,
+        })
+    }
+}
+
+/// The name of a setting or secret: `[A-Za-z0-9_.-]{1,64}`.
+pub fn check_name(name: &str) -> Result<(), InvalidTenant> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    if !name.is_empty() && name.len() <= NAME_CHARS_MAX && name.bytes().all(allowed) {
+        Ok(())
+    } else {
+        Err(other(format!("name {name:?}"), "it must match [A-Za-z0-9_.-]{1,64}"))
+    }
+}
+
+/// A URL under which a plugin may call its tool: https, or http on loopback; no user info, query or fragment; never
+/// link-local, where clouds keep their metadata. Names are looked at again when they are resolved, at connect time.
+fn check_url(text: &str) -> Result<Url, InvalidTenant> {
+    let shown = if text.contains('@') { "<a URL with user info>" } else { text };
+    let refuse = |reason| Err(InvalidTenant::Url { url: shown.chars().take(200).collect(), reason });
+    if text.len() > URL_BYTES_MAX {
+        return refuse("it is too long");
+    }
+    let Ok(url) = Url::parse(text) else { return refuse("it is not a URL") };
+    let Some(host) = url.host() else { return refuse("it has no host") };
+    match url.scheme() {
+        "https" => {}
+        "http" if is_loopback(&host) => {}
+        "http" => return refuse("it must be https; http is for loopback addresses only"),
+        _ => return refuse("it must be https"),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return refuse("it must not hold a user or password; use --secret");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return refuse("it must not have a query or fragment");
+    }
+    if address(&host).is_some_and(is_link_local) {
+        return refuse("link-local addresses are never called");
+    }
+    Ok(url)
+}
+
+fn check_origin(text: &str) -> Result<String, InvalidTenant> {
+    let url = check_url(text)?;
+    if url.path() == "/" {
+        Ok(url.origin().ascii_serialization())
+    } else {
+        Err(InvalidTenant::Url {
+            url: text.chars().take(200).collect(),
+            reason: "an origin is scheme, host and port, without a path",
+        })
+    }
+}
+
+fn is_loopback(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => *name == "localhost",
+        Host::Ipv4(_) | Host::Ipv6(_) => address(host).is_some_and(|ip| ip.is_loopback()),
+    }
+}
+
+/// The address that a host literally is; IPv4 in IPv6 clothes is IPv4.
+fn address(host: &Host<&str>) -> Option<IpAddr> {
+    match host {
+        Host::Domain(_) => None,
+        Host::Ipv4(ip) => Some(IpAddr::V4(*ip)),
+        Host::Ipv6(ip) => Some(IpAddr::V6(*ip).to_canonical()),
+    }
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
+fn other(what: impl Into<String>, reason: impl Into<String>) -> InvalidTenant {
+    InvalidTenant::Other { what: what.into(), reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant(base_url: &str) -> NewTenant {
+        NewTenant::new(TenantId::parse("acme").unwrap(), ToolType::parse("jira").unwrap(), base_url)
+    }
+
+    #[test]
+    fn a_base_url_is_https_or_loopback_and_nothing_odd() {
+        for (url, taken) in [
+            ("https://desk.example", true),
+            ("https://desk.example:8443/app/", true),
+            ("https://10.0.0.5", true),
+            ("http://127.0.0.1:9000", true),
+            ("http://127.9.9.9", true),
+            ("http://[::1]:80", true),
+            ("http://[::ffff:127.0.0.1]", true),
+            ("http://localhost:1", true),
+            ("http://LOCALHOST", true),
+            ("http://desk.example", false),
+            ("http://localhost.evil.example", false),
+            ("http://10.0.0.5", false),
+            ("ftp://desk.example", false),
+            ("file:///etc/passwd", false),
+            ("desk.example", false),
+            ("https://user@desk.example", false),
+            ("https://:pw@desk.example", false),
+            ("https://desk.example/#top", false),
+            ("https://desk.example/?a=b", false),
+            ("https://169.254.169.254", false),
+            ("https://0xa9fea9fe", false),
+            ("https://[fe80::1]", false),
+            ("https://[febf::1]", false),
+            ("https://[::ffff:169.254.169.254]", false),
+            ("https://", false),
+            ("", false),
+        ] {
+            assert_eq!(tenant(url).check().is_ok(), taken, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_does_not_repeat_a_password() {
+        let error = tenant("https://me:hunter2@desk.example").check().unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn origins_are_kept_without_path_and_default_port() {
+        let check = |origin: &str| {
+            let mut new = tenant("https://desk.example");
+            new.allow_origins = vec![origin.to_owned()];
+            new.check().ok().map(|tenant| tenant.allow_origins[0].clone())
+        };
+        for (given, kept) in [
+            ("https://Login.Example", Some("https://login.example")),
+            ("https://login.example:443/", Some("https://login.example")),
+            ("https://login.example:8443", Some("https://login.example:8443")),
+            ("https://login.example/token", None),
+            ("http://login.example", None),
+            ("https://169.254.169.254", None),
+        ] {
+            assert_eq!(check(given).as_deref(), kept, "{given}");
+        }
+    }
+
+    #[test]
+    fn each_limit_and_one_past_it() {
+        let check = |change: &dyn Fn(&mut NewTenant)| {
+            let mut new = tenant("https://desk.example");
+            change(&mut new);
+            new.check().is_ok()
+        };
+        let settings = |count: usize| (0..count).map(|n| (format!("s{n}"), String::new())).collect();
+        let one = |name: &str, bytes: usize| BTreeMap::from([(name.to_owned(), "x".repeat(bytes))]);
+        let origins = |count| vec!["https://a.example".to_owned(); count];
+        assert!(check(&|new| new.settings = settings(SETTINGS_MAX)));
+        assert!(!check(&|new| new.settings = settings(SETTINGS_MAX + 1)));
+        assert!(check(&|new| new.settings = one(&"n".repeat(NAME_CHARS_MAX), SETTING_BYTES_MAX)));
+        assert!(!check(&|new| new.settings = one("n", SETTING_BYTES_MAX + 1)));
+        assert!(!check(&|new| new.settings = one(&"n".repeat(NAME_CHARS_MAX + 1), 1)));
+        assert!(!check(&|new| new.settings = one("a b", 1)));
+        assert!(check(&|new| new.allow_origins = origins(ALLOW_ORIGINS_MAX)));
+        assert!(!check(&|new| new.allow_origins = origins(ALLOW_ORIGINS_MAX + 1)));
+        assert!(check(&|new| new.replay_window_s = REPLAY_WINDOW_S_MAX));
+        assert!(!check(&|new| new.replay_window_s = REPLAY_WINDOW_S_MAX + 1));
+        assert!(!check(&|new| new.replay_window_s = 0));
+    }
+}
