@@ -1,6 +1,6 @@
 //! The host's side of the boundary: typed calls over the raw ABI, and host callbacks answered by a [`HostCalls`].
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use time::OffsetDateTime;
 
@@ -35,7 +35,7 @@ pub struct CallContext<'a> {
     /// Where its tool is.
     pub base_url: &'a str,
     /// Its settings, by name.
-    pub settings: &'a [(String, String)],
+    pub settings: &'a BTreeMap<String, String>,
     /// The attempt, from 1; 0 in validate and extract.
     pub attempt: u32,
     /// The same for all attempts of a job.
@@ -48,15 +48,15 @@ pub struct CallContext<'a> {
 
 /// A webhook in the host's hands.
 #[derive(Clone, Copy, Debug)]
-pub struct WebhookParts<'a, H> {
+pub struct WebhookParts<'a, F> {
     /// The HTTP method.
     pub method: &'a str,
     /// The path.
     pub path: &'a str,
     /// The query without `?`.
     pub query: &'a str,
-    /// Names (lower case) and values.
-    pub headers: H,
+    /// Makes an iterator over names (lower case) and values.
+    pub headers: F,
     /// The raw body.
     pub body: &'a [u8],
     /// When its last byte was there.
@@ -94,18 +94,20 @@ impl CallContext<'_> {
     }
 
     /// The request of validate and extract: one message serves both.
-    pub fn with_webhook<'w, H, R>(&self, webhook: &WebhookParts<'w, H>, then: impl FnOnce(&[Field<'_>]) -> R) -> R
+    pub fn with_webhook<'w, F, H, R>(&self, webhook: &WebhookParts<'w, F>, then: impl FnOnce(&[Field<'_>]) -> R) -> R
     where
-        H: Iterator<Item = (&'w str, &'w [u8])> + Clone,
+        F: Fn() -> H,
+        H: Iterator<Item = (&'w str, &'w [u8])>,
     {
         let numbers = self.numbers();
         let received = wire::time_bytes(webhook.received_at);
-        let mut fields = self.fields(&numbers, 5 + 2 * webhook.headers.clone().count());
+        let headers = (webhook.headers)();
+        let mut fields = self.fields(&numbers, 5 + 2 * headers.size_hint().0);
         fields.push(Field::text(Tag::METHOD, webhook.method));
         fields.push(Field::text(Tag::PATH, webhook.path));
         fields.push(Field::text(Tag::QUERY, webhook.query));
         fields.push(Field::new(Tag::RECEIVED_AT, &received));
-        for (name, value) in webhook.headers.clone() {
+        for (name, value) in headers {
             fields.extend([Field::text(Tag::HEADER_NAME, name), Field::new(Tag::HEADER_VALUE, value)]);
         }
         fields.push(Field::new(Tag::BODY, webhook.body));

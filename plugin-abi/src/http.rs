@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
 use crate::{PluginError, plugin::SecretName, types::Credential};
@@ -234,11 +234,11 @@ impl Response {
         String::from_utf8_lossy(&self.body)
     }
 
-    /// The body as JSON.
+    /// The body as JSON, also into types that borrow from this answer.
     ///
     /// # Errors
     /// `Api` when the body is not such JSON; it says so when HTML came instead (a login page, a hibernating instance).
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T, PluginError> {
+    pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, PluginError> {
         serde_json::from_slice(&self.body).map_err(|fault| {
             let what = if self.is_html() { "HTML came where JSON is due" } else { "the answer is not the JSON that is due" };
             let message = format!("{what} ({fault}): {}", self.excerpt());

@@ -19,6 +19,11 @@ use crate::{
 /// The methods are called from several threads at once, and all of them on threads that belong to this one loaded plugin.
 /// They may block, up to the call's deadline ([`Tenant::deadline`]). They must not start threads that outlive the call. A
 /// panic is caught and becomes an error; it counts against the plugin.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a ticketing-tool plugin",
+    label = "does not implement `TicketingToolPlugin`",
+    note = "implement it: the constant INFO, `new` and the four methods; the first page of plugin-abi's docs shows a whole plugin"
+)]
 pub trait TicketingToolPlugin: Sized + Send + Sync + 'static {
     /// What the plugin is: [`plugin_info!`](crate::plugin_info).
     const INFO: PluginInfo;

@@ -14,9 +14,11 @@ use std::{
     ptr::NonNull,
 };
 
+/// What the host's loader needs of abi_stable, so that nothing else names it.
+pub use abi_stable::library::{AbiHeaderRef, LibHeader, LibraryError};
 use abi_stable::{
     StableAbi,
-    library::{CheckTypeLayout, LibHeader, RootModule, RootModuleResult},
+    library::{CheckTypeLayout, RootModule, RootModuleResult},
     package_version_strings,
     prefix_type::WithMetadata,
     sabi_types,

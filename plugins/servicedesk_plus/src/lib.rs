@@ -1,1 +1,44 @@
-//! placeholder
+//! The Patchbay plugin for ManageEngine ServiceDesk Plus, on-premises and cloud: this file is its table of contents.
+//!
+//! What ManageEngine calls a *request* is a ticket here. Settings and secrets: `settings.rs`; who sent a webhook:
+//! `signature.rs`; what it says: `payload.rs`; the tool's API: `api.rs`.
+
+mod api;
+mod html;
+mod payload;
+mod settings;
+mod signature;
+
+use plugin_abi::prelude::*;
+
+use crate::settings::Settings;
+
+/// The plugin. It holds nothing: all that a call needs comes with the call.
+#[derive(Debug)]
+pub struct ServiceDeskPlus;
+
+impl TicketingToolPlugin for ServiceDeskPlus {
+    const INFO: PluginInfo = plugin_info!("servicedesk_plus");
+
+    fn new(_host: &Host<'_>) -> Result<Self, PluginError> {
+        Ok(Self)
+    }
+
+    fn validate_webhook(&self, tenant: &Tenant<'_>, webhook: &Webhook<'_>) -> Result<bool, PluginError> {
+        signature::is_authentic(tenant, &Settings::read(tenant)?.webhook_auth, webhook)
+    }
+
+    fn extract_metadata(&self, _tenant: &Tenant<'_>, webhook: &Webhook<'_>) -> Result<TicketMetadata, PluginError> {
+        payload::metadata(webhook.body())
+    }
+
+    fn get_ticket(&self, tenant: &Tenant<'_>, ticket_id: &str) -> Result<Option<Ticket>, PluginError> {
+        api::get_ticket(tenant, &Settings::read(tenant)?, ticket_id)
+    }
+
+    fn update_ticket(&self, tenant: &Tenant<'_>, ticket_id: &str, note: &Note<'_>) -> Result<bool, PluginError> {
+        api::add_note(tenant, &Settings::read(tenant)?, ticket_id, note)
+    }
+}
+
+export_plugin!(ServiceDeskPlus);

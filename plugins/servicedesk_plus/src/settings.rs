@@ -1,0 +1,177 @@
+//! What operators set for a tenant of ServiceDesk Plus (`plugin-ctl tenant add … --set name=value`).
+
+use std::borrow::Cow;
+
+use plugin_abi::prelude::*;
+
+/// The name of the secret that signs webhooks, or that they carry as token or password.
+pub(crate) const WEBHOOK_SECRET: &str = "webhook_secret";
+/// The name of the secret for the API: a technician's key on-premises, an OAuth access token in the cloud.
+pub(crate) const API_KEY: &str = "api_key";
+
+/// The header of [`WebhookAuth::Token`] when `token_header` does not say.
+const TOKEN_HEADER: &str = "x-webhook-token";
+/// The user of [`WebhookAuth::Basic`] when `basic_user` does not say.
+const BASIC_USER: &str = "patchbay";
+
+/// All settings. Every one has a default:
+///
+/// | setting | values | default |
+/// |---|---|---|
+/// | `edition` | `on_premises`, `cloud` | `on_premises` |
+/// | `portal` | the name after `/app/` in the cloud's addresses; needed there, unused on-premises | |
+/// | `note_wrapper` | `note`, `request_note`: the key that the API wants around a note | by edition |
+/// | `webhook_auth` | `signature`, `token`, `basic`: how webhooks prove where they come from | `signature` |
+/// | `token_header` | the header that carries the token | `x-webhook-token` |
+/// | `basic_user` | the user of Basic authentication | `patchbay` |
+///
+/// ServiceDesk Plus itself cannot sign webhooks: its own custom webhooks need `token` or `basic`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Settings<'a> {
+    pub(crate) edition: Edition<'a>,
+    pub(crate) note_wrapper: &'static str,
+    pub(crate) webhook_auth: WebhookAuth<'a>,
+}
+
+/// The two products, which differ in paths, credentials and wrappers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Edition<'a> {
+    OnPremises,
+    Cloud { portal: &'a str },
+}
+
+/// How a webhook proves where it comes from.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum WebhookAuth<'a> {
+    /// An HMAC of the body in `X-ServiceDesk-Signature` or `X-Webhook-Signature`.
+    Signature,
+    /// The secret in this header (lower case).
+    Token { header: Cow<'a, str> },
+    /// `Authorization: Basic` with this user.
+    Basic { user: &'a str },
+}
+
+impl<'a> Settings<'a> {
+    /// Reads all settings, also those that a call does not need: a mistake shows at the first webhook, not first in the
+    /// dead letters. Looked up one by one, since this runs for every webhook.
+    ///
+    /// # Errors
+    /// `Configuration`, naming the setting.
+    pub(crate) fn read(tenant: &Tenant<'a>) -> Result<Self, PluginError> {
+        let edition = match tenant.setting("edition").unwrap_or("on_premises") {
+            "on_premises" => Edition::OnPremises,
+            "cloud" => Edition::Cloud { portal: portal(tenant)? },
+            other => return Err(wrong("edition", other, "on_premises or cloud")),
+        };
+        let note_wrapper = match (tenant.setting("note_wrapper"), edition) {
+            (Some("note"), _) | (None, Edition::OnPremises) => "note",
+            (Some("request_note"), _) | (None, Edition::Cloud { .. }) => "request_note",
+            (Some(other), _) => return Err(wrong("note_wrapper", other, "note or request_note")),
+        };
+        let webhook_auth = match tenant.setting("webhook_auth").unwrap_or("signature") {
+            "signature" => WebhookAuth::Signature,
+            "token" => WebhookAuth::Token { header: token_header(tenant)? },
+            "basic" => WebhookAuth::Basic { user: basic_user(tenant)? },
+            other => return Err(wrong("webhook_auth", other, "signature, token or basic")),
+        };
+        Ok(Self { edition, note_wrapper, webhook_auth })
+    }
+}
+
+fn portal<'a>(tenant: &Tenant<'a>) -> Result<&'a str, PluginError> {
+    match tenant.setting("portal") {
+        None | Some("") => Err(PluginError::Configuration("setting portal is needed when edition is cloud".to_owned())),
+        Some(portal @ ("." | "..")) => Err(wrong("portal", portal, "the name after /app/ in the portal's address")),
+        Some(portal) => Ok(portal),
+    }
+}
+
+fn token_header<'a>(tenant: &Tenant<'a>) -> Result<Cow<'a, str>, PluginError> {
+    let header = tenant.setting("token_header").unwrap_or(TOKEN_HEADER);
+    if header.is_empty() || !header.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
+        return Err(wrong("token_header", header, "a header's name: letters, digits, - and _"));
+    }
+    // Headers reach a plugin with names in lower case.
+    let lower = !header.bytes().any(|byte| byte.is_ascii_uppercase());
+    Ok(if lower { Cow::Borrowed(header) } else { Cow::Owned(header.to_ascii_lowercase()) })
+}
+
+fn basic_user<'a>(tenant: &Tenant<'a>) -> Result<&'a str, PluginError> {
+    let user = tenant.setting("basic_user").unwrap_or(BASIC_USER);
+    // RFC 7617: the first colon ends the user.
+    if user.is_empty() || user.contains(':') {
+        return Err(wrong("basic_user", user, "a name without a colon"));
+    }
+    Ok(user)
+}
+
+fn wrong(setting: &str, value: &str, allowed: &str) -> PluginError {
+    PluginError::Configuration(format!("setting {setting} is {value:?}, must be {allowed}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use plugin_abi::testing::FakeHost;
+
+    use super::*;
+
+    fn check<R>(settings: &[(&str, &str)], look: impl FnOnce(Result<Settings<'_>, PluginError>) -> R) -> R {
+        let host = settings.iter().fold(FakeHost::new(), |host, (name, value)| host.setting(name, value));
+        look(Settings::read(&host.tenant()))
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_edition() {
+        check(&[], |settings| {
+            let expected =
+                Settings { edition: Edition::OnPremises, note_wrapper: "note", webhook_auth: WebhookAuth::Signature };
+            assert_eq!(settings, Ok(expected));
+        });
+        check(&[("edition", "cloud"), ("portal", "itdesk"), ("webhook_auth", "basic")], |settings| {
+            let expected = Settings {
+                edition: Edition::Cloud { portal: "itdesk" },
+                note_wrapper: "request_note",
+                webhook_auth: WebhookAuth::Basic { user: "patchbay" },
+            };
+            assert_eq!(settings, Ok(expected));
+        });
+    }
+
+    #[test]
+    fn what_is_set_is_taken() {
+        for (settings, wrapper, auth) in [
+            (&[("note_wrapper", "request_note")][..], "request_note", WebhookAuth::Signature),
+            (&[("edition", "cloud"), ("portal", "p"), ("note_wrapper", "note")], "note", WebhookAuth::Signature),
+            (&[("webhook_auth", "token")], "note", WebhookAuth::Token { header: "x-webhook-token".into() }),
+            (
+                &[("webhook_auth", "token"), ("token_header", "X-Desk_Token")],
+                "note",
+                WebhookAuth::Token { header: "x-desk_token".into() },
+            ),
+            (&[("webhook_auth", "basic"), ("basic_user", "sdp")], "note", WebhookAuth::Basic { user: "sdp" }),
+        ] {
+            check(settings, |read| {
+                let read = read.unwrap();
+                assert_eq!((read.note_wrapper, read.webhook_auth), (wrapper, auth), "{settings:?}");
+            });
+        }
+    }
+
+    #[test]
+    fn errors_name_the_setting_at_fault() {
+        for (settings, name) in [
+            (&[("edition", "moon")][..], "edition"),
+            (&[("edition", "cloud")], "portal"),
+            (&[("edition", "cloud"), ("portal", "")], "portal"),
+            (&[("edition", "cloud"), ("portal", "..")], "portal"),
+            (&[("note_wrapper", "notes")], "note_wrapper"),
+            (&[("webhook_auth", "none")], "webhook_auth"),
+            (&[("webhook_auth", "token"), ("token_header", "")], "token_header"),
+            (&[("webhook_auth", "token"), ("token_header", "x token")], "token_header"),
+            (&[("webhook_auth", "basic"), ("basic_user", "a:b")], "basic_user"),
+        ] {
+            let message = check(settings, |read| read.unwrap_err().to_string());
+            assert!(message.contains(&format!("setting {name} ")), "{settings:?}: {message}");
+        }
+    }
+}
