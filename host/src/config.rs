@@ -107,13 +107,13 @@ pub struct Plugins {
     pub retained_max: usize,
 }
 
-/// What is done about plugin files and folders that somebody else than their owner may write.
+/// Who besides root and the host's user may write plugin files and the folders above them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permissions {
-    /// They are refused.
+    /// Nobody.
     Strict,
-    /// They are loaded, with a warning.
-    Warn,
+    /// Their group, as on Kubernetes volumes.
+    Group,
 }
 
 /// `[store]`
@@ -312,7 +312,7 @@ impl Config {
             permissions: check.one_of(
                 "plugins.permissions",
                 &raw.permissions,
-                &[("strict", Permissions::Strict), ("warn", Permissions::Warn)],
+                &[("strict", Permissions::Strict), ("group", Permissions::Group)],
             ),
             require_signature: raw.require_signature,
             trusted_keys,

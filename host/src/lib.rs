@@ -1,4 +1,15 @@
 //! Patchbay: a host for compiled ticketing-tool plugins. Start reading at docs/architecture.md.
 
 pub mod clock;
+pub mod config;
+pub mod enhance;
 pub mod ids;
+pub mod limits;
+pub mod plugin;
+pub mod queue;
+pub mod shutdown;
+pub mod store;
+pub mod telemetry;
+pub mod tenant;
+pub mod http;
+pub mod ingest;

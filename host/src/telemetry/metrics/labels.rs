@@ -72,6 +72,8 @@ label_values! {
         Panicked = "panicked",
         /// The deadline passed first.
         Overrun = "overrun",
+        /// Its reply broke the ABI's rules, or was lost.
+        InvalidReply = "invalid_reply",
         /// The lane's queue was full, the plugin was not called.
         Saturated = "saturated",
     }

@@ -1,0 +1,32 @@
+//! `/v1/test/clock`: moves the host's clock, so that tests need not wait for retries. Only with the feature `test-hooks`.
+
+use axum::{Json, Router, extract::State, routing::post};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Wake,
+    fault::Body,
+    wire::rfc3339,
+};
+use crate::clock::Clock;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Advance {
+    advance_ms: i64,
+}
+
+#[derive(Serialize)]
+struct Now {
+    now: String,
+}
+
+pub(super) fn routes(clock: Clock, wake: Wake) -> Router {
+    Router::new().route("/v1/test/clock", post(advance)).with_state((clock, wake))
+}
+
+async fn advance(State((clock, wake)): State<(Clock, Wake)>, Body(wanted): Body<Advance>) -> Json<Now> {
+    clock.advance_ms(wanted.advance_ms);
+    wake(None);
+    Json(Now { now: rfc3339(clock.now_ms()) })
+}

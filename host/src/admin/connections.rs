@@ -1,0 +1,50 @@
+//! Connections to the admin API and to `/metrics`: bounded in number and in the time for a request's headers.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use axum::{Router, serve::Listener};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use tokio::sync::Semaphore;
+
+/// Connections open at once, for each listener; further ones wait to be accepted.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Time for a request's headers, and for which a connection may be idle, in seconds.
+pub const ADMIN_HEADER_S_MAX: u64 = 10;
+/// How long requests under way may take after the shutdown, in seconds.
+pub const ADMIN_DRAIN_S_MAX: u64 = 5;
+
+/// Serves until `shutdown`, then closes the listener and lets requests end.
+pub(super) async fn serve<L: Listener>(mut listener: L, router: Router, shutdown: impl Future<Output = ()> + Send) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(ADMIN_HEADER_S_MAX));
+    let (places, graceful) = (Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX)), GracefulShutdown::new());
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let accepted = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await.0)
+        };
+        let (place, io) = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            accepted = accepted => accepted,
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(io), service));
+        tokio::spawn(async move {
+            let _place = place;
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to the admin API ended early");
+            }
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(Duration::from_secs(ADMIN_DRAIN_S_MAX), graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests to the admin API were still under way {ADMIN_DRAIN_S_MAX} s after the shutdown");
+    }
+}

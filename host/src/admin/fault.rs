@@ -1,0 +1,132 @@
+//! The one place where what goes wrong in the admin API gets its status and its words; and how bodies are read.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{FromRequest, Request},
+    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use serde::de::DeserializeOwned;
+
+use super::wire::Problem;
+use crate::{
+    ids::InvalidId,
+    store::StoreError,
+    tenant::{InvalidTenant, directory::DirectoryError, secrets::SecretError},
+};
+
+/// An answer that is not what was asked for.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) status: StatusCode,
+    /// In a box: most results are good, and this is the larger half.
+    pub(super) problem: Box<Problem>,
+}
+
+impl Fault {
+    pub(super) fn new(status: StatusCode, problem: Problem) -> Self {
+        Self { status, problem: Box::new(problem) }
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, Problem::new("BAD_REQUEST", message))
+    }
+
+    pub(super) fn not_found(code: &str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, Problem::new(code, message))
+    }
+
+    pub(super) fn conflict(problem: Problem) -> Self {
+        Self::new(StatusCode::CONFLICT, problem)
+    }
+
+    pub(super) fn unknown_route() -> Self {
+        let problem = Problem::new("UNKNOWN_ROUTE", "this host does not know such a request")
+            .mend("use the plugin-ctl that came with this patchbay");
+        Self::new(StatusCode::NOT_FOUND, problem)
+    }
+
+    /// Adds what is still true.
+    pub(super) fn state(mut self, state: impl Into<String>) -> Self {
+        self.problem.state = Some(state.into());
+        self
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.problem)).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+    }
+}
+
+impl From<InvalidId> for Fault {
+    fn from(error: InvalidId) -> Self {
+        Self::bad_request(error.to_string())
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        let (status, code) = match &error {
+            StoreError::TenantExists(_) => (StatusCode::CONFLICT, "TENANT_EXISTS"),
+            StoreError::UnknownTenant(_) => (StatusCode::NOT_FOUND, "UNKNOWN_TENANT"),
+            StoreError::Saturated { .. } => (StatusCode::SERVICE_UNAVAILABLE, "STORE_SATURATED"),
+            StoreError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "STORE_UNAVAILABLE"),
+            StoreError::Closed { .. } => (StatusCode::SERVICE_UNAVAILABLE, "STORE_CLOSED"),
+            StoreError::Newer { .. }
+            | StoreError::Damaged { .. }
+            | StoreError::OldSqlite { .. }
+            | StoreError::UnreadableRow { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "STORE_DAMAGED"),
+        };
+        Self::new(status, Problem::new(code, error.to_string()))
+    }
+}
+
+impl From<InvalidTenant> for Fault {
+    fn from(error: InvalidTenant) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, Problem::new("INVALID_TENANT", error.to_string()))
+    }
+}
+
+impl From<SecretError> for Fault {
+    fn from(error: SecretError) -> Self {
+        let (status, code) = match &error {
+            SecretError::Length => (StatusCode::UNPROCESSABLE_ENTITY, "INVALID_SECRET"),
+            SecretError::Missing { .. }
+            | SecretError::UnknownKey { .. }
+            | SecretError::Tampered { .. }
+            | SecretError::NoRandom(_) => (StatusCode::INTERNAL_SERVER_ERROR, "SECRET_FAILED"),
+        };
+        Self::new(status, Problem::new(code, error.to_string()))
+    }
+}
+
+impl From<DirectoryError> for Fault {
+    fn from(error: DirectoryError) -> Self {
+        match error {
+            DirectoryError::Invalid(error) => error.into(),
+            DirectoryError::Secret(error) => error.into(),
+            DirectoryError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// A request's JSON body.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Fault;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Fault> {
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|error| Fault::new(error.status(), Problem::new("BAD_REQUEST", error.body_text())))?;
+        // Secrets guard themselves: the error quotes none of them.
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|error| Fault::bad_request(format!("the request cannot be read: {error}")))
+    }
+}

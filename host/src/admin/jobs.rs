@@ -1,0 +1,150 @@
+//! `/v1/jobs`: looking at jobs, putting dead letters back, and throwing them away.
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State, rejection::QueryRejection},
+    routing::{get, post},
+};
+use serde::Deserialize;
+
+use super::{
+    Wake,
+    fault::Fault,
+    wire::{self, Problem, rfc3339},
+};
+use crate::{
+    ids::{JobId, TenantId},
+    queue::job::{JobError, JobState, JobView},
+    store::{DeadLetters, JobFilter, Store},
+};
+
+/// Jobs that a list shows unless told otherwise.
+pub const JOBS_LISTED_DEFAULT: u32 = 100;
+/// Jobs that a list shows at most.
+pub const JOBS_LISTED_MAX: u32 = 1_000;
+
+#[derive(Clone)]
+struct Parts {
+    store: Store,
+    wake: Wake,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    state: Option<String>,
+    tenant: Option<String>,
+    limit: Option<u32>,
+}
+
+type Answer<T> = Result<Json<T>, Fault>;
+
+pub(super) fn routes(store: Store, wake: Wake) -> Router {
+    Router::new()
+        .route("/v1/jobs", get(list))
+        .route("/v1/jobs/depth", get(depth))
+        .route("/v1/jobs/retry-dead", post(retry_dead))
+        .route("/v1/jobs/purge-dead", post(purge_dead))
+        .route("/v1/jobs/{id}", get(show))
+        .route("/v1/jobs/{id}/retry", post(retry))
+        .with_state(Parts { store, wake })
+}
+
+async fn list(
+    State(parts): State<Parts>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Answer<Vec<wire::Job>> {
+    let Query(wanted) = wanted.map_err(|error| Fault::bad_request(error.body_text()))?;
+    let limit = wanted.limit.unwrap_or(JOBS_LISTED_DEFAULT);
+    if !(1..=JOBS_LISTED_MAX).contains(&limit) {
+        return Err(Fault::bad_request(format!("the limit is 1 to {JOBS_LISTED_MAX} jobs")));
+    }
+    let state = wanted.state.map(|text| {
+        JobState::parse(&text).ok_or_else(|| Fault::bad_request("the state is queued, running, waiting, dead or done"))
+    });
+    let tenant = wanted.tenant.map(|text| TenantId::parse(&text)).transpose()?;
+    let jobs = parts.store.jobs(JobFilter { state: state.transpose()?, tenant, limit }).await?;
+    Ok(Json(jobs.iter().map(job).collect()))
+}
+
+async fn depth(State(parts): State<Parts>) -> Answer<wire::Queue> {
+    let depth = parts.store.depth().await?;
+    Ok(Json(wire::Queue { live: depth.live, dead: depth.dead, oldest_age_ms: depth.oldest_age_ms }))
+}
+
+async fn show(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::JobDetail> {
+    Ok(Json(detail(parts.find(&id).await?)))
+}
+
+async fn retry(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::JobDetail> {
+    let found = parts.find(&id).await?;
+    if found.state != JobState::Dead {
+        let message = format!("job {} is {}; only dead letters can be put back", found.id, found.state.as_str());
+        return Err(Fault::conflict(Problem::new("NOT_DEAD", message)));
+    }
+    if parts.store.retry_dead(DeadLetters::One(found.id)).await? == 0 {
+        let problem = Problem::new("TENANT_GONE", format!("job {} belongs to {}, which is gone", found.id, found.tenant))
+            .state("it stays a dead letter")
+            .mend(format!("add tenant {} again, or throw the dead letters away: plugin-ctl job purge", found.tenant));
+        return Err(Fault::conflict(problem));
+    }
+    tracing::info!(job = %found.id, tenant = %found.tenant, "dead letter put back");
+    (parts.wake)(Some(&found.tenant));
+    show(State(parts), Path(id)).await
+}
+
+async fn retry_dead(State(parts): State<Parts>) -> Answer<wire::Changed> {
+    let jobs = parts.store.retry_dead(DeadLetters::All).await?;
+    tracing::info!(jobs, "dead letters put back");
+    (parts.wake)(None);
+    Ok(Json(wire::Changed { jobs }))
+}
+
+async fn purge_dead(State(parts): State<Parts>) -> Answer<wire::Changed> {
+    let jobs = parts.store.purge_dead(DeadLetters::All).await?;
+    tracing::info!(jobs, "dead letters thrown away");
+    Ok(Json(wire::Changed { jobs }))
+}
+
+impl Parts {
+    async fn find(&self, id: &str) -> Result<JobView, Fault> {
+        let id = JobId::parse(id)?;
+        let found = self.store.job(id).await?;
+        found.ok_or_else(|| Fault::not_found("UNKNOWN_JOB", format!("there is no job {id}")))
+    }
+}
+
+fn job(view: &JobView) -> wire::Job {
+    wire::Job {
+        id: view.id.to_string(),
+        state: view.state.as_str().to_owned(),
+        tenant: view.tenant.to_string(),
+        tool_type: view.tool_type.to_string(),
+        kind: view.kind.as_str().to_owned(),
+        ticket_id: view.ticket_id.clone(),
+        correlation_id: view.correlation_id.to_string(),
+        attempts: view.attempt,
+        accepted_at: rfc3339(view.accepted_ms),
+        due_at: view.due_ms.map(rfc3339),
+        ended_at: view.ended_ms.map(rfc3339),
+        outcome: view.outcome.clone(),
+        last_error: view.errors.last().map(|error| wire::LastError {
+            code: error.kind.clone(),
+            message: error.message.clone(),
+            at: rfc3339(error.at_ms),
+        }),
+    }
+}
+
+fn detail(view: JobView) -> wire::JobDetail {
+    wire::JobDetail {
+        job: job(&view),
+        errors: view.errors.into_iter().map(attempt).collect(),
+        sent: view.sent,
+        note: view.note,
+    }
+}
+
+fn attempt(error: JobError) -> wire::JobError {
+    wire::JobError { attempt: error.attempt, at: rfc3339(error.at_ms), code: error.kind, message: error.message }
+}

@@ -1,0 +1,153 @@
+//! `/v1/plugins`, `/v1/plugin-files`, `/v1/reload`: what serves, what lies in the folder, and loading it.
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    routing::{get, post},
+};
+
+use super::{
+    fault::{Body, Fault},
+    wire::{self, UNSIGNED, rfc3339},
+};
+use crate::{
+    ids::ToolType,
+    plugin::{
+        generation::LastError,
+        manager::{Candidate, FileRow, GenerationRow, PluginManager, PluginRow, Reload, Reloaded},
+    },
+};
+
+pub(super) fn routes(manager: PluginManager) -> Router {
+    Router::new()
+        .route("/v1/plugins", get(list))
+        .route("/v1/plugins/{tool_type}", get(info))
+        // Beside the plugins, not below: `files` is a good tool type.
+        .route("/v1/plugin-files", get(files))
+        .route("/v1/reload", post(reload))
+        .with_state(manager)
+}
+
+async fn list(State(manager): State<PluginManager>) -> Json<Vec<wire::Plugin>> {
+    Json(manager.list().into_iter().map(plugin).collect())
+}
+
+async fn files(State(manager): State<PluginManager>) -> Json<Vec<wire::PluginFile>> {
+    Json(manager.files().into_iter().map(file).collect())
+}
+
+async fn info(
+    State(manager): State<PluginManager>,
+    Path(tool_type): Path<String>,
+) -> Result<Json<wire::PluginDetail>, Fault> {
+    let tool_type = ToolType::parse(&tool_type)?;
+    let detail = manager.info(&tool_type).ok_or_else(|| unknown(&tool_type))?;
+    Ok(Json(wire::PluginDetail {
+        plugin: plugin(detail.row),
+        info: detail.info,
+        copy: detail.copy.to_string_lossy().into_owned(),
+        generations: detail.generations.into_iter().map(generation).collect(),
+    }))
+}
+
+/// Answers 200 also when files were refused: the answer says which and why.
+async fn reload(
+    State(manager): State<PluginManager>,
+    Body(request): Body<wire::Reload>,
+) -> Result<Json<Vec<wire::Reloaded>>, Fault> {
+    let what = match (&request.tool_type, request.all) {
+        (None, false) => Reload::Changed,
+        (None, true) => Reload::All,
+        (Some(tool_type), false) => Reload::One(ToolType::parse(tool_type)?),
+        (Some(_), true) => return Err(Fault::bad_request("tool_type and all exclude each other")),
+    };
+    tracing::info!(?what, "a reload was asked for");
+    let mut outcome = manager.reload(what.clone()).await;
+    if let Reload::One(tool_type) = &what {
+        // Whatever else lies in the folder is not what was asked about.
+        outcome.retain(|reloaded| reloaded.tool_type.as_ref() == Some(tool_type));
+        if outcome.is_empty() {
+            return Err(unknown(tool_type));
+        }
+    }
+    Ok(Json(outcome.into_iter().map(reloaded).collect()))
+}
+
+fn unknown(tool_type: &ToolType) -> Fault {
+    let mut fault = Fault::not_found("UNKNOWN_PLUGIN", format!("no plugin serves {tool_type}"));
+    fault.problem.mend = Some("see plugin-ctl list --files for what lies in the folder".to_owned());
+    fault
+}
+
+fn plugin(row: PluginRow) -> wire::Plugin {
+    wire::Plugin {
+        tool_type: row.tool_type.map(|tool_type| tool_type.to_string()),
+        version: row.version,
+        state: row.state.as_str().to_owned(),
+        generation: row.generation,
+        signature: row.path.as_ref().map(|_| UNSIGNED.to_owned()),
+        path: row.path.map(|path| path.to_string_lossy().into_owned()),
+        sha256: row.sha256.map(|sum| sum.to_string()),
+        loaded_at: row.loaded_at_ms.map(rfc3339),
+        in_flight: row.in_flight,
+        calls: row.calls,
+        errors: row.errors,
+        last_error: row.last_error.map(last_error),
+        candidate: row.candidate.map(candidate),
+    }
+}
+
+fn last_error(error: LastError) -> wire::LastError {
+    wire::LastError { code: error.code.to_owned(), message: error.message, at: rfc3339(error.at_ms) }
+}
+
+fn candidate(candidate: Candidate) -> wire::Candidate {
+    wire::Candidate {
+        path: candidate.path.to_string_lossy().into_owned(),
+        version: candidate.version,
+        sha256: candidate.sha256.map(|sum| sum.to_string()),
+        code: candidate.refusal.code.as_str().to_owned(),
+        reason: candidate.refusal.reason,
+    }
+}
+
+fn file(row: FileRow) -> wire::PluginFile {
+    let (code, reason) = row.refusal.map(|refusal| (refusal.code.as_str().to_owned(), refusal.reason)).unzip();
+    wire::PluginFile {
+        path: row.path.to_string_lossy().into_owned(),
+        state: row.state.as_str().to_owned(),
+        tool_type: row.tool_type.map(|tool_type| tool_type.to_string()),
+        version: row.version,
+        sha256: row.sha256.map(|sum| sum.to_string()),
+        signature: Some(UNSIGNED.to_owned()),
+        code,
+        reason,
+    }
+}
+
+fn generation(row: GenerationRow) -> wire::Generation {
+    wire::Generation {
+        number: row.number,
+        version: row.version,
+        sha256: row.sha256.to_string(),
+        state: row.state.as_str().to_owned(),
+        reason: row.reason,
+    }
+}
+
+fn reloaded(reloaded: Reloaded) -> wire::Reloaded {
+    let (generation, refusal) = match reloaded.outcome {
+        Ok(generation) => (Some(generation), None),
+        Err(refusal) => (None, Some(refusal)),
+    };
+    wire::Reloaded {
+        tool_type: reloaded.tool_type.map(|tool_type| tool_type.to_string()),
+        path: reloaded.path.to_string_lossy().into_owned(),
+        version: reloaded.version,
+        sha256: reloaded.sha256.map(|sum| sum.to_string()),
+        generation,
+        code: refusal.as_ref().map(|refusal| refusal.code.as_str().to_owned()),
+        mend: refusal.as_ref().map(|refusal| refusal.code.mend().to_owned()),
+        reason: refusal.map(|refusal| refusal.reason),
+    }
+}

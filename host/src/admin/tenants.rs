@@ -1,0 +1,211 @@
+//! `/v1/tenants`: adding, showing, changing and removing tenants. No answer holds a secret's text.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::StatusCode,
+    routing::{get, post, put},
+};
+
+use super::{
+    Wake,
+    fault::{Body, Fault},
+    wire::{self, Problem, rfc3339},
+};
+use crate::{
+    ids::{TenantId, ToolType},
+    store::{Store, StoreError},
+    tenant::{
+        EnhanceOn, InvalidTenant, NewTenant, Tenant, check_name,
+        directory::{SECRET_NAMES_MAX, TenantDirectory},
+        secrets::SecretText,
+    },
+};
+
+/// Tenants that one request may add.
+pub const TENANTS_PER_REQUEST_MAX: usize = 10_000;
+/// The longest time for which a replaced secret stays good, in seconds: 90 days.
+pub const GRACE_S_MAX: u32 = 90 * 24 * 3_600;
+
+/// The tool type of a tenant that names none.
+const TOOL_TYPE_DEFAULT: &str = "servicedesk_plus";
+
+#[derive(Clone)]
+struct Parts {
+    directory: TenantDirectory,
+    store: Store,
+    wake: Wake,
+}
+
+type Answer<T> = Result<Json<T>, Fault>;
+
+pub(super) fn routes(directory: TenantDirectory, store: Store, wake: Wake) -> Router {
+    Router::new()
+        .route("/v1/tenants", get(list).post(add))
+        .route("/v1/tenants/{id}", get(show).delete(remove))
+        .route("/v1/tenants/{id}/enable", post(enable))
+        .route("/v1/tenants/{id}/disable", post(disable))
+        .route("/v1/tenants/{id}/secrets/{name}", put(rotate_secret))
+        .with_state(Parts { directory, store, wake })
+}
+
+async fn list(State(parts): State<Parts>) -> Json<Vec<wire::Tenant>> {
+    Json(parts.directory.list().iter().map(|tenant| parts.shown(tenant, None)).collect())
+}
+
+async fn show(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::Tenant> {
+    parts.with_jobs(&TenantId::parse(&id)?).await
+}
+
+/// Adds all or, when anything about any of them is wrong, none.
+async fn add(
+    State(parts): State<Parts>,
+    Body(wanted): Body<Vec<wire::NewTenant>>,
+) -> Result<(StatusCode, Json<Vec<wire::Tenant>>), Fault> {
+    let checked = check_all(&parts.directory, wanted)?;
+    let (total, mut added) = (checked.len(), Vec::with_capacity(checked.len()));
+    for Checked { tenant, secrets } in checked {
+        let tenant = parts.directory.add(tenant, secrets).await.map_err(|error| {
+            Fault::from(error).state(format!("{} of {total} tenants were added before this one", added.len()))
+        })?;
+        tracing::info!(tenant = %tenant.id, tool_type = %tenant.tool_type, "tenant added");
+        added.push(parts.shown(&tenant, Some(0)));
+    }
+    Ok((StatusCode::CREATED, Json(added)))
+}
+
+async fn enable(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::Tenant> {
+    let id = TenantId::parse(&id)?;
+    parts.directory.enable(&id).await?;
+    tracing::info!(tenant = %id, "tenant enabled");
+    (parts.wake)(Some(&id));
+    parts.with_jobs(&id).await
+}
+
+async fn disable(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::Tenant> {
+    let id = TenantId::parse(&id)?;
+    parts.directory.disable(&id).await?;
+    tracing::info!(tenant = %id, "tenant disabled");
+    parts.with_jobs(&id).await
+}
+
+async fn remove(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::RemovedTenant> {
+    let id = TenantId::parse(&id)?;
+    let removed = parts.directory.remove(&id).await?;
+    tracing::info!(tenant = %id, dead_lettered = removed.jobs, "tenant removed");
+    Ok(Json(wire::RemovedTenant { id: id.to_string(), dead_lettered: removed.jobs }))
+}
+
+async fn rotate_secret(
+    State(parts): State<Parts>,
+    Path((id, name)): Path<(String, String)>,
+    Body(wanted): Body<wire::RotateSecret>,
+) -> Answer<wire::Tenant> {
+    let id = TenantId::parse(&id)?;
+    if wanted.grace_s > GRACE_S_MAX {
+        return Err(Fault::bad_request(format!("the grace is at most {GRACE_S_MAX} s")));
+    }
+    let secret = SecretText::new(wanted.value.into_text())?;
+    parts.directory.set_secret(&id, &name, secret, i64::from(wanted.grace_s) * 1_000).await?;
+    tracing::info!(tenant = %id, secret = name, grace_s = wanted.grace_s, "secret replaced");
+    parts.with_jobs(&id).await
+}
+
+impl Parts {
+    async fn with_jobs(&self, id: &TenantId) -> Answer<wire::Tenant> {
+        let tenant = self.directory.get(id.as_str()).ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
+        let live_jobs = self.store.live_jobs(id).await?;
+        Ok(Json(self.shown(&tenant, Some(live_jobs))))
+    }
+
+    fn shown(&self, tenant: &Arc<Tenant>, live_jobs: Option<u64>) -> wire::Tenant {
+        let secrets = self.directory.secret_infos(&tenant.id).into_iter().map(|secret| wire::SecretInfo {
+            name: secret.name,
+            created_at: rfc3339(secret.created_ms),
+            expires_at: secret.expires_ms.map(rfc3339),
+        });
+        wire::Tenant {
+            id: tenant.id.to_string(),
+            tool_type: tenant.tool_type.to_string(),
+            base_url: tenant.base_url.to_string(),
+            enabled: tenant.enabled,
+            settings: tenant.settings.clone(),
+            allow_origins: tenant.allow_origins.clone(),
+            replay_window_s: tenant.replay_window_s,
+            enhance_on: tenant.enhance_on.iter().map(|event| event.as_str().to_owned()).collect(),
+            secrets: secrets.collect(),
+            live_jobs,
+        }
+    }
+}
+
+/// A tenant that can be added, as far as can be told beforehand.
+struct Checked {
+    tenant: NewTenant,
+    secrets: Vec<(String, SecretText)>,
+}
+
+/// Finds everything that is wrong with any of them.
+fn check_all(directory: &TenantDirectory, wanted: Vec<wire::NewTenant>) -> Result<Vec<Checked>, Fault> {
+    let total = wanted.len();
+    if total > TENANTS_PER_REQUEST_MAX {
+        return Err(Fault::bad_request(format!("at most {TENANTS_PER_REQUEST_MAX} tenants are added at a time")));
+    }
+    let (mut checked, mut faults, mut ids) = (Vec::with_capacity(total), Vec::new(), HashSet::new());
+    for new in wanted {
+        let shown: String = new.id.chars().take(80).collect();
+        match check_one(directory, new) {
+            Ok(new) if ids.insert(new.tenant.id.clone()) => checked.push(new),
+            Ok(_) => faults.push((shown, Fault::bad_request("it is given twice"))),
+            Err(fault) => faults.push((shown, fault)),
+        }
+    }
+    match faults.len() {
+        0 => Ok(checked),
+        1 if total == 1 => Err(faults.remove(0).1.state("nothing was changed")),
+        wrong => {
+            let message = format!("{wrong} of {total} tenants cannot be added");
+            let mut problem = Problem::new("INVALID_TENANTS", message).state("nothing was changed");
+            problem.causes = faults
+                .into_iter()
+                .map(|(id, fault)| Problem { message: format!("{id}: {}", fault.problem.message), ..*fault.problem })
+                .collect();
+            Err(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, problem))
+        }
+    }
+}
+
+fn check_one(directory: &TenantDirectory, new: wire::NewTenant) -> Result<Checked, Fault> {
+    let id = TenantId::parse(&new.id)?;
+    let tool_type = ToolType::parse(new.tool_type.as_deref().unwrap_or(TOOL_TYPE_DEFAULT))?;
+    let mut tenant = NewTenant::new(id, tool_type, new.base_url);
+    tenant.settings = new.settings;
+    tenant.allow_origins = new.allow_origins;
+    tenant.replay_window_s = new.replay_window_s.unwrap_or(tenant.replay_window_s);
+    if let Some(events) = new.enhance_on {
+        let parse = |event: &String| EnhanceOn::parse(event).ok_or_else(|| other("enhance_on", "created or updated"));
+        tenant.enhance_on = events.iter().map(parse).collect::<Result<BTreeSet<_>, _>>()?;
+    }
+    tenant.clone().check()?;
+    if new.secrets.0.len() > SECRET_NAMES_MAX {
+        return Err(other("secrets", format!("there may be {SECRET_NAMES_MAX} at most")).into());
+    }
+    let mut secrets = Vec::with_capacity(new.secrets.0.len());
+    for (name, text) in new.secrets.0 {
+        check_name(&name)?;
+        secrets.push((name, SecretText::new(text.into_text())?));
+    }
+    if directory.get(tenant.id.as_str()).is_some() {
+        return Err(StoreError::TenantExists(tenant.id).into());
+    }
+    Ok(Checked { tenant, secrets })
+}
+
+fn other(what: &str, reason: impl Into<String>) -> InvalidTenant {
+    InvalidTenant::Other { what: what.to_owned(), reason: reason.into() }
+}

@@ -1,0 +1,101 @@
+//! Names and forms that other programs rely on.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn check<T: Serialize + for<'de> Deserialize<'de>>(expected: &Value) {
+    let read: T = serde_json::from_value(expected.clone()).unwrap();
+    assert_eq!(serde_json::to_value(read).unwrap(), *expected);
+}
+
+fn plugin() -> Value {
+    json!({
+        "tool_type": "jira", "version": "1.3.2", "state": "active", "generation": 17, "path": "plugins/libjira.so",
+        "sha256": "9f", "signature": "unsigned", "loaded_at": "2026-11-20T10:00:00Z", "in_flight": 1, "calls": 7,
+        "errors": 1, "last_error": {"code": "panicked", "message": "at lib.rs:7", "at": "2026-11-20T10:00:01Z"},
+        "candidate": {"path": "plugins/libjira2.so", "version": "1.4.0", "sha256": "aa", "code": "VERSION", "reason": "r"},
+    })
+}
+
+fn job() -> Value {
+    json!({
+        "id": "0193-…", "state": "waiting", "tenant": "acme", "tool_type": "jira", "kind": "enhance", "ticket_id": "17",
+        "correlation_id": "c", "attempts": 2, "accepted_at": "t", "due_at": "t", "ended_at": null, "outcome": null,
+        "last_error": null,
+    })
+}
+
+fn with(mut base: Value, more: Value) -> Value {
+    base.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    base
+}
+
+#[test]
+fn every_answer_survives_the_way_there_and_back() {
+    check::<Plugin>(&plugin());
+    check::<PluginFile>(&json!({
+        "path": "p", "state": "refused", "tool_type": null, "version": null, "sha256": null, "signature": "unsigned",
+        "code": "NOT_A_PLUGIN", "reason": "the file is empty",
+    }));
+    check::<PluginDetail>(&with(
+        plugin(),
+        json!({
+            "info": {
+                "tool_type": "jira", "name": "jira", "version": "1.3.2", "vendor": "", "sdk": "1.0.0", "abi_major": 1,
+                "abi_minor": 0, "abi_minor_needed": 0, "abi_stable": "0.11.3", "rustc": "r", "target": "t",
+                "panic": "unwind",
+            },
+            "copy": "state/copies/9f-g17.so",
+            "generations": [{"number": 17, "version": "1.3.2", "sha256": "9f", "state": "active", "reason": null}],
+        }),
+    ));
+    check::<Job>(&job());
+    check::<JobDetail>(&with(
+        job(),
+        json!({"errors": [{"attempt": 1, "at": "t", "code": "api", "message": "m"}], "sent": true, "note": null}),
+    ));
+    check::<NewTenant>(&json!({
+        "id": "acme", "base_url": "https://desk.example", "secrets": {"key": "k"}, "settings": {"a": "b"},
+        "allow_origins": ["https://login.example"],
+    }));
+    check::<Problem>(&json!({"code": "C", "message": "m", "mend": "x", "causes": [{"code": "D", "message": "n"}]}));
+}
+
+#[test]
+fn an_answer_of_a_newer_host_is_read_and_a_misspelt_request_is_not() {
+    assert!(serde_json::from_value::<Plugin>(with(plugin(), json!({"pinned": true}))).is_ok());
+    let misspelt = json!({"id": "acme", "base_url": "https://d.example", "secret": {}});
+    assert!(serde_json::from_value::<NewTenant>(misspelt).is_err());
+    assert!(serde_json::from_value::<Reload>(json!({"tooltype": "jira"})).is_err());
+    assert_eq!(serde_json::from_value::<Reload>(json!({})).unwrap(), Reload::default());
+}
+
+#[test]
+fn neither_debug_nor_an_error_repeats_a_secret() {
+    let tenant = |secrets: Value| {
+        serde_json::from_value::<NewTenant>(json!({"id": "a", "base_url": "https://d.example", "secrets": secrets}))
+    };
+    let good = tenant(json!({"key": "hunter2"})).unwrap();
+    assert!(!format!("{good:?}").contains("hunter2"), "{good:?}");
+    for wrong in [json!("hunter2"), json!(["hunter2"]), json!({"key": ["hunter2"]}), json!({"key": {"hunter2": 1}})] {
+        let error = tenant(wrong).unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    for wrong in [r#"{"value": 4711, "grace_s": 0}"#, r#"{"value": {"x": 4711}, "grace_s": 0}"#] {
+        let error = serde_json::from_str::<RotateSecret>(wrong).unwrap_err().to_string();
+        assert!(!error.contains("4711"), "{error}");
+    }
+}
+
+#[test]
+fn times_are_rfc_3339_whatever_the_number() {
+    for (ms, expected) in [
+        (0, "1970-01-01T00:00:00Z"),
+        (1_795_000_000_123, "2026-11-18T10:26:40.123Z"),
+        (-1, "1970-01-01T00:00:00Z"),
+        (i64::MAX, "9999-12-31T23:59:59.999Z"),
+    ] {
+        assert_eq!(rfc3339(ms), expected);
+    }
+}

@@ -1,0 +1,265 @@
+//! Wires the parts, starts them in an order in which each finds what it needs, and ends them in the opposite one.
+
+use std::{
+    fs,
+    io::{Read as _, Seek as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use tokio::net::TcpListener;
+
+use crate::{
+    admin::{self, AdminParts},
+    clock::Clock,
+    config::Config,
+    http::{routes::FrontDoor, server},
+    ingest::Ingest,
+    limits::SharedLimits,
+    plugin::{
+        capability::Services,
+        egress::Egress,
+        manager::{ManagerParts, PluginManager, Reload},
+        routes::Routes,
+    },
+    shutdown::{self, Shutdown},
+    store::{Hooks, Store, StoreConfig},
+    telemetry::{self, LogControl, metrics::Metrics},
+    tenant::{directory::TenantDirectory, secrets::KeyRing},
+    worker::{Worker, WorkerParts},
+};
+
+/// How long the host takes at most to end in order.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// How often opened secrets that nobody uses any more are overwritten.
+const FORGET_EVERY: Duration = Duration::from_secs(5);
+
+/// Runs the host until it is told to end. `reread` reads the configuration again, for SIGHUP.
+///
+/// # Errors
+/// When it cannot start; once it serves, it ends without.
+pub fn run(config: Config, reread: impl Fn() -> anyhow::Result<Config> + Send + 'static) -> anyhow::Result<()> {
+    let log = telemetry::init(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("patchbay").build()?;
+    runtime.block_on(serve(config, log, reread))
+}
+
+async fn serve(
+    config: Config,
+    log: LogControl,
+    reread: impl Fn() -> anyhow::Result<Config> + Send + 'static,
+) -> anyhow::Result<()> {
+    let _lock = lock_state(&config.state_dir)?;
+    let (trigger, shutdown) = Shutdown::new();
+    let reloads = shutdown::on_signals(trigger.clone()).context("signals")?;
+    let clock = Clock::system();
+    let metrics = Metrics::new();
+    let limits = SharedLimits::new(config.clone());
+
+    let store = open_store(&config, &clock, &metrics).await?;
+    let keys = KeyRing::load_or_create(&config.secrets.key_file, store.has_secrets().await?)?;
+    let cache_s = u32::try_from(config.secrets.cache.as_secs()).unwrap_or(u32::MAX);
+    let directory = TenantDirectory::load(&store, keys, cache_s).await?;
+
+    let routes = Routes::default();
+    let worker = Worker::start(WorkerParts {
+        store: store.clone(),
+        directory: directory.clone(),
+        routes: routes.clone(),
+        metrics: metrics.clone(),
+        clock: clock.clone(),
+        limits: limits.clone(),
+        lease: config.worker.lease,
+        shutdown: shutdown.clone(),
+    })
+    .await
+    .context("the queue cannot be read")?;
+    let woken = worker.clone();
+    let manager = PluginManager::start(ManagerParts {
+        config: config.plugins.clone(),
+        copies: config.state_dir.join("plugins"),
+        services: Services {
+            directory: directory.clone(),
+            egress: Arc::new(Egress::new(&config.http)),
+            clock: clock.clone(),
+        },
+        metrics: metrics.clone(),
+        routes: routes.clone(),
+        on_routes: Arc::new(move || woken.wake_all()),
+    })
+    .context("the plugin manager cannot start")?;
+
+    let webhooks = bind(config.server.listen, "server.listen").await?;
+    let webhooks_at = webhooks.local_addr()?;
+    let metrics_listener = match config.admin.listen {
+        Some(address) => Some(bind(address, "admin.listen").await?),
+        None => None,
+    };
+    let metrics_at = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    let socket = admin::bind(&config.admin.socket).context("admin.socket")?;
+    let woken = worker.clone();
+    let parts = AdminParts {
+        manager: manager.clone(),
+        directory: directory.clone(),
+        store: store.clone(),
+        metrics: metrics.clone(),
+        clock: clock.clone(),
+        wake: Arc::new(move |tenant| match tenant {
+            Some(tenant) => woken.wake(tenant),
+            None => woken.wake_all(),
+        }),
+    };
+    let admin = tokio::spawn(admin::serve(socket, parts.clone(), ended(&shutdown)));
+    let metrics_server =
+        metrics_listener.map(|listener| tokio::spawn(admin::serve_metrics(listener, parts, ended(&shutdown))));
+
+    manager.reload(Reload::Changed).await;
+    tokio::spawn(forget_secrets(directory.clone()));
+    tokio::spawn(follow_reloads(reloads, reread, log, limits.clone()));
+    let woken = worker.clone();
+    let door = FrontDoor {
+        ingest: Ingest {
+            directory,
+            routes,
+            store: store.clone(),
+            on_job: Arc::new(move |tenant| woken.wake(&tenant.id)),
+        },
+        store: store.clone(),
+        manager: manager.clone(),
+        limits,
+        metrics,
+        clock,
+    };
+    let here = std::env::current_dir().unwrap_or_default();
+    let shown = config.admin.socket.strip_prefix(&here).unwrap_or(&config.admin.socket);
+    eprintln!(
+        "patchbay ready webhooks=http://{webhooks_at} metrics={} admin={} plugins={}",
+        metrics_at.map_or_else(|| "off".to_owned(), |address| format!("http://{address}")),
+        shown.display(),
+        manager.generation_counts().len()
+    );
+
+    server::serve(webhooks, door, ended(&shutdown), DRAIN_MAX).await;
+    tracing::info!("draining: no more webhooks are taken");
+    worker.drained(DRAIN_MAX).await;
+    manager.stop(Duration::from_secs(1)).await;
+    let _ended = admin.await;
+    if let Some(server) = metrics_server {
+        let _ended = server.await;
+    }
+    store.close().await.context("closing the store")?;
+    // The socket's name must not stay behind: the next host would have to find out that nobody answers.
+    let _gone = fs::remove_file(&config.admin.socket);
+    tracing::info!("ended");
+    drop(trigger);
+    Ok(())
+}
+
+/// Makes the state folder and holds its lock until the file is dropped.
+fn lock_state(folder: &Path) -> anyhow::Result<fs::File> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("state_dir {} cannot be made", folder.display()))?;
+    let path = folder.join("lock");
+    let mut file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("{} cannot be opened", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder)?;
+            let holder = holder.trim();
+            bail!("the state folder {} is in use by the host with process id {holder}; stop that one, or give this one another state_dir", folder.display());
+        }
+        Err(fs::TryLockError::Error(fault)) => {
+            return Err(fault).with_context(|| format!("{} cannot be locked", path.display()));
+        }
+    }
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())?;
+    Ok(file)
+}
+
+async fn open_store(config: &Config, clock: &Clock, metrics: &Metrics) -> anyhow::Result<Store> {
+    let counted = metrics.clone();
+    let store = StoreConfig {
+        path: config.store.path.clone(),
+        dedup_hours: u32::try_from(config.store.dedup.as_secs() / 3600).unwrap_or(u32::MAX),
+        hooks: Hooks {
+            on_commit: Arc::new(move |stats| {
+                if stats.committed {
+                    counted.store_commit(Duration::from_secs_f64(stats.seconds), stats.operations);
+                }
+            }),
+            ..Hooks::default()
+        },
+    };
+    let clock = clock.clone();
+    let store = tokio::task::spawn_blocking(move || Store::open(store, clock)).await??;
+    // This host is the only one on this state folder, so leases that are there belong to one that is gone.
+    let released = store.release_all_leases().await?;
+    if released > 0 {
+        tracing::info!(jobs = released, "jobs of an earlier run are taken up again");
+    }
+    Ok(store)
+}
+
+async fn bind(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{key}: cannot listen on {address}; is another program there?"))
+}
+
+/// A future of one's own that ends when the host is told to end.
+fn ended(shutdown: &Shutdown) -> impl Future<Output = ()> + Send + 'static {
+    let shutdown = shutdown.clone();
+    async move { shutdown.requested().await }
+}
+
+async fn forget_secrets(directory: TenantDirectory) {
+    let mut ticks = tokio::time::interval(FORGET_EVERY);
+    loop {
+        ticks.tick().await;
+        directory.forget_stale_secrets();
+    }
+}
+
+/// SIGHUP: all or nothing.
+async fn follow_reloads(
+    mut reloads: tokio::sync::mpsc::Receiver<()>,
+    reread: impl Fn() -> anyhow::Result<Config> + Send + 'static,
+    log: LogControl,
+    limits: SharedLimits,
+) {
+    while reloads.recv().await.is_some() {
+        let config = match reread() {
+            Ok(config) => config,
+            Err(fault) => {
+                tracing::error!("the configuration was not reloaded, the old one stays: {fault:#}");
+                continue;
+            }
+        };
+        if let Err(fault) = log.set_level(config.log.level) {
+            tracing::error!("the log level was not changed: {fault}");
+            continue;
+        }
+        let waiting = limits.reload(&config);
+        tracing::info!("configuration reloaded");
+        if !waiting.is_empty() {
+            tracing::warn!("these keys wait for a restart: {}", waiting.join(", "));
+        }
+    }
+}
+

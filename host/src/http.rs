@@ -1,0 +1,6 @@
+//! The front door: connections, routes and answers. What a delivery becomes is `ingest`'s business.
+
+pub mod answer;
+pub mod routes;
+pub mod server;
+mod tenant_scan;

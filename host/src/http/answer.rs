@@ -1,0 +1,210 @@
+//! The one place where what happened becomes an HTTP answer. What a sender reads differs from what the log says.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Response, StatusCode,
+    header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+};
+use plugin_abi::{PluginError, error::FieldError};
+use serde::Serialize;
+
+use crate::{
+    ids::CorrelationId,
+    ingest::{Receipt, Rejection},
+    plugin::{generation::CallError, routes::NoRoute},
+    store::StoreError,
+};
+
+/// The header that carries the correlation id, both ways.
+pub const CORRELATION_HEADER: &str = "x-correlation-id";
+
+/// An answer of the front door.
+pub type Answer = Response<Full<Bytes>>;
+
+/// Why a request never became a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadRequest {
+    /// No such route.
+    NotFound,
+    /// The route exists, but not with this method.
+    Method(&'static str),
+    /// The body is larger than the limit, in bytes.
+    TooLarge(usize),
+    /// The body did not come in time.
+    Slow,
+    /// Transfer-Encoding is something else than one `chunked`.
+    TransferEncoding,
+}
+
+/// RFC 9457.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    correlation_id: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [Fault<'a>],
+}
+
+#[derive(Serialize)]
+struct Fault<'a> {
+    field: &'a str,
+    message: &'a str,
+}
+
+/// 202.
+pub fn taken(receipt: &Receipt, correlation_id: &CorrelationId) -> Answer {
+    #[derive(Serialize)]
+    struct Taken<'a> {
+        status: &'static str,
+        correlation_id: &'a str,
+        ticket_id: Option<&'a str>,
+    }
+    let body = Taken {
+        status: receipt.status.as_str(),
+        correlation_id: correlation_id.as_str(),
+        ticket_id: receipt.ticket_id.as_deref(),
+    };
+    json(StatusCode::ACCEPTED, "application/json", &body, correlation_id)
+}
+
+/// The answer to a delivery that was not taken, with the seconds after which to try again where that may help.
+pub fn rejected(rejection: &Rejection, correlation_id: &CorrelationId) -> Answer {
+    use Rejection as R;
+    let temporary =
+        |code, seconds| problem(StatusCode::SERVICE_UNAVAILABLE, code, None, &[], Some(seconds), correlation_id);
+    match rejection {
+        R::NotAuthentic(_) => problem(StatusCode::UNAUTHORIZED, "not_authentic", None, &[], None, correlation_id),
+        R::Malformed(detail) => problem(StatusCode::BAD_REQUEST, "malformed", Some(detail), &[], None, correlation_id),
+        R::Invalid(faults) => {
+            let detail = Some("the webhook is authentic, but fields of it are missing or wrong");
+            problem(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail, faults, None, correlation_id)
+        }
+        R::NoRoute(NoRoute::Missing) => temporary("plugin_missing", 30),
+        R::NoRoute(NoRoute::Quarantined) => temporary("plugin_quarantined", 30),
+        R::NoRoute(NoRoute::Disabled) => temporary("plugin_disabled", 30),
+        R::Plugin(error) => match error {
+            CallError::Saturated => temporary("plugin_saturated", 2),
+            CallError::Closed => temporary("plugin_replaced", 1),
+            CallError::Overrun(_) => temporary("plugin_overrun", 10),
+            CallError::InvalidReply(_) => temporary("plugin_invalid_reply", 30),
+            CallError::Plugin(PluginError::Panicked { .. }) => temporary("plugin_panicked", 10),
+            CallError::Plugin(PluginError::Configuration(_)) => temporary("tenant_configuration", 30),
+            CallError::Plugin(_) => temporary("plugin_failed", 10),
+            CallError::Lost => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", None, &[], None, correlation_id),
+        },
+        R::Store(StoreError::Saturated { .. }) => temporary("store_saturated", 2),
+        R::Store(_) => temporary("store_unavailable", 10),
+    }
+}
+
+/// The answer to what never became a delivery.
+pub fn refused(fault: BadRequest, correlation_id: &CorrelationId) -> Answer {
+    let detail;
+    let (status, code, text) = match fault {
+        BadRequest::NotFound => (StatusCode::NOT_FOUND, "not_found", None),
+        BadRequest::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", None),
+        BadRequest::TooLarge(bytes_max) => {
+            detail = format!("the body may have {bytes_max} bytes at most");
+            (StatusCode::PAYLOAD_TOO_LARGE, "too_large", Some(detail.as_str()))
+        }
+        BadRequest::Slow => (StatusCode::REQUEST_TIMEOUT, "body_timeout", None),
+        BadRequest::TransferEncoding => (StatusCode::BAD_REQUEST, "transfer_encoding", None),
+    };
+    let mut answer = problem(status, code, text, &[], None, correlation_id);
+    match fault {
+        BadRequest::Method(allowed) => {
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+        }
+        BadRequest::NotFound => {}
+        // What is left of the body would be read as the next request.
+        BadRequest::TooLarge(_) | BadRequest::Slow | BadRequest::TransferEncoding => close(&mut answer),
+    }
+    answer
+}
+
+/// The answer to a health question.
+pub fn health(ready: bool, text: &str, correlation_id: &CorrelationId) -> Answer {
+    #[derive(Serialize)]
+    struct Health<'a> {
+        status: &'a str,
+    }
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json(status, "application/json", &Health { status: text }, correlation_id)
+}
+
+/// Ends the connection after this answer.
+pub fn close(answer: &mut Answer) {
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
+fn problem(
+    status: StatusCode,
+    code: &'static str,
+    detail: Option<&str>,
+    faults: &[FieldError],
+    retry_after_s: Option<u16>,
+    correlation_id: &CorrelationId,
+) -> Answer {
+    let errors: Vec<_> = faults.iter().map(|fault| Fault { field: &fault.field, message: &fault.message }).collect();
+    let body = Problem {
+        r#type: "about:blank",
+        title: status.canonical_reason().unwrap_or_default(),
+        status: status.as_u16(),
+        code,
+        detail,
+        correlation_id: correlation_id.as_str(),
+        errors: &errors,
+    };
+    let mut answer = json(status, "application/problem+json", &body, correlation_id);
+    if let Some(seconds) = retry_after_s {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    answer
+}
+
+fn json(status: StatusCode, kind: &'static str, body: &impl Serialize, correlation_id: &CorrelationId) -> Answer {
+    let body = serde_json::to_vec(body).expect("plain texts and numbers are JSON");
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    let id = HeaderValue::from_str(correlation_id.as_str()).expect("a correlation id is [A-Za-z0-9._-]");
+    answer.headers_mut().insert(CORRELATION_HEADER, id);
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn every_rejection_has_its_status_and_a_short_wait() {
+        use Rejection as R;
+        let panicked = PluginError::Panicked { message: String::new(), location: String::new() };
+        for (rejection, status, wait) in [
+            (R::NotAuthentic("x"), 401, None),
+            (R::Malformed("x".into()), 400, None),
+            (R::Invalid(vec![FieldError::new("a", "b")]), 422, None),
+            (R::NoRoute(NoRoute::Missing), 503, Some(30)),
+            (R::NoRoute(NoRoute::Quarantined), 503, Some(30)),
+            (R::Plugin(CallError::Saturated), 503, Some(2)),
+            (R::Plugin(CallError::Overrun(Duration::from_secs(1))), 503, Some(10)),
+            (R::Plugin(CallError::Plugin(panicked)), 503, Some(10)),
+            (R::Plugin(CallError::Plugin(PluginError::Configuration("x".into()))), 503, Some(30)),
+            (R::Plugin(CallError::Lost), 500, None),
+        ] {
+            let answer = rejected(&rejection, &CorrelationId::fresh());
+            assert_eq!(answer.status().as_u16(), status, "{rejection}");
+            let found = answer.headers().get(RETRY_AFTER).map(|wait| wait.to_str().unwrap().parse::<u16>().unwrap());
+            assert_eq!(found, wait, "{rejection}");
+            assert!(found.is_none_or(|seconds| seconds < 60), "Zendesk gives up at 60 s");
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The routes of the front door, and the way of one request through them.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::{
+    Method, Request,
+    body::{Body as _, Incoming},
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::{
+    answer::{self, Answer, BadRequest, CORRELATION_HEADER},
+    tenant_scan,
+};
+use crate::{
+    clock::Clock,
+    ids::CorrelationId,
+    ingest::{Delivery, Ingest, Rejection},
+    limits::SharedLimits,
+    plugin::manager::PluginManager,
+    store::Store,
+    telemetry::metrics::Metrics,
+};
+
+/// Every 401 leaves a whole number of these after the body's last byte: why it was refused does not show in the time.
+const REFUSAL_TICK: Duration = Duration::from_millis(25);
+/// How long `/readyz` waits for the store.
+const READY_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// What answers requests.
+#[derive(Clone)]
+pub struct FrontDoor {
+    /// The front half.
+    pub ingest: Ingest,
+    /// For `/readyz`.
+    pub store: Store,
+    /// For `/readyz`.
+    pub manager: PluginManager,
+    /// Sizes and times.
+    pub limits: SharedLimits,
+    /// Who counts.
+    pub metrics: Metrics,
+    /// The host's time.
+    pub clock: Clock,
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route<'a> {
+    /// The tenant is in the path.
+    Webhook(&'a str),
+    /// The tenant is in the body.
+    TenantInBody(&'static str),
+    Health,
+    Ready,
+    Unknown,
+}
+
+impl<'a> Route<'a> {
+    fn of(path: &'a str) -> Self {
+        match path {
+            "/healthz" => Self::Health,
+            "/readyz" => Self::Ready,
+            "/api/webhooks/ticket-created" => Self::TenantInBody("/api/webhooks/ticket-created"),
+            "/webhook/servicedesk/resolved-ticket" => Self::TenantInBody("/webhook/servicedesk/resolved-ticket"),
+            _ => match path.strip_prefix("/webhooks/") {
+                Some(tenant) if !tenant.is_empty() && !tenant.contains('/') => Self::Webhook(tenant),
+                _ => Self::Unknown,
+            },
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Webhook(_) => "/webhooks/{tenant_id}",
+            Self::TenantInBody(path) => path,
+            Self::Health => "/healthz",
+            Self::Ready => "/readyz",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    fn allowed(self) -> &'static str {
+        match self {
+            Self::Health | Self::Ready => "GET, HEAD",
+            _ => "POST",
+        }
+    }
+}
+
+impl FrontDoor {
+    /// Answers one request.
+    pub async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let started = Instant::now();
+        let correlation_id = request
+            .headers()
+            .get(CORRELATION_HEADER)
+            .and_then(|value| CorrelationId::parse(value.to_str().ok()?).ok())
+            .unwrap_or_else(CorrelationId::fresh);
+        let label = Route::of(request.uri().path()).label();
+        let chunked = request.headers().contains_key(TRANSFER_ENCODING);
+        let mut answer = match self.dispatch(request, &correlation_id).await {
+            Ok(answer) => answer,
+            Err(fault) => answer::refused(fault, &correlation_id),
+        };
+        if chunked {
+            // hyper has dropped a Content-Length that stood beside it: a proxy may have seen another end of this request.
+            answer::close(&mut answer);
+        }
+        self.metrics.http(label, answer.status().as_u16(), started.elapsed());
+        answer
+    }
+
+    async fn dispatch(&self, request: Request<Incoming>, correlation_id: &CorrelationId) -> Result<Answer, BadRequest> {
+        check_transfer_encoding(&request)?;
+        let route = Route::of(request.uri().path());
+        let fits = match route {
+            Route::Unknown => return Err(BadRequest::NotFound),
+            Route::Health | Route::Ready => matches!(*request.method(), Method::GET | Method::HEAD),
+            Route::Webhook(_) | Route::TenantInBody(_) => *request.method() == Method::POST,
+        };
+        if !fits {
+            return Err(BadRequest::Method(route.allowed()));
+        }
+        match route {
+            Route::Health => Ok(answer::health(true, "alive", correlation_id)),
+            Route::Ready => Ok(self.ready(correlation_id).await),
+            _ => self.webhook(request, correlation_id).await,
+        }
+    }
+
+    async fn webhook(&self, request: Request<Incoming>, correlation_id: &CorrelationId) -> Result<Answer, BadRequest> {
+        let limits = self.limits.now();
+        let (parts, body) = request.into_parts();
+        let declared = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if declared.is_some_and(|length| length > limits.body_bytes_max as u64) {
+            return Err(BadRequest::TooLarge(limits.body_bytes_max));
+        }
+        let body = whole(body, limits.body_bytes_max, Instant::now() + limits.body_timeout).await?;
+        let received = Instant::now();
+        let path = parts.uri.path();
+        let tenant_id = match Route::of(path) {
+            Route::Webhook(tenant) => Some(tenant.to_owned()),
+            _ => tenant_scan::tenant_id(&body),
+        };
+        let delivery = Delivery {
+            tenant_id,
+            correlation_id: correlation_id.clone(),
+            method: parts.method,
+            path: path.to_owned(),
+            query: parts.uri.query().unwrap_or_default().to_owned(),
+            headers: parts.headers,
+            body,
+            received_at: self.clock.now(),
+        };
+        match self.ingest.take(delivery).await {
+            Ok(receipt) => Ok(answer::taken(&receipt, correlation_id)),
+            Err(rejection) => {
+                report(&rejection, correlation_id);
+                if matches!(rejection, Rejection::NotAuthentic(_)) {
+                    sleep_until(next_tick(received, Instant::now())).await;
+                }
+                Ok(answer::rejected(&rejection, correlation_id))
+            }
+        }
+    }
+
+    async fn ready(&self, correlation_id: &CorrelationId) -> Answer {
+        if !self.manager.scanned() {
+            return answer::health(false, "the first look at the plugin folder is not done", correlation_id);
+        }
+        match tokio::time::timeout(READY_TIME_MAX, self.store.ping()).await {
+            Ok(Ok(())) => answer::health(true, "ready", correlation_id),
+            Ok(Err(_)) | Err(_) => answer::health(false, "the store does not answer", correlation_id),
+        }
+    }
+}
+
+/// What a sender causes is for the debug log; what an operator must mend is a warning.
+fn report(rejection: &Rejection, correlation_id: &CorrelationId) {
+    match rejection {
+        Rejection::NotAuthentic(_) | Rejection::Malformed(_) | Rejection::Invalid(_) => {
+            tracing::debug!(%correlation_id, "delivery refused: {rejection}");
+        }
+        Rejection::NoRoute(_) | Rejection::Plugin(_) | Rejection::Store(_) => {
+            tracing::warn!(%correlation_id, "delivery not taken, the sender is asked to come again: {rejection}");
+        }
+    }
+}
+
+/// Exactly one `chunked`, or none: anything else is read in different ways by different servers.
+fn check_transfer_encoding(request: &Request<Incoming>) -> Result<(), BadRequest> {
+    let mut values = request.headers().get_all(TRANSFER_ENCODING).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(()),
+        (Some(value), None) if value.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(BadRequest::TransferEncoding),
+    }
+}
+
+/// Reads a body up to a size and a time. One that comes in a single piece is not copied.
+async fn whole(mut body: Incoming, bytes_max: usize, deadline: Instant) -> Result<Bytes, BadRequest> {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while !body.is_end_stream() {
+        let frame = timeout_at(deadline, body.frame()).await.map_err(|_| BadRequest::Slow)?;
+        let Some(frame) = frame else { break };
+        // The connection broke: nobody will read the answer.
+        let Ok(frame) = frame else { return Err(BadRequest::Slow) };
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + rest.len() + data.len() > bytes_max {
+            return Err(BadRequest::TooLarge(bytes_max));
+        }
+        if first.is_empty() && rest.is_empty() {
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.extend_from_slice(&std::mem::take(&mut first));
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// The first tick after `received` that is not over yet.
+fn next_tick(received: Instant, now: Instant) -> Instant {
+    let ticks = now.saturating_duration_since(received).as_nanos() / REFUSAL_TICK.as_nanos() + 1;
+    received + REFUSAL_TICK * u32::try_from(ticks).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_their_routes() {
+        for (path, expected) in [
+            ("/webhooks/acme", Route::Webhook("acme")),
+            ("/webhooks/", Route::Unknown),
+            ("/webhooks/a/b", Route::Unknown),
+            ("/webhooks", Route::Unknown),
+            ("/healthz", Route::Health),
+            ("/healthz/", Route::Unknown),
+            ("/api/webhooks/ticket-created", Route::TenantInBody("/api/webhooks/ticket-created")),
+        ] {
+            assert_eq!(Route::of(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_waits_for_its_tick() {
+        let received = Instant::now();
+        for (ms, expected) in [(0, 25), (3, 25), (24, 25), (25, 50), (26, 50), (60, 75)] {
+            let tick = next_tick(received, received + Duration::from_millis(ms));
+            assert_eq!(tick - received, Duration::from_millis(expected), "{ms} ms");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The front half on one page: a delivery becomes a job on disk, or is refused with a reason.
+//!
+//! tenant ▸ route ▸ validate the raw bytes ▸ extract ▸ check ▸ dedup and durable write, in this order.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::{HeaderMap, Method};
+use plugin_abi::{
+    PluginError,
+    error::FieldError,
+    time::OffsetDateTime,
+    types::{Event, TicketMetadata},
+};
+
+use crate::{
+    ids::CorrelationId,
+    plugin::{
+        generation::{CallError, ReceivedWebhook, Verdict},
+        routes::{NoRoute, Routes},
+    },
+    queue::job::{Accepted, DedupKey, JobKind, NewJob},
+    store::{Store, StoreError},
+    tenant::{EnhanceOn, Tenant, directory::TenantDirectory},
+};
+
+/// Most characters of a ticket's id.
+pub const TICKET_ID_CHARS_MAX: usize = 100;
+
+/// A request to a webhook route, its body whole.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The tenant that it names, when it names one.
+    pub tenant_id: Option<String>,
+    /// What it is known by.
+    pub correlation_id: CorrelationId,
+    /// The HTTP method.
+    pub method: Method,
+    /// The path, as it came.
+    pub path: String,
+    /// The query, as it came.
+    pub query: String,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The raw body.
+    pub body: Bytes,
+    /// When the body's last byte was there.
+    pub received_at: OffsetDateTime,
+}
+
+/// What became of an authentic delivery. For the first two its job is on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// How it was taken.
+    pub status: Status,
+    /// The ticket, when there is one.
+    pub ticket_id: Option<String>,
+}
+
+/// How a delivery was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It is a new job.
+    Accepted,
+    /// It was accepted before.
+    Duplicate,
+    /// It makes no work.
+    Ignored,
+}
+
+impl Status {
+    /// The word in the answer.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Duplicate => "duplicate",
+            Self::Ignored => "ignored",
+        }
+    }
+}
+
+/// Why a delivery was not taken, and so whose fault it is.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejection {
+    /// The sender: unknown, disabled, or not who it says. Nobody outside learns which.
+    #[error("not authentic: {0}")]
+    NotAuthentic(&'static str),
+    /// The sender, who is authentic: the body cannot be read.
+    #[error("{0}")]
+    Malformed(String),
+    /// The sender, who is authentic: fields are missing or wrong.
+    #[error("fields are missing or wrong")]
+    Invalid(Vec<FieldError>),
+    /// The operator: nothing serves the tool type now.
+    #[error("{0}")]
+    NoRoute(#[from] NoRoute),
+    /// The plugin, or the tenant's configuration.
+    #[error("{0}")]
+    Plugin(#[from] CallError),
+    /// The store.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+/// What the front half needs.
+#[derive(Clone)]
+pub struct Ingest {
+    /// Tenants.
+    pub directory: TenantDirectory,
+    /// Plugins.
+    pub routes: Routes,
+    /// The queue.
+    pub store: Store,
+    /// Told of each new job's tenant; must not block.
+    pub on_job: Arc<dyn Fn(&Tenant) + Send + Sync>,
+}
+
+impl Ingest {
+    /// Takes a delivery. When this returns `Accepted` or `Duplicate`, its job is on disk.
+    ///
+    /// # Errors
+    /// [`Rejection`]; nothing has been kept then.
+    pub async fn take(&self, delivery: Delivery) -> Result<Receipt, Rejection> {
+        let tenant = self.tenant(delivery.tenant_id.as_deref())?;
+        let plugin = self.routes.enter(&tenant.tool_type)?;
+        let webhook = Arc::new(delivery.for_tenant(Arc::clone(&tenant)));
+        let metadata = match plugin.receive(Arc::clone(&webhook)).await? {
+            Verdict::NotAuthentic => return Err(Rejection::NotAuthentic("the plugin did not validate it")),
+            Verdict::Unreadable(PluginError::Validation(fields)) => return Err(Rejection::Invalid(fields)),
+            Verdict::Unreadable(error) => return Err(Rejection::Malformed(error.to_string())),
+            Verdict::Authentic(metadata) => checked(*metadata, &tenant)?,
+        };
+        let generation = plugin.number();
+        drop(plugin);
+        let ticket_id = Some(metadata.ticket_id.clone()).filter(|id| !id.is_empty());
+        let status = match kind_of_job(&metadata.event, &tenant) {
+            None => Status::Ignored,
+            Some(kind) => self.accept(&tenant, kind, metadata, &webhook).await?,
+        };
+        tracing::debug!(
+            correlation_id = %webhook.correlation_id,
+            tenant = %tenant.id,
+            tool_type = %tenant.tool_type,
+            generation,
+            ticket = ticket_id.as_deref().unwrap_or_default(),
+            "delivery {}",
+            status.as_str()
+        );
+        Ok(Receipt { status, ticket_id })
+    }
+
+    fn tenant(&self, id: Option<&str>) -> Result<Arc<Tenant>, Rejection> {
+        let id = id.ok_or(Rejection::NotAuthentic("it names no tenant"))?;
+        let tenant = self.directory.get(id).ok_or(Rejection::NotAuthentic("there is no such tenant"))?;
+        if tenant.enabled { Ok(tenant) } else { Err(Rejection::NotAuthentic("the tenant is disabled")) }
+    }
+
+    async fn accept(
+        &self,
+        tenant: &Tenant,
+        kind: JobKind,
+        metadata: TicketMetadata,
+        webhook: &ReceivedWebhook,
+    ) -> Result<Status, Rejection> {
+        let key = DedupKey::new(&tenant.id, &metadata, &webhook.body);
+        let job = NewJob {
+            tenant: tenant.id.clone(),
+            tool_type: tenant.tool_type.clone(),
+            kind,
+            correlation_id: webhook.correlation_id.clone(),
+            metadata,
+        };
+        match self.store.accept(job, key).await? {
+            Accepted::New(_) => {
+                (self.on_job)(tenant);
+                Ok(Status::Accepted)
+            }
+            Accepted::Duplicate => Ok(Status::Duplicate),
+        }
+    }
+}
+
+impl Delivery {
+    fn for_tenant(self, tenant: Arc<Tenant>) -> ReceivedWebhook {
+        ReceivedWebhook {
+            tenant,
+            correlation_id: self.correlation_id,
+            method: self.method,
+            path: self.path,
+            query: self.query,
+            headers: self.headers,
+            body: self.body,
+            received_at: self.received_at,
+        }
+    }
+}
+
+/// Which work an event makes. `Updated` makes none unless the tenant asks for it: else our own note would make the next job.
+fn kind_of_job(event: &Event, tenant: &Tenant) -> Option<JobKind> {
+    match event {
+        Event::Created => tenant.enhance_on.contains(&EnhanceOn::Created).then_some(JobKind::Enhance),
+        Event::Updated => tenant.enhance_on.contains(&EnhanceOn::Updated).then_some(JobKind::Enhance),
+        Event::Resolved { .. } => Some(JobKind::Record),
+        _ => None,
+    }
+}
+
+/// What a plugin says is checked as if a stranger said it.
+fn checked(metadata: TicketMetadata, tenant: &Tenant) -> Result<TicketMetadata, Rejection> {
+    let mut faults = Vec::new();
+    if metadata.tenant_id.as_ref().is_some_and(|named| named != tenant.id.as_str()) {
+        faults.push(FieldError::new("tenant_id", "is another tenant than the one that this webhook came for"));
+    }
+    if metadata.event != Event::Other {
+        let chars = metadata.ticket_id.chars().count();
+        if chars == 0 || chars > TICKET_ID_CHARS_MAX || metadata.ticket_id.chars().any(char::is_control) {
+            let message = format!("must have 1 to {TICKET_ID_CHARS_MAX} characters, none of them control characters");
+            faults.push(FieldError::new("ticket_id", message));
+        }
+    }
+    if faults.is_empty() { Ok(metadata) } else { Err(Rejection::Invalid(faults)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ids::{TenantId, ToolType},
+        tenant::NewTenant,
+    };
+
+    fn tenant() -> Tenant {
+        let id = TenantId::parse("acme").unwrap();
+        NewTenant::new(id, ToolType::parse("desk").unwrap(), "https://desk.example").check().unwrap()
+    }
+
+    #[test]
+    fn what_a_plugin_says_is_checked() {
+        let long = "x".repeat(TICKET_ID_CHARS_MAX + 1);
+        let limit = "ü".repeat(TICKET_ID_CHARS_MAX);
+        for (ticket_id, named, event, faults) in [
+            ("7", None, Event::Created, vec![]),
+            ("7", Some("acme"), Event::Created, vec![]),
+            ("7", Some("other"), Event::Created, vec!["tenant_id"]),
+            ("", Some("other"), Event::Updated, vec!["tenant_id", "ticket_id"]),
+            ("", None, Event::Other, vec![]),
+            (&long, None, Event::Created, vec!["ticket_id"]),
+            (&limit, None, Event::Created, vec![]),
+            ("a\nb", None, Event::Created, vec!["ticket_id"]),
+        ] {
+            let mut metadata = TicketMetadata::new(ticket_id, event);
+            metadata.tenant_id = named.map(str::to_owned);
+            let found = match checked(metadata, &tenant()) {
+                Ok(_) => vec![],
+                Err(Rejection::Invalid(faults)) => faults.into_iter().map(|fault| fault.field).collect(),
+                Err(other) => panic!("{other}"),
+            };
+            assert_eq!(found, faults, "{ticket_id:?} {named:?}");
+        }
+    }
+
+    #[test]
+    fn updates_make_work_only_where_they_are_asked_for() {
+        let resolved = Event::Resolved { resolution: None, resolved_at: None, tags: vec![] };
+        let mut tenant = tenant();
+        assert_eq!(kind_of_job(&Event::Created, &tenant), Some(JobKind::Enhance));
+        assert_eq!(kind_of_job(&resolved, &tenant), Some(JobKind::Record));
+        assert_eq!(kind_of_job(&Event::Updated, &tenant), None);
+        assert_eq!(kind_of_job(&Event::Other, &tenant), None);
+        tenant.enhance_on.insert(EnhanceOn::Updated);
+        assert_eq!(kind_of_job(&Event::Updated, &tenant), Some(JobKind::Enhance));
+    }
+}

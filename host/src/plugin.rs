@@ -1,0 +1,15 @@
+//! Everything about plugins: from a file in a folder to calls on a generation's lanes, and back to nothing mapped.
+//! Nothing outside this module names the plugin boundary's raw side.
+
+pub mod artifact;
+pub mod capability;
+pub mod egress;
+pub mod elf;
+pub mod generation;
+pub mod lane;
+pub mod loader;
+pub mod manager;
+pub mod permissions;
+pub mod probe;
+pub mod refusal;
+pub mod routes;

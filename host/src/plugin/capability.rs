@@ -1,0 +1,293 @@
+//! What a plugin can ask of the host during one call, and for whom: secrets are compared here and filled in here, and
+//! leave the host only inside a request to the tenant's own tool.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use plugin_abi::{
+    PluginError,
+    host::HostCalls,
+    http::{Request, Response},
+    raw::Method,
+    time::OffsetDateTime,
+    types::{KeyForm, LogLevel},
+};
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+use super::egress::{Egress, Outgoing};
+use crate::{
+    clock::Clock,
+    ids::{CorrelationId, ToolType},
+    tenant::{
+        Tenant,
+        directory::TenantDirectory,
+        secrets::{SecretError, SecretText},
+    },
+};
+
+/// Most bytes of one line that a plugin logs.
+const LOG_BYTES_MAX: usize = 4096;
+/// Most lines that a generation may log in a second.
+const LOG_LINES_PER_S_MAX: u32 = 50;
+
+/// What all generations share.
+#[derive(Clone)]
+pub struct Services {
+    /// Tenants and their secrets.
+    pub directory: TenantDirectory,
+    /// Requests to the tools.
+    pub egress: Arc<Egress>,
+    /// The host's time.
+    pub clock: Clock,
+}
+
+/// Whom one call is for and until when; what its callbacks may do follows from it.
+#[derive(Clone)]
+pub struct CallScope {
+    /// The tenant that the call acts for.
+    pub tenant: Arc<Tenant>,
+    /// Which method runs.
+    pub method: Method,
+    /// When the host gives the call up.
+    pub deadline: std::time::Instant,
+    /// What the call's log lines are known by.
+    pub correlation_id: CorrelationId,
+}
+
+/// The callbacks of one generation.
+///
+/// A call is known to the plugin by a number only. So a callback that comes late, from a thread that should not live any
+/// more, finds that its call is over instead of finding freed memory or another tenant's secrets.
+pub struct Capability {
+    tool_type: ToolType,
+    generation: u64,
+    services: Services,
+    /// One place for each thread of the generation: which call it carries out.
+    places: Box<[Mutex<Place>]>,
+    cancelled: AtomicBool,
+    log_limit: LogLimit,
+}
+
+#[derive(Default)]
+struct Place {
+    /// How many calls have begun here: with the place's index it makes a call's number, never given twice.
+    begun: u64,
+    scope: Option<CallScope>,
+    /// Whether the call waits for a tool's answer, which ends by itself.
+    waiting: bool,
+}
+
+/// A call's number is its count times this, plus its place.
+const PLACES_MAX: u64 = 1 << 12;
+
+impl Capability {
+    /// Callbacks for a generation with so many threads at most.
+    pub fn new(tool_type: ToolType, generation: u64, services: Services, threads_max: usize) -> Self {
+        let places = (0..threads_max).map(|_| Mutex::default()).collect();
+        let log_limit = LogLimit { second: AtomicI64::new(0), lines: AtomicU32::new(0) };
+        Self { tool_type, generation, services, places, cancelled: AtomicBool::new(false), log_limit }
+    }
+
+    /// Begins a call on the thread with this place; its number goes to the plugin.
+    pub fn begin(&self, place: usize, scope: CallScope) -> u64 {
+        let mut at = self.places[place].lock().unwrap_or_else(PoisonError::into_inner);
+        at.begun += 1;
+        at.scope = Some(scope);
+        at.begun * PLACES_MAX + place as u64
+    }
+
+    /// Ends the call of the thread with this place.
+    pub fn end(&self, place: usize) {
+        self.places[place].lock().unwrap_or_else(PoisonError::into_inner).scope = None;
+    }
+
+    /// Whether the call of the thread with this place waits for a tool.
+    pub fn is_waiting(&self, place: usize) -> bool {
+        self.places[place].lock().unwrap_or_else(PoisonError::into_inner).waiting
+    }
+
+    /// From now on new requests to tools are answered `Cancelled`; those under way end by their time-outs.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Runs `then` with what the call may do; an error when it is over.
+    fn with_scope<T>(
+        &self,
+        call: u64,
+        then: impl FnOnce(&CallScope) -> Result<T, PluginError>,
+    ) -> Result<T, PluginError> {
+        let over = || PluginError::Configuration("this call is over".to_owned());
+        let place =
+            usize::try_from(call % PLACES_MAX).ok().and_then(|place| self.places.get(place)).ok_or_else(over)?;
+        let at = place.lock().unwrap_or_else(PoisonError::into_inner);
+        match &at.scope {
+            Some(scope) if at.begun == call / PLACES_MAX => then(scope),
+            _ => Err(over()),
+        }
+    }
+
+    fn set_waiting(&self, call: u64, waiting: bool) {
+        let place = usize::try_from(call % PLACES_MAX).ok().and_then(|place| self.places.get(place));
+        if let Some(place) = place {
+            place.lock().unwrap_or_else(PoisonError::into_inner).waiting = waiting;
+        }
+    }
+
+    fn secrets(&self, tenant: &Tenant, name: &str) -> Result<Arc<[SecretText]>, SecretError> {
+        self.services.directory.secrets(tenant, name)
+    }
+}
+
+impl HostCalls for Capability {
+    fn log(&self, call: u64, level: LogLevel, text: &str) {
+        if !self.log_limit.admits(self.services.clock.now_ms() / 1000) {
+            return;
+        }
+        let text = &text[..text.floor_char_boundary(LOG_BYTES_MAX)];
+        let known = self.with_scope(call, |scope| Ok((scope.tenant.id.to_string(), scope.correlation_id.to_string())));
+        let (tenant, correlation_id) = known.unwrap_or_default();
+        let (tool_type, generation) = (self.tool_type.as_str(), self.generation);
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(target: "plugin", tool_type, generation, tenant, correlation_id, "{text}")
+            };
+        }
+        match level {
+            LogLevel::Debug => line!(debug),
+            LogLevel::Info => line!(info),
+            LogLevel::Warn => line!(warn),
+            LogLevel::Error => line!(error),
+        }
+    }
+
+    fn now(&self, _call: u64) -> OffsetDateTime {
+        self.services.clock.now()
+    }
+
+    fn verify_hmac_sha256(
+        &self,
+        call: u64,
+        secret: &str,
+        key_form: KeyForm,
+        parts: &[&[u8]],
+        mac: &[u8],
+    ) -> Result<bool, PluginError> {
+        self.with_scope(call, |scope| {
+            let Some(secrets) = present(self.secrets(&scope.tenant, secret))? else { return Ok(false) };
+            let mut verified = false;
+            for key in secrets.iter().filter(|key| !key.expose().is_empty()) {
+                let key = key_bytes(key, key_form, secret)?;
+                let mut expected = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes keys of any length");
+                parts.iter().for_each(|part| expected.update(part));
+                // During a rotation both are tried, and nobody can tell from the time which of them it was.
+                verified |= expected.verify_slice(mac).is_ok();
+            }
+            Ok(verified)
+        })
+    }
+
+    fn verify_secret(&self, call: u64, secret: &str, presented: &[u8]) -> Result<bool, PluginError> {
+        self.with_scope(call, |scope| {
+            let Some(secrets) = present(self.secrets(&scope.tenant, secret))? else { return Ok(false) };
+            let known = secrets.iter().filter(|known| !known.expose().is_empty());
+            Ok(known.fold(false, |found, known| found | bool::from(known.expose().as_bytes().ct_eq(presented))))
+        })
+    }
+
+    fn http(&self, call: u64, request: &Request) -> Result<Response, PluginError> {
+        let scope = self.with_scope(call, |scope| Ok(scope.clone()))?;
+        if !matches!(scope.method, Method::Get | Method::Update) {
+            let message = "http is available in get_ticket and update_ticket only".to_owned();
+            return Err(PluginError::Configuration(message));
+        }
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(PluginError::Cancelled);
+        }
+        let credential = request.parts().2.map(|credential| self.filled_in(&scope.tenant, credential)).transpose()?;
+        let outgoing = Outgoing { tenant: &scope.tenant, request, credential, deadline: scope.deadline };
+        self.set_waiting(call, true);
+        let answer = self.services.egress.send(outgoing);
+        self.set_waiting(call, false);
+        answer
+    }
+}
+
+impl Capability {
+    /// The header that carries the secret.
+    fn filled_in(
+        &self,
+        tenant: &Tenant,
+        credential: &plugin_abi::types::Credential,
+    ) -> Result<(String, Zeroizing<String>), PluginError> {
+        use plugin_abi::types::Credential;
+        let name = credential.secret();
+        let secrets = self.secrets(tenant, name).map_err(|fault| PluginError::Configuration(fault.to_string()))?;
+        let secret = secrets.first().map(SecretText::expose).filter(|secret| !secret.is_empty());
+        let secret =
+            secret.ok_or_else(|| PluginError::Configuration(format!("the tenant's secret {name} is empty")))?;
+        let authorization = "authorization".to_owned();
+        let basic =
+            |pair: Zeroizing<String>| Zeroizing::new(format!("Basic {}", &*Zeroizing::new(STANDARD.encode(&*pair))));
+        Ok(match credential {
+            Credential::Bearer { .. } => (authorization, Zeroizing::new(format!("Bearer {secret}"))),
+            Credential::Basic { user, .. } => (authorization, basic(Zeroizing::new(format!("{user}:{secret}")))),
+            Credential::BasicUser { password, .. } => {
+                (authorization, basic(Zeroizing::new(format!("{secret}:{password}"))))
+            }
+            Credential::Header { header, scheme: Some(scheme), .. } => {
+                (header.to_string(), Zeroizing::new(format!("{scheme} {secret}")))
+            }
+            Credential::Header { header, scheme: None, .. } => (header.to_string(), Zeroizing::new(secret.to_owned())),
+            _ => return Err(PluginError::Configuration("this host does not know that kind of credential".to_owned())),
+        })
+    }
+}
+
+/// An absent secret verifies nothing; one that cannot be opened is the configuration's fault.
+fn present(secrets: Result<Arc<[SecretText]>, SecretError>) -> Result<Option<Arc<[SecretText]>>, PluginError> {
+    match secrets {
+        Ok(secrets) => Ok(Some(secrets)),
+        Err(SecretError::Missing { .. }) => Ok(None),
+        Err(fault) => Err(PluginError::Configuration(fault.to_string())),
+    }
+}
+
+fn key_bytes(secret: &SecretText, form: KeyForm, name: &str) -> Result<Zeroizing<Vec<u8>>, PluginError> {
+    let text = secret.expose();
+    let decoded = match form {
+        KeyForm::Text => Some(text.as_bytes().to_vec()),
+        KeyForm::Base64 => STANDARD.decode(text.strip_prefix("whsec_").unwrap_or(text)).ok(),
+        KeyForm::Hex => hex_bytes(text),
+        _ => None,
+    };
+    let decoded = decoded.map(Zeroizing::new).filter(|key| !key.is_empty());
+    decoded.ok_or_else(|| PluginError::Configuration(format!("the tenant's secret {name} is not written as {form:?}")))
+}
+
+fn hex_bytes(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let pairs = text.as_bytes().chunks_exact(2);
+    pairs.remainder().is_empty().then(|| pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect())?
+}
+
+/// So many lines in each second; the rest of that second is dropped.
+struct LogLimit {
+    second: AtomicI64,
+    lines: AtomicU32,
+}
+
+impl LogLimit {
+    fn admits(&self, second: i64) -> bool {
+        if self.second.swap(second, Ordering::Relaxed) != second {
+            self.lines.store(0, Ordering::Relaxed);
+        }
+        self.lines.fetch_add(1, Ordering::Relaxed) < LOG_LINES_PER_S_MAX
+    }
+}

@@ -1,0 +1,248 @@
+//! What can be told from a plugin's bytes without running any of them: that they are a whole library of this machine,
+//! that nothing in them is dangerous to map, and what the plugin says of itself.
+
+use object::{
+    LittleEndian, elf,
+    read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _, SectionTable, Sym as _},
+};
+use plugin_abi::export::{ABI_MAJOR, ABI_MINOR, InfoRecord, NOTE_NAME, NOTE_TYPE, ROOT_SYMBOL};
+
+use super::refusal::{Code, Refusal};
+
+type Header = elf::FileHeader64<LittleEndian>;
+
+const ENDIAN: LittleEndian = LittleEndian;
+
+#[cfg(target_arch = "x86_64")]
+const MACHINE: elf::Machine = elf::EM_X86_64;
+#[cfg(target_arch = "aarch64")]
+const MACHINE: elf::Machine = elf::EM_AARCH64;
+
+/// Libraries that a plugin may need: those that the host itself has mapped. Matched up to the version after `.so.`.
+const ALLOWED_LIBRARIES: &[&str] = &["libc", "libm", "libgcc_s", "libpthread", "libdl", "librt"];
+
+/// Checks the bytes and reads the plugin's information out of its note.
+///
+/// # Errors
+/// The first check that fails.
+pub fn inspect(bytes: &[u8]) -> Result<InfoRecord, Refusal> {
+    let header = header(bytes)?;
+    let segments = header.program_headers(ENDIAN, bytes).map_err(|fault| truncated(&fault))?;
+    check_segments(segments, bytes)?;
+    let sections = header.sections(ENDIAN, bytes).map_err(|fault| truncated(&fault))?;
+    check_symbols(&sections, bytes)?;
+    check_dynamic(segments, &sections, bytes)?;
+    let info = information(segments, bytes)?;
+    check_information(&info)?;
+    Ok(info)
+}
+
+fn truncated(fault: &object::read::Error) -> Refusal {
+    Refusal::new(Code::Truncated, format!("its headers cannot be read: {fault}"))
+}
+
+fn header(bytes: &[u8]) -> Result<&Header, Refusal> {
+    if bytes.is_empty() {
+        return Err(Refusal::new(Code::NotAPlugin, "the file is empty"));
+    }
+    if !bytes.starts_with(&elf::ELFMAG) {
+        return Err(Refusal::new(Code::NotAPlugin, "the file is not an ELF library"));
+    }
+    if bytes.get(4..6) != Some(&[elf::ELFCLASS64.0, elf::ELFDATA2LSB.0]) {
+        return Err(Refusal::new(Code::Machine, "the file is not a 64-bit little-endian library"));
+    }
+    let header = Header::parse(bytes).map_err(|fault| truncated(&fault))?;
+    let machine = header.e_machine.get(ENDIAN);
+    if machine != MACHINE {
+        return Err(Refusal::new(Code::Machine, format!("the file is for {machine:?}, this host for {MACHINE:?}")));
+    }
+    if header.e_type.get(ENDIAN) != elf::ET_DYN {
+        return Err(Refusal::new(Code::NotAPlugin, "the file is an ELF file, but no shared library"));
+    }
+    Ok(header)
+}
+
+fn check_segments(segments: &[elf::ProgramHeader64<LittleEndian>], bytes: &[u8]) -> Result<(), Refusal> {
+    let mut stack = None;
+    for segment in segments {
+        let end = segment.p_offset(ENDIAN).checked_add(segment.p_filesz(ENDIAN));
+        match segment.p_type(ENDIAN) {
+            elf::PT_LOAD | elf::PT_DYNAMIC | elf::PT_NOTE if end.is_none_or(|end| end > bytes.len() as u64) => {
+                let message = format!(
+                    "a segment ends at byte {}, the file at {}",
+                    end.map_or_else(|| "2^64".to_owned(), |end| end.to_string()),
+                    bytes.len()
+                );
+                return Err(Refusal::new(Code::Truncated, message));
+            }
+            elf::PT_GNU_STACK => stack = Some(segment.p_flags(ENDIAN)),
+            elf::PT_INTERP => return Err(Refusal::new(Code::NotAPlugin, "the file is a program, no library")),
+            _ => {}
+        }
+    }
+    match stack {
+        Some(flags) if flags & elf::PF_X == elf::ProgramFlags(0) => Ok(()),
+        Some(_) => {
+            Err(Refusal::new(Code::ExecutableStack, "PT_GNU_STACK is executable: the host's own stack would be"))
+        }
+        None => Err(Refusal::new(Code::ExecutableStack, "PT_GNU_STACK is missing, which means an executable stack")),
+    }
+}
+
+fn check_symbols(sections: &SectionTable<'_, Header>, bytes: &[u8]) -> Result<(), Refusal> {
+    let symbols = sections.symbols(ENDIAN, bytes, elf::SHT_DYNSYM).map_err(|fault| truncated(&fault))?;
+    let mut exported = false;
+    for symbol in symbols.iter() {
+        if symbol.st_bind() == elf::STB_GNU_UNIQUE {
+            return Err(Refusal::new(Code::Linkage, "it has unique symbols, which glibc never unloads"));
+        }
+        exported |= !symbol.is_undefined(ENDIAN)
+            && symbols.symbol_name(ENDIAN, symbol).is_ok_and(|name| name == ROOT_SYMBOL.as_bytes());
+    }
+    if exported {
+        Ok(())
+    } else {
+        Err(Refusal::new(Code::NotAPlugin, "it is a library, but exports no plugin (export_plugin! is missing)"))
+    }
+}
+
+fn check_dynamic(
+    segments: &[elf::ProgramHeader64<LittleEndian>],
+    sections: &SectionTable<'_, Header>,
+    bytes: &[u8],
+) -> Result<(), Refusal> {
+    let dynamic = segments
+        .iter()
+        .find_map(|segment| segment.dynamic(ENDIAN, bytes).transpose())
+        .transpose()
+        .map_err(|fault| truncated(&fault))?
+        .ok_or_else(|| Refusal::new(Code::NotAPlugin, "the file has no dynamic section"))?;
+    let strings = sections
+        .dynamic(ENDIAN, bytes)
+        .and_then(|found| found.map(|(_, link)| sections.strings(ENDIAN, bytes, link)).transpose())
+        .map_err(|fault| truncated(&fault))?
+        .ok_or_else(|| Refusal::new(Code::NotAPlugin, "the file has no table of dynamic strings"))?;
+    for entry in dynamic {
+        let value = entry.d_val(ENDIAN);
+        match entry.d_tag(ENDIAN) {
+            elf::DT_NULL => break,
+            elf::DT_RPATH | elf::DT_RUNPATH => {
+                return Err(Refusal::new(Code::SearchPath, "it has an RPATH or RUNPATH"));
+            }
+            elf::DT_NEEDED => {
+                let name = u32::try_from(value).ok().and_then(|at| strings.get(at).ok()).unwrap_or_default();
+                let name = String::from_utf8_lossy(name);
+                if !is_allowed(&name) {
+                    return Err(Refusal::new(Code::Dependency, format!("it needs the library {name:?}")));
+                }
+            }
+            elf::DT_TEXTREL => return Err(linkage("its code must be written to (TEXTREL)")),
+            elf::DT_FILTER | elf::DT_AUXILIARY | elf::DT_AUDIT | elf::DT_DEPAUDIT => {
+                return Err(linkage("it filters or audits other libraries"));
+            }
+            elf::DT_FLAGS if value & u64::from(elf::DF_TEXTREL.0) != 0 => {
+                return Err(linkage("its code must be written to (TEXTREL)"));
+            }
+            elf::DT_FLAGS if value & u64::from(elf::DF_STATIC_TLS.0) != 0 => {
+                return Err(linkage("it wants thread-locals in the static block (STATIC_TLS), which is small"));
+            }
+            elf::DT_FLAGS_1 if value & u64::from(elf::DF_1_NODELETE.0) != 0 => {
+                return Err(linkage("it forbids being unloaded (NODELETE)"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn linkage(reason: &str) -> Refusal {
+    Refusal::new(Code::Linkage, reason)
+}
+
+fn is_allowed(name: &str) -> bool {
+    name.starts_with("ld-linux")
+        || ALLOWED_LIBRARIES.iter().any(|allowed| {
+            name.strip_prefix(allowed).and_then(|rest| rest.strip_prefix(".so")).is_some_and(|rest| {
+                rest.is_empty()
+                    || rest.strip_prefix('.').is_some_and(|version| version.bytes().all(|b| b.is_ascii_digit()))
+            })
+        })
+}
+
+fn information(segments: &[elf::ProgramHeader64<LittleEndian>], bytes: &[u8]) -> Result<InfoRecord, Refusal> {
+    for segment in segments {
+        let Some(mut notes) = segment.notes(ENDIAN, bytes).map_err(|fault| truncated(&fault))? else { continue };
+        // A note of somebody else's that cannot be read does not make ours unreadable: go on with the next segment.
+        while let Ok(Some(note)) = notes.next() {
+            let ours =
+                note.name() == &NOTE_NAME[..NOTE_NAME.len() - 1] && note.n_type(ENDIAN) == elf::NoteType(NOTE_TYPE);
+            if ours {
+                return serde_json::from_slice(note.desc())
+                    .map_err(|fault| Refusal::new(Code::NotAPlugin, format!("its note cannot be read: {fault}")));
+            }
+        }
+    }
+    Err(Refusal::new(Code::NotAPlugin, "it has no Patchbay note (plugin_info! is missing, or notes were removed)"))
+}
+
+fn check_information(info: &InfoRecord) -> Result<(), Refusal> {
+    if info.abi_major != ABI_MAJOR {
+        let message = format!("it was built for plugin ABI {}, this host speaks ABI {ABI_MAJOR}", info.abi_major);
+        return Err(Refusal::new(Code::Version, message));
+    }
+    if info.abi_minor_needed > ABI_MINOR {
+        let message = format!(
+            "it needs plugin ABI {ABI_MAJOR}.{} or newer, this host speaks {ABI_MAJOR}.{ABI_MINOR}",
+            info.abi_minor_needed
+        );
+        return Err(Refusal::new(Code::Version, message));
+    }
+    if info.panic != "unwind" {
+        return Err(Refusal::new(Code::PanicAbort, "a panic in it would end the host"));
+    }
+    if let Err(fault) = crate::ids::ToolType::parse(&info.tool_type) {
+        return Err(Refusal::new(Code::NotAPlugin, fault.to_string()));
+    }
+    if let Err(fault) = semver::Version::parse(&info.version) {
+        let message = format!("its version {:?} is not a semantic version: {fault}", info.version);
+        return Err(Refusal::new(Code::NotAPlugin, message));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_matched_whole() {
+        for (name, expected) in [
+            ("libc.so.6", true),
+            ("libgcc_s.so.1", true),
+            ("ld-linux-x86-64.so.2", true),
+            ("libcrypto.so.3", false),
+            ("libc.so.6.evil", false),
+            ("libstdc++.so.6", false),
+            ("/tmp/libc.so.6", false),
+            ("", false),
+        ] {
+            assert_eq!(is_allowed(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_library_is_refused() {
+        let own = std::fs::read("/proc/self/exe").unwrap();
+        for (bytes, code) in [
+            (&b""[..], Code::NotAPlugin),
+            (b"#!/bin/sh\n", Code::NotAPlugin),
+            (b"\x7fELF", Code::Machine),
+            (b"\x7fELF\x01\x01", Code::Machine),
+            (b"\x7fELF\x02\x01\x01", Code::Truncated),
+            (&own[..200], Code::Truncated),
+            (&own, Code::NotAPlugin),
+        ] {
+            assert_eq!(inspect(bytes).unwrap_err().code, code, "{} bytes", bytes.len());
+        }
+    }
+}

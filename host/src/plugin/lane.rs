@@ -1,0 +1,318 @@
+//! Lanes: the threads that a generation owns, and the bounded queue that they take calls from.
+//!
+//! All code of a plugin runs here. A call owns its input, so that whoever waits for it may give up at the deadline. A
+//! lane that does not come back is given up too: another takes its place, and the old one ends when its call does.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+
+use super::{capability::Capability, loader::LoadedPlugin};
+use crate::telemetry::metrics::{Counted, LaneKind, PluginMetrics};
+
+/// How many lanes of one kind are replaced while their calls do not return.
+pub const REPLACED_MAX: usize = 3;
+/// How long a lane beyond the first ones waits for work before it ends.
+const IDLE_MAX: Duration = Duration::from_secs(20);
+/// Most requests for new threads that wait at once; beyond it calls wait for the lanes that there are.
+const STARTS_MAX: usize = 256;
+
+type Plugin = LoadedPlugin<Capability>;
+
+/// One call, or validate and extract of one webhook: what the lane runs, and until when somebody waits for it.
+pub struct Work {
+    /// After this it is dropped unrun.
+    pub deadline: Instant,
+    /// Runs on the lane, with the lane's place among the generation's threads.
+    pub run: Box<dyn FnOnce(&Plugin, usize) + Send>,
+}
+
+/// Why a call was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// The queue is full.
+    Saturated,
+    /// The generation is being dismantled.
+    Closed,
+}
+
+/// Starts lanes on a thread of its own: while a library's constructor hangs, no thread of the process can start, and
+/// whoever asks for one must not have to wait for that.
+#[derive(Clone)]
+pub struct LaneStarter {
+    requests: Sender<Box<dyn FnOnce() + Send>>,
+}
+
+impl LaneStarter {
+    /// Starts the starter.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start() -> std::io::Result<Self> {
+        let (requests, taken) = bounded::<Box<dyn FnOnce() + Send>>(STARTS_MAX);
+        std::thread::Builder::new()
+            .name("lane-starter".to_owned())
+            .spawn(move || taken.into_iter().for_each(|start| start()))?;
+        Ok(Self { requests })
+    }
+}
+
+/// How many lanes of one kind a generation has.
+#[derive(Clone, Debug)]
+pub struct LaneLimits {
+    /// Fast or slow.
+    pub kind: LaneKind,
+    /// Lanes that are there from the start and stay.
+    pub kept: usize,
+    /// Most lanes at once, those given up not counted.
+    pub lanes_max: usize,
+    /// Most calls that wait.
+    pub queue_max: usize,
+    /// The first of the places that these lanes use; they need `lanes_max + REPLACED_MAX`.
+    pub first_place: usize,
+}
+
+/// All lanes of one kind of one generation.
+pub struct Lanes {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: String,
+    limits: LaneLimits,
+    metrics: Arc<PluginMetrics>,
+    starter: LaneStarter,
+    /// `None` once closed.
+    sender: RwLock<Option<Sender<(Work, Counted)>>>,
+    receiver: Receiver<(Work, Counted)>,
+    /// Lanes that wait for work.
+    waiting: AtomicUsize,
+    lanes: Mutex<Alive>,
+    ended: Condvar,
+    epoch: Instant,
+}
+
+#[derive(Default)]
+struct Alive {
+    plugin: Option<Arc<Plugin>>,
+    /// Lanes that take work, those that are about to start included.
+    count: usize,
+    /// Lanes that were given up and whose call has not returned.
+    given_up: usize,
+    states: Vec<Arc<LaneState>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct LaneState {
+    place: usize,
+    /// When the current call's deadline is, in milliseconds of the epoch; 0 while there is none.
+    due_ms: AtomicU64,
+    given_up: AtomicBool,
+}
+
+impl Lanes {
+    /// Lanes for this plugin; those that are kept are started now.
+    pub fn start(
+        name: String,
+        plugin: Arc<Plugin>,
+        limits: LaneLimits,
+        metrics: Arc<PluginMetrics>,
+        starter: LaneStarter,
+    ) -> Self {
+        let (sender, receiver) = bounded(limits.queue_max);
+        let kept = limits.kept;
+        let inner = Arc::new(Inner {
+            name,
+            limits,
+            metrics,
+            starter,
+            sender: RwLock::new(Some(sender)),
+            receiver,
+            waiting: AtomicUsize::new(0),
+            lanes: Mutex::new(Alive { plugin: Some(plugin), ..Alive::default() }),
+            ended: Condvar::new(),
+            epoch: Instant::now(),
+        });
+        for _ in 0..kept {
+            inner.start_lane();
+        }
+        Self { inner }
+    }
+
+    /// Queues a call, and starts a lane for it when none is free.
+    ///
+    /// # Errors
+    /// When the queue is full or closed. Never waits.
+    pub fn submit(&self, work: Work) -> Result<(), NotTaken> {
+        let inner = &self.inner;
+        let queued = inner.metrics.queued(inner.limits.kind);
+        let sender = inner.sender.read().unwrap_or_else(PoisonError::into_inner);
+        match sender.as_ref().ok_or(NotTaken::Closed)?.try_send((work, queued)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Err(NotTaken::Saturated),
+            Err(TrySendError::Disconnected(_)) => return Err(NotTaken::Closed),
+        }
+        drop(sender);
+        if inner.limits.lanes_max > inner.limits.kept && inner.waiting.load(Ordering::SeqCst) == 0 {
+            inner.start_lane();
+        }
+        Ok(())
+    }
+
+    /// Gives up lanes whose call is past its deadline and does not wait for the host (`is_excused`), and starts others in
+    /// their place. Returns how many were given up now.
+    pub fn give_up_stuck(&self, is_excused: impl Fn(usize) -> bool) -> usize {
+        let inner = &self.inner;
+        let now_ms = inner.now_ms();
+        let mut lanes = inner.lock();
+        let mut stuck = 0;
+        for state in lanes.states.clone() {
+            let due_ms = state.due_ms.load(Ordering::SeqCst);
+            let over = due_ms != 0 && due_ms < now_ms && !is_excused(state.place);
+            if over && lanes.given_up < REPLACED_MAX && !state.given_up.swap(true, Ordering::SeqCst) {
+                lanes.count -= 1;
+                lanes.given_up += 1;
+                inner.metrics.stuck_call();
+                stuck += 1;
+            }
+        }
+        drop(lanes);
+        for _ in 0..stuck {
+            inner.start_lane();
+        }
+        stuck
+    }
+
+    /// Takes no more calls; what is queued is still run.
+    pub fn close(&self) {
+        *self.inner.sender.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Waits until all lanes have ended, after [`close`](Self::close), and joins them; false when one did not end in time.
+    pub fn join(&self, deadline: Instant) -> bool {
+        let inner = &self.inner;
+        let mut lanes = inner.lock();
+        while lanes.count + lanes.given_up > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            lanes = inner.ended.wait_timeout(lanes, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        lanes.plugin = None;
+        let threads = std::mem::take(&mut lanes.threads);
+        drop(lanes);
+        // Their last act was to count themselves out; the join waits for the destructors of their thread-locals.
+        threads.into_iter().for_each(|thread| drop(thread.join()));
+        true
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Alive> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Asks for one more lane, unless there are as many as may be.
+    fn start_lane(self: &Arc<Self>) {
+        let mut lanes = self.lock();
+        let Some(plugin) = lanes.plugin.clone().filter(|_| lanes.count < self.limits.lanes_max) else { return };
+        let used = |place: usize| lanes.states.iter().any(|state| state.place == place);
+        let places = self.limits.first_place..self.limits.first_place + self.limits.lanes_max + REPLACED_MAX;
+        let Some(place) = places.into_iter().find(|place| !used(*place)) else { return };
+        let state = Arc::new(LaneState { place, due_ms: AtomicU64::new(0), given_up: AtomicBool::new(false) });
+        lanes.count += 1;
+        lanes.states.push(Arc::clone(&state));
+        drop(lanes);
+        let inner = Arc::clone(self);
+        let refused = Arc::clone(&state);
+        let start = Box::new(move || inner.spawn(plugin, state));
+        if self.starter.requests.try_send(start).is_err() {
+            // The lanes that there are take the call; the next one asks again.
+            self.count_out(&refused);
+        }
+    }
+
+    fn spawn(self: Arc<Self>, plugin: Arc<Plugin>, state: Arc<LaneState>) {
+        let lane = Arc::clone(&self);
+        let ending = Arc::clone(&state);
+        let thread = std::thread::Builder::new().name(format!("{}-{}", self.name, state.place)).spawn(move || {
+            lane.run(&plugin, &state);
+            drop(plugin);
+            lane.count_out(&state);
+        });
+        match thread {
+            Ok(thread) => self.lock().threads.push(thread),
+            Err(fault) => {
+                tracing::error!(
+                    lane = self.name,
+                    "no thread could be started for a plugin: {fault}; raise the limit of tasks"
+                );
+                self.count_out(&ending);
+            }
+        }
+    }
+
+    fn count_out(&self, state: &Arc<LaneState>) {
+        let mut lanes = self.lock();
+        lanes.states.retain(|other| !Arc::ptr_eq(other, state));
+        if state.given_up.load(Ordering::SeqCst) {
+            lanes.given_up -= 1;
+        } else {
+            lanes.count -= 1;
+        }
+        drop(lanes);
+        self.ended.notify_all();
+    }
+
+    fn run(&self, plugin: &Plugin, state: &LaneState) {
+        loop {
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            let taken = self.receiver.recv_timeout(IDLE_MAX);
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+            match taken {
+                Ok((work, queued)) => {
+                    drop(queued);
+                    self.perform(plugin, state, work);
+                    if state.given_up.load(Ordering::SeqCst) {
+                        return;
+                    }
+                }
+                // A call that was queued just now is seen here, since it was queued before anybody looked for lanes.
+                Err(RecvTimeoutError::Timeout) => {
+                    if self.lock().count > self.limits.kept && self.receiver.is_empty() {
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn perform(&self, plugin: &Plugin, state: &LaneState, work: Work) {
+        let now = Instant::now();
+        if work.deadline <= now {
+            return;
+        }
+        let due = work.deadline.saturating_duration_since(self.epoch).as_millis();
+        state.due_ms.store(u64::try_from(due).unwrap_or(u64::MAX).max(1), Ordering::SeqCst);
+        let _running = self.metrics.in_flight(self.limits.kind);
+        // The plugin's panics end in its own adapter. One that comes this far is ours; it must not end the lane.
+        if catch_unwind(AssertUnwindSafe(|| (work.run)(plugin, state.place))).is_err() {
+            tracing::error!(lane = self.name, "a fault of the host in a plugin's call; this is a bug in Patchbay");
+        }
+        state.due_ms.store(0, Ordering::SeqCst);
+    }
+}

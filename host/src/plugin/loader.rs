@@ -1,0 +1,189 @@
+//! The trust line: the only place where a plugin's file becomes code, and the only unsafe code on the host's side of it.
+//!
+//! Nothing here is called on a thread that lives on: opening runs the library's constructors, making and dropping an
+//! instance runs the plugin, closing runs its destructors, and each leaves thread-locals behind that keep the library
+//! mapped until its thread has ended.
+
+#![allow(unsafe_code)]
+
+use std::{
+    fs::File,
+    io::{self, BufRead as _, BufReader},
+    mem::ManuallyDrop,
+    path::Path,
+};
+
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use plugin_abi::{
+    PluginError,
+    export::ROOT_SYMBOL,
+    host::{CallFault, HostCalls, HostSide, create_request, error_in},
+    raw::{AbiHeaderRef, Field, LibHeader, LibraryError, PluginModuleRef, RawInstance},
+};
+
+use super::{
+    artifact::VerifiedArtifact,
+    probe::ProbeProcess,
+    refusal::{Code, Refusal},
+};
+
+/// A mapped library with its root module.
+///
+/// Dropping it leaves it mapped: only [`close`](Self::close) unmaps, on a thread that was chosen for it.
+pub struct LoadedLibrary {
+    library: ManuallyDrop<Library>,
+    module: PluginModuleRef,
+}
+
+impl LoadedLibrary {
+    /// Maps a proven artifact's private copy. Its layout was checked by the probe on these very bytes; here it is not,
+    /// since abi_stable would keep references into the library in globals of the process.
+    ///
+    /// # Errors
+    /// What the dynamic linker said.
+    pub fn open(artifact: &VerifiedArtifact) -> Result<Self, Refusal> {
+        let library = open(artifact.copy())?;
+        let header = header(&library)?;
+        // SAFETY: the probe has checked the layout of the library with this digest, and refused it if it had none.
+        let module = unsafe { header.init_root_module_with_unchecked_layout::<PluginModuleRef>() };
+        let module = module.map_err(|fault| refusal_of(&fault))?;
+        Ok(Self { library: ManuallyDrop::new(library), module })
+    }
+
+    /// Maps an unproven file in the process that exists to try it, with all checks.
+    ///
+    /// # Errors
+    /// What the dynamic linker said, or which check of the ABI failed.
+    pub fn open_in_probe(_here: &ProbeProcess, path: &Path) -> Result<Self, Refusal> {
+        let library = open(path)?;
+        let header = header(&library)?;
+        if header.layout().is_none() {
+            return Err(Refusal::new(Code::NoLayout, "it was exported with the layout check turned off"));
+        }
+        let module = header.init_root_module::<PluginModuleRef>().map_err(|fault| refusal_of(&fault))?;
+        Ok(Self { library: ManuallyDrop::new(library), module })
+    }
+
+    /// What the module says of itself.
+    pub fn info(&self) -> &'static str {
+        self.module.info().as_str()
+    }
+
+    /// Makes the plugin's instance.
+    ///
+    /// # Errors
+    /// `INIT_PANIC` or `INIT_ERROR`.
+    pub fn create<C: HostCalls>(
+        self,
+        host: Box<HostSide<C>>,
+        host_version: &str,
+        call: u64,
+    ) -> Result<LoadedPlugin<C>, (Self, Refusal)> {
+        let mut fault = None;
+        // SAFETY: `LoadedPlugin` keeps the library mapped and the boxed callbacks in place until `destroy` has returned;
+        // when nothing was made there is nothing that could use them.
+        let instance = unsafe {
+            let take = &mut |reply: &[Field<'_>]| fault = error_in(reply);
+            RawInstance::create(self.module, &*host, call, &create_request(host_version), take)
+        };
+        match instance {
+            Some(instance) => Ok(LoadedPlugin { instance, host, library: self }),
+            None => Err((self, refusal_of_create(fault))),
+        }
+    }
+
+    /// Unmaps the library, if nothing keeps it; see [`is_mapped`].
+    ///
+    /// # Errors
+    /// What the dynamic linker said.
+    pub fn close(self) -> Result<(), String> {
+        ManuallyDrop::into_inner(self.library).close().map_err(|fault| fault.to_string())
+    }
+}
+
+/// A library with its one instance and the callbacks that it may use.
+pub struct LoadedPlugin<C> {
+    instance: RawInstance,
+    host: Box<HostSide<C>>,
+    library: LoadedLibrary,
+}
+
+impl<C: HostCalls> LoadedPlugin<C> {
+    /// The instance.
+    pub fn instance(&self) -> &RawInstance {
+        &self.instance
+    }
+
+    /// The callbacks.
+    pub fn host(&self) -> &HostSide<C> {
+        &self.host
+    }
+
+    /// Drops the instance and hands the rest back: the library, and the callbacks, which must stay until it is closed.
+    pub fn destroy(self) -> (LoadedLibrary, Box<HostSide<C>>, Option<CallFault>) {
+        let mut fault = None;
+        self.instance.destroy(&mut |reply| fault = error_in(reply));
+        (self.library, self.host, fault)
+    }
+}
+
+/// Whether any part of this file is still mapped into the process.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn is_mapped(path: &Path) -> io::Result<bool> {
+    let path = path.as_os_str().as_encoded_bytes();
+    for line in BufReader::new(File::open("/proc/self/maps")?).split(b'\n') {
+        let line = line?;
+        // A deleted file is shown with " (deleted)" behind its path.
+        if line.windows(path.len()).any(|window| window == path) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn open(path: &Path) -> Result<Library, Refusal> {
+    // SAFETY: running the library's constructors is what loading means. Here only bytes are opened that the probe has
+    // proven, from a file that only this host can write, or, in the probe, in a process that exists for that.
+    // RTLD_NOW: with lazy binding a missing symbol would kill the process at the first call.
+    unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
+        .map_err(|fault| Refusal::new(Code::Load, fault.to_string()))
+}
+
+fn header(library: &Library) -> Result<&'static LibHeader, Refusal> {
+    // SAFETY: the symbol is abi_stable's root header, which begins with a magic string that `upgrade` checks before
+    // anything else of it is looked at. The reference is used only while the library is mapped.
+    let header = unsafe { library.get::<AbiHeaderRef>(ROOT_SYMBOL.as_bytes()).map(|symbol| *symbol) };
+    let header = header.map_err(|fault| Refusal::new(Code::NotAPlugin, fault.to_string()))?;
+    header.upgrade().map_err(|fault| Refusal::new(Code::AbiHeader, one_line(&fault.to_string())))
+}
+
+fn refusal_of(fault: &LibraryError) -> Refusal {
+    let code = match fault {
+        LibraryError::AbiInstability(_) => Code::Layout,
+        LibraryError::IncompatibleVersionNumber { .. } | LibraryError::ParseVersionError(_) => Code::Version,
+        LibraryError::InvalidAbiHeader(_) => Code::AbiHeader,
+        LibraryError::RootModule { .. } => Code::InitPanic,
+        _ => Code::Load,
+    };
+    Refusal::new(code, one_line(&fault.to_string()))
+}
+
+fn refusal_of_create(fault: Option<CallFault>) -> Refusal {
+    match fault {
+        Some(CallFault::Plugin(error @ PluginError::Panicked { .. })) => {
+            Refusal::new(Code::InitPanic, error.to_string())
+        }
+        Some(CallFault::Plugin(error)) => Refusal::new(Code::InitError, error.to_string()),
+        Some(CallFault::InvalidReply(reason)) => Refusal::new(Code::InitError, reason),
+        None => Refusal::new(Code::InitError, "new made no instance and gave no reason"),
+    }
+}
+
+/// abi_stable's errors are pages long; their beginning says what differs.
+fn one_line(text: &str) -> String {
+    const BYTES_MAX: usize = 300;
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    line[..line.floor_char_boundary(BYTES_MAX)].to_owned()
+}

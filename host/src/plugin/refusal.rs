@@ -1,0 +1,94 @@
+//! Why a file is not loaded: one table of stable codes, each with its sentence and how to mend it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A file that is refused: a stable code, and one sentence about this very file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The stable code.
+    pub code: Code,
+    /// What is wrong with this file.
+    pub reason: String,
+}
+
+impl Refusal {
+    /// A refusal with this code.
+    pub fn new(code: Code, reason: impl Into<String>) -> Self {
+        Self { code, reason: reason.into() }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.reason)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+macro_rules! codes {
+    ($($variant:ident $text:literal : $meaning:literal, $mend:literal;)*) => {
+        /// The stable codes of refusals.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum Code {
+            $(#[doc = $meaning] #[serde(rename = $text)] $variant,)*
+        }
+
+        impl Code {
+            /// All of them, in the order of the checks.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The code's text; it never changes.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+
+            /// What the code says, whatever the file.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning),* }
+            }
+
+            /// What the operator or the vendor can do.
+            pub fn mend(self) -> &'static str {
+                match self { $(Self::$variant => $mend),* }
+            }
+        }
+    };
+}
+
+codes! {
+    Open "OPEN": "the file cannot be opened or read", "check that it exists and that the host's user may read it";
+    NotAFile "NOT_A_FILE": "this is no regular file", "put the plugin itself into the folder, not a folder, pipe or device";
+    TooLarge "TOO_LARGE": "the file is larger than a plugin may be", "strip debug information from the plugin";
+    Permissions "PERMISSIONS": "others than root and the host's user can write the file or a folder above it", "take the right to write from them (chmod go-w), or set plugins.permissions";
+    Unsettled "UNSETTLED": "the file changed while it was read", "wait until the copy is complete, then reload";
+    NotAPlugin "NOT_A_PLUGIN": "this is no Patchbay plugin", "put only libraries into the folder that export_plugin! made";
+    Truncated "TRUNCATED": "the file ends before its own headers say", "copy it again, whole";
+    Machine "MACHINE": "the file is for another processor or operating system", "ask the vendor for a build for this machine";
+    Version "VERSION": "the plugin's ABI does not fit this host's", "ask the vendor for a build with plugin-abi 1.x, or update the host";
+    PanicAbort "PANIC_ABORT": "the plugin was built with panic = \"abort\"", "ask the vendor to build with panic = \"unwind\"";
+    ExecutableStack "EXECUTABLE_STACK": "the plugin asks for an executable stack", "ask the vendor to link without -z execstack";
+    SearchPath "SEARCH_PATH": "the plugin brings its own library search path", "ask the vendor to link without RPATH and RUNPATH";
+    Dependency "DEPENDENCY": "the plugin needs a library that the host does not allow", "ask the vendor to link that library statically";
+    Linkage "LINKAGE": "the plugin is linked in a way that cannot be unloaded or is not safe", "ask the vendor for a plain Rust cdylib";
+    AbiHeader "ABI_HEADER": "the plugin's ABI header is not that of the abi_stable release which the host uses", "ask the vendor for a build with plugin-abi 1.x";
+    NoLayout "NO_LAYOUT": "the plugin hides the layout of its types", "ask the vendor to export with export_plugin!";
+    Layout "LAYOUT": "the types of the plugin differ from the host's", "ask the vendor for a build with plugin-abi 1.x";
+    InfoMismatch "INFO_MISMATCH": "the module says something else than the file's note", "ask the vendor for an unaltered build";
+    InitPanic "INIT_PANIC": "the plugin panicked while it was made", "show the message to the vendor";
+    InitError "INIT_ERROR": "the plugin refused to be made", "show the message to the vendor";
+    ProbeCrashed "PROBE_CRASHED": "the plugin crashed the process that tried it", "show the signal to the vendor; nothing happened to the host";
+    ProbeTimeout "PROBE_TIMEOUT": "the plugin hung in the process that tried it", "show this to the vendor; nothing happened to the host";
+    ProbeFailed "PROBE_FAILED": "the plugin could not be tried", "see the reason; check process and memory limits of the host";
+    Threads "THREADS": "the plugin leaves threads of its own behind", "ask the vendor to end all threads before a call returns";
+    Copy "COPY": "the host could not make its private copy", "check space and rights of the state folder";
+    Load "LOAD": "the dynamic linker refused the file", "see the reason; ask the vendor which glibc the plugin needs";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

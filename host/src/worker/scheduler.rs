@@ -1,0 +1,157 @@
+//! Whose jobs are taken next: permits go to the tenants one at a time and in turn, whatever each has waiting. No IO.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use crate::{ids::TenantId, queue::job::ClaimWish};
+
+/// Tenants in one claim, so that accepting never waits long for the writer behind it.
+pub const TENANTS_PER_CLAIM_MAX: usize = 64;
+
+/// How many jobs may run.
+#[derive(Debug, Clone, Copy)]
+pub struct Permits {
+    /// In all.
+    pub concurrency: usize,
+    /// Of one tenant.
+    pub per_tenant: usize,
+}
+
+/// What is known of every tenant that has live jobs, and whose turn it is. Times are milliseconds since the epoch.
+#[derive(Debug, Default)]
+pub struct Scheduler {
+    tenants: HashMap<TenantId, Entry>,
+    /// Tenants that are [`Due::At`] a time, the earliest first.
+    timers: BTreeSet<(i64, TenantId)>,
+    /// Tenants that are [`Due::Now`], the one whose turn it is first.
+    turns: VecDeque<TenantId>,
+    running: usize,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    running: usize,
+    due: Due,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// As far as is known there is nothing, or it has just been asked for.
+    #[default]
+    Never,
+    /// Not before this time.
+    At(i64),
+    /// Waits for its turn.
+    Now,
+    /// Something waits, but may not run. Only a new due time puts an end to this.
+    Blocked,
+}
+
+/// A tenant that is given permits.
+struct Chosen {
+    tenant: TenantId,
+    room: usize,
+    given: usize,
+}
+
+impl Scheduler {
+    /// Something of this tenant falls due then; a time that has passed means now. An earlier time that is known stays.
+    pub fn due(&mut self, tenant: &TenantId, at_ms: i64) {
+        let entry = self.tenants.entry(tenant.clone()).or_default();
+        match entry.due {
+            Due::Now => return,
+            Due::At(known_ms) if known_ms <= at_ms => return,
+            Due::At(known_ms) => {
+                self.timers.remove(&(known_ms, tenant.clone()));
+            }
+            Due::Never | Due::Blocked => {}
+        }
+        entry.due = Due::At(at_ms);
+        self.timers.insert((at_ms, tenant.clone()));
+    }
+
+    /// Gives the free permits out, and says what to claim. A tenant for which `may_run` says no is not claimed until it
+    /// is [`due`](Self::due) anew. Each wish must be answered by [`granted`](Self::granted).
+    pub fn wishes(&mut self, now_ms: i64, permits: Permits, may_run: impl Fn(&TenantId) -> bool) -> Vec<ClaimWish> {
+        self.turn_up(now_ms);
+        let mut free = permits.concurrency.saturating_sub(self.running);
+        let mut chosen: Vec<Chosen> = Vec::new();
+        let mut full = Vec::new();
+        while chosen.len() < free.min(TENANTS_PER_CLAIM_MAX) {
+            let Some(tenant) = self.turns.pop_front() else { break };
+            let Some(entry) = self.tenants.get_mut(&tenant) else { continue };
+            let room = permits.per_tenant.saturating_sub(entry.running);
+            if !may_run(&tenant) {
+                entry.due = Due::Blocked;
+            } else if room == 0 {
+                full.push(tenant);
+            } else {
+                entry.due = Due::Never;
+                chosen.push(Chosen { tenant, room, given: 1 });
+            }
+        }
+        for tenant in full.into_iter().rev() {
+            self.turns.push_front(tenant);
+        }
+        free -= chosen.len();
+        while free > 0 {
+            let before = free;
+            for tenant in chosen.iter_mut().filter(|tenant| tenant.given < tenant.room) {
+                if free > 0 {
+                    tenant.given += 1;
+                    free -= 1;
+                }
+            }
+            if free == before {
+                break;
+            }
+        }
+        let wish = |chosen: Chosen| {
+            ClaimWish { tenant: chosen.tenant, max: u32::try_from(chosen.given).unwrap_or(u32::MAX) }
+        };
+        chosen.into_iter().map(wish).collect()
+    }
+
+    /// So many jobs of the tenant run from now on, and the next falls due then.
+    pub fn granted(&mut self, tenant: &TenantId, jobs: usize, next_due_ms: Option<i64>) {
+        self.tenants.entry(tenant.clone()).or_default().running += jobs;
+        self.running += jobs;
+        match next_due_ms {
+            Some(at_ms) => self.due(tenant, at_ms),
+            None => self.forget_idle(tenant),
+        }
+    }
+
+    /// A job of the tenant runs no more.
+    pub fn ended(&mut self, tenant: &TenantId) {
+        if let Some(entry) = self.tenants.get_mut(tenant) {
+            entry.running = entry.running.saturating_sub(1);
+            self.running = self.running.saturating_sub(1);
+        }
+        self.forget_idle(tenant);
+    }
+
+    /// When the next tenant falls due; those whose turn comes with the next free permit do not count.
+    pub fn next_due_ms(&self) -> Option<i64> {
+        self.timers.first().map(|(at_ms, _)| *at_ms)
+    }
+
+    /// Tenants whose time has come queue up, the longest due first.
+    fn turn_up(&mut self, now_ms: i64) {
+        while self.next_due_ms().is_some_and(|at_ms| at_ms <= now_ms) {
+            let Some((_, tenant)) = self.timers.pop_first() else { return };
+            if let Some(entry) = self.tenants.get_mut(&tenant) {
+                entry.due = Due::Now;
+                self.turns.push_back(tenant);
+            }
+        }
+    }
+
+    fn forget_idle(&mut self, tenant: &TenantId) {
+        if self.tenants.get(tenant).is_some_and(|entry| entry.running == 0 && entry.due == Due::Never) {
+            self.tenants.remove(tenant);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

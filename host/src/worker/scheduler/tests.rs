@@ -1,0 +1,184 @@
+//! The scheduler against a queue in memory, with time as a number.
+
+use super::*;
+
+const PERMITS: Permits = Permits { concurrency: 64, per_tenant: 8 };
+
+fn id(text: &str) -> TenantId {
+    TenantId::parse(text).unwrap()
+}
+
+/// A store in memory: what each tenant has due. Jobs run until they are ended.
+#[derive(Default)]
+struct Bed {
+    scheduler: Scheduler,
+    waiting: HashMap<TenantId, usize>,
+    running: VecDeque<TenantId>,
+    done: HashMap<TenantId, usize>,
+}
+
+impl Bed {
+    fn with(waiting: &[(&str, usize)]) -> Self {
+        let mut bed = Self::default();
+        for (tenant, jobs) in waiting {
+            bed.accept(tenant, *jobs);
+        }
+        bed
+    }
+
+    fn accept(&mut self, tenant: &str, jobs: usize) {
+        *self.waiting.entry(id(tenant)).or_default() += jobs;
+        self.scheduler.due(&id(tenant), 0);
+    }
+
+    /// One claim as the store would answer it; what was wished for.
+    fn claim(&mut self, permits: Permits) -> Vec<(String, u32)> {
+        let wishes = self.scheduler.wishes(0, permits, |_| true);
+        for wish in &wishes {
+            let waiting = self.waiting.entry(wish.tenant.clone()).or_default();
+            let jobs = (*waiting).min(wish.max as usize);
+            *waiting -= jobs;
+            self.running.extend(std::iter::repeat_n(wish.tenant.clone(), jobs));
+            let next_due_ms = if *waiting > 0 { Some(0) } else { (jobs > 0).then_some(90_000) };
+            self.scheduler.granted(&wish.tenant, jobs, next_due_ms);
+        }
+        wishes.into_iter().map(|wish| (wish.tenant.to_string(), wish.max)).collect()
+    }
+
+    fn claim_all(&mut self, permits: Permits) {
+        while !self.claim(permits).is_empty() {}
+    }
+
+    /// The oldest running job ends.
+    fn end_one(&mut self) {
+        let tenant = self.running.pop_front().expect("a job runs");
+        self.scheduler.ended(&tenant);
+        *self.done.entry(tenant).or_default() += 1;
+    }
+
+    fn running_of(&self, tenant: &str) -> usize {
+        self.running.iter().filter(|running| running.as_str() == tenant).count()
+    }
+
+    fn done_of(&self, tenant: &str) -> usize {
+        self.done.get(&id(tenant)).copied().unwrap_or(0)
+    }
+}
+
+#[test]
+fn permits_are_given_in_turn() {
+    let small = |concurrency, per_tenant| Permits { concurrency, per_tenant };
+    let check = |waiting: &[(&str, usize)], permits, expected: &[(&str, u32)]| {
+        let wished = Bed::with(waiting).claim(permits);
+        let expected: Vec<_> = expected.iter().map(|(tenant, max)| ((*tenant).to_owned(), *max)).collect();
+        assert_eq!(wished, expected, "{waiting:?} {permits:?}");
+    };
+    check(&[], PERMITS, &[]);
+    check(&[("a", 1)], PERMITS, &[("a", 8)]);
+    check(&[("a", 100)], small(5, 8), &[("a", 5)]);
+    check(&[("a", 100), ("b", 1)], small(5, 8), &[("a", 3), ("b", 2)]);
+    check(&[("a", 9), ("b", 9), ("c", 9)], small(2, 8), &[("a", 1), ("b", 1)]);
+    check(&[("a", 9), ("b", 9)], small(64, 1), &[("a", 1), ("b", 1)]);
+    check(&[("a", 9)], small(0, 8), &[]);
+}
+
+#[test]
+fn a_tenant_with_little_is_done_before_the_next_200_of_one_with_100_000() {
+    let mut bed = Bed::with(&[("loud", 100_000)]);
+    bed.claim_all(PERMITS);
+    for _ in 0..1_000 {
+        bed.end_one();
+        bed.claim_all(PERMITS);
+    }
+    bed.accept("quiet", 1);
+    let before = bed.done_of("loud");
+    while bed.done_of("quiet") == 0 {
+        bed.claim_all(PERMITS);
+        bed.end_one();
+    }
+    let meanwhile = bed.done_of("loud") - before;
+    assert!(meanwhile < 200, "{meanwhile}");
+}
+
+#[test]
+fn many_with_much_share_evenly() {
+    let names: Vec<String> = (0..100).map(|n| format!("t{n}")).collect();
+    let mut bed = Bed::default();
+    for (n, name) in names.iter().enumerate() {
+        bed.accept(name, if n == 0 { 100_000 } else { 1_000 });
+    }
+    for _ in 0..10_000 {
+        bed.claim_all(PERMITS);
+        bed.end_one();
+    }
+    let shares: Vec<usize> = names.iter().map(|name| bed.done_of(name)).collect();
+    let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
+    assert!(most - least <= PERMITS.per_tenant, "{least} to {most}");
+}
+
+#[test]
+fn no_more_runs_than_the_permits_allow() {
+    let mut bed = Bed::with(&[("a", 1_000), ("b", 3), ("c", 1_000)]);
+    for (permits, a, b, c) in [
+        (Permits { concurrency: 12, per_tenant: 8 }, 5, 3, 4),
+        (Permits { concurrency: 30, per_tenant: 8 }, 8, 3, 8),
+        (Permits { concurrency: 4, per_tenant: 2 }, 8, 3, 8),
+    ] {
+        bed.claim_all(permits);
+        assert_eq!((bed.running_of("a"), bed.running_of("b"), bed.running_of("c")), (a, b, c), "{permits:?}");
+    }
+    for _ in 0..16 {
+        bed.end_one();
+        bed.claim_all(Permits { concurrency: 4, per_tenant: 2 });
+    }
+    assert!(bed.running.len() <= 4, "fewer permits hold as soon as jobs end");
+}
+
+#[test]
+fn a_claim_names_a_bounded_number_of_tenants_and_the_next_one_goes_on() {
+    let mut bed = Bed::default();
+    for n in 0..=TENANTS_PER_CLAIM_MAX {
+        bed.accept(&format!("t{n:03}"), 1);
+    }
+    let permits = Permits { concurrency: 1_000, per_tenant: 8 };
+    assert_eq!(bed.claim(permits).len(), TENANTS_PER_CLAIM_MAX);
+    assert_eq!(bed.claim(permits).len(), 1);
+    assert_eq!(bed.claim(permits).len(), 0);
+}
+
+#[test]
+fn what_may_not_run_is_asked_about_again_only_when_it_is_due_anew() {
+    let mut scheduler = Scheduler::default();
+    scheduler.due(&id("a"), 0);
+    assert!(scheduler.wishes(0, PERMITS, |_| false).is_empty());
+    assert!(scheduler.wishes(0, PERMITS, |_| panic!("asked again")).is_empty());
+    assert_eq!(scheduler.next_due_ms(), None);
+    scheduler.due(&id("a"), 0);
+    assert_eq!(scheduler.wishes(0, PERMITS, |_| true).len(), 1);
+}
+
+#[test]
+fn the_earliest_time_counts_and_nothing_is_claimed_before_it() {
+    let mut scheduler = Scheduler::default();
+    scheduler.due(&id("a"), 500);
+    scheduler.due(&id("a"), 900);
+    scheduler.due(&id("b"), 700);
+    scheduler.due(&id("b"), 600);
+    assert_eq!(scheduler.next_due_ms(), Some(500));
+    assert!(scheduler.wishes(499, PERMITS, |_| true).is_empty());
+    assert_eq!(scheduler.wishes(500, PERMITS, |_| true).len(), 1);
+    assert_eq!(scheduler.next_due_ms(), Some(600));
+}
+
+#[test]
+fn nothing_is_kept_of_a_tenant_without_jobs() {
+    let mut scheduler = Scheduler::default();
+    scheduler.due(&id("a"), 0);
+    assert_eq!(scheduler.wishes(0, PERMITS, |_| true).len(), 1);
+    scheduler.granted(&id("a"), 1, None);
+    assert_eq!(scheduler.tenants.len(), 1);
+    scheduler.ended(&id("a"));
+    scheduler.ended(&id("a"));
+    assert!(scheduler.tenants.is_empty() && scheduler.timers.is_empty() && scheduler.turns.is_empty());
+    assert_eq!(scheduler.running, 0);
+}
