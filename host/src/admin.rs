@@ -10,6 +10,7 @@ use tokio::{
 
 use self::fault::Fault;
 use crate::{
+    clock::Clock,
     ids::TenantId,
     plugin::manager::PluginManager,
     store::Store,
@@ -17,14 +18,14 @@ use crate::{
     tenant::directory::TenantDirectory,
 };
 
-#[cfg(feature = "test-hooks")]
-mod clock;
 mod connections;
 mod fault;
 mod jobs;
 mod plugins;
 mod socket;
 mod tenants;
+#[cfg(feature = "test-hooks")]
+mod test_clock;
 pub mod wire;
 
 pub use self::{
@@ -41,7 +42,7 @@ pub const ADMIN_BODY_BYTES_MAX: usize = 16 << 20;
 /// not block.
 pub type Wake = Arc<dyn Fn(Option<&TenantId>) + Send + Sync>;
 
-/// What the admin API shows and changes.
+/// What the admin API shows and changes. Cheap to clone.
 #[derive(Clone)]
 pub struct AdminParts {
     /// The plugins.
@@ -50,39 +51,30 @@ pub struct AdminParts {
     pub directory: TenantDirectory,
     /// The jobs.
     pub store: Store,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+    /// The host's clock, which the feature `test-hooks` lets a request move.
+    pub clock: Clock,
     /// Whom to tell about jobs that are due.
     pub wake: Wake,
 }
 
-/// Serves the admin API until `shutdown`, then for [`ADMIN_DRAIN_S_MAX`] lets what is under way end, and removes the
-/// socket's file.
+/// Serves the admin API until `shutdown`, then for [`ADMIN_DRAIN_S_MAX`] lets what is under way end. The socket's file
+/// stays, for the caller to remove.
 pub async fn serve(listener: UnixListener, parts: AdminParts, shutdown: impl Future<Output = ()> + Send) {
-    let file = listener.local_addr().ok().and_then(|address| address.as_pathname().map(std::path::Path::to_owned));
     connections::serve(listener, router(parts), shutdown).await;
-    if let Some(Err(error)) = file.as_ref().map(std::fs::remove_file) {
-        tracing::debug!(%error, "the admin socket's file stays behind; the next start removes it");
-    }
 }
 
-/// Serves `GET /metrics` and nothing else until `shutdown`. `refresh` sets the gauges that are not kept up to date by
-/// events, one call at a time; see [`refresh_gauges`].
-pub async fn serve_metrics<F, R>(
-    listener: TcpListener,
-    metrics: Metrics,
-    refresh: F,
-    shutdown: impl Future<Output = ()> + Send,
-) where
-    F: Fn() -> R + Clone + Send + Sync + 'static,
-    R: Future<Output = ()> + Send,
-{
+/// Serves `GET /metrics` and nothing else until `shutdown`.
+pub async fn serve_metrics(listener: TcpListener, parts: AdminParts, shutdown: impl Future<Output = ()> + Send) {
     // Gauges are set anew for each scrape: two at once would show each other half of them.
     let turn = Arc::new(Mutex::new(()));
     let scrape = move || {
-        let (metrics, refresh, turn) = (metrics.clone(), refresh.clone(), Arc::clone(&turn));
+        let (parts, turn) = (parts.clone(), Arc::clone(&turn));
         async move {
             let _turn = turn.lock().await;
-            refresh().await;
-            ([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics.encode())
+            refresh_gauges(&parts).await;
+            ([(header::CONTENT_TYPE, CONTENT_TYPE)], parts.metrics.encode())
         }
     };
     connections::serve(listener, Router::new().route("/metrics", get(scrape)), shutdown).await;
@@ -90,10 +82,10 @@ pub async fn serve_metrics<F, R>(
 
 /// Sets the gauges that follow from what the manager and the store hold. A store that cannot be read leaves its gauges
 /// as they were, and says so in the log.
-pub async fn refresh_gauges(metrics: &Metrics, manager: &PluginManager, store: &Store) {
-    metrics.set_generations(manager.generation_counts());
-    match store.depth().await {
-        Ok(depth) => metrics.set_queue(
+async fn refresh_gauges(parts: &AdminParts) {
+    parts.metrics.set_generations(parts.manager.generation_counts());
+    match parts.store.depth().await {
+        Ok(depth) => parts.metrics.set_queue(
             usize::try_from(depth.live).unwrap_or(usize::MAX),
             usize::try_from(depth.dead).unwrap_or(usize::MAX),
             Duration::from_millis(u64::try_from(depth.oldest_age_ms).unwrap_or(0)),
@@ -103,17 +95,11 @@ pub async fn refresh_gauges(metrics: &Metrics, manager: &PluginManager, store: &
 }
 
 fn router(parts: AdminParts) -> Router {
-    let AdminParts { manager, directory, store, wake } = parts;
-    let router = plugins::routes(manager)
-        .merge(tenants::routes(directory, store.clone(), Arc::clone(&wake)))
-        .merge(jobs::routes(store.clone(), Arc::clone(&wake)));
+    let router = plugins::routes(parts.manager)
+        .merge(tenants::routes(parts.directory, parts.store.clone(), Arc::clone(&parts.wake)))
+        .merge(jobs::routes(parts.store, Arc::clone(&parts.wake)));
     #[cfg(feature = "test-hooks")]
-    let router = router.merge(clock::routes(store.clock().clone(), wake));
-    bounded(router)
-}
-
-/// The answers to what no route takes, and the limit of bodies.
-fn bounded(router: Router) -> Router {
+    let router = router.merge(test_clock::routes(parts.clock, parts.wake));
     router
         .fallback(async || Fault::unknown_route())
         .method_not_allowed_fallback(async || Fault::unknown_route())

@@ -151,8 +151,6 @@ async fn serve(
         let _ended = server.await;
     }
     store.close().await.context("closing the store")?;
-    // The socket's name must not stay behind: the next host would have to find out that nobody answers.
-    let _gone = fs::remove_file(&config.admin.socket);
     tracing::info!("ended");
     drop(trigger);
     Ok(())

@@ -1,8 +1,11 @@
 //! Patchbay: a host for compiled ticketing-tool plugins. Start reading at docs/architecture.md.
 
+pub mod admin;
+pub mod app;
 pub mod clock;
 pub mod config;
 pub mod enhance;
+pub mod ctl;
 pub mod ids;
 pub mod limits;
 pub mod plugin;
@@ -11,5 +14,6 @@ pub mod shutdown;
 pub mod store;
 pub mod telemetry;
 pub mod tenant;
+pub mod worker;
 pub mod http;
 pub mod ingest;

@@ -3,6 +3,7 @@
 
 pub mod artifact;
 pub mod capability;
+pub mod confine;
 pub mod egress;
 pub mod elf;
 pub mod generation;

@@ -50,10 +50,7 @@ pub(super) fn routes(store: Store, wake: Wake) -> Router {
         .with_state(Parts { store, wake })
 }
 
-async fn list(
-    State(parts): State<Parts>,
-    wanted: Result<Query<Wanted>, QueryRejection>,
-) -> Answer<Vec<wire::Job>> {
+async fn list(State(parts): State<Parts>, wanted: Result<Query<Wanted>, QueryRejection>) -> Answer<Vec<wire::Job>> {
     let Query(wanted) = wanted.map_err(|error| Fault::bad_request(error.body_text()))?;
     let limit = wanted.limit.unwrap_or(JOBS_LISTED_DEFAULT);
     if !(1..=JOBS_LISTED_MAX).contains(&limit) {
@@ -83,9 +80,13 @@ async fn retry(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wir
         return Err(Fault::conflict(Problem::new("NOT_DEAD", message)));
     }
     if parts.store.retry_dead(DeadLetters::One(found.id)).await? == 0 {
-        let problem = Problem::new("TENANT_GONE", format!("job {} belongs to {}, which is gone", found.id, found.tenant))
-            .state("it stays a dead letter")
-            .mend(format!("add tenant {} again, or throw the dead letters away: plugin-ctl job purge", found.tenant));
+        let problem =
+            Problem::new("TENANT_GONE", format!("job {} belongs to {}, which is gone", found.id, found.tenant))
+                .state("it stays a dead letter")
+                .mend(format!(
+                    "add tenant {} again, or throw the dead letters away: plugin-ctl job purge",
+                    found.tenant
+                ));
         return Err(Fault::conflict(problem));
     }
     tracing::info!(job = %found.id, tenant = %found.tenant, "dead letter put back");

@@ -45,7 +45,7 @@ async fn info(
     Ok(Json(wire::PluginDetail {
         plugin: plugin(detail.row),
         info: detail.info,
-        copy: detail.copy.to_string_lossy().into_owned(),
+        copy: detail.copy.map(|copy| copy.to_string_lossy().into_owned()),
         generations: detail.generations.into_iter().map(generation).collect(),
     }))
 }

@@ -17,10 +17,8 @@ const TIME_MS_MAX: i64 = 253_402_300_799_999;
 
 /// Milliseconds since the epoch as RFC 3339.
 pub fn rfc3339(at_ms: i64) -> String {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms.clamp(0, TIME_MS_MAX)) * 1_000_000)
-        .map_err(|_| time::error::Format::InsufficientTypeInformation)
-        .and_then(|at| at.format(&Rfc3339))
-        .expect("every time from 1970 to 9999 has an RFC 3339 form")
+    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms.clamp(0, TIME_MS_MAX)) * 1_000_000);
+    at.expect("within 1970 to 9999").format(&Rfc3339).expect("four-digit years have an RFC 3339 form")
 }
 
 /// What went wrong, last: of a plugin's generation or of a job.
@@ -107,10 +105,10 @@ pub struct PluginDetail {
     /// As in the list.
     #[serde(flatten)]
     pub plugin: Plugin,
-    /// What the plugin says of itself.
-    pub info: InfoRecord,
-    /// The private copy that is mapped.
-    pub copy: String,
+    /// What the plugin says of itself; null while nothing serves.
+    pub info: Option<InfoRecord>,
+    /// The private copy that is mapped; null while nothing serves.
+    pub copy: Option<String>,
     /// Its generations that are not gone, the active one included.
     pub generations: Vec<Generation>,
 }

@@ -1,1 +1,22 @@
-fn main() {}
+//! plugin-ctl: the command line of a running patchbay.
+
+use std::process::ExitCode;
+
+use patchbay::{
+    ctl::{self, console::Console},
+    plugin::probe,
+};
+
+fn main() -> ExitCode {
+    // `verify` starts this very program again to try a plugin: then it is a probe and nothing else.
+    if let Some(verdict) = probe::run_if_asked() {
+        return verdict;
+    }
+    let args = match ctl::args::read(std::env::args_os()) {
+        Ok(args) => args,
+        Err(exit) => return exit,
+    };
+    let console = Console::new(args.json, args.no_color);
+    let outcome = ctl::run(args, &console);
+    console.show(outcome)
+}

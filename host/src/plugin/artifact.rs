@@ -14,6 +14,7 @@ use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    confine::Level,
     elf,
     probe::Prober,
     refusal::{Code, Refusal},
@@ -136,9 +137,15 @@ pub struct VerifiedArtifact {
     copy: PathBuf,
     sha256: Sha256Sum,
     info: InfoRecord,
+    confinement: Level,
 }
 
 impl VerifiedArtifact {
+    /// Which walls stood around the process that tried it.
+    pub fn confinement(&self) -> Level {
+        self.confinement
+    }
+
     /// The private copy.
     pub fn copy(&self) -> &Path {
         &self.copy
@@ -165,7 +172,7 @@ impl InspectedArtifact {
     ///
     /// # Errors
     /// What the probe found.
-    pub fn try_out(&self, prober: &Prober) -> Result<(), Refusal> {
+    pub fn try_out(&self, prober: &Prober) -> Result<Level, Refusal> {
         prober.probe(&self.bytes, &self.info)
     }
 
@@ -182,13 +189,14 @@ impl InspectedArtifact {
         number: u64,
     ) -> Result<VerifiedArtifact, Refusal> {
         super::permissions::check(&self.path, permissions)?;
-        self.try_out(prober)?;
+        let confinement = self.try_out(prober)?;
         let copy = folder.join(format!("{}-g{number}.so", self.sha256));
         write_copy(&copy, &self.bytes).map_err(|fault| {
             let _absent = fs::remove_file(&copy);
             Refusal::new(Code::Copy, format!("{}: {fault}", copy.display()))
         })?;
-        Ok(VerifiedArtifact { path: self.path.clone(), copy, sha256: self.sha256, info: self.info.clone() })
+        let (path, info) = (self.path.clone(), self.info.clone());
+        Ok(VerifiedArtifact { path, copy, sha256: self.sha256, info, confinement })
     }
 }
 

@@ -368,6 +368,7 @@ impl Shared {
             generation = generation.number(),
             version = %generation.version(),
             sha256 = %generation.artifact().sha256(),
+            confinement = %generation.artifact().confinement(),
             replaces = old.as_ref().map_or(0, |old| old.number()),
             "plugin serves"
         );

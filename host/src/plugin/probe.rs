@@ -29,6 +29,7 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    confine::{self, Level},
     loader::LoadedLibrary,
     refusal::{Code, Refusal},
 };
@@ -60,18 +61,20 @@ impl Prober {
         Self { program: program.into(), time_max }
     }
 
-    /// Tries these bytes. `info` is what their note says.
+    /// Tries these bytes. `info` is what their note says. Gives the walls that the process was shut in by.
     ///
     /// # Errors
     /// What was wrong, with the signal when the process died of one.
-    pub fn probe(&self, bytes: &[u8], info: &InfoRecord) -> Result<(), Refusal> {
+    pub fn probe(&self, bytes: &[u8], info: &InfoRecord) -> Result<Level, Refusal> {
         let failed = |fault: io::Error| Refusal::new(Code::ProbeFailed, format!("its process: {fault}"));
         let mut child = self.start(bytes).map_err(failed)?;
         let ended = wait(&mut child, self.time_max).map_err(failed)?;
         let mut report = String::new();
-        if let Some(mut output) = child.stdout.take() {
-            // The process has ended or was killed, so this cannot block for long; a grandchild cannot exist.
-            let _cut = (&mut output).take(REPORT_BYTES_MAX).read_to_string(&mut report);
+        if let Some(output) = child.stderr.take() {
+            // The process has ended, so all that it wrote is there; what the plugin wrote itself stands beside the report.
+            let mut bytes = Vec::new();
+            output.take(REPORT_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
+            report.push_str(&String::from_utf8_lossy(&bytes));
         }
         let stage = report.lines().rev().find_map(|line| line.strip_prefix("stage ")).unwrap_or("start");
         let Some(status) = ended else {
@@ -88,10 +91,10 @@ impl Prober {
         };
         match verdict {
             Report::Refused(refusal) => Err(refusal),
-            Report::Sound { info: module } => {
+            Report::Sound { info: module, level } => {
                 let module = serde_json::from_str::<InfoRecord>(&module).ok();
                 if module.as_ref() == Some(info) {
-                    Ok(())
+                    Ok(level)
                 } else {
                     Err(Refusal::new(Code::InfoMismatch, "its module and its note describe two different plugins"))
                 }
@@ -105,11 +108,11 @@ impl Prober {
         memory.write_all(bytes)?;
         rustix::fs::fcntl_add_seals(&memory, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
         Command::new(&self.program)
-            .arg(ARGUMENT)
+            .args([ARGUMENT, &std::process::id().to_string()])
             .env_clear()
-            .stdin(Stdio::from(memory))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stdin(Stdio::null())
+            .stdout(Stdio::from(memory))
+            .stderr(Stdio::piped())
             .spawn()
     }
 }
@@ -149,7 +152,7 @@ fn signal_name(signal: i32) -> String {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Report {
-    Sound { info: String },
+    Sound { info: String, level: Level },
     Refused(Refusal),
 }
 
@@ -162,17 +165,22 @@ pub fn run_if_asked() -> Option<ExitCode> {
     if arguments.next().as_deref() != Some(OsStr::new(ARGUMENT)) {
         return None;
     }
-    let report = match attempt(&ProbeProcess(())) {
-        Ok(info) => Report::Sound { info },
-        Err(refusal) => Report::Refused(refusal),
-    };
+    let parent = arguments.next().and_then(|parent| parent.to_str()?.parse().ok()).unwrap_or(0);
+    let report = attempt(&ProbeProcess(()), parent).unwrap_or_else(Report::Refused);
     let told = serde_json::to_string(&report).map_err(io::Error::other).and_then(|line| tell(&line));
     Some(if told.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn attempt(here: &ProbeProcess) -> Result<String, Refusal> {
+fn attempt(here: &ProbeProcess, parent: u32) -> Result<Report, Refusal> {
+    let unconfined = |fault: io::Error| Refusal::new(Code::ProbeFailed, format!("its process could not be confined: {fault}"));
+    stage("confining the process");
+    let mut tasks = confine::Tasks::open().map_err(unconfined)?;
+    let level = confine::enter(parent, TIME_MAX).map_err(unconfined)?;
     stage("opening the library");
-    let library = LoadedLibrary::open_in_probe(here, Path::new("/proc/self/fd/0"))?;
+    let library = LoadedLibrary::open_in_probe(here, Path::new("/proc/self/fd/1"))?;
+    if level.calls {
+        confine::tighten().map_err(unconfined)?;
+    }
     let info = library.info().to_owned();
     stage("new");
     let plugin =
@@ -187,14 +195,14 @@ fn attempt(here: &ProbeProcess) -> Result<String, Refusal> {
         return Err(Refusal::new(Code::InitPanic, format!("while it was dropped: {error}")));
     }
     stage("counting threads");
-    let threads = std::fs::read_dir("/proc/self/task").map(Iterator::count).unwrap_or(1);
-    if threads > 1 {
-        return Err(Refusal::new(Code::Threads, format!("{} of them still ran after it was dropped", threads - 1)));
+    let others = tasks.count().map_err(unconfined)?.saturating_sub(1);
+    if others > 0 {
+        return Err(Refusal::new(Code::Threads, format!("{others} of them still ran after it was dropped")));
     }
     stage("closing the library");
     library.close().map_err(|fault| Refusal::new(Code::Load, fault))?;
     stage("the end");
-    Ok(info)
+    Ok(Report::Sound { info, level })
 }
 
 /// Any error is an answer; a panic or a reply against the rules is not.
@@ -235,9 +243,8 @@ fn stage(name: &str) {
 }
 
 fn tell(line: &str) -> io::Result<()> {
-    let mut output = io::stdout().lock();
-    writeln!(output, "{line}")?;
-    output.flush()
+    // In one piece, so that what the plugin writes does not stand in the middle of it.
+    io::stderr().lock().write_all(format!("{line}\n").as_bytes())
 }
 
 /// A probe has no tenants, no network and no log.

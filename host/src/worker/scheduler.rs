@@ -71,7 +71,12 @@ impl Scheduler {
 
     /// Gives the free permits out, and says what to claim. A tenant for which `may_run` says no is not claimed until it
     /// is [`due`](Self::due) anew. Each wish must be answered by [`granted`](Self::granted).
-    pub fn wishes(&mut self, now_ms: i64, permits: Permits, may_run: impl Fn(&TenantId) -> bool) -> Vec<ClaimWish> {
+    pub fn wishes(
+        &mut self,
+        now_ms: i64,
+        permits: Permits,
+        mut may_run: impl FnMut(&TenantId) -> bool,
+    ) -> Vec<ClaimWish> {
         self.turn_up(now_ms);
         let mut free = permits.concurrency.saturating_sub(self.running);
         let mut chosen: Vec<Chosen> = Vec::new();
@@ -105,9 +110,8 @@ impl Scheduler {
                 break;
             }
         }
-        let wish = |chosen: Chosen| {
-            ClaimWish { tenant: chosen.tenant, max: u32::try_from(chosen.given).unwrap_or(u32::MAX) }
-        };
+        let wish =
+            |chosen: Chosen| ClaimWish { tenant: chosen.tenant, max: u32::try_from(chosen.given).unwrap_or(u32::MAX) };
         chosen.into_iter().map(wish).collect()
     }
 
@@ -128,6 +132,16 @@ impl Scheduler {
             self.running = self.running.saturating_sub(1);
         }
         self.forget_idle(tenant);
+    }
+
+    /// Forgets which tenants may not run, before everything that waits is told anew by [`due`](Self::due).
+    pub fn forget_blocked(&mut self) {
+        self.tenants.retain(|_, entry| {
+            if entry.due == Due::Blocked {
+                entry.due = Due::Never;
+            }
+            entry.running > 0 || entry.due != Due::Never
+        });
     }
 
     /// When the next tenant falls due; those whose turn comes with the next free permit do not count.

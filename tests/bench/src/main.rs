@@ -1,2 +1,87 @@
-//! Benchmarks.
-fn main() {}
+//! The benchmark driver: each benchmark runs beside its baseline in the same run, since only ratios travel to other machines.
+
+use std::{io::Write as _, path::PathBuf, process::ExitCode, time::Instant};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+mod accept;
+mod baseline;
+mod boundary;
+mod installation;
+mod pipeline;
+mod process;
+mod report;
+mod silent_tool;
+mod start;
+mod webhooks;
+mod wrk;
+
+use crate::{installation::Programs, report::Report};
+
+/// Measures a release build of Patchbay that lies beside this program; see docs/reference/benchmarks.md.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Only these
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Benchmark>,
+    /// Where machine, versions and figures are written as JSON
+    #[arg(long, value_name = "FILE", default_value = "target/bench.json")]
+    output: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Be the baseline: a bare hyper server that answers 202
+    HyperBaseline,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Benchmark {
+    /// Durable accepts, beside bare hyper
+    Accept,
+    /// Validate and extract over the plugin boundary, beside the same code called directly
+    Boundary,
+    /// From accepted webhooks to notes, beside the tool alone
+    Pipeline,
+    /// Start to ready, and memory, beside bare hyper
+    Start,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        Some(Command::HyperBaseline) => baseline::serve(),
+        None => measure(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("bench: {fault:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(arguments: &Arguments) -> anyhow::Result<()> {
+    let programs = Programs::find()?;
+    let mut report = Report::default();
+    for benchmark in Benchmark::value_variants() {
+        if !arguments.only.is_empty() && !arguments.only.contains(benchmark) {
+            continue;
+        }
+        let started = Instant::now();
+        match benchmark {
+            Benchmark::Accept => accept::run(&programs, &mut report),
+            Benchmark::Boundary => boundary::run(&programs, &mut report),
+            Benchmark::Pipeline => pipeline::run(&programs, &mut report),
+            Benchmark::Start => start::run(&programs, &mut report),
+        }?;
+        eprintln!("{benchmark:?}: {} s", started.elapsed().as_secs());
+    }
+    report.write(&arguments.output)?;
+    writeln!(std::io::stdout().lock(), "{report}")?;
+    eprintln!("written to {}", arguments.output.display());
+    Ok(())
+}

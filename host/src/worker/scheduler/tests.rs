@@ -155,6 +155,10 @@ fn what_may_not_run_is_asked_about_again_only_when_it_is_due_anew() {
     assert_eq!(scheduler.next_due_ms(), None);
     scheduler.due(&id("a"), 0);
     assert_eq!(scheduler.wishes(0, PERMITS, |_| true).len(), 1);
+    scheduler.due(&id("b"), 0);
+    assert!(scheduler.wishes(0, PERMITS, |_| false).is_empty());
+    scheduler.forget_blocked();
+    assert!(!scheduler.tenants.contains_key(&id("b")));
 }
 
 #[test]

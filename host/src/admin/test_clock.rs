@@ -3,11 +3,7 @@
 use axum::{Json, Router, extract::State, routing::post};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Wake,
-    fault::Body,
-    wire::rfc3339,
-};
+use super::{Wake, fault::Body, wire::rfc3339};
 use crate::clock::Clock;
 
 #[derive(Deserialize)]

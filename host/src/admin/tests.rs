@@ -1,0 +1,326 @@
+//! The admin API over real sockets, with plugin-ctl's client on the other side.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    path::PathBuf,
+    sync::Mutex as StdMutex,
+};
+
+use plugin_abi::types::{Event, TicketMetadata};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
+
+use super::{
+    wire::{Changed, Job, JobDetail, NewTenant, Plugin, PluginDetail, PluginFile, Queue, Reload, Reloaded, Tenant},
+    *,
+};
+use crate::{
+    clock::Clock,
+    config::Config,
+    ctl::{
+        client::Client,
+        failure::{Exit, Failure},
+    },
+    ids::{CorrelationId, JobId, ToolType},
+    plugin::{capability::Services, egress::Egress, manager::ManagerParts, routes::Routes},
+    queue::job::{Accepted, ClaimWish, DedupKey, Fenced, JobError, JobKind, NewJob},
+    store::{Hooks, StoreConfig},
+    tenant::secrets::KeyRing,
+};
+
+/// A host with everything but webhooks and a worker.
+struct Bed {
+    client: Client,
+    parts: AdminParts,
+    store: Store,
+    woken: Arc<StdMutex<Vec<Option<String>>>>,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<()>,
+    socket: PathBuf,
+    runtime: Runtime,
+    folder: TempDir,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = Runtime::new().unwrap();
+        let within = runtime.enter();
+        let config = Config::load(None, std::iter::empty(), folder.path()).unwrap();
+        std::fs::create_dir(&config.plugins.dir).unwrap();
+        std::fs::write(config.plugins.dir.join("libforeign.so"), "#!/bin/sh\n").unwrap();
+        let store_config =
+            StoreConfig { path: folder.path().join("patchbay.db"), dedup_hours: 72, hooks: Hooks::default() };
+        let clock = Clock::system();
+        let store = Store::open(store_config, clock.clone()).unwrap();
+        let keys = KeyRing::load_or_create(&folder.path().join("secret.key"), false).unwrap();
+        let directory = runtime.block_on(TenantDirectory::load(&store, keys, 60)).unwrap();
+        let metrics = Metrics::new();
+        let manager = PluginManager::start(ManagerParts {
+            copies: folder.path().join("copies"),
+            services: Services {
+                directory: directory.clone(),
+                egress: Arc::new(Egress::new(&config.http)),
+                clock: clock.clone(),
+            },
+            config: config.plugins,
+            metrics: metrics.clone(),
+            routes: Routes::default(),
+            on_routes: Arc::new(|| {}),
+        })
+        .unwrap();
+        let woken = Arc::new(StdMutex::new(Vec::new()));
+        let wake: Wake = {
+            let woken = Arc::clone(&woken);
+            Arc::new(move |tenant| woken.lock().unwrap().push(tenant.map(ToString::to_string)))
+        };
+        let socket = folder.path().join("admin.sock");
+        let listener = bind(&socket).unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let parts = AdminParts { manager, directory, store: store.clone(), metrics, clock, wake };
+        let served = runtime.spawn(serve(listener, parts.clone(), async {
+            let _ended = stopped.await;
+        }));
+        drop(within);
+        let client = Client::new(socket.clone()).unwrap();
+        Self { client, parts, store, woken, stop, served, socket, runtime, folder }
+    }
+
+    fn add(&self, tenants: serde_json::Value) -> Result<Vec<Tenant>, Failure> {
+        self.client.post("/v1/tenants", &tenants)
+    }
+
+    fn add_acme(&self) -> Tenant {
+        let acme = json!([{"id": "acme", "base_url": "https://desk.example", "secrets": {"key": "hunter2"}}]);
+        self.add(acme).unwrap().remove(0)
+    }
+
+    fn accept(&self, ticket: &str) -> JobId {
+        let metadata = TicketMetadata::new(ticket, Event::Created);
+        let key = DedupKey::new(&acme(), &metadata, b"");
+        let job = NewJob {
+            tenant: acme(),
+            tool_type: ToolType::parse("jira").unwrap(),
+            kind: JobKind::Enhance,
+            correlation_id: CorrelationId::fresh(),
+            metadata,
+        };
+        match self.runtime.block_on(self.store.accept(job, key)).unwrap() {
+            Accepted::New(id) => id,
+            Accepted::Duplicate => panic!("{ticket} is a duplicate"),
+        }
+    }
+
+    fn give_up(&self, ticket: &str) -> JobId {
+        let id = self.accept(ticket);
+        self.runtime.block_on(async {
+            let wish = ClaimWish { tenant: acme(), max: 1 };
+            let lease = self.store.claim(vec![wish], 90_000).await.unwrap().remove(0).jobs.remove(0).lease;
+            let error = JobError::new(1, 0, "api", "the tool said 500");
+            assert_eq!(self.store.dead(lease, "give_up", error).await.unwrap(), Fenced::Done);
+        });
+        id
+    }
+
+    fn woken(&self) -> Vec<Option<String>> {
+        std::mem::take(&mut self.woken.lock().unwrap())
+    }
+}
+
+fn acme() -> TenantId {
+    TenantId::parse("acme").unwrap()
+}
+
+#[track_caller]
+fn refused<T: std::fmt::Debug>(outcome: Result<T, Failure>, code: &str) -> Box<wire::Problem> {
+    let failure = outcome.unwrap_err();
+    assert_eq!((failure.exit, failure.problem.code.as_str()), (Exit::Failed, code), "{failure:?}");
+    failure.problem
+}
+
+#[test]
+fn a_tenant_is_added_shown_changed_and_removed() {
+    let bed = Bed::new();
+    let acme = bed.add_acme();
+    assert_eq!((acme.tool_type.as_str(), acme.enabled, acme.live_jobs), ("servicedesk_plus", true, Some(0)));
+    bed.accept("17");
+    let disabled: Tenant = bed.client.post("/v1/tenants/acme/disable", &()).unwrap();
+    assert_eq!((disabled.enabled, disabled.live_jobs), (false, Some(1)));
+    assert_eq!(bed.woken(), []);
+    let enabled: Tenant = bed.client.post("/v1/tenants/acme/enable", &()).unwrap();
+    assert!(enabled.enabled);
+    assert_eq!(bed.woken(), [Some("acme".to_owned())]);
+    let rotated: Tenant =
+        bed.client.put("/v1/tenants/acme/secrets/key", &json!({"value": "hunter3", "grace_s": 60})).unwrap();
+    assert_eq!(rotated.secrets.iter().filter(|secret| secret.expires_at.is_some()).count(), 1);
+    let all: Vec<Tenant> = bed.client.get("/v1/tenants").unwrap();
+    assert_eq!(all.len(), 1);
+    assert!(!serde_json::to_string(&all).unwrap().contains("hunter"));
+    let removed: wire::RemovedTenant = bed.client.delete("/v1/tenants/acme").unwrap();
+    assert_eq!(removed.dead_lettered, 1);
+    refused(bed.client.get::<Tenant>("/v1/tenants/acme"), "UNKNOWN_TENANT");
+}
+
+#[test]
+fn of_many_tenants_all_are_added_or_none() {
+    let bed = Bed::new();
+    bed.add_acme();
+    let good = |id: &str| json!({"id": id, "base_url": "https://desk.example"});
+    let mut wrong = vec![
+        (json!({"id": "a", "base_url": "http://desk.example"}), "INVALID_TENANT"),
+        (json!({"id": "a", "base_url": "https://desk.example", "secrets": {"a b": "x"}}), "INVALID_TENANT"),
+        (json!({"id": "a", "base_url": "https://desk.example", "secrets": {"a": ""}}), "INVALID_SECRET"),
+        (json!({"id": "a", "base_url": "https://desk.example", "enhance_on": ["never"]}), "INVALID_TENANT"),
+        (json!({"id": "a_b", "base_url": "https://desk.example"}), "BAD_REQUEST"),
+        (good("acme"), "TENANT_EXISTS"),
+        (good("new"), "BAD_REQUEST"),
+    ];
+    for (tenant, code) in &wrong {
+        let problem = refused(bed.add(json!([good("new"), tenant])), "INVALID_TENANTS");
+        assert_eq!(problem.causes.iter().map(|cause| cause.code.as_str()).collect::<Vec<_>>(), [*code], "{tenant}");
+    }
+    wrong.pop();
+    for (tenant, code) in wrong {
+        refused(bed.add(json!([tenant])), code);
+    }
+    let all: Vec<Tenant> = bed.client.get("/v1/tenants").unwrap();
+    assert_eq!(all.len(), 1, "nothing was added");
+    assert_eq!(bed.add(json!([good("new"), good("newer")])).unwrap().len(), 2);
+}
+
+#[test]
+fn a_grace_at_its_limit_and_one_past_it() {
+    let bed = Bed::new();
+    bed.add_acme();
+    let rotate = |grace_s: u32| {
+        bed.client.put::<Tenant>("/v1/tenants/acme/secrets/key", &json!({"value": "x", "grace_s": grace_s}))
+    };
+    assert!(rotate(GRACE_S_MAX).is_ok());
+    refused(rotate(GRACE_S_MAX + 1), "BAD_REQUEST");
+}
+
+#[test]
+fn dead_letters_are_shown_put_back_and_thrown_away() {
+    let bed = Bed::new();
+    bed.add_acme();
+    let (first, second) = (bed.give_up("1"), bed.give_up("2"));
+    let dead: Vec<Job> = bed.client.get("/v1/jobs?state=dead&tenant=acme").unwrap();
+    assert_eq!(dead.iter().map(|job| job.id.clone()).collect::<Vec<_>>(), [second.to_string(), first.to_string()]);
+    assert_eq!(dead[0].last_error.as_ref().unwrap().message, "the tool said 500");
+    let back: JobDetail = bed.client.post(&format!("/v1/jobs/{first}/retry"), &()).unwrap();
+    assert_eq!((back.job.state.as_str(), back.errors.len()), ("queued", 1));
+    assert_eq!(bed.woken(), [Some("acme".to_owned())]);
+    refused(bed.client.post::<JobDetail>(&format!("/v1/jobs/{first}/retry"), &()), "NOT_DEAD");
+    refused(bed.client.get::<JobDetail>(&format!("/v1/jobs/{}", JobId::fresh())), "UNKNOWN_JOB");
+    let retried: Changed = bed.client.post("/v1/jobs/retry-dead", &()).unwrap();
+    assert_eq!(retried.jobs, 1);
+    assert_eq!(bed.woken(), [None]);
+    let _removed: wire::RemovedTenant = bed.client.delete("/v1/tenants/acme").unwrap();
+    refused(bed.client.post::<JobDetail>(&format!("/v1/jobs/{first}/retry"), &()), "TENANT_GONE");
+    let depth: Queue = bed.client.get("/v1/jobs/depth").unwrap();
+    assert_eq!((depth.live, depth.dead), (0, 2));
+    let purged: Changed = bed.client.post("/v1/jobs/purge-dead", &()).unwrap();
+    assert_eq!(purged.jobs, 2);
+}
+
+#[test]
+fn lists_of_jobs_are_bounded() {
+    let bed = Bed::new();
+    bed.add_acme();
+    bed.accept("1");
+    bed.accept("2");
+    let list = |query: &str| bed.client.get::<Vec<Job>>(&format!("/v1/jobs?{query}"));
+    assert_eq!(list("limit=1").unwrap().len(), 1);
+    assert_eq!(list(&format!("limit={JOBS_LISTED_MAX}")).unwrap().len(), 2);
+    for wrong in [&format!("limit={}", JOBS_LISTED_MAX + 1), "limit=0", "limit=x", "state=odd", "tenant=a_b", "x=1"] {
+        refused(list(wrong), "BAD_REQUEST");
+    }
+}
+
+#[test]
+fn a_foreign_file_is_listed_with_its_reason_and_a_reload_says_so() {
+    let bed = Bed::new();
+    let reloaded: Vec<Reloaded> = bed.client.post("/v1/reload", &Reload::default()).unwrap();
+    assert_eq!(reloaded.len(), 1);
+    assert_eq!((reloaded[0].code.as_deref(), reloaded[0].generation), (Some("NOT_A_PLUGIN"), None));
+    let files: Vec<PluginFile> = bed.client.get("/v1/plugin-files").unwrap();
+    assert_eq!((files[0].state.as_str(), files[0].signature.as_deref()), ("refused", Some("unsigned")));
+    let plugins: Vec<Plugin> = bed.client.get("/v1/plugins").unwrap();
+    assert_eq!((plugins[0].state.as_str(), &plugins[0].tool_type), ("refused", &None));
+    assert_eq!(plugins[0].last_error.as_ref().unwrap().code, "NOT_A_PLUGIN");
+    refused(bed.client.get::<PluginDetail>("/v1/plugins/jira"), "UNKNOWN_PLUGIN");
+    let one = Reload { tool_type: Some("jira".to_owned()), all: false };
+    refused(bed.client.post::<Vec<Reloaded>>("/v1/reload", &one), "UNKNOWN_PLUGIN");
+    let both = Reload { all: true, ..one };
+    refused(bed.client.post::<Vec<Reloaded>>("/v1/reload", &both), "BAD_REQUEST");
+}
+
+#[test]
+fn a_body_at_its_limit_and_one_byte_past_it() {
+    let bed = Bed::new();
+    let padded = |bytes: usize| {
+        let wanted = |id: String| json!([{"id": id, "base_url": "https://desk.example"}]);
+        let base = wanted(String::new()).to_string().len();
+        bed.add(wanted("a".repeat(bytes - base)))
+    };
+    // Too long for an id, but it has been read.
+    assert_eq!(padded(ADMIN_BODY_BYTES_MAX).unwrap_err().problem.code, "BAD_REQUEST");
+    let over = padded(ADMIN_BODY_BYTES_MAX + 1).unwrap_err().problem;
+    assert!(over.message.contains("limit"), "{over:?}");
+}
+
+#[test]
+fn unknown_routes_and_misspelt_bodies_are_refused() {
+    let bed = Bed::new();
+    refused(bed.client.get::<Plugin>("/v2/plugins"), "UNKNOWN_ROUTE");
+    refused(bed.client.delete::<Plugin>("/v1/plugins"), "UNKNOWN_ROUTE");
+    refused(bed.client.post::<Changed>("/v1/reload", &json!({"tooltype": "jira"})), "BAD_REQUEST");
+    refused(bed.client.post::<NewTenant>("/v1/tenants", &json!({})), "BAD_REQUEST");
+}
+
+#[test]
+fn after_the_shutdown_nobody_answers_and_the_socket_can_be_bound_again() {
+    let bed = Bed::new();
+    bed.stop.send(()).unwrap();
+    bed.runtime.block_on(bed.served).unwrap();
+    assert_eq!(bed.client.get::<Queue>("/v1/jobs/depth").unwrap_err().exit, Exit::Unreachable);
+    let _within = bed.runtime.enter();
+    drop(bind(&bed.socket).unwrap());
+    drop(bed.folder);
+}
+
+#[cfg(feature = "test-hooks")]
+#[test]
+fn the_clock_is_moved_and_the_worker_told() {
+    let bed = Bed::new();
+    let before = bed.store.clock().now_ms();
+    let _now: serde_json::Value = bed.client.post("/v1/test/clock", &json!({"advance_ms": 3_600_000})).unwrap();
+    assert!(bed.store.clock().now_ms() >= before + 3_600_000);
+    assert_eq!(bed.woken(), [None]);
+}
+
+#[test]
+fn metrics_are_refreshed_for_each_scrape_and_nothing_else_is_served() {
+    let bed = Bed::new();
+    bed.add_acme();
+    bed.accept("1");
+    let listener = bed.runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let address = listener.local_addr().unwrap();
+    bed.runtime.spawn(serve_metrics(listener, bed.parts.clone(), std::future::pending()));
+    let get = |line: &str| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let scrape = get("GET /metrics");
+    assert!(scrape.starts_with("HTTP/1.1 200") && scrape.contains("application/openmetrics-text"), "{scrape}");
+    assert!(scrape.contains("\"live\"} 1\n") && scrape.ends_with("# EOF\n"), "{scrape}");
+    bed.accept("2");
+    assert!(get("GET /metrics").contains("\"live\"} 2\n"));
+    assert!(get("GET /v1/tenants").starts_with("HTTP/1.1 404"));
+    assert!(get("POST /metrics").starts_with("HTTP/1.1 405"));
+}

@@ -1,0 +1,164 @@
+//! The client of the admin API: one connection for each request, blocking.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    Method, Request, StatusCode,
+    body::Bytes,
+    client::conn::http1,
+    header::{CONTENT_TYPE, HOST},
+};
+use hyper_util::rt::TokioIo;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{net::UnixStream, runtime::Runtime};
+
+use super::failure::Failure;
+use crate::admin::wire::Problem;
+
+/// Where the socket is looked for when none is named; the first that exists is taken.
+pub const SOCKETS: [&str; 2] = ["state/admin.sock", "/run/patchbay/admin.sock"];
+/// How long an answer may take, in seconds: a reload tries every new plugin, one after the other.
+pub const ANSWER_S_MAX: u64 = 600;
+/// Largest answer that is read, in bytes.
+pub const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// A way to the host. Not to be used within a runtime: it has its own.
+pub struct Client {
+    socket: PathBuf,
+    runtime: Runtime,
+}
+
+impl Client {
+    /// Over this socket, or over the first of [`SOCKETS`] that exists.
+    pub fn find(socket: Option<PathBuf>) -> Result<Self, Failure> {
+        let named = socket.filter(|path| !path.as_os_str().is_empty());
+        let found = named.or_else(|| SOCKETS.iter().map(PathBuf::from).find(|path| path.exists()));
+        let socket = found.ok_or_else(|| {
+            let problem = Problem::new("HOST_UNREACHABLE", "no admin socket was found")
+                .why(format!("there is neither {} nor {}", SOCKETS[0], SOCKETS[1]))
+                .mend("start patchbay, or name its socket: --socket PATH or PATCHBAY_SOCKET");
+            Failure::unreachable(problem)
+        })?;
+        Self::new(socket)
+    }
+
+    /// Over this socket. Nothing is sent yet.
+    pub fn new(socket: PathBuf) -> Result<Self, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| {
+            Failure::failed(Problem::new("NO_RUNTIME", format!("the system gives no event queue: {error}")))
+        })?;
+        Ok(Self { socket, runtime })
+    }
+
+    /// `GET path`
+    pub fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, Failure> {
+        self.call(Method::GET, path, Bytes::new())
+    }
+
+    /// `DELETE path`
+    pub fn delete<A: DeserializeOwned>(&self, path: &str) -> Result<A, Failure> {
+        self.call(Method::DELETE, path, Bytes::new())
+    }
+
+    /// `POST path`
+    pub fn post<A: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<A, Failure> {
+        self.call(Method::POST, path, json(body))
+    }
+
+    /// `PUT path`
+    pub fn put<A: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<A, Failure> {
+        self.call(Method::PUT, path, json(body))
+    }
+
+    fn call<A: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<A, Failure> {
+        let asks = method == Method::GET;
+        let limit = Duration::from_secs(ANSWER_S_MAX);
+        let (status, body) = self
+            .runtime
+            .block_on(async { tokio::time::timeout(limit, exchange(&self.socket, method, path, body)).await })
+            .unwrap_or(Err(Broken::Silent))
+            .map_err(|broken| broken.failure(&self.socket, asks))?;
+        if status.is_success() {
+            return serde_json::from_slice(&body)
+                .map_err(|error| unreadable(&format!("its answer cannot be read: {error}")));
+        }
+        Err(serde_json::from_slice::<Problem>(&body)
+            .map_or_else(|_| unreadable(&format!("it answered {status} without a reason")), Failure::failed))
+    }
+}
+
+fn json(body: &impl Serialize) -> Bytes {
+    serde_json::to_vec(body).expect("what travels on the wire has a JSON form").into()
+}
+
+fn unreadable(why: &str) -> Failure {
+    let problem = Problem::new("BAD_ANSWER", "the host's answer makes no sense")
+        .why(why)
+        .mend("use the plugin-ctl that came with this patchbay; see whether the socket is patchbay's");
+    Failure::failed(problem)
+}
+
+/// How an exchange ended before there was an answer.
+enum Broken {
+    Connect(io::Error),
+    Exchange(String),
+    TooLarge,
+    Silent,
+}
+
+async fn exchange(socket: &Path, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), Broken> {
+    let broken = |error: hyper::Error| Broken::Exchange(error.to_string());
+    let stream = UnixStream::connect(socket).await.map_err(Broken::Connect)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    // Its error is also that of the request.
+    tokio::spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, "patchbay")
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::new(body))
+        .map_err(|error| Broken::Exchange(error.to_string()))?;
+    let answer = sender.send_request(request).await.map_err(broken)?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|error| {
+        if error.is::<http_body_util::LengthLimitError>() {
+            Broken::TooLarge
+        } else {
+            Broken::Exchange(error.to_string())
+        }
+    })?;
+    Ok((status, body.to_bytes()))
+}
+
+impl Broken {
+    fn failure(self, socket: &Path, asks: bool) -> Failure {
+        let socket = socket.display();
+        let mut problem = Problem::new("HOST_UNREACHABLE", format!("no host answers on {socket}"));
+        let (why, mend) = match self {
+            Self::Connect(error) => {
+                let mend = match error.kind() {
+                    io::ErrorKind::PermissionDenied => "run plugin-ctl as the user that patchbay runs as",
+                    _ => "start patchbay, or name its socket: --socket PATH or PATCHBAY_SOCKET",
+                };
+                return Failure::unreachable(problem.why(error.to_string()).mend(mend));
+            }
+            Self::TooLarge => return unreadable(&format!("it has over {ANSWER_BYTES_MAX} bytes")),
+            Self::Exchange(why) => (why, "see the host's log"),
+            Self::Silent => {
+                (format!("nothing came for {ANSWER_S_MAX} s"), "see the host's log for what it is busy with")
+            }
+        };
+        problem.message = format!("the host on {socket} went away before it answered");
+        if !asks {
+            problem = problem.state("it is not known whether the change was made; look before you try again");
+        }
+        Failure::unreachable(problem.why(why).mend(mend))
+    }
+}

@@ -1,0 +1,117 @@
+//! Standard output, standard error and the one who sits there: data to the one, everything else to the other.
+
+use std::{
+    ffi::OsStr,
+    io::{self, BufRead, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use super::{Shown, failure::Failure};
+use crate::admin::wire::Problem;
+
+/// How to talk to whoever called.
+#[derive(Debug, Clone, Copy)]
+pub struct Console {
+    json: bool,
+    color: bool,
+    error_color: bool,
+    can_ask: bool,
+}
+
+impl Console {
+    /// For this process. Colours only where there is a terminal that wants them; questions only where somebody can
+    /// read and answer them.
+    pub fn new(json: bool, no_color: bool) -> Self {
+        let unwanted =
+            no_color || json || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || is_dumb();
+        Self {
+            json,
+            color: !unwanted && io::stdout().is_terminal(),
+            error_color: !unwanted && io::stderr().is_terminal(),
+            can_ask: !json && io::stdin().is_terminal() && io::stderr().is_terminal(),
+        }
+    }
+
+    /// For tests: nobody to ask, no colours.
+    #[cfg(test)]
+    pub(super) fn deaf() -> Self {
+        Self { json: false, color: false, error_color: false, can_ask: false }
+    }
+
+    /// Whether standard output takes colours.
+    pub fn color(&self) -> bool {
+        self.color
+    }
+
+    /// Writes what a command has to show, and gives its exit code. A reader that has gone (`| head`) is no failure.
+    pub fn show(&self, outcome: Result<Shown, Failure>) -> ExitCode {
+        let (written, failure) = match outcome {
+            Ok(shown) => (self.write(&shown), shown.failure),
+            Err(failure) => (Ok(()), Some(failure)),
+        };
+        let failure = failure.or_else(|| match written {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Some(Failure::failed(Problem::new("OUTPUT", format!("standard output cannot be written: {error}"))))
+            }
+            _ => None,
+        });
+        let Some(failure) = failure else { return ExitCode::SUCCESS };
+        if self.json {
+            self.say(&failure.json());
+        } else {
+            self.say(failure.text(self.error_color).trim_end());
+        }
+        failure.exit.into()
+    }
+
+    /// A line on standard error that asks for attention. With `--json` nothing is said: there, only failures are.
+    pub fn warn(&self, message: &str) {
+        if !self.json {
+            self.say(&format!("warning: {message}"));
+        }
+    }
+
+    /// Asks before something that cannot be undone; `yes` answers beforehand.
+    ///
+    /// # Errors
+    /// When the answer is no, or nobody can answer.
+    pub fn confirm(&self, question: &str, yes: bool) -> Result<(), Failure> {
+        if yes {
+            return Ok(());
+        }
+        if !self.can_ask {
+            let problem = Problem::new("NOT_CONFIRMED", format!("this is not done without being asked: {question}"))
+                .state("nothing was changed")
+                .mend("say --yes");
+            return Err(Failure::usage(problem));
+        }
+        let mut answer = String::new();
+        let asked = write!(io::stderr(), "{question} [y/N] ")
+            .and_then(|()| io::stderr().flush())
+            .and_then(|()| io::stdin().lock().read_line(&mut answer));
+        if asked.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
+            return Ok(());
+        }
+        Err(Failure::failed(Problem::new("NOT_CONFIRMED", "not confirmed").state("nothing was changed")))
+    }
+
+    fn write(&self, shown: &Shown) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        if self.json {
+            serde_json::to_writer_pretty(&mut out, &shown.json)?;
+            writeln!(out)?;
+        } else {
+            out.write_all(shown.text.as_bytes())?;
+        }
+        out.flush()
+    }
+
+    fn say(&self, line: &str) {
+        // Without standard error there is nowhere left to complain; the exit code still says it.
+        let _written = writeln!(io::stderr(), "{line}");
+    }
+}
+
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").as_deref() == Some(OsStr::new("dumb"))
+}

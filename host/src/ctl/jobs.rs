@@ -1,0 +1,149 @@
+//! `job …`: looking at jobs, putting dead letters back, and throwing them away.
+
+use std::fmt::Write as _;
+
+use super::{
+    Shown,
+    args::JobCommand,
+    client::Client,
+    console::Console,
+    failure::Failure,
+    table::{cell, fields, number, plain, plain_lines, severity, state, table},
+    tenants::count,
+};
+use crate::admin::wire::{Changed, Job, JobDetail, Queue};
+
+pub(super) fn run(command: JobCommand, client: &Client, console: &Console) -> Result<Shown, Failure> {
+    match command {
+        JobCommand::List { state, tenant, limit } => {
+            let mut path = format!("/v1/jobs?limit={limit}");
+            if let Some(state) = state {
+                write!(path, "&state={}", state.as_str()).expect("a String takes all");
+            }
+            if let Some(tenant) = tenant {
+                write!(path, "&tenant={tenant}").expect("a String takes all");
+            }
+            let jobs: Vec<Job> = client.get(&path)?;
+            Ok(Shown::new(list_text(&jobs, limit, console.color()), &jobs))
+        }
+        JobCommand::Show { id } => Ok(one(&client.get(&format!("/v1/jobs/{id}"))?)),
+        JobCommand::Retry { id: Some(id), .. } => Ok(one(&client.post(&format!("/v1/jobs/{id}/retry"), &())?)),
+        JobCommand::Retry { id: None, .. } => {
+            let changed: Changed = client.post("/v1/jobs/retry-dead", &())?;
+            let queue: Queue = client.get("/v1/jobs/depth")?;
+            let mut text = format!("{} put back into the queue.\n", count(changed.jobs));
+            if queue.dead > 0 {
+                writeln!(text, "{} stay dead letters: tenants that are gone, or given up since.", count(queue.dead))
+                    .expect("a String takes all");
+            }
+            Ok(Shown::new(text, &changed))
+        }
+        JobCommand::Purge { yes } => {
+            let queue: Queue = client.get("/v1/jobs/depth")?;
+            console.confirm(&format!("Delete all dead letters for good ({})?", count(queue.dead)), yes)?;
+            let changed: Changed = client.post("/v1/jobs/purge-dead", &())?;
+            Ok(Shown::new(format!("{} deleted for good.\n", count(changed.jobs)), &changed))
+        }
+    }
+}
+
+fn list_text(jobs: &[Job], limit: u32, color: bool) -> String {
+    if jobs.is_empty() {
+        return "There are no such jobs.\n".to_owned();
+    }
+    let mut sorted: Vec<_> = jobs.iter().collect();
+    sorted.sort_by_key(|job| severity(&job.state));
+    let rows = sorted.into_iter().map(|job| {
+        let error = job.last_error.as_ref().map(|error| format!("{}: {}", error.code, error.message));
+        let next = job.due_at.as_deref().or(job.ended_at.as_deref());
+        vec![
+            cell(Some(&job.id)),
+            state(&job.state),
+            cell(Some(&job.tenant)),
+            cell(Some(&job.tool_type)),
+            cell(Some(&job.kind)),
+            cell(Some(&job.ticket_id)),
+            number(job.attempts),
+            cell(Some(&job.accepted_at)),
+            cell(next),
+            cell(error.as_deref().or(job.outcome.as_deref())),
+        ]
+    });
+    let headings =
+        ["JOB", "STATE", "TENANT", "TOOL TYPE", "KIND", "TICKET", "ATTEMPTS", "ACCEPTED", "DUE OR ENDED", "REASON"];
+    let mut text = table(&headings, rows, color);
+    if u32::try_from(jobs.len()).is_ok_and(|listed| listed >= limit) {
+        writeln!(text, "The newest {limit}; there may be more: --limit N").expect("a String takes all");
+    }
+    text
+}
+
+fn one(detail: &JobDetail) -> Shown {
+    let job = &detail.job;
+    let mut text = fields([
+        ("job", Some(job.id.clone())),
+        ("state", Some(job.state.clone())),
+        ("tenant", Some(job.tenant.clone())),
+        ("tool type", Some(job.tool_type.clone())),
+        ("kind", Some(job.kind.clone())),
+        ("ticket", Some(job.ticket_id.clone())),
+        ("correlation id", Some(job.correlation_id.clone())),
+        ("attempts", Some(job.attempts.to_string())),
+        ("may have posted", Some(if detail.sent { "yes" } else { "no" }.to_owned())),
+        ("accepted", Some(job.accepted_at.clone())),
+        ("due", job.due_at.clone()),
+        ("ended", job.ended_at.clone()),
+        ("outcome", job.outcome.clone()),
+    ]);
+    for error in detail.errors.iter().rev() {
+        let line = format!("attempt {} at {}: {}: {}", error.attempt, error.at, error.code, error.message);
+        writeln!(text, "{}", plain(&line)).expect("a String takes all");
+    }
+    if let Some(note) = &detail.note {
+        writeln!(text, "note:\n{}", plain_lines(note)).expect("a String takes all");
+    }
+    Shown::new(text, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::wire::{JobError, LastError};
+
+    fn job(id: &str, state: &str) -> Job {
+        Job {
+            id: id.to_owned(),
+            state: state.to_owned(),
+            tenant: "acme".to_owned(),
+            tool_type: "jira".to_owned(),
+            kind: "enhance".to_owned(),
+            ticket_id: "17\x1b[2J".to_owned(),
+            correlation_id: "c".to_owned(),
+            attempts: 2,
+            accepted_at: "2026-11-20T10:00:00Z".to_owned(),
+            due_at: None,
+            ended_at: None,
+            outcome: None,
+            last_error: Some(LastError { code: "api".to_owned(), message: "500".to_owned(), at: "t".to_owned() }),
+        }
+    }
+
+    #[test]
+    fn dead_letters_come_first_and_a_cut_list_says_so() {
+        let jobs = [job("1", "queued"), job("2", "dead")];
+        let text = list_text(&jobs, 2, false);
+        let ids: Vec<_> = text.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(ids, ["2", "1", "The"]);
+        assert!(text.contains("api: 500") && !text.contains('\x1b'), "{text}");
+        assert!(!list_text(&jobs, 3, false).contains("--limit"));
+    }
+
+    #[test]
+    fn attempts_are_shown_newest_first() {
+        let error = |attempt| JobError { attempt, at: "t".to_owned(), code: "api".to_owned(), message: "m".to_owned() };
+        let note = Some("line 1\nline 2".to_owned());
+        let text = one(&JobDetail { job: job("1", "done"), errors: vec![error(1), error(2)], sent: true, note }).text;
+        assert!(text.find("attempt 2") < text.find("attempt 1"), "{text}");
+        assert!(text.ends_with("note:\nline 1\nline 2\n"), "{text}");
+    }
+}

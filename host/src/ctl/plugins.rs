@@ -1,0 +1,297 @@
+//! `list`, `info`, `reload`: what serves, and taking up what lies in the folder.
+
+use std::fmt::Write as _;
+
+use plugin_abi::export::InfoRecord;
+
+use super::{
+    Shown,
+    client::Client,
+    console::Console,
+    failure::Failure,
+    table::{Severity, cell, fields, number, plain, severity, state, table},
+};
+use crate::{
+    admin::wire::{Plugin, PluginDetail, PluginFile, Problem, Reload, Reloaded},
+    ids::ToolType,
+};
+
+pub(super) fn list(client: &Client, console: &Console) -> Result<Shown, Failure> {
+    let plugins: Vec<Plugin> = client.get("/v1/plugins")?;
+    Ok(Shown::new(list_text(&plugins, console.color()), &plugins))
+}
+
+pub(super) fn files(client: &Client, console: &Console) -> Result<Shown, Failure> {
+    let files: Vec<PluginFile> = client.get("/v1/plugin-files")?;
+    let mut sorted: Vec<_> = files.iter().collect();
+    sorted.sort_by_key(|file| severity(&file.state));
+    let rows = sorted.into_iter().map(|file| {
+        vec![
+            cell(Some(&file.path)),
+            state(&file.state),
+            cell(file.tool_type.as_deref()),
+            cell(file.version.as_deref()),
+            cell(file.sha256.as_deref().map(short)),
+            cell(reason(file.code.as_deref(), file.reason.as_deref()).as_deref()),
+        ]
+    });
+    let text = match files.len() {
+        0 => "The plugin folder is empty.\n".to_owned(),
+        _ => table(&["FILE", "STATE", "TOOL TYPE", "VERSION", "SHA-256", "REASON"], rows, console.color()),
+    };
+    Ok(Shown::new(text, &files))
+}
+
+pub(super) fn info(client: &Client, tool_type: &ToolType) -> Result<Shown, Failure> {
+    let detail: PluginDetail = client.get(&format!("/v1/plugins/{tool_type}"))?;
+    Ok(Shown::new(info_text(&detail), &detail))
+}
+
+/// Shows the state after, read back from the host, and fails when something was refused.
+pub(super) fn reload(
+    client: &Client,
+    console: &Console,
+    tool_type: Option<ToolType>,
+    all: bool,
+) -> Result<Shown, Failure> {
+    let request = Reload { tool_type: tool_type.as_ref().map(ToString::to_string), all };
+    let outcome: Vec<Reloaded> = client.post("/v1/reload", &request)?;
+    let mut plugins: Vec<Plugin> = client.get("/v1/plugins")?;
+    let failure = refused(&outcome, &plugins);
+    if let Some(tool_type) = &request.tool_type {
+        plugins.retain(|plugin| plugin.tool_type.as_ref() == Some(tool_type));
+    }
+    let mut text = String::new();
+    for loaded in outcome.iter().filter(|reloaded| reloaded.generation.is_some()) {
+        let (generation, name) = (loaded.generation.unwrap_or_default(), name(loaded));
+        writeln!(text, "{} serves now, as generation {generation}.", plain(&name)).expect("a String takes all");
+    }
+    if outcome.is_empty() {
+        text.push_str("Nothing in the folder has changed.\n");
+    }
+    text.push('\n');
+    text.push_str(&list_text(&plugins, console.color()));
+    Ok(Shown { failure, ..Shown::new(text, &plugins) })
+}
+
+fn list_text(plugins: &[Plugin], color: bool) -> String {
+    if plugins.is_empty() {
+        return "No plugin serves. Put one into the plugin folder, then: plugin-ctl reload\n".to_owned();
+    }
+    let mut sorted: Vec<_> = plugins.iter().collect();
+    sorted.sort_by_key(|plugin| match (severity(&plugin.state), &plugin.candidate) {
+        // It serves, but not what the operator wants it to.
+        (Severity::Good, Some(_)) => Severity::Odd,
+        (severity, _) => severity,
+    });
+    let rows = sorted.into_iter().map(|plugin| {
+        vec![
+            cell(plugin.tool_type.as_deref()),
+            state(&plugin.state),
+            cell(Some(&version(plugin))),
+            number(plugin.generation.map_or_else(|| "-".to_owned(), |generation| generation.to_string())),
+            number(plugin.calls),
+            number(plugin.errors),
+            number(plugin.in_flight),
+            cell(plugin.loaded_at.as_deref()),
+            cell(plugin.path.as_deref()),
+            cell(remark(plugin).as_deref()),
+        ]
+    });
+    let headings = ["TOOL TYPE", "STATE", "VERSION", "GEN", "CALLS", "ERRORS", "IN FLIGHT", "LOADED", "FILE", "REASON"];
+    table(&headings, rows, color)
+}
+
+/// What serves and, when it is something else, what was to serve.
+fn version(plugin: &Plugin) -> String {
+    let serves = plugin.version.as_deref().unwrap_or("-");
+    match &plugin.candidate {
+        Some(candidate) => format!("{serves} (not {})", candidate.version.as_deref().unwrap_or("the new file")),
+        None => serves.to_owned(),
+    }
+}
+
+fn remark(plugin: &Plugin) -> Option<String> {
+    match (&plugin.candidate, &plugin.last_error) {
+        (Some(candidate), _) => {
+            reason(Some(&candidate.code), Some(&format!("{} ({})", candidate.reason, candidate.path)))
+        }
+        (None, Some(error)) => reason(Some(&error.code), Some(&error.message)),
+        (None, None) => None,
+    }
+}
+
+fn reason(code: Option<&str>, reason: Option<&str>) -> Option<String> {
+    Some(format!("{}: {}", code?, reason?))
+}
+
+fn short(sha256: &str) -> &str {
+    sha256.get(..12).unwrap_or(sha256)
+}
+
+fn info_text(detail: &PluginDetail) -> String {
+    let plugin = &detail.plugin;
+    let mut text = fields([
+        ("tool type", plugin.tool_type.clone()),
+        ("state", Some(plugin.state.clone())),
+        ("version", plugin.version.clone()),
+        ("generation", plugin.generation.map(|generation| generation.to_string())),
+        ("file", plugin.path.clone()),
+        ("sha256", plugin.sha256.clone()),
+        ("signature", plugin.signature.clone()),
+        ("private copy", detail.copy.clone()),
+        ("loaded at", plugin.loaded_at.clone()),
+        ("calls", Some(format!("{} ({} failed, {} in flight)", plugin.calls, plugin.errors, plugin.in_flight))),
+        ("last error", plugin.last_error.as_ref().map(|e| format!("{}: {} ({})", e.code, e.message, e.at))),
+        (
+            "refused",
+            plugin
+                .candidate
+                .as_ref()
+                .map(|c| format!("{} {}: {}: {}", c.path, c.version.as_deref().unwrap_or_default(), c.code, c.reason)),
+        ),
+    ]);
+    if let Some(info) = &detail.info {
+        text.push_str(&build_text(info));
+    }
+    for generation in &detail.generations {
+        let reason = generation.reason.as_deref().map(|reason| format!(", {reason}")).unwrap_or_default();
+        let line = format!(
+            "generation {}: {}, version {}, sha256 {}{reason}",
+            generation.number,
+            generation.state,
+            generation.version,
+            short(&generation.sha256)
+        );
+        writeln!(text, "{}", plain(&line)).expect("a String takes all");
+    }
+    text
+}
+
+/// How a plugin was built, from its own information.
+pub(super) fn build_text(info: &InfoRecord) -> String {
+    fields([
+        ("crate", Some(format!("{} {}", info.name, info.version))),
+        ("vendor", (!info.vendor.is_empty()).then(|| info.vendor.clone())),
+        ("plugin-abi", Some(info.sdk.clone())),
+        ("plugin ABI", Some(format!("{}.{} (needs {0}.{})", info.abi_major, info.abi_minor, info.abi_minor_needed))),
+        ("abi_stable", Some(info.abi_stable.clone())),
+        ("rustc", Some(info.rustc.clone())),
+        ("target", Some(info.target.clone())),
+        ("panic", Some(info.panic.clone())),
+    ])
+}
+
+fn name(reloaded: &Reloaded) -> String {
+    match (&reloaded.tool_type, &reloaded.version) {
+        (Some(tool_type), Some(version)) => format!("{tool_type} {version}"),
+        (Some(tool_type), None) => tool_type.clone(),
+        (None, _) => reloaded.path.clone(),
+    }
+}
+
+/// One failure for all that was refused.
+fn refused(outcome: &[Reloaded], plugins: &[Plugin]) -> Option<Failure> {
+    let mut problems: Vec<_> = outcome.iter().filter_map(|reloaded| refusal(reloaded, plugins)).collect();
+    match problems.len() {
+        0 => None,
+        1 => Some(Failure::failed(problems.remove(0))),
+        several => {
+            let mut problem = Problem::new("REFUSED", format!("{several} files were refused"));
+            problem.causes = problems;
+            Some(Failure::failed(problem))
+        }
+    }
+}
+
+fn refusal(reloaded: &Reloaded, plugins: &[Plugin]) -> Option<Problem> {
+    let code = reloaded.code.as_ref()?;
+    let serving = plugins.iter().find_map(|plugin| {
+        let same = plugin.tool_type.is_some() && plugin.tool_type == reloaded.tool_type;
+        same.then_some(())?;
+        Some((plugin.version.as_deref()?, plugin.generation?))
+    });
+    let state = match (serving, &reloaded.tool_type) {
+        (Some((version, generation)), _) => format!("{version} (generation {generation}) still serves"),
+        (None, Some(tool_type)) => format!("nothing serves {tool_type}; its webhooks are answered 503, its jobs wait"),
+        (None, None) => "no other plugin is affected".to_owned(),
+    };
+    let sum = reloaded.sha256.as_deref().map(|sum| format!("  (sha256 {sum})")).unwrap_or_default();
+    Some(Problem {
+        file: Some(format!("{}{sum}", reloaded.path)),
+        why: reloaded.reason.clone(),
+        mend: reloaded.mend.clone(),
+        ..Problem::new(code, format!("{} was refused", name(reloaded))).state(state)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plugin(tool_type: &str, state: &str) -> Plugin {
+        Plugin {
+            tool_type: Some(tool_type.to_owned()),
+            version: Some("1.3.2".to_owned()),
+            state: state.to_owned(),
+            generation: Some(17),
+            path: Some("plugins/lib.so".to_owned()),
+            sha256: None,
+            signature: None,
+            loaded_at: None,
+            in_flight: 0,
+            calls: 5,
+            errors: 0,
+            last_error: None,
+            candidate: None,
+        }
+    }
+
+    fn reloaded(tool_type: Option<&str>) -> Reloaded {
+        Reloaded {
+            tool_type: tool_type.map(str::to_owned),
+            path: "plugins/lib2.so".to_owned(),
+            version: tool_type.map(|_| "1.4.0".to_owned()),
+            sha256: None,
+            generation: None,
+            code: Some("VERSION".to_owned()),
+            reason: Some("it was built for plugin ABI 2".to_owned()),
+            mend: None,
+        }
+    }
+
+    #[test]
+    fn broken_things_come_first_and_a_refused_newer_file_is_marked() {
+        let candidate = crate::admin::wire::Candidate {
+            path: "plugins/lib2.so".to_owned(),
+            version: Some("1.4.0".to_owned()),
+            sha256: None,
+            code: "VERSION".to_owned(),
+            reason: "it was built for plugin ABI 2".to_owned(),
+        };
+        let odd = Plugin { candidate: Some(candidate), ..plugin("jira", "active") };
+        let text = list_text(&[plugin("good", "active"), odd, plugin("bad", "refused")], false);
+        let tools: Vec<_> = text.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(tools, ["bad", "jira", "good"]);
+        assert!(text.contains("1.3.2 (not 1.4.0)"), "{text}");
+        assert!(text.contains("VERSION: it was built for plugin ABI 2 (plugins/lib2.so)"), "{text}");
+    }
+
+    #[test]
+    fn a_refusal_says_what_still_serves() {
+        let plugins = [plugin("jira", "active")];
+        for (tool_type, state) in [
+            (Some("jira"), "1.3.2 (generation 17) still serves"),
+            (Some("zendesk"), "nothing serves zendesk; its webhooks are answered 503, its jobs wait"),
+            (None, "no other plugin is affected"),
+        ] {
+            let failure = refused(&[reloaded(tool_type)], &plugins).unwrap();
+            assert_eq!(failure.problem.state.as_deref(), Some(state));
+            assert_eq!(failure.problem.code, "VERSION");
+        }
+        let two = refused(&[reloaded(Some("jira")), reloaded(None)], &plugins).unwrap();
+        assert_eq!((two.problem.code.as_str(), two.problem.causes.len()), ("REFUSED", 2));
+        let good = Reloaded { code: None, generation: Some(18), ..reloaded(Some("jira")) };
+        assert_eq!(refused(&[good], &plugins), None);
+    }
+}

@@ -1,0 +1,227 @@
+//! `tenant …`: adding, showing, changing and removing tenants.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+use comfy_table::Cell;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::{
+    Shown,
+    args::{AddTenant, TenantCommand},
+    client::Client,
+    console::Console,
+    failure::Failure,
+    secret::{GivenSecret, ReadSecret, SecretReader},
+    table::{cell, fields, number, state, table},
+};
+use crate::{
+    admin::{
+        ADMIN_BODY_BYTES_MAX,
+        wire::{NewTenant, Problem, RemovedTenant, RotateSecret, Secret, Secrets, Tenant},
+    },
+    ids::TenantId,
+};
+
+/// `client` is asked for after what was typed has been read: a wrong file is told also when no host runs.
+pub(super) fn run(
+    command: TenantCommand,
+    client: impl FnOnce() -> Result<Client, Failure>,
+    console: &Console,
+) -> Result<Shown, Failure> {
+    match command {
+        TenantCommand::Add(given) => {
+            let tenant = new_tenant(given, &mut SecretReader::new(io::stdin()), console)?;
+            let added: Vec<Tenant> = client()?.post("/v1/tenants", &[tenant])?;
+            Ok(one(added
+                .first()
+                .ok_or_else(|| Failure::failed(Problem::new("BAD_ANSWER", "the host does not say what it added")))?))
+        }
+        TenantCommand::List => {
+            let tenants: Vec<Tenant> = client()?.get("/v1/tenants")?;
+            Ok(Shown::new(list_text(&tenants, console.color()), &tenants))
+        }
+        TenantCommand::Show { id } => Ok(one(&client()?.get(&format!("/v1/tenants/{id}"))?)),
+        TenantCommand::Enable { id } => Ok(one(&client()?.post(&format!("/v1/tenants/{id}/enable"), &())?)),
+        TenantCommand::Disable { id } => Ok(one(&client()?.post(&format!("/v1/tenants/{id}/disable"), &())?)),
+        TenantCommand::Remove { id, yes } => remove(&client()?, &id, yes, console),
+        TenantCommand::RotateSecret { id, name, value, grace } => {
+            let value = secret(&name, &value, &mut SecretReader::new(io::stdin()), console)?;
+            crate::tenant::check_name(&name)
+                .map_err(|error| Failure::usage(Problem::new("INVALID_TENANT", error.to_string())))?;
+            let path = format!("/v1/tenants/{id}/secrets/{name}");
+            Ok(one(&client()?.put(&path, &RotateSecret { value, grace_s: grace })?))
+        }
+        TenantCommand::Import { file } => {
+            let tenants = read_import(&file)?;
+            let added: Vec<Tenant> = client()?.post("/v1/tenants", &tenants)?;
+            Ok(Shown::new(list_text(&added, console.color()), &added))
+        }
+    }
+}
+
+fn new_tenant(given: AddTenant, reader: &mut SecretReader<impl Read>, console: &Console) -> Result<NewTenant, Failure> {
+    let mut tenant = NewTenant {
+        id: given.id.to_string(),
+        tool_type: given.tool_type.map(|tool_type| tool_type.to_string()),
+        base_url: given.base_url,
+        secrets: Secrets::default(),
+        settings: Default::default(),
+        allow_origins: given.allow_origins,
+        replay_window_s: None,
+        enhance_on: None,
+    };
+    let twice =
+        |option: &str, name: &str| Failure::usage(Problem::new("USAGE", format!("{option} {name} is given twice")));
+    for setting in &given.settings {
+        let (name, value) = setting.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
+            Failure::usage(Problem::new("USAGE", format!("--set {setting:?} is not of the form KEY=VALUE")))
+        })?;
+        if tenant.settings.insert(name.to_owned(), value.to_owned()).is_some() {
+            return Err(twice("--set", name));
+        }
+    }
+    for secret in &given.secrets {
+        let (name, read) = reader.named(secret)?;
+        let text = taken(&name, read, console);
+        if tenant.secrets.0.insert(name.clone(), text).is_some() {
+            return Err(twice("--secret", &name));
+        }
+    }
+    Ok(tenant)
+}
+
+fn secret(
+    name: &str,
+    given: &GivenSecret,
+    reader: &mut SecretReader<impl Read>,
+    console: &Console,
+) -> Result<Secret, Failure> {
+    Ok(taken(name, reader.value(name, given)?, console))
+}
+
+fn taken(name: &str, read: ReadSecret, console: &Console) -> Secret {
+    if read.exposed {
+        console.warn(&format!(
+            "secret {name} stands on the command line, where other users and the shell's history see it; \
+             write {name}=@FILE or @- instead, and rotate it"
+        ));
+    }
+    read.secret
+}
+
+fn remove(client: &Client, id: &TenantId, yes: bool, console: &Console) -> Result<Shown, Failure> {
+    let tenant: Tenant = client.get(&format!("/v1/tenants/{id}"))?;
+    let jobs = tenant.live_jobs.unwrap_or_default();
+    let question =
+        format!("Remove tenant {id} with {} and dead-letter {}?", secrets(tenant.secrets.len()), count(jobs));
+    console.confirm(&question, yes)?;
+    let removed: RemovedTenant = client.delete(&format!("/v1/tenants/{id}"))?;
+    let text = format!("Tenant {id} is removed; {} dead-lettered.\n", were(removed.dead_lettered));
+    Ok(Shown::new(text, &removed))
+}
+
+/// `1 job`, `2 jobs`
+pub(super) fn count(jobs: u64) -> String {
+    if jobs == 1 { "1 job".to_owned() } else { format!("{jobs} jobs") }
+}
+
+fn were(jobs: u64) -> String {
+    format!("{} {}", count(jobs), if jobs == 1 { "was" } else { "were" })
+}
+
+fn secrets(number: usize) -> String {
+    if number == 1 { "1 secret".to_owned() } else { format!("{number} secrets") }
+}
+
+fn enabled(tenant: &Tenant) -> &'static str {
+    if tenant.enabled { "enabled" } else { "disabled" }
+}
+
+fn list_text(tenants: &[Tenant], color: bool) -> String {
+    if tenants.is_empty() {
+        return "There are no tenants. Add one: plugin-ctl tenant add ID --base-url URL\n".to_owned();
+    }
+    let rows = tenants.iter().map(|tenant| -> Vec<Cell> {
+        vec![
+            cell(Some(&tenant.id)),
+            state(enabled(tenant)),
+            cell(Some(&tenant.tool_type)),
+            cell(Some(&tenant.base_url)),
+            number(tenant.secrets.len()),
+        ]
+    });
+    table(&["TENANT", "STATE", "TOOL TYPE", "BASE URL", "SECRETS"], rows, color)
+}
+
+fn one(tenant: &Tenant) -> Shown {
+    let mut lines = vec![
+        ("tenant", Some(tenant.id.clone())),
+        ("state", Some(enabled(tenant).to_owned())),
+        ("tool type", Some(tenant.tool_type.clone())),
+        ("base URL", Some(tenant.base_url.clone())),
+        ("webhooks", Some(format!("POST /webhooks/{}", tenant.id))),
+        ("enhance on", Some(tenant.enhance_on.join(", "))),
+        ("replay window", Some(format!("{} s", tenant.replay_window_s))),
+        ("live jobs", tenant.live_jobs.map(|jobs| jobs.to_string())),
+    ];
+    lines.extend(tenant.allow_origins.iter().map(|origin| ("allowed", Some(origin.clone()))));
+    lines.extend(tenant.settings.iter().map(|(name, value)| ("setting", Some(format!("{name} = {value}")))));
+    lines.extend(tenant.secrets.iter().map(|secret| {
+        let until = secret.expires_at.as_ref().map(|at| format!(", replaced, good until {at}"));
+        ("secret", Some(format!("{}, set {}{}", secret.name, secret.created_at, until.unwrap_or_default())))
+    }));
+    Shown::new(fields(lines), tenant)
+}
+
+/// Reads JSON lines or one JSON array. No complaint quotes the file: it holds secrets.
+fn read_import(file: &Path) -> Result<Vec<NewTenant>, Failure> {
+    let unreadable = |why: String| {
+        let problem = Problem {
+            file: Some(file.display().to_string()),
+            ..Problem::new("IMPORT_UNREADABLE", "the file cannot be imported")
+        };
+        Failure::failed(problem.why(why).state("nothing was changed"))
+    };
+    let mut text = Zeroizing::new(String::new());
+    let read =
+        |input: &mut dyn Read, text: &mut String| input.take(ADMIN_BODY_BYTES_MAX as u64 + 1).read_to_string(text);
+    let outcome = if file == Path::new("-") {
+        read(&mut io::stdin(), &mut text)
+    } else {
+        File::open(file).and_then(|mut file| read(&mut file, &mut text))
+    };
+    outcome.map_err(|error| unreadable(error.to_string()))?;
+    if text.len() > ADMIN_BODY_BYTES_MAX {
+        return Err(unreadable(format!("it has over {ADMIN_BODY_BYTES_MAX} bytes")));
+    }
+    parse_import(&text).map_err(unreadable)
+}
+
+fn parse_import(text: &str) -> Result<Vec<NewTenant>, String> {
+    let tenant = |place: String, value: Value| match value {
+        Value::Object(_) => serde_json::from_value(value).map_err(|error| format!("{place}: {error}")),
+        _ => Err(format!("{place}: a tenant is a JSON object")),
+    };
+    if text.trim_start().starts_with('[') {
+        let values: Vec<Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        return values.into_iter().zip(1..).map(|(value, n)| tenant(format!("tenant {n}"), value)).collect();
+    }
+    let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
+    lines
+        .map(|(line, n)| {
+            let place = format!("line {n}");
+            // Only the column: the error's own line is that of the piece.
+            let value = serde_json::from_str(line)
+                .map_err(|error| format!("{place}, column {}: this is no JSON", error.column()))?;
+            tenant(place, value)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

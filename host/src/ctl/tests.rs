@@ -1,0 +1,202 @@
+//! Commands against a server that answers as it is told, and against none.
+
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::{Arc, Mutex},
+};
+
+use axum::{Json, Router, extract::Request, http::StatusCode, response::IntoResponse};
+use clap::{CommandFactory, Parser};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{net::UnixListener, runtime::Runtime};
+
+use super::{args::read, failure::Exit, *};
+
+/// A host that gives each request the same answer, and remembers what it was asked.
+struct Host {
+    socket: PathBuf,
+    asked: Arc<Mutex<Vec<String>>>,
+    _runtime: Runtime,
+    _folder: TempDir,
+}
+
+impl Host {
+    fn answering(answers: impl Fn(&str) -> (u16, Value) + Clone + Send + Sync + 'static) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("admin.sock");
+        let runtime = Runtime::new().unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let router = Router::new().fallback({
+            let asked = Arc::clone(&asked);
+            move |request: Request| {
+                let line = format!("{} {}", request.method(), request.uri());
+                let (status, body) = answers(&line);
+                asked.lock().unwrap().push(line);
+                async move { (StatusCode::from_u16(status).unwrap(), Json(body)).into_response() }
+            }
+        });
+        let within = runtime.enter();
+        let listener = UnixListener::bind(&socket).unwrap();
+        drop(within);
+        runtime.spawn(async move { axum::serve(listener, router).await });
+        Self { socket, asked, _runtime: runtime, _folder: folder }
+    }
+
+    fn run(&self, line: &str) -> Result<Shown, Failure> {
+        run_on(&self.socket, line)
+    }
+
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+}
+
+fn run_on(socket: &std::path::Path, line: &str) -> Result<Shown, Failure> {
+    let words = ["plugin-ctl", "--socket"].into_iter().map(String::from).chain([socket.display().to_string()]);
+    let args = Args::try_parse_from(words.chain(line.split(' ').map(String::from))).unwrap();
+    run(args, &Console::deaf())
+}
+
+fn plugins() -> Value {
+    json!([{
+        "tool_type": "jira", "version": "1.3.2", "state": "active", "generation": 17, "path": "plugins/libjira.so",
+        "sha256": "9f", "signature": "unsigned", "loaded_at": null, "in_flight": 0, "calls": 0, "errors": 0,
+        "last_error": null, "candidate": null,
+    }])
+}
+
+fn tenant() -> Value {
+    json!({
+        "id": "acme", "tool_type": "jira", "base_url": "https://a.example/", "enabled": true, "settings": {},
+        "allow_origins": [], "replay_window_s": 300, "enhance_on": ["created"], "secrets": [], "live_jobs": 41,
+    })
+}
+
+#[test]
+fn the_command_line_is_sound_and_what_is_wrong_is_usage() {
+    Args::command().debug_assert();
+    let code = |line: &str| {
+        let words = std::iter::once("plugin-ctl").chain(line.split_whitespace()).map(Into::into);
+        read(words).map_or_else(|code| code, |_| ExitCode::SUCCESS)
+    };
+    for good in ["list", "list --files --json", "reload", "reload jira", "reload --all", "job retry --dead", "--help"] {
+        assert_eq!(code(good), ExitCode::SUCCESS, "{good}");
+    }
+    for wrong in ["", "lst", "reload jira --all", "info Jira", "job retry", "job list --limit 0", "tenant add a_b"] {
+        assert_eq!(code(wrong), ExitCode::from(2), "{wrong}");
+    }
+}
+
+#[test]
+fn without_a_host_it_is_unreachable() {
+    let folder = tempfile::tempdir().unwrap();
+    let absent = folder.path().join("admin.sock");
+    assert_eq!(run_on(&absent, "list").unwrap_err().exit, Exit::Unreachable);
+    // Nobody listens on it any more.
+    drop(std::os::unix::net::UnixListener::bind(&absent).unwrap());
+    let failure = run_on(&absent, "list").unwrap_err();
+    assert_eq!((failure.exit, failure.problem.code.as_str()), (Exit::Unreachable, "HOST_UNREACHABLE"));
+    assert_eq!(ExitCode::from(failure.exit), ExitCode::from(3));
+    assert_eq!(failure.problem.state, None);
+}
+
+#[test]
+fn a_host_that_goes_away_leaves_a_change_in_doubt() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("admin.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let hangs_up = std::thread::spawn(move || drop(listener.accept().unwrap()));
+    let failure = run_on(&socket, "job retry --dead").unwrap_err();
+    hangs_up.join().unwrap();
+    assert_eq!(failure.exit, Exit::Unreachable);
+    assert!(failure.problem.state.unwrap().contains("not known whether"));
+}
+
+#[test]
+fn a_refused_request_fails_with_the_hosts_words() {
+    let host = Host::answering(|_| (404, json!({"code": "UNKNOWN_TENANT", "message": "there is no tenant acme"})));
+    let failure = host.run("tenant show acme").unwrap_err();
+    assert_eq!(
+        (failure.exit, failure.text(false).as_str()),
+        (Exit::Failed, "error[UNKNOWN_TENANT]: there is no tenant acme\n")
+    );
+    assert_eq!(failure.json(), r#"{"code":"UNKNOWN_TENANT","message":"there is no tenant acme"}"#);
+    assert_eq!(host.asked(), ["GET /v1/tenants/acme"]);
+}
+
+#[test]
+fn an_answer_that_makes_no_sense_is_a_failure() {
+    for (status, body) in [(200, json!({"odd": true})), (500, json!("odd")), (302, json!({}))] {
+        let host = Host::answering(move |_| (status, body.clone()));
+        assert_eq!(host.run("list").unwrap_err().problem.code, "BAD_ANSWER");
+    }
+}
+
+#[test]
+fn a_reload_shows_the_state_after_and_fails_when_something_was_refused() {
+    let host = Host::answering(|line| match line {
+        "GET /v1/plugins" => (200, plugins()),
+        _ => (
+            200,
+            json!([{
+                "tool_type": "jira", "path": "plugins/libjira.so", "version": "1.4.0", "sha256": "aa",
+                "generation": null, "code": "VERSION", "reason": "it was built for plugin ABI 2", "mend": "ask",
+            }]),
+        ),
+    });
+    let shown = host.run("reload jira").unwrap();
+    assert_eq!(shown.json[0]["generation"], 17);
+    let expected = "\
+error[VERSION]: jira 1.4.0 was refused
+  file:   plugins/libjira.so  (sha256 aa)
+  why:    it was built for plugin ABI 2
+  state:  1.3.2 (generation 17) still serves
+  mend:   ask
+";
+    let failure = shown.failure.unwrap();
+    assert_eq!((failure.exit, failure.text(false).as_str()), (Exit::Failed, expected));
+    assert_eq!(host.asked(), ["POST /v1/reload", "GET /v1/plugins"]);
+}
+
+#[test]
+fn nothing_is_removed_unasked() {
+    let host = Host::answering(|line| match line.split(' ').next() {
+        Some("DELETE") => (200, json!({"id": "acme", "dead_lettered": 41})),
+        Some("POST") => (200, json!({"jobs": 3})),
+        _ if line.contains("jobs") => (200, json!({"live": 0, "dead": 3, "oldest_age_ms": 0})),
+        _ => (200, tenant()),
+    });
+    for (line, question) in [("tenant remove acme", "41 jobs"), ("job purge", "3 jobs")] {
+        let failure = host.run(line).unwrap_err();
+        assert_eq!((failure.exit, failure.problem.code.as_str()), (Exit::Usage, "NOT_CONFIRMED"));
+        assert!(failure.problem.message.contains(question), "{failure:?}");
+        assert!(host.asked().iter().all(|line| line.starts_with("GET ")));
+    }
+    assert_eq!(
+        host.run("tenant remove acme --yes").unwrap().text,
+        "Tenant acme is removed; 41 jobs were dead-lettered.\n"
+    );
+    assert_eq!(host.run("job purge --yes").unwrap().text, "3 jobs deleted for good.\n");
+}
+
+#[test]
+fn a_wrong_secret_is_told_before_the_host_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let absent = folder.path().join("absent");
+    for line in [
+        format!("tenant add acme --base-url https://a.example --secret key=@{}", absent.display()),
+        format!("tenant rotate-secret acme key @{}", absent.display()),
+        format!("tenant import {}", absent.display()),
+    ] {
+        assert_eq!(run_on(&absent, &line).unwrap_err().exit, Exit::Failed, "{line}");
+    }
+}
+
+#[test]
+fn the_command_lines_own_form_never_shows_a_secret() {
+    let line = "plugin-ctl tenant add acme --base-url https://a.example --secret key=hunter2";
+    let args = Args::try_parse_from(line.split(' ')).unwrap();
+    assert!(!format!("{args:?}").contains("hunter2"), "{args:?}");
+}

@@ -1,0 +1,163 @@
+//! The back half on one page: claim ▸ tenant ▸ route ▸ get_ticket ▸ enhance ▸ mark_sent ▸ update_ticket ▸ history ▸
+//! complete | retry at | postpone | dead letter. The webhook was answered long before.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
+use tracing::Instrument as _;
+
+use crate::{
+    clock::Clock,
+    ids::TenantId,
+    limits::SharedLimits,
+    plugin::{generation::OwnedNote, routes::Routes},
+    queue::job::JobKind,
+    shutdown::Shutdown,
+    store::{Store, StoreError},
+    telemetry::metrics::Metrics,
+    tenant::directory::TenantDirectory,
+};
+
+mod claims;
+pub mod decision;
+mod held;
+pub mod scheduler;
+mod settle;
+mod stages;
+#[cfg(test)]
+mod tests;
+mod wakes;
+
+use claims::Claims;
+use decision::Failure;
+use held::Held;
+use stages::Staffed;
+use wakes::Wakes;
+
+/// What the worker works with.
+#[derive(Clone)]
+pub struct WorkerParts {
+    /// The queue and the history.
+    pub store: Store,
+    /// Whose jobs may run.
+    pub directory: TenantDirectory,
+    /// Where calls to plugins go.
+    pub routes: Routes,
+    /// Where attempts are counted.
+    pub metrics: Metrics,
+    /// The clock of the store: a job is due by the same time for both.
+    pub clock: Clock,
+    /// Permits and retries, as of now for each claim and each attempt.
+    pub limits: SharedLimits,
+    /// For how long a claimed job is ours unless the lease is extended, which is done every third of it.
+    pub lease: Duration,
+    /// When to stop taking jobs.
+    pub shutdown: Shutdown,
+}
+
+/// The running worker. Cheap to clone; all clones are one worker. Without any it ends as [`drained`](Self::drained) with
+/// no time would.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    wakes: Arc<Wakes>,
+    drain_by: watch::Sender<Option<Instant>>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Worker {
+    /// Starts taking jobs. Those that were running when an earlier process was killed are due at once, so there must be
+    /// no other worker on this store.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn start(parts: WorkerParts) -> Result<Self, StoreError> {
+        parts.store.release_all_leases().await?;
+        let due = parts.store.due_by_tenant().await?;
+        let wakes = Arc::<Wakes>::default();
+        let (sender, drain_by) = watch::channel(None);
+        let claims = Claims::new(Arc::new(parts), &due, Arc::clone(&wakes), drain_by);
+        let task = Mutex::new(Some(tokio::spawn(claims.run())));
+        Ok(Self { inner: Arc::new(Inner { wakes, drain_by: sender, task }) })
+    }
+
+    /// A job of this tenant is due: one was accepted or put back, or the tenant is enabled again. Never waits for IO; any
+    /// thread.
+    pub fn wake(&self, tenant: &TenantId) {
+        self.inner.wakes.one(tenant);
+    }
+
+    /// Much may have changed: a plugin has come back, dead letters of many tenants were put back, the clock was moved.
+    /// The worker asks the store anew what is due. Never waits; any thread.
+    pub fn wake_all(&self) {
+        self.inner.wakes.all();
+    }
+
+    /// Takes no more jobs and waits for those that run, at most for `time_max`; what runs on is handed back to the store,
+    /// the attempt not counted. At once when that was done before.
+    pub async fn drained(&self, time_max: Duration) {
+        self.inner.drain_by.send_replace(Some(Instant::now() + time_max));
+        let task = self.inner.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task
+            && let Err(error) = task.await
+        {
+            tracing::error!(
+                "the worker ended by a fault of the host, its jobs are taken up at the next start: {error}"
+            );
+        }
+    }
+}
+
+/// How a job was done.
+enum Outcome {
+    Posted(OwnedNote),
+    Recorded,
+}
+
+/// A claimed job from here to its end. Returns when it falls due again, milliseconds since the epoch, if it does.
+async fn work(parts: &WorkerParts, held: &Held) -> Option<i64> {
+    let job = &held.job;
+    // Of the highest level, so that lines of every level have the fields.
+    let span = tracing::error_span!(
+        "job",
+        correlation_id = %job.correlation_id,
+        tenant = %job.tenant,
+        tool_type = %job.tool_type,
+        generation = tracing::field::Empty,
+        job = %job.lease.id,
+        attempt = job.attempt,
+    );
+    let worked = async {
+        let ended = tokio::select! {
+            biased;
+            ended = attempt(parts, held) => ended,
+            () = held.lost() => Err(Failure::LeaseLost),
+        };
+        settle::settle(parts, held, ended).await
+    };
+    worked.instrument(span).await
+}
+
+async fn attempt(parts: &WorkerParts, held: &Held) -> Result<Outcome, Failure> {
+    let tenant = stages::tenant(parts, held)?;
+    match held.job.kind {
+        JobKind::Enhance => {
+            let staffed = Staffed::enter(parts, held, tenant)?;
+            let fetched = staffed.fetch().await?;
+            let written = fetched.write().await;
+            let note = written.post().await?;
+            Ok(Outcome::Posted(note))
+        }
+        JobKind::Record => {
+            stages::record(parts, held).await?;
+            Ok(Outcome::Recorded)
+        }
+    }
+}

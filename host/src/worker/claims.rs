@@ -1,0 +1,252 @@
+//! The claim loop: takes due jobs for free permits, runs each on a task of its own, and hands back at the end what runs on.
+
+use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::watch,
+    task::{Id, JoinError, JoinSet},
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::{
+    WorkerParts,
+    decision::{TENANT_REMOVED, millis},
+    held::Held,
+    scheduler::{Permits, Scheduler},
+    wakes::{Wakes, Woken},
+    work,
+};
+use crate::{
+    ids::TenantId,
+    plugin::routes::Route,
+    queue::job::{ClaimWish, ClaimedJob, Fenced, Lease},
+    store::TenantDue,
+};
+
+/// The longest time between two looks at the clock, so that one that was set forward is seen. The store is not asked.
+const CLOCK_LOOK: Duration = Duration::from_secs(1);
+/// The wait after the store could not be read or claimed from.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Until when the drain may take; `None` before it was asked for.
+pub(super) type DrainBy = watch::Receiver<Option<Instant>>;
+
+/// The state of the loop. One task owns it, so nothing in it is locked.
+pub(super) struct Claims {
+    parts: Arc<WorkerParts>,
+    wakes: Arc<Wakes>,
+    drain_by: DrainBy,
+    scheduler: Scheduler,
+    /// Each ends with the time at which its job falls due again, if it knows that.
+    jobs: JoinSet<Option<i64>>,
+    running: HashMap<Id, (TenantId, Lease)>,
+    /// Whether the store is to be asked which tenants have jobs.
+    stale: bool,
+}
+
+impl Claims {
+    /// With the tenants that have jobs.
+    pub(super) fn new(parts: Arc<WorkerParts>, due: &[TenantDue], wakes: Arc<Wakes>, drain_by: DrainBy) -> Self {
+        let mut scheduler = Scheduler::default();
+        due.iter().for_each(|due| scheduler.due(&due.tenant, due.next_due_ms));
+        Self { parts, wakes, drain_by, scheduler, jobs: JoinSet::new(), running: HashMap::new(), stale: false }
+    }
+
+    /// Runs until the host drains, and then until all jobs have ended or the drain's time is over.
+    pub(super) async fn run(mut self) {
+        self.take_jobs().await;
+        self.drain().await;
+    }
+
+    async fn take_jobs(&mut self) {
+        loop {
+            // Not raced against anything: a claim that is given up half-way leaves leases that nobody knows of.
+            let look_after = self.claim_due().await;
+            tokio::select! {
+                biased;
+                () = stopping(&self.parts, self.drain_by.clone()) => return,
+                Some(ended) = self.jobs.join_next_with_id() => {
+                    self.ended(ended);
+                    while let Some(ended) = self.jobs.try_join_next_with_id() {
+                        self.ended(ended);
+                    }
+                }
+                woken = self.wakes.next() => self.woken(woken),
+                () = sleep(look_after) => {}
+            }
+        }
+    }
+
+    fn woken(&mut self, woken: Woken) {
+        self.stale |= woken.all;
+        let now_ms = self.parts.clock.now_ms();
+        for tenant in woken.tenants {
+            self.scheduler.due(&tenant, now_ms);
+        }
+    }
+
+    /// Claims until permits or due jobs run out. Returns when to look again if nothing happens before.
+    async fn claim_due(&mut self) -> Duration {
+        if self.stale {
+            match self.parts.store.due_by_tenant().await {
+                Ok(tenants) => {
+                    self.scheduler.forget_blocked();
+                    tenants.iter().for_each(|due| self.scheduler.due(&due.tenant, due.next_due_ms));
+                    self.stale = false;
+                }
+                Err(error) => {
+                    tracing::error!("cannot read which tenants have jobs: {error}");
+                    return STORE_PAUSE;
+                }
+            }
+        }
+        while !self.parts.shutdown.is_requested() && self.drain_by.borrow().is_none() {
+            let (wishes, removed) = self.wishes();
+            for tenant in removed {
+                self.bury_all(&tenant).await;
+            }
+            if wishes.is_empty() {
+                break;
+            }
+            self.claim(wishes).await;
+        }
+        let now_ms = self.parts.clock.now_ms();
+        let wait_ms = self.scheduler.next_due_ms().map_or(i64::MAX, |due_ms| due_ms.saturating_sub(now_ms));
+        CLOCK_LOOK.min(Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)))
+    }
+
+    /// What to claim for the permits that are free, and which tenants with jobs are gone.
+    fn wishes(&mut self) -> (Vec<ClaimWish>, Vec<TenantId>) {
+        let (parts, limits) = (&self.parts, self.parts.limits.now());
+        let permits = Permits { concurrency: limits.concurrency, per_tenant: limits.per_tenant };
+        let mut removed = Vec::new();
+        let wishes = self.scheduler.wishes(parts.clock.now_ms(), permits, |id| {
+            let Some(tenant) = parts.directory.get(id.as_str()) else {
+                removed.push(id.clone());
+                return false;
+            };
+            tenant.enabled && matches!(parts.routes.get(&tenant.tool_type), Some(Route::Active(_)))
+        });
+        (wishes, removed)
+    }
+
+    async fn claim(&mut self, wishes: Vec<ClaimWish>) {
+        let tenants: Vec<TenantId> = wishes.iter().map(|wish| wish.tenant.clone()).collect();
+        let claimed_at = Instant::now();
+        match self.parts.store.claim(wishes, millis(self.parts.lease)).await {
+            Ok(claims) => {
+                for claim in claims {
+                    self.scheduler.granted(&claim.tenant, claim.jobs.len(), claim.next_due_ms);
+                    claim.jobs.into_iter().for_each(|job| self.start(job, claimed_at));
+                }
+            }
+            Err(error) => {
+                tracing::error!("cannot claim jobs: {error}");
+                let again_ms = self.after_pause_ms();
+                tenants.iter().for_each(|tenant| self.scheduler.granted(tenant, 0, Some(again_ms)));
+            }
+        }
+    }
+
+    /// What was accepted while the tenant was being removed.
+    async fn bury_all(&mut self, tenant: &TenantId) {
+        match self.parts.store.dead_letter_tenant(tenant).await {
+            Ok(jobs) => {
+                (0..jobs).for_each(|_| self.parts.metrics.dead_letter(TENANT_REMOVED));
+                tracing::warn!(%tenant, jobs, reason = TENANT_REMOVED, "jobs of a removed tenant are dead letters");
+            }
+            Err(error) => {
+                tracing::error!(%tenant, "the jobs of a removed tenant cannot be given up yet: {error}");
+                self.scheduler.due(tenant, self.after_pause_ms());
+            }
+        }
+    }
+
+    fn start(&mut self, job: ClaimedJob, claimed_at: Instant) {
+        let (tenant, lease, parts) = (job.tenant.clone(), job.lease, Arc::clone(&self.parts));
+        let held = Held::new(parts.store.clone(), job, claimed_at, parts.lease);
+        self.track(tenant, lease, async move { work(&parts, &held).await });
+    }
+
+    /// Runs a job on a task, and knows whose it is.
+    pub(super) fn track(
+        &mut self,
+        tenant: TenantId,
+        lease: Lease,
+        job: impl Future<Output = Option<i64>> + Send + 'static,
+    ) {
+        let task = self.jobs.spawn(job);
+        self.running.insert(task.id(), (tenant, lease));
+    }
+
+    /// Takes note of a task's end; the lease of one that was aborted.
+    fn ended(&mut self, ended: Result<(Id, Option<i64>), JoinError>) -> Option<Lease> {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let (tenant, lease) = self.running.remove(&id)?;
+        self.scheduler.ended(&tenant);
+        match ended {
+            Ok((_, Some(due_ms))) => self.scheduler.due(&tenant, due_ms),
+            Ok((_, None)) => {}
+            Err(error) if error.is_cancelled() => return Some(lease),
+            Err(error) => {
+                tracing::error!(%tenant, job = %lease.id, "a fault of the host; the job is left until its lease ends: {error}");
+            }
+        }
+        None
+    }
+
+    async fn drain(mut self) {
+        let mut drain_by = self.drain_by.clone();
+        let mut over = pin!(async move {
+            // Err: whoever could ask is gone, so nobody waits for the jobs.
+            let by = drain_by.wait_for(Option::is_some).await.ok().and_then(|by| *by);
+            sleep_until(by.unwrap_or_else(Instant::now)).await;
+        });
+        loop {
+            tokio::select! {
+                biased;
+                ended = self.jobs.join_next_with_id() => match ended {
+                    Some(ended) => drop(self.ended(ended)),
+                    None => return,
+                },
+                () = &mut over => break,
+            }
+        }
+        self.hand_back().await;
+    }
+
+    /// Stops what still runs. The plugins' calls go on for themselves, so the next attempt looks for the note first.
+    async fn hand_back(mut self) {
+        let mut writes = JoinSet::new();
+        self.jobs.abort_all();
+        while let Some(ended) = self.jobs.join_next_with_id().await {
+            if let Some(lease) = self.ended(ended) {
+                let (store, now_ms) = (self.parts.store.clone(), self.parts.clock.now_ms());
+                writes.spawn(async move { (lease, store.postpone(lease, now_ms).await) });
+            }
+        }
+        while let Some(written) = writes.join_next().await {
+            match written {
+                Ok((lease, Ok(Fenced::Done))) => tracing::info!(job = %lease.id, "handed back: the host is ending"),
+                Ok((lease, Ok(Fenced::Lost))) => tracing::info!(job = %lease.id, "ended as the host did"),
+                Ok((lease, Err(error))) => {
+                    tracing::error!(job = %lease.id, "could not be handed back, the next start takes it up: {error}");
+                }
+                Err(error) => tracing::error!("a job was not handed back, the next start takes it up: {error}"),
+            }
+        }
+    }
+
+    fn after_pause_ms(&self) -> i64 {
+        self.parts.clock.now_ms().saturating_add(millis(STORE_PAUSE))
+    }
+}
+
+/// Ends when no more jobs are to be taken.
+async fn stopping(parts: &WorkerParts, mut drain_by: DrainBy) {
+    tokio::select! {
+        () = parts.shutdown.requested() => {}
+        // Err: the worker's handle is gone, which ends it too.
+        _asked = drain_by.wait_for(Option::is_some) => {}
+    }
+}

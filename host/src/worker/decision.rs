@@ -1,0 +1,244 @@
+//! What becomes of a job whose attempt failed: a pure function of the failure, the times and one random number.
+
+use std::time::Duration;
+
+use plugin_abi::PluginError;
+
+use crate::{
+    config::Retry,
+    plugin::{generation::CallError, routes::NoRoute},
+    queue::backoff::{Decision, RetryPolicy},
+    store::StoreError,
+};
+
+/// Why a job became a dead letter after its time was over.
+pub const GAVE_UP: &str = "gave_up";
+/// Why a job became a dead letter when its tenant was gone.
+pub const TENANT_REMOVED: &str = "tenant_removed";
+
+/// The wait of a job that found no place in a plugin, or whose plugin was just being replaced; milliseconds.
+const SHORTLY_MS: i64 = 1_000;
+/// The wait of a job that was claimed in the moment in which its plugin or tenant went away; milliseconds. Until that is
+/// back, nothing of the tenant is claimed at all.
+const AWAY_MS: i64 = 5_000;
+
+/// Why an attempt did not end the job.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// There is no such tenant any more.
+    #[error("the tenant was removed")]
+    TenantRemoved,
+    /// An operator has disabled the tenant.
+    #[error("the tenant is disabled")]
+    TenantDisabled,
+    /// Nothing serves the job's tool type.
+    #[error(transparent)]
+    NoRoute(#[from] NoRoute),
+    /// The plugin gave no answer that can be used.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The tool does not have the ticket.
+    #[error("the tool does not have the ticket")]
+    NoTicket,
+    /// The tool did not take the note.
+    #[error("the tool did not take the note")]
+    NotTaken,
+    /// Somebody else holds the job.
+    #[error("the lease was lost")]
+    LeaseLost,
+    /// The store could not be written for as long as the lease was good.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Failure {
+    /// A word for programs: in logs, metrics and with the job.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::TenantRemoved => TENANT_REMOVED,
+            Self::TenantDisabled => "tenant_disabled",
+            Self::NoRoute(_) => "no_plugin",
+            Self::Call(error) => error.code(),
+            Self::NoTicket => "not_found",
+            Self::NotTaken => "not_taken",
+            Self::LeaseLost => "lease_lost",
+            Self::Store(_) => "store",
+        }
+    }
+}
+
+/// What becomes of the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Another attempt at this time, milliseconds since the epoch.
+    RetryAt(i64),
+    /// It waits until this time, as if it had not been claimed; milliseconds since the epoch.
+    PostponeUntil(i64),
+    /// A dead letter, with one of a few fixed words as the reason.
+    Bury(&'static str),
+    /// Nothing: it is somebody else's, or falls due when its lease ends.
+    Leave,
+}
+
+/// An attempt that failed.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt {
+    /// Its number, from 1.
+    pub number: u32,
+    /// When the job was accepted, milliseconds since the epoch.
+    pub accepted_ms: i64,
+    /// When it failed, milliseconds since the epoch.
+    pub failed_ms: i64,
+}
+
+/// Decides. `random` is uniform in `0.0..1.0`.
+pub fn decide(failure: &Failure, attempt: Attempt, retry: &Retry, random: f64) -> Next {
+    let postpone = |wait_ms: i64| Next::PostponeUntil(attempt.failed_ms.saturating_add(wait_ms));
+    let again = |retry_after: Option<Duration>| {
+        let retry_after_ms = retry_after.map(millis);
+        match policy(retry).next(attempt.number, attempt.accepted_ms, attempt.failed_ms, retry_after_ms, random) {
+            Decision::RetryAt(at_ms) => Next::RetryAt(at_ms),
+            Decision::GiveUp => Next::Bury(GAVE_UP),
+        }
+    };
+    match failure {
+        Failure::LeaseLost | Failure::Store(_) => Next::Leave,
+        Failure::TenantRemoved | Failure::NoTicket => Next::Bury(failure.kind()),
+        Failure::TenantDisabled | Failure::NoRoute(_) => postpone(AWAY_MS),
+        Failure::NotTaken => again(None),
+        Failure::Call(error) => match error {
+            CallError::Saturated | CallError::Closed | CallError::Plugin(PluginError::Cancelled) => {
+                postpone(SHORTLY_MS)
+            }
+            CallError::Plugin(PluginError::RateLimit { retry_after, .. }) => again(*retry_after),
+            CallError::Plugin(error) if is_permanent(error, &retry.statuses) => Next::Bury(failure.kind()),
+            CallError::Plugin(_) | CallError::InvalidReply(_) | CallError::Overrun(_) | CallError::Lost => again(None),
+        },
+    }
+}
+
+/// Whether the same call would fail in the same way until somebody changes something. Of the tool's answers that is a
+/// 4xx which the operator does not count among the transient ones.
+fn is_permanent(error: &PluginError, transient: &[u16]) -> bool {
+    match error {
+        PluginError::Authentication(_)
+        | PluginError::Configuration(_)
+        | PluginError::Validation(_)
+        | PluginError::Malformed(_)
+        | PluginError::NotFound(_) => true,
+        PluginError::Api { status: Some(status), .. } => (400..500).contains(status) && !transient.contains(status),
+        _ => false,
+    }
+}
+
+fn policy(retry: &Retry) -> RetryPolicy {
+    RetryPolicy {
+        base_ms: millis(retry.base),
+        multiplier: retry.multiplier,
+        max_ms: millis(retry.max),
+        jitter: retry.jitter,
+        give_up_ms: millis(retry.give_up),
+    }
+}
+
+/// As milliseconds; what is too long is the longest.
+pub(super) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Next::{Bury, Leave, PostponeUntil, RetryAt};
+
+    const HOUR_MS: i64 = 3_600_000;
+    const NOW_MS: i64 = 1_000_000;
+
+    fn retry() -> Retry {
+        Retry {
+            base: Duration::from_secs(2),
+            multiplier: 2.0,
+            max: Duration::from_secs(900),
+            jitter: 0.0,
+            give_up: Duration::from_secs(24 * 3_600),
+            statuses: vec![408, 429, 500, 503],
+        }
+    }
+
+    fn next(failure: &Failure, number: u32, accepted_ms: i64) -> Next {
+        decide(failure, Attempt { number, accepted_ms, failed_ms: NOW_MS }, &retry(), 0.5)
+    }
+
+    fn api(status: Option<u16>) -> PluginError {
+        PluginError::Api { status, message: "no".to_owned() }
+    }
+
+    #[test]
+    fn what_a_plugin_says_decides() {
+        let text = || "why".to_owned();
+        let limited = |seconds: Option<u64>| PluginError::RateLimit {
+            retry_after: seconds.map(Duration::from_secs),
+            message: text(),
+        };
+        for (error, expected) in [
+            (PluginError::Authentication(text()), Bury("authentication")),
+            (PluginError::Configuration(text()), Bury("configuration")),
+            (PluginError::field("id", "missing"), Bury("validation")),
+            (PluginError::Malformed(text()), Bury("malformed")),
+            (PluginError::NotFound(text()), Bury("not_found")),
+            (api(Some(400)), Bury("api")),
+            (api(Some(422)), Bury("api")),
+            (api(Some(499)), Bury("api")),
+            (api(Some(408)), RetryAt(NOW_MS + 2_000)),
+            (api(Some(429)), RetryAt(NOW_MS + 2_000)),
+            (api(Some(500)), RetryAt(NOW_MS + 2_000)),
+            (api(Some(501)), RetryAt(NOW_MS + 2_000)),
+            (api(Some(302)), RetryAt(NOW_MS + 2_000)),
+            (api(None), RetryAt(NOW_MS + 2_000)),
+            (limited(None), RetryAt(NOW_MS + 2_000)),
+            (limited(Some(1)), RetryAt(NOW_MS + 2_000)),
+            (limited(Some(3_600)), RetryAt(NOW_MS + HOUR_MS)),
+            (limited(Some(u64::MAX)), Bury(GAVE_UP)),
+            (PluginError::Panicked { message: text(), location: text() }, RetryAt(NOW_MS + 2_000)),
+            (PluginError::Cancelled, PostponeUntil(NOW_MS + SHORTLY_MS)),
+        ] {
+            assert_eq!(next(&CallError::Plugin(error.clone()).into(), 1, NOW_MS), expected, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn what_else_can_happen_decides() {
+        for (failure, expected) in [
+            (Failure::TenantRemoved, Bury(TENANT_REMOVED)),
+            (Failure::TenantDisabled, PostponeUntil(NOW_MS + AWAY_MS)),
+            (NoRoute::Missing.into(), PostponeUntil(NOW_MS + AWAY_MS)),
+            (NoRoute::Quarantined.into(), PostponeUntil(NOW_MS + AWAY_MS)),
+            (NoRoute::Disabled.into(), PostponeUntil(NOW_MS + AWAY_MS)),
+            (Failure::NoTicket, Bury("not_found")),
+            (Failure::NotTaken, RetryAt(NOW_MS + 2_000)),
+            (CallError::Saturated.into(), PostponeUntil(NOW_MS + SHORTLY_MS)),
+            (CallError::Closed.into(), PostponeUntil(NOW_MS + SHORTLY_MS)),
+            (CallError::Overrun(Duration::from_secs(60)).into(), RetryAt(NOW_MS + 2_000)),
+            (CallError::InvalidReply("short".to_owned()).into(), RetryAt(NOW_MS + 2_000)),
+            (CallError::Lost.into(), RetryAt(NOW_MS + 2_000)),
+            (Failure::LeaseLost, Leave),
+            (StoreError::Closed { file: "x".into() }.into(), Leave),
+        ] {
+            assert_eq!(next(&failure, 1, NOW_MS), expected, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn waits_grow_and_end_with_the_age_of_the_job_but_only_attempts_count() {
+        let old_ms = NOW_MS - 24 * HOUR_MS;
+        for (failure, number, accepted_ms, expected) in [
+            (Failure::NotTaken, 3, NOW_MS, RetryAt(NOW_MS + 8_000)),
+            (Failure::NotTaken, 3, old_ms + 8_001, RetryAt(NOW_MS + 8_000)),
+            (Failure::NotTaken, 3, old_ms + 8_000, Bury(GAVE_UP)),
+            (NoRoute::Missing.into(), 3, old_ms, PostponeUntil(NOW_MS + AWAY_MS)),
+            (CallError::Saturated.into(), 3, old_ms, PostponeUntil(NOW_MS + SHORTLY_MS)),
+        ] {
+            assert_eq!(next(&failure, number, accepted_ms), expected, "{failure:?} {accepted_ms}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! A claimed job with its lease: extended while the job is worked on, and the measure of how long a write is tried.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use super::decision::millis;
+use crate::{
+    queue::job::{ClaimedJob, Fenced},
+    store::{Store, StoreError},
+};
+
+/// The first wait before a write that failed is tried again.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// The longest such wait.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// A job that is ours for as long as the lease is good, by the monotonic clock: nobody sets that one.
+pub(super) struct Held {
+    pub(super) job: ClaimedJob,
+    store: Store,
+    lease_time: Duration,
+    good_until: Mutex<Instant>,
+}
+
+impl Held {
+    /// `claimed_at` is a moment before the claim was written, so that the lease ends here before it ends in the store.
+    pub(super) fn new(store: Store, job: ClaimedJob, claimed_at: Instant, lease_time: Duration) -> Self {
+        Self { job, store, lease_time, good_until: Mutex::new(claimed_at + lease_time) }
+    }
+
+    /// Extends the lease whenever a third of it is over, and ends when it is lost: taken away, or not extended in time.
+    pub(super) async fn lost(&self) {
+        let lease_ms = millis(self.lease_time);
+        loop {
+            let good_until = self.good_until();
+            sleep_until(good_until - self.lease_time * 2 / 3).await;
+            let asked_at = Instant::now();
+            match timeout_at(good_until, self.store.extend(self.job.lease, lease_ms)).await {
+                Ok(Ok(Fenced::Done)) => {
+                    *self.good_until.lock().unwrap_or_else(PoisonError::into_inner) = asked_at + self.lease_time;
+                }
+                Ok(Ok(Fenced::Lost)) | Err(_) => return,
+                Ok(Err(error)) => {
+                    tracing::warn!("the lease could not be extended: {error}");
+                    let again_at = Instant::now() + PAUSE_MAX.min(self.lease_time / 10);
+                    if again_at >= good_until {
+                        return;
+                    }
+                    sleep_until(again_at).await;
+                }
+            }
+        }
+    }
+
+    /// Writes, and again with growing pauses when the store cannot be written just now, for as long as the lease is good.
+    ///
+    /// # Errors
+    /// What the last try met. The job falls due again when its lease ends.
+    pub(super) async fn persist<T, F>(&self, mut write: impl FnMut() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut pause = PAUSE_MIN;
+        loop {
+            match write().await {
+                Err(error @ (StoreError::Saturated { .. } | StoreError::Unavailable { .. }))
+                    if Instant::now() + pause < self.good_until() =>
+                {
+                    tracing::warn!(pause_ms = millis(pause), "what became of the job is not kept yet: {error}");
+                    sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn good_until(&self) -> Instant {
+        *self.good_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

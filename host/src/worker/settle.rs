@@ -1,0 +1,144 @@
+//! The end of an attempt: history first, then the queue, then one line in the log.
+
+use plugin_abi::time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::{
+    Outcome, WorkerParts,
+    decision::{Attempt, Failure, Next, decide, millis},
+    held::Held,
+};
+use crate::{
+    queue::job::{Fenced, JOB_ERRORS_MAX, JobError, JobKind},
+    store::{EnhancementRecord, StoreError},
+    telemetry::metrics::AttemptOutcome,
+};
+
+/// Keeps what became of the attempt. Returns when the job falls due again, milliseconds since the epoch, where that was
+/// decided here.
+pub(super) async fn settle(parts: &WorkerParts, held: &Held, ended: Result<Outcome, Failure>) -> Option<i64> {
+    let failure = match ended {
+        Ok(outcome) => {
+            let kept = finish(parts, held, &outcome).await;
+            report(parts, kept, AttemptOutcome::Done, || match outcome {
+                Outcome::Posted(_) => tracing::info!("the note is on the ticket"),
+                Outcome::Recorded => tracing::info!("the solved ticket is in the history"),
+            });
+            return None;
+        }
+        Err(failure) => failure,
+    };
+    let (job, store, failed_ms) = (&held.job, &parts.store, parts.clock.now_ms());
+    let attempt = Attempt { number: job.attempt, accepted_ms: job.accepted_ms, failed_ms };
+    let error = JobError::new(job.attempt, failed_ms, failure.kind(), &failure);
+    let reason = failure.kind();
+    match decide(&failure, attempt, &parts.limits.now().retry, random()) {
+        Next::RetryAt(at_ms) => {
+            let kept = held.persist(|| store.retry(job.lease, at_ms, error.clone())).await;
+            report(parts, kept, AttemptOutcome::Retry, || {
+                tracing::info!(reason, next = shown(at_ms), "the job will be tried again: {failure}");
+            });
+            Some(at_ms)
+        }
+        Next::PostponeUntil(at_ms) => {
+            let kept = held.persist(|| store.postpone(job.lease, at_ms)).await;
+            report(parts, kept, AttemptOutcome::Postponed, || {
+                tracing::info!(reason, next = shown(at_ms), "the job waits and the attempt does not count: {failure}");
+            });
+            Some(at_ms)
+        }
+        Next::Bury(why) => {
+            let kept = bury(parts, held, why, error).await;
+            report(parts, kept, AttemptOutcome::Dead, || {
+                parts.metrics.dead_letter(why);
+                tracing::warn!(reason = why, "the job is a dead letter: {failure}");
+            });
+            None
+        }
+        Next::Leave => {
+            parts.metrics.attempt(AttemptOutcome::Lost);
+            tracing::warn!(reason, "the job is left until its lease ends: {failure}");
+            None
+        }
+    }
+}
+
+async fn finish(parts: &WorkerParts, held: &Held, outcome: &Outcome) -> Result<Fenced, StoreError> {
+    if let Outcome::Posted(note) = outcome {
+        let record = history(parts, held, "done", Some(&note.text), held.job.errors.clone());
+        held.persist(|| parts.store.record_enhancement(record.clone())).await?;
+    }
+    held.persist(|| parts.store.complete(held.job.lease)).await
+}
+
+async fn bury(parts: &WorkerParts, held: &Held, why: &str, error: JobError) -> Result<Fenced, StoreError> {
+    if held.job.kind == JobKind::Enhance {
+        // The history knows no fence: whoever lost the job must not write over how it really ended.
+        let lease_ms = millis(parts.lease);
+        if held.persist(|| parts.store.extend(held.job.lease, lease_ms)).await? == Fenced::Lost {
+            return Ok(Fenced::Lost);
+        }
+        let mut errors = held.job.errors.clone();
+        errors.push(error.clone());
+        errors.drain(..errors.len().saturating_sub(JOB_ERRORS_MAX));
+        let record = history(parts, held, "dead", None, errors);
+        held.persist(|| parts.store.record_enhancement(record.clone())).await?;
+    }
+    held.persist(|| parts.store.dead(held.job.lease, why, error.clone())).await
+}
+
+fn history(
+    parts: &WorkerParts,
+    held: &Held,
+    outcome: &str,
+    note: Option<&str>,
+    errors: Vec<JobError>,
+) -> EnhancementRecord {
+    let job = &held.job;
+    EnhancementRecord {
+        job_id: job.lease.id,
+        tenant: job.tenant.clone(),
+        tool_type: job.tool_type.clone(),
+        ticket_id: job.metadata.ticket_id.clone(),
+        correlation_id: job.correlation_id.clone(),
+        outcome: outcome.to_owned(),
+        note: note.map(str::to_owned),
+        attempts: job.attempt,
+        errors,
+        accepted_ms: job.accepted_ms,
+        finished_ms: parts.clock.now_ms(),
+    }
+}
+
+/// Counts the attempt, and tells what became of it once that is on disk.
+fn report(parts: &WorkerParts, kept: Result<Fenced, StoreError>, outcome: AttemptOutcome, tell: impl FnOnce()) {
+    match kept {
+        Ok(Fenced::Done) => {
+            parts.metrics.attempt(outcome);
+            tell();
+        }
+        Ok(Fenced::Lost) => {
+            parts.metrics.attempt(AttemptOutcome::Lost);
+            tracing::warn!(ended = outcome.as_str(), "the attempt ended after its lease was lost, nothing was changed");
+        }
+        Err(error) => {
+            parts.metrics.attempt(AttemptOutcome::Lost);
+            tracing::error!(
+                ended = outcome.as_str(),
+                "what became of the job could not be kept, it is taken up again when its lease ends: {error}"
+            );
+        }
+    }
+}
+
+/// A time as it stands in log lines.
+fn shown(at_ms: i64) -> String {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms) * 1_000_000)
+        .ok()
+        .and_then(|at| at.format(&Rfc3339).ok())
+        .unwrap_or_else(|| format!("{at_ms} ms since the epoch"))
+}
+
+/// Uniform in `0.0..1.0`; the middle when the system has no random numbers, which costs only the jitter.
+fn random() -> f64 {
+    getrandom::u32().map_or(0.5, |bits| f64::from(bits) / (f64::from(u32::MAX) + 1.0))
+}

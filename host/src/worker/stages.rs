@@ -1,0 +1,151 @@
+//! The steps of an attempt. Each is a type that only the step before it can make.
+
+use std::sync::Arc;
+
+use plugin_abi::types::{Event, Ticket};
+
+use super::{WorkerParts, decision::Failure, held::Held};
+use crate::{
+    enhance::{Enhancement, SIMILAR_MAX, enhance},
+    plugin::generation::{InFlight, JobCall, OwnedNote},
+    queue::job::Fenced,
+    store::ResolvedTicket,
+    tenant::Tenant,
+};
+
+/// Text by which similar tickets are looked for, at most; in bytes.
+const SEARCH_BYTES_MAX: usize = 4_096;
+/// From this number on a plugin looks for the note before it posts one.
+const LOOKING_ATTEMPT: u32 = 2;
+
+/// A job with all that is needed to work on it. It keeps its generation from being taken apart.
+pub(super) struct Staffed<'a> {
+    parts: &'a WorkerParts,
+    held: &'a Held,
+    tenant: Arc<Tenant>,
+    generation: InFlight,
+}
+
+/// ... and with its ticket.
+pub(super) struct Fetched<'a> {
+    staffed: Staffed<'a>,
+    ticket: Ticket,
+}
+
+/// ... and with the note that the ticket is to get.
+pub(super) struct Written<'a> {
+    staffed: Staffed<'a>,
+    note: OwnedNote,
+}
+
+/// The job's tenant, when its jobs may run.
+pub(super) fn tenant(parts: &WorkerParts, held: &Held) -> Result<Arc<Tenant>, Failure> {
+    match parts.directory.get(held.job.tenant.as_str()) {
+        None => Err(Failure::TenantRemoved),
+        Some(tenant) if !tenant.enabled => Err(Failure::TenantDisabled),
+        Some(tenant) => Ok(tenant),
+    }
+}
+
+impl<'a> Staffed<'a> {
+    /// Enters the generation that serves the job's tool type now.
+    pub(super) fn enter(parts: &'a WorkerParts, held: &'a Held, tenant: Arc<Tenant>) -> Result<Self, Failure> {
+        let generation = parts.routes.enter(&held.job.tool_type)?;
+        tracing::Span::current().record("generation", generation.number());
+        Ok(Self { parts, held, tenant, generation })
+    }
+
+    /// Gets the ticket as the tool has it now.
+    pub(super) async fn fetch(self) -> Result<Fetched<'a>, Failure> {
+        match self.generation.get_ticket(self.call()).await? {
+            Some(ticket) => Ok(Fetched { staffed: self, ticket }),
+            None => Err(Failure::NoTicket),
+        }
+    }
+
+    fn call(&self) -> JobCall {
+        let job = &self.held.job;
+        // An attempt that was handed back does not count, but may have posted all the same.
+        let attempt = if job.sent { job.attempt.max(LOOKING_ATTEMPT) } else { job.attempt };
+        JobCall {
+            tenant: Arc::clone(&self.tenant),
+            correlation_id: job.correlation_id.clone(),
+            job: job.lease.id,
+            attempt,
+            ticket_id: job.metadata.ticket_id.clone(),
+        }
+    }
+}
+
+impl<'a> Fetched<'a> {
+    /// Looks for solved tickets like this one and writes the note. A note without them is better than none.
+    pub(super) async fn write(self) -> Written<'a> {
+        let Self { staffed, ticket } = self;
+        let (store, job) = (&staffed.parts.store, &staffed.held.job);
+        // One more, since the ticket itself may be among them.
+        let limit = u32::try_from(SIMILAR_MAX + 1).unwrap_or(u32::MAX);
+        let similar = match store.similar_resolved(&job.tenant, &search_text(&ticket, staffed.held), limit).await {
+            Ok(similar) => similar,
+            Err(error) => {
+                tracing::warn!("the note names no similar tickets: {error}");
+                Vec::new()
+            }
+        };
+        let note = enhance(&Enhancement {
+            ticket: &ticket,
+            metadata: &job.metadata,
+            similar: &similar,
+            job: job.lease.id,
+            now: staffed.parts.clock.now(),
+        });
+        Written { staffed, note }
+    }
+}
+
+impl Written<'_> {
+    /// Posts the note, after keeping that it may be posted from now on; returns it.
+    pub(super) async fn post(self) -> Result<OwnedNote, Failure> {
+        let Self { staffed, note } = self;
+        let lease = staffed.held.job.lease;
+        match staffed.held.persist(|| staffed.parts.store.mark_sent(lease)).await? {
+            Fenced::Done => {}
+            Fenced::Lost => return Err(Failure::LeaseLost),
+        }
+        if !staffed.generation.update_ticket(staffed.call(), note.clone()).await? {
+            return Err(Failure::NotTaken);
+        }
+        staffed.parts.metrics.note_posted();
+        Ok(note)
+    }
+}
+
+/// Keeps a resolved ticket in the history; the same ticket may be kept again.
+pub(super) async fn record(parts: &WorkerParts, held: &Held) -> Result<(), Failure> {
+    let (job, metadata) = (&held.job, &held.job.metadata);
+    let (resolution, resolved_at, tags) = match &metadata.event {
+        Event::Resolved { resolution, resolved_at, tags } => (resolution.clone(), *resolved_at, tags.clone()),
+        _ => (None, None, Vec::new()),
+    };
+    let resolved_at = resolved_at.or(metadata.occurred_at);
+    let ticket = ResolvedTicket {
+        tenant: job.tenant.clone(),
+        tool_type: job.tool_type.clone(),
+        ticket_id: metadata.ticket_id.clone(),
+        subject: metadata.subject.clone(),
+        description: metadata.description.clone(),
+        resolution,
+        tags,
+        url: metadata.url.clone(),
+        resolved_ms: resolved_at.map_or(job.accepted_ms, |at| at.unix_timestamp().saturating_mul(1_000)),
+    };
+    Ok(held.persist(|| parts.store.record_resolved(ticket.clone())).await?)
+}
+
+/// What a ticket is about: its subject first, since the first words count.
+fn search_text(ticket: &Ticket, held: &Held) -> String {
+    let metadata = &held.job.metadata;
+    let subject = ticket.subject.as_deref().or(metadata.subject.as_deref()).unwrap_or_default();
+    let description = ticket.description.as_deref().or(metadata.description.as_deref()).unwrap_or_default();
+    let cut = |text: &str| text[..text.floor_char_boundary(SEARCH_BYTES_MAX / 2)].to_owned();
+    cut(subject) + " " + &cut(description)
+}

@@ -1,0 +1,159 @@
+//! What was measured, as a table for people and as JSON for programs.
+
+use std::{
+    fmt, fs,
+    path::Path,
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::{Value, json};
+
+/// One figure of the product beside the same figure of its baseline.
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// Which benchmark it belongs to.
+    pub(crate) group: &'static str,
+    /// What is measured.
+    pub(crate) what: String,
+    /// In which unit.
+    pub(crate) unit: &'static str,
+    /// The baseline's figure, where there is one.
+    pub(crate) baseline: Option<f64>,
+    /// The product's figure.
+    pub(crate) product: f64,
+}
+
+impl Row {
+    fn ratio(&self) -> Option<f64> {
+        self.baseline.filter(|baseline| *baseline > 0.0).map(|baseline| self.product / baseline)
+    }
+}
+
+/// All rows so far.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    rows: Vec<Row>,
+}
+
+impl Report {
+    /// Adds a row.
+    pub(crate) fn add(&mut self, row: Row) {
+        self.rows.push(row);
+    }
+
+    /// Writes machine, versions and figures as JSON.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn write(&self, file: &Path) -> anyhow::Result<()> {
+        let rows: Vec<Value> = self
+            .rows
+            .iter()
+            .map(|row| {
+                json!({ "group": row.group, "what": row.what, "unit": row.unit, "baseline": row.baseline,
+                        "product": row.product, "ratio": row.ratio() })
+            })
+            .collect();
+        let at_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let report = json!({ "at_unix_s": at_s, "machine": machine(), "versions": versions(), "rows": rows });
+        Ok(fs::write(file, format!("{report:#}\n"))?)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.rows.iter().map(|row| row.what.chars().count()).max().unwrap_or_default();
+        let mut group = "";
+        for row in &self.rows {
+            if row.group != group {
+                group = row.group;
+                writeln!(f, "\n{group:<width$}  {:>12}  {:>12}  {:<4}  {:>7}", "baseline", "patchbay", "", "ratio")?;
+            }
+            let baseline = row.baseline.map_or_else(|| "-".to_owned(), shown);
+            let ratio = row.ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+            let product = shown(row.product);
+            writeln!(f, "{:<width$}  {baseline:>12}  {product:>12}  {:<4}  {ratio:>7}", row.what, row.unit)?;
+        }
+        Ok(())
+    }
+}
+
+/// Three digits that matter, or all before the point.
+fn shown(figure: f64) -> String {
+    let digits = match figure.abs() {
+        ..10.0 => 2,
+        ..100.0 => 1,
+        _ => 0,
+    };
+    format!("{figure:.digits$}")
+}
+
+/// The value in the middle; of two, the one above it. 0 of none.
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    quantile(values, 0.5)
+}
+
+/// The value that so large a part of all values is below; 0 of none.
+pub(crate) fn quantile(values: impl IntoIterator<Item = f64>, part: f64) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index, from 0 to the length")]
+    let at = (values.len() as f64 * part) as usize;
+    values.get(at.min(values.len().saturating_sub(1))).copied().unwrap_or_default()
+}
+
+fn machine() -> Value {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name));
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    json!({ "processor": model, "cores": cores, "kernel": kernel.trim() })
+}
+
+fn versions() -> Value {
+    let first_line = |program: &str, argument: &str| {
+        let output = Command::new(program).arg(argument).output().ok()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        said.lines().next().map(str::to_owned)
+    };
+    json!({
+        "patchbay": env!("CARGO_PKG_VERSION"),
+        "commit": Command::new("git").args(["rev-parse", "--short", "HEAD"]).output().ok()
+            .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+        "rustc": first_line("rustc", "--version"),
+        "wrk": first_line("wrk", "--version"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn middles_and_ends() {
+        for (values, part, expected) in [
+            (vec![], 0.5, 0.0),
+            (vec![3.0], 0.5, 3.0),
+            (vec![3.0, 1.0, 2.0], 0.5, 2.0),
+            (vec![2.0, 1.0], 0.5, 2.0),
+            ((1..=100).map(f64::from).collect(), 0.99, 100.0),
+            (vec![1.0, 2.0], 1.0, 2.0),
+        ] {
+            assert_eq!(quantile(values.clone(), part), expected, "{values:?} {part}");
+        }
+    }
+
+    #[test]
+    fn a_table_shows_groups_figures_and_ratios() {
+        let mut report = Report::default();
+        let row = |group, baseline, product| Row { group, what: "calls".to_owned(), unit: "1/s", baseline, product };
+        report.add(row("accept", Some(1000.0), 512.4));
+        report.add(row("start", None, 9.876));
+        let table = report.to_string();
+        let words: Vec<_> = table.split_whitespace().collect();
+        assert_eq!(words[..8], ["accept", "baseline", "patchbay", "ratio", "calls", "1000", "512", "1/s"]);
+        assert_eq!(words[8], "0.51");
+        assert_eq!(words[words.len() - 5..], ["calls", "-", "9.88", "1/s", "-"]);
+    }
+}

@@ -1,0 +1,61 @@
+//! A ticketing tool that takes connections and never answers: with it a worker that makes one call at a time is idle.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+/// The configuration that goes with it.
+pub(crate) const ONE_CALL_AT_A_TIME: &str = "[worker]\nconcurrency = 1\nper_tenant = 1\n";
+
+/// The listening tool. Its address is free again when this has been dropped.
+pub(crate) struct SilentTool {
+    address: SocketAddr,
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl SilentTool {
+    /// Listens on a free port of loopback.
+    ///
+    /// # Errors
+    /// When there is no port or thread.
+    pub(crate) fn start() -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let ended = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&ended);
+        let thread = thread::Builder::new().name("silent-tool".to_owned()).spawn(move || {
+            let mut kept = Vec::new();
+            for stream in listener.incoming() {
+                if seen.load(Ordering::SeqCst) {
+                    return;
+                }
+                kept.extend(stream);
+            }
+        })?;
+        Ok(Self { address, ended, thread: Some(thread) })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for SilentTool {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::SeqCst);
+        // This connection is what the thread wakes up for; should it fail, there is no thread to wait for.
+        if TcpStream::connect(self.address).is_ok()
+            && let Some(thread) = self.thread.take()
+        {
+            drop(thread.join());
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Runs the load generator wrk over prepared requests and reads what it measured.
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::{Context as _, bail, ensure};
+use serde::Deserialize;
+
+use crate::webhooks::PreparedRequests;
+
+const SCRIPT: &str = include_str!("../wrk/requests.lua");
+
+/// What one run of wrk measured.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct Measured {
+    /// Answers that arrived whole.
+    pub(crate) requests: u64,
+    /// How long it ran.
+    pub(crate) seconds: f64,
+    /// Half of the answers came within this time, in microseconds.
+    pub(crate) p50_us: u64,
+    /// 99 of 100 answers came within this time, in microseconds.
+    pub(crate) p99_us: u64,
+    /// Answers of 400 and above, and requests that got none.
+    failed: u64,
+}
+
+/// Sends the prepared requests to `origin` from one thread for so many seconds. Blocks.
+///
+/// # Errors
+/// When wrk cannot be run, or any request failed.
+pub(crate) fn run(
+    origin: &str,
+    connections: u32,
+    seconds: u32,
+    requests: &PreparedRequests,
+) -> anyhow::Result<Measured> {
+    let script = requests.path().with_extension("lua");
+    fs::write(&script, SCRIPT)?;
+    let output = Command::new("wrk")
+        .args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s")])
+        .arg("-s")
+        .arg::<&Path>(&script)
+        .args([origin, "--"])
+        .arg(requests.path())
+        .arg(requests.length().to_string())
+        .output()
+        .context("wrk cannot be run; is it installed?")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        bail!("wrk ended with {}: {said}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    let line = said.lines().rfind(|line| line.starts_with('{')).context("wrk did not report")?;
+    let measured: Measured = serde_json::from_str(line)?;
+    ensure!(measured.failed == 0, "{} of wrk's requests failed, {} were answered", measured.failed, measured.requests);
+    ensure!(measured.requests > 0, "no request of wrk was answered");
+    Ok(measured)
+}

@@ -1,0 +1,92 @@
+//! A whole plugin that does its work, with one place where a test plugin misbehaves: [`Behaviour`].
+//!
+//! It takes the sandbox's flat webhooks, signed as `X-Webhook-Signature: sha256=…`, and talks to the sandbox's
+//! on-premises ServiceDesk Plus. A new test plugin is a folder beside this one: a manifest, a type with its `Behaviour`,
+//! and `export_plugin!(Desk<ThatType>)`.
+
+use plugin_abi::{
+    prelude::*,
+    serde::Deserialize,
+    serde_json::{self, json},
+};
+
+/// The media type that the tool insists on.
+const ACCEPT: &str = "application/vnd.manageengine.sdp.v3+json";
+
+/// What a test plugin does beside its work.
+pub trait Behaviour: Sized + Send + Sync + 'static {
+    /// The plugin's information: `plugin_info!` in the plugin's own crate.
+    const INFO: PluginInfo;
+
+    /// Called when the plugin is made.
+    fn new() -> Self;
+
+    /// Called at the beginning of each method, with the method's short name: `validate`, `extract`, `get`, `update`.
+    fn before(&self, tenant: &Tenant<'_>, method: &str) {
+        let _well_behaved = (tenant, method);
+    }
+}
+
+/// The plugin around a behaviour.
+#[derive(Debug)]
+pub struct Desk<B>(B);
+
+#[derive(Deserialize)]
+#[serde(crate = "plugin_abi::serde")]
+struct Told {
+    tenant_id: String,
+    ticket_id: String,
+    event: String,
+    subject: String,
+}
+
+impl<B: Behaviour> TicketingToolPlugin for Desk<B> {
+    const INFO: PluginInfo = B::INFO;
+
+    fn new(_host: &Host<'_>) -> Result<Self, PluginError> {
+        Ok(Self(B::new()))
+    }
+
+    fn validate_webhook(&self, tenant: &Tenant<'_>, webhook: &Webhook<'_>) -> Result<bool, PluginError> {
+        self.0.before(tenant, "validate");
+        signature::hub(tenant, "webhook_secret", webhook, "x-webhook-signature")
+    }
+
+    fn extract_metadata(&self, tenant: &Tenant<'_>, webhook: &Webhook<'_>) -> Result<TicketMetadata, PluginError> {
+        self.0.before(tenant, "extract");
+        let told: Told =
+            serde_json::from_slice(webhook.body()).map_err(|fault| PluginError::Malformed(fault.to_string()))?;
+        let event = if told.event == "ticket_created" { Event::Created } else { Event::Other };
+        let mut metadata = TicketMetadata::new(told.ticket_id, event);
+        metadata.tenant_id = Some(told.tenant_id);
+        metadata.subject = Some(told.subject);
+        Ok(metadata)
+    }
+
+    fn get_ticket(&self, tenant: &Tenant<'_>, ticket_id: &str) -> Result<Option<Ticket>, PluginError> {
+        self.0.before(tenant, "get");
+        let answer = tenant.http(to_ticket(Request::get("/"), ticket_id))?;
+        if answer.status() == 404 {
+            return Ok(None);
+        }
+        let answer = answer.success(tenant.now())?;
+        let mut ticket = Ticket::new(ticket_id);
+        let raw: serde_json::Value = answer.json()?;
+        ticket.subject = raw["request"]["subject"].as_str().map(str::to_owned);
+        ticket.raw = raw.to_string();
+        Ok(Some(ticket))
+    }
+
+    fn update_ticket(&self, tenant: &Tenant<'_>, ticket_id: &str, note: &Note<'_>) -> Result<bool, PluginError> {
+        self.0.before(tenant, "update");
+        let input = json!({ "note": { "description": note.html(), "show_to_requester": false } }).to_string();
+        let request = to_ticket(Request::post("/"), ticket_id).path("notes").form(&[("input_data", &input)]);
+        tenant.http(request)?.success(tenant.now())?;
+        Ok(true)
+    }
+}
+
+fn to_ticket(start: Request, ticket_id: &str) -> Request {
+    let request = start.path("api").path("v3").path("requests").path(ticket_id);
+    request.header("accept", ACCEPT).header_secret("authtoken", "api_key")
+}

@@ -1,0 +1,121 @@
+//! The binaries and plugins under test: what there is, where it lies, and how it comes there.
+//!
+//! With `PATCHBAY_TEST_PREBUILT=1` they lie where `cargo build --workspace --features patchbay/test-hooks` has put them.
+//! Else one `cargo build` in each test process makes them (a third of a second when nothing has changed) and links them
+//! into `black-box/` beside the other binaries, where they stay what they are whatever is built there next.
+
+use std::{
+    env,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+/// When this is `1`, whoever started the tests has built everything, and nothing is built in a test.
+const PREBUILT: &str = "PATCHBAY_TEST_PREBUILT";
+/// Moves the host's clock; see [`crate::Host::advance_clock`].
+const FEATURES: &str = "patchbay/test-hooks";
+
+/// A file that is built for the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    package: &'static str,
+    file: &'static str,
+}
+
+impl Artifact {
+    /// The host.
+    pub const PATCHBAY: Self = Self { package: "patchbay", file: "patchbay" };
+    /// Its command line.
+    pub const PLUGIN_CTL: Self = Self { package: "patchbay", file: "plugin-ctl" };
+    /// The plugin for ServiceDesk Plus; tool type `servicedesk_plus`.
+    pub const SERVICEDESK_PLUS: Self = Self { package: "servicedesk-plus", file: "libservicedesk_plus.so" };
+    /// Works and keeps thread-locals; tool type `desk_good`, version 1.0.0.
+    pub const GOOD: Self = Self { package: "test-plugin-good", file: "libtest_plugin_good.so" };
+    /// The same as version 2.0.0.
+    pub const GOOD_V2: Self = Self { package: "test-plugin-good-v2", file: "libtest_plugin_good_v2.so" };
+    /// Panics where the tenant's setting `in` says; tool type `desk_panics`.
+    pub const PANICS: Self = Self { package: "test-plugin-panics", file: "libtest_plugin_panics.so" };
+    /// Hangs where the tenant's setting `in` says; tool type `desk_hangs`.
+    pub const HANGS: Self = Self { package: "test-plugin-hangs", file: "libtest_plugin_hangs.so" };
+    /// Cannot be made; tool type `desk_good`, version 3.0.0.
+    pub const PANICS_IN_NEW: Self =
+        Self { package: "test-plugin-panics-in-new", file: "libtest_plugin_panics_in_new.so" };
+    /// Panics when it is dropped; tool type `desk_panics_in_drop`.
+    pub const PANICS_IN_DROP: Self =
+        Self { package: "test-plugin-panics-in-drop", file: "libtest_plugin_panics_in_drop.so" };
+    /// A library that exports no plugin.
+    pub const NO_PLUGIN: Self = Self { package: "test-plugin-none", file: "libtest_plugin_none.so" };
+
+    const ALL: [Self; 10] = [
+        Self::PATCHBAY,
+        Self::PLUGIN_CTL,
+        Self::SERVICEDESK_PLUS,
+        Self::GOOD,
+        Self::GOOD_V2,
+        Self::PANICS,
+        Self::HANGS,
+        Self::PANICS_IN_NEW,
+        Self::PANICS_IN_DROP,
+        Self::NO_PLUGIN,
+    ];
+
+    /// Where it lies; it is there when this returns.
+    pub fn path(self) -> PathBuf {
+        static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+        let prebuilt = || env::var_os(PREBUILT).is_some_and(|value| value == "1");
+        let folder = FOLDER.get_or_init(|| if prebuilt() { profile_folder() } else { build() });
+        let path = folder.join(self.file);
+        assert!(path.is_file(), "{} is missing: build the workspace, or unset {PREBUILT}", path.display());
+        path
+    }
+
+    /// Its bytes, for tests that damage them.
+    pub fn bytes(self) -> Vec<u8> {
+        let path = self.path();
+        fs::read(&path).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()))
+    }
+}
+
+/// Builds all artifacts and returns their folder. Processes that do so at the same time wait for each other; all but the
+/// first find everything fresh.
+fn build() -> PathBuf {
+    let folder = profile_folder().join("black-box");
+    fs::create_dir_all(&folder).expect("the target folder can be written");
+    let lock = File::create(folder.join("lock")).expect("the target folder can be written");
+    lock.lock().expect("a lock can be waited for");
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(workspace()).args(["build", "--quiet", "--features", FEATURES]);
+    cargo.arg("--target-dir").arg(profile_folder().parent().expect("the profile's folder lies in the target folder"));
+    if profile_folder().ends_with("release") {
+        cargo.arg("--release");
+    }
+    for artifact in Artifact::ALL {
+        cargo.args(["--package", artifact.package]);
+    }
+    let status = cargo.status().expect("cargo runs");
+    assert!(status.success(), "{cargo:?}: {status}");
+    for artifact in Artifact::ALL {
+        let fresh = folder.join(format!("{}.new", artifact.file));
+        // A link left by a run that was interrupted.
+        if fresh.exists() {
+            fs::remove_file(&fresh).expect("the target folder can be written");
+        }
+        fs::hard_link(profile_folder().join(artifact.file), &fresh).expect("cargo has built it");
+        fs::rename(&fresh, folder.join(artifact.file)).expect("the target folder can be written");
+    }
+    folder
+}
+
+/// `target/debug`, or wherever this very program was built to.
+fn profile_folder() -> PathBuf {
+    let program = env::current_exe().expect("a program knows where it lies");
+    let folder = program.parent().expect("a program lies in a folder");
+    let folder = if folder.ends_with("deps") { folder.parent().expect("deps lies in a folder") } else { folder };
+    folder.to_owned()
+}
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies in the workspace")
+}

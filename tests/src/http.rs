@@ -1,0 +1,150 @@
+//! A blocking HTTP/1.1 client of one request per connection, over TCP and Unix sockets alike, which shows answers as
+//! they came and sends whatever it is told to.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    os::unix::net::UnixStream,
+    path::Path,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+/// How long an answer is waited for.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// An answer that arrived whole.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// Names, in lower case, and values, in order.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+    /// Whether the other side closed the connection behind it.
+    pub closed: bool,
+}
+
+impl Answer {
+    /// The value of this header (lower case); the first, when there are several.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(candidate, _)| candidate == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// When it is none.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|fault| panic!("{fault}: {} {}", self.status, self.text()))
+    }
+
+    /// The member `code` of a problem's body.
+    ///
+    /// # Panics
+    /// When the answer is no problem as RFC 9457 wants it, with our correlation id in header and body.
+    #[track_caller]
+    pub fn problem_code(&self) -> String {
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        let body = self.json();
+        assert_eq!(body["status"], self.status, "{body}");
+        assert_eq!(body["correlation_id"].as_str(), self.header("x-correlation-id"), "{self:?}");
+        assert!(body["title"].is_string() && body["type"].is_string(), "{body}");
+        body["code"].as_str().expect("a problem has a code").to_owned()
+    }
+
+    /// Seconds of `Retry-After`.
+    pub fn retry_after_s(&self) -> Option<u64> {
+        self.header("retry-after")?.parse().ok()
+    }
+}
+
+/// A request as text and body; the length is added, everything else is as given.
+pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n", body.len());
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    [head.as_bytes(), body].concat()
+}
+
+/// Sends these bytes over TCP and reads one answer.
+///
+/// # Panics
+/// When no whole answer comes.
+#[track_caller]
+pub fn over_tcp(address: SocketAddr, bytes: &[u8]) -> Answer {
+    let stream = TcpStream::connect(address).unwrap_or_else(|fault| panic!("{address}: {fault}"));
+    stream.set_read_timeout(Some(ANSWER_TIME_MAX)).expect("a time-out above zero can be set");
+    exchange(stream, bytes)
+}
+
+/// Sends these bytes over a Unix socket and reads one answer.
+///
+/// # Panics
+/// When no whole answer comes.
+#[track_caller]
+pub fn over_unix(socket: &Path, bytes: &[u8]) -> Answer {
+    let stream = UnixStream::connect(socket).unwrap_or_else(|fault| panic!("{}: {fault}", socket.display()));
+    stream.set_read_timeout(Some(ANSWER_TIME_MAX)).expect("a time-out above zero can be set");
+    exchange(stream, bytes)
+}
+
+#[track_caller]
+fn exchange(mut stream: impl Read + Write, bytes: &[u8]) -> Answer {
+    // A server may answer and close before it has read all: then only the answer counts.
+    let sent = stream.write_all(bytes);
+    let mut received = Vec::new();
+    let head_end = loop {
+        if let Some(at) = received.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at;
+        }
+        let more = read_more(&mut stream, &mut received);
+        assert!(more, "the connection ended without an answer; sent: {sent:?}, read: {:?}", text(&received));
+    };
+    let head = text(&received[..head_end]);
+    let mut lines = head.split("\r\n");
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+    let status = status.unwrap_or_else(|| panic!("no status line: {head:?}"));
+    let headers: Vec<_> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    let length = headers.iter().find(|(name, _)| name == "content-length").and_then(|(_, value)| value.parse().ok());
+    let length: usize = length.unwrap_or(0);
+    let mut body = received.split_off(head_end + 4);
+    while body.len() < length {
+        assert!(read_more(&mut stream, &mut body), "the answer broke off after {} of {length} bytes", body.len());
+    }
+    let says_close = headers.iter().any(|(name, value)| name == "connection" && value.eq_ignore_ascii_case("close"));
+    let closed = says_close && !read_more(&mut stream, &mut body);
+    assert_eq!(body.len(), length, "more than the announced body: {:?}", text(&body));
+    Answer { status, headers, body, closed }
+}
+
+/// False at the end of the stream, or when the other side has reset it.
+fn read_more(stream: &mut impl Read, into: &mut Vec<u8>) -> bool {
+    let mut buffer = [0; 16 << 10];
+    match stream.read(&mut buffer) {
+        Ok(0) => false,
+        Ok(bytes) => {
+            into.extend_from_slice(&buffer[..bytes]);
+            true
+        }
+        Err(fault) if fault.kind() == std::io::ErrorKind::ConnectionReset => false,
+        Err(fault) => panic!("while an answer was read: {fault}"),
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,103 @@
+//! HTTP as no well-behaved client writes it: sizes, lengths and transfer encodings.
+
+use patchbay_tests::{Answer, Artifact, Host, Line, created, http};
+use sandbox::webhook::SignedRequest;
+
+/// A limit that one packet reaches.
+const BODY_BYTES_MAX: usize = 2_048;
+
+fn line() -> Line {
+    let builder = Host::builder().plugin(Artifact::SERVICEDESK_PLUS).config("server.body_bytes_max", BODY_BYTES_MAX);
+    let line = Line::start(builder);
+    line.add_tenant("acme", "servicedesk_plus", &[]);
+    line
+}
+
+/// Sends the webhook's head with these headers instead of a length, and then these bytes.
+#[track_caller]
+fn send(line: &Line, webhook: &SignedRequest, headers: &str, bytes: &[u8]) -> Answer {
+    let mut head = format!("POST {} HTTP/1.1\r\nhost: localhost\r\n{headers}", webhook.path);
+    webhook.headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+    head.push_str("\r\n");
+    http::over_tcp(line.host.address(), &[head.as_bytes(), bytes].concat())
+}
+
+/// The body in chunks of at most so many bytes.
+fn chunked(body: &[u8], bytes: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    for chunk in body.chunks(bytes) {
+        out.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+        out.extend_from_slice(chunk);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"0\r\n\r\n");
+    out
+}
+
+#[test]
+fn a_chunked_body_is_taken_and_ends_the_connection() {
+    let line = line();
+    line.open_ticket("1");
+    let webhook = created("acme", "1");
+    let answer = send(&line, &webhook, "transfer-encoding: chunked\r\n", &chunked(&webhook.body, 7));
+    assert_eq!((answer.status, answer.closed), (202, true), "{answer:?}");
+    line.note_on("1");
+    let plain = line.host.send(&created("acme", "2"));
+    assert_eq!((plain.status, plain.header("connection")), (202, None), "other connections stay open");
+}
+
+#[test]
+fn transfer_encodings_that_servers_read_differently_are_refused() {
+    let line = line();
+    let webhook = created("acme", "1");
+    for headers in [
+        "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+        "transfer-encoding: identity\r\ntransfer-encoding: chunked\r\n",
+        "transfer-encoding: chunked, chunked\r\n",
+        "transfer-encoding: gzip, chunked\r\n",
+    ] {
+        let answer = send(&line, &webhook, headers, &chunked(&webhook.body, 100));
+        assert_eq!((answer.status, answer.closed), (400, true), "{headers:?}: {answer:?}");
+    }
+    let jobs = line.host.ctl(&["job", "list"]);
+    assert_eq!(jobs.as_array().map(Vec::len), Some(0), "{jobs:#}");
+}
+
+#[test]
+fn a_second_length_beside_chunks_ends_the_connection() {
+    let line = line();
+    let webhook = created("acme", "1");
+    let headers = format!("transfer-encoding: chunked\r\ncontent-length: {}\r\n", webhook.body.len());
+    let smuggled = [chunked(&webhook.body, 100), http::request("GET", "/healthz", &[], b"")].concat();
+    let answer = send(&line, &webhook, &headers, &smuggled);
+    assert!(answer.closed, "what follows must not be read as a request: {answer:?}");
+}
+
+#[test]
+fn a_body_of_the_limit_is_read_and_one_byte_more_is_not() {
+    let line = line();
+    let exactly = vec![b' '; BODY_BYTES_MAX];
+    let beyond = vec![b' '; BODY_BYTES_MAX + 1];
+    let webhook = SignedRequest { headers: vec![], ..created("acme", "1") };
+    let status = |headers: &str, bytes: &[u8]| {
+        let answer = send(&line, &webhook, headers, bytes);
+        if answer.status == 413 {
+            assert_eq!(answer.problem_code(), "too_large");
+            assert!(answer.closed, "{answer:?}");
+        }
+        answer.status
+    };
+    assert_eq!(status(&format!("content-length: {}\r\n", exactly.len()), &exactly), 401, "read, and not authentic");
+    assert_eq!(status(&format!("content-length: {}\r\n", beyond.len()), b""), 413, "told before anything is sent");
+    assert_eq!(status("transfer-encoding: chunked\r\n", &chunked(&exactly, 512)), 401);
+    assert_eq!(status("transfer-encoding: chunked\r\n", &chunked(&beyond, 512)), 413);
+}
+
+#[test]
+fn what_is_no_http_gets_an_answer_and_no_job() {
+    let line = line();
+    for bytes in [&b"GARBAGE\r\n\r\n"[..], b"POST /webhooks/acme HTTP/1.1\r\ncontent-length: x\r\n\r\n"] {
+        assert_eq!(http::over_tcp(line.host.address(), bytes).status, 400, "{bytes:?}");
+    }
+    assert_eq!(line.host.http("GET", "/healthz", &[], b"").status, 200);
+}

@@ -1,0 +1,156 @@
+//! Plugins are replaced while webhooks flow: nothing is lost, and nothing of the old ones stays.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+};
+
+use patchbay_tests::{Artifact, Line, WAIT_MAX, created, wait_until};
+use serde_json::Value;
+
+const RELOADS: usize = 200;
+/// Measured: about 450 KB stay for each generation that is not unmapped, besides what its threads kept. All reloads
+/// together may grow by far less than that.
+const GROWTH_KIB_MAX: u64 = 24 << 10;
+
+fn line() -> Line {
+    let line = Line::with(&[Artifact::GOOD]);
+    line.add_tenant("acme", "desk_good", &[]);
+    line
+}
+
+/// Waits until all old generations are gone; then nothing but the active copy may be mapped, or lie in the state folder.
+#[track_caller]
+fn only_the_active_copy_is_left(line: &Line) {
+    let info = wait_until("one generation", WAIT_MAX, || {
+        let info = line.host.ctl(&["info", "desk_good"]);
+        (info["generations"].as_array().map(Vec::len) == Some(1)).then_some(info)
+    });
+    let copy = info["copy"].as_str().expect("an active plugin has a copy");
+    let maps = line.host.maps();
+    let mut mapped: Vec<_> = maps.lines().filter_map(|line| line.splitn(6, ' ').nth(5)).map(str::trim).collect();
+    mapped.retain(|path| path.contains(".so") && path.contains("/state/"));
+    assert!(!mapped.is_empty(), "the active copy {copy} must be mapped:\n{maps}");
+    assert!(mapped.iter().all(|path| *path == copy), "only {copy} may be mapped:\n{mapped:#?}");
+    let copies = std::fs::read_dir(line.host.state().join("plugins")).unwrap();
+    let copies: Vec<_> = copies.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(copies.len(), 1, "{copies:#?}");
+}
+
+#[test]
+fn after_two_hundred_reloads_nothing_of_the_old_ones_is_mapped() {
+    let line = line();
+    let mut ticket = 0;
+    let mut reload_and_use = || {
+        line.host.ctl(&["reload", "desk_good"]);
+        ticket += 1;
+        line.open_ticket(&ticket.to_string());
+        // Both a fast and a slow lane have touched the plugin's thread-locals when the note is there.
+        assert_eq!(line.host.send(&created("acme", &ticket.to_string())).status, 202);
+        line.note_on(&ticket.to_string());
+    };
+    // What is made once (allocator arenas, caches, the runtime's threads) is there after a tenth.
+    (0..RELOADS / 10).for_each(|_| reload_and_use());
+    only_the_active_copy_is_left(&line);
+    let before = line.host.anonymous_kib();
+    (RELOADS / 10..RELOADS).for_each(|_| reload_and_use());
+    only_the_active_copy_is_left(&line);
+    let after = line.host.anonymous_kib();
+    assert!(after < before + GROWTH_KIB_MAX, "anonymous memory went from {before} to {after} KiB");
+    let row = line.host.plugin("desk_good");
+    assert_eq!(row["generation"], RELOADS + 1, "{row:#}");
+    assert!(!line.host.log().contains("retained"), "no generation was retained on the way");
+}
+
+#[test]
+fn a_new_version_takes_over_and_list_says_so() {
+    let line = line();
+    let before = line.host.plugin("desk_good");
+    assert_eq!((&before["version"], &before["generation"]), (&"1.0.0".into(), &1.into()), "{before:#}");
+    line.host.put_file("libtest_plugin_good.so", &Artifact::GOOD_V2.bytes());
+    let unchanged = line.host.plugin("desk_good");
+    assert_eq!(unchanged["version"], "1.0.0", "nothing is loaded before somebody says so: {unchanged:#}");
+    line.host.ctl(&["reload"]);
+    let after = line.host.plugin("desk_good");
+    assert_eq!((&after["version"], &after["generation"]), (&"2.0.0".into(), &2.into()), "{after:#}");
+    assert_ne!(after["sha256"], before["sha256"]);
+    assert_eq!(after["calls"], 0, "counters are the generation's");
+    only_the_active_copy_is_left(&line);
+}
+
+#[test]
+fn the_highest_version_in_the_folder_serves() {
+    let line = Line::with(&[Artifact::GOOD_V2, Artifact::GOOD]);
+    assert_eq!(line.host.plugin("desk_good")["version"], "2.0.0");
+    std::fs::remove_file(line.host.plugins().join("libtest_plugin_good_v2.so")).unwrap();
+    line.host.ctl(&["reload"]);
+    assert_eq!(line.host.plugin("desk_good")["version"], "1.0.0");
+}
+
+#[test]
+fn reloading_what_has_not_changed_changes_nothing_unless_it_is_named() {
+    let line = line();
+    let generation = |line: &Line| line.host.plugin("desk_good")["generation"].clone();
+    line.host.ctl(&["reload"]);
+    assert_eq!(generation(&line), 1);
+    line.host.ctl(&["reload", "desk_good"]);
+    assert_eq!(generation(&line), 2);
+    line.host.ctl(&["reload", "--all"]);
+    assert_eq!(generation(&line), 3);
+    assert_eq!(line.host.try_ctl(&["reload", "no_such_tool"]).code, 1);
+}
+
+#[test]
+fn webhooks_during_reloads_are_all_accepted() {
+    let line = line();
+    let stop = AtomicBool::new(false);
+    let delivered = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let senders: Vec<_> = (0..2_usize)
+            .map(|sender| {
+                let (line, stop, delivered) = (&line, &stop, &delivered);
+                scope.spawn(move || {
+                    let mut at = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        let answer = line.host.send(&created("acme", &format!("{}", sender * 1_000_000 + at)));
+                        assert_eq!(answer.status, 202, "{}", answer.text());
+                        delivered.fetch_add(1, Ordering::Relaxed);
+                        at += 1;
+                    }
+                })
+            })
+            .collect();
+        for at in 0..20 {
+            let next = if at % 2 == 0 { Artifact::GOOD_V2 } else { Artifact::GOOD };
+            line.host.put_file("libtest_plugin_good.so", &next.bytes());
+            line.host.ctl(&["reload"]);
+        }
+        stop.store(true, Ordering::Relaxed);
+        senders.into_iter().for_each(|sender| sender.join().expect("every webhook is accepted"));
+    });
+    assert!(delivered.into_inner() > 20, "webhooks must flow while plugins are replaced");
+    assert_eq!(line.host.plugin("desk_good")["generation"], 21);
+    line.idle();
+    only_the_active_copy_is_left(&line);
+}
+
+#[test]
+fn jobs_wait_while_the_plugin_is_missing_and_spend_no_attempt() {
+    let line = line();
+    line.open_ticket("1");
+    line.fail(sandbox::Target::Get, Some(1), sandbox::Effect::DropBefore);
+    assert_eq!(line.host.send(&created("acme", "1")).status, 202);
+    line.job("1", "waits", |job| job["state"] == "waiting" && job["attempts"] == 1);
+    let file = line.host.plugins().join("libtest_plugin_good.so");
+    std::fs::remove_file(&file).unwrap();
+    line.host.ctl(&["reload"]);
+    assert_eq!(line.host.plugin("desk_good")["state"], "missing");
+    assert_eq!(line.host.send(&created("acme", "2")).problem_code(), "plugin_missing");
+    line.skip_wait(1);
+    line.job("1", "is put off", |job: &Value| job["state"] != "running" && job["attempts"] == 1);
+    line.host.put_plugin(Artifact::GOOD_V2);
+    line.host.ctl(&["reload"]);
+    line.skip_wait(5);
+    line.note_on("1");
+    assert_eq!(line.job("1", "done", |job| job["state"] == "done")["attempts"], 2);
+}

@@ -1,0 +1,134 @@
+//! A tool that fails: attempts wait in the store, and the clock is moved, never waited for.
+
+use std::time::Duration;
+
+use patchbay_tests::{Artifact, Line, TOOL, WAIT_MAX, created, wait_until};
+use sandbox::{Effect, Target};
+use serde_json::Value;
+
+fn line() -> Line {
+    let line = Line::with(&[Artifact::SERVICEDESK_PLUS]);
+    line.add_tenant("acme", "servicedesk_plus", &[]);
+    line
+}
+
+fn status(status: u16) -> Effect {
+    Effect::Status { status, body: None, content_type: None }
+}
+
+/// Whether the job waits after so many attempts.
+fn waits_after(attempts: u64) -> impl Fn(&Value) -> bool {
+    move |job| job["state"] == "waiting" && job["attempts"] == attempts
+}
+
+#[test]
+fn three_failures_and_then_one_note() {
+    for (operation, effect) in [
+        (Target::Get, status(500)),
+        (Target::Note, status(503)),
+        (Target::Any, Effect::DropBefore),
+        (Target::Get, Effect::Html),
+        // The note is there, but nobody was told: it must not be posted again.
+        (Target::Note, Effect::DropAfter),
+    ] {
+        let line = line();
+        line.open_ticket("1");
+        let took_it = effect == Effect::DropAfter;
+        let times = if took_it { 1 } else { 3 };
+        line.fail(operation, Some(times), effect.clone());
+        assert_eq!(line.host.send(&created("acme", "1")).status, 202);
+        for attempts in 1..=times {
+            let job = line.job("1", "waits", waits_after(attempts.into()));
+            let errors = job["errors"].as_array().unwrap();
+            assert_eq!(errors.len(), attempts as usize, "{job:#}");
+            line.skip_wait(attempts);
+        }
+        let job = line.job("1", "done", |job| job["state"] == "done");
+        assert_eq!(job["attempts"], times + 1, "{effect:?}: {job:#}");
+        assert!(line.note_on("1").internal);
+    }
+}
+
+#[test]
+fn the_wait_that_the_tool_asks_for_is_kept() {
+    let line = line();
+    line.open_ticket("1");
+    line.fail(Target::Get, Some(1), Effect::RateLimited { retry_after: Some("3600".to_owned()) });
+    assert_eq!(line.host.send(&created("acme", "1")).status, 202);
+    let job = line.job("1", "waits", waits_after(1));
+    assert_eq!(job["last_error"]["code"], "rate_limit", "{job:#}");
+    line.host.advance_clock(Duration::from_secs(3_500));
+    // Another ticket goes through: the worker has looked.
+    line.open_ticket("2");
+    let later = advanced(&line, "2");
+    assert_eq!(later, 202);
+    line.note_on("2");
+    assert_eq!(line.job("1", "still waits", waits_after(1))["attempts"], 1);
+    line.host.advance_clock(Duration::from_secs(200));
+    line.note_on("1");
+}
+
+/// Delivers a webhook whose time stamp fits the host's clock, which is ahead of ours.
+fn advanced(line: &Line, ticket: &str) -> u16 {
+    use sandbox::webhook::{Event, Webhook};
+    let mut webhook = Webhook::new("acme", Event::Created, ticket);
+    webhook.ticket.created_at += time::Duration::seconds(3_500);
+    line.host.send(&patchbay_tests::told(&webhook)).status
+}
+
+#[test]
+fn a_tool_that_is_gone_makes_dead_letters_and_retry_brings_them_back() {
+    let line = line();
+    line.open_ticket("1");
+    line.fail(Target::Any, None, status(503));
+    assert_eq!(line.host.send(&created("acme", "1")).status, 202);
+    line.job("1", "waits", waits_after(1));
+    line.host.advance_clock(Duration::from_secs(25 * 3_600));
+    let job = line.job("1", "dead", |job| job["state"] == "dead");
+    assert_eq!(job["attempts"], 2, "{job:#}");
+    let dead = line.host.ctl(&["job", "list", "--state", "dead", "--tenant", "acme"]);
+    assert_eq!(dead[0]["id"], job["id"], "{dead:#}");
+
+    line.repair();
+    line.host.ctl(&["job", "retry", job["id"].as_str().unwrap()]);
+    assert!(line.note_on("1").internal);
+    line.job("1", "done", |job| job["state"] == "done");
+    assert_eq!(line.host.ctl(&["job", "list", "--state", "dead"]).as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn what_repeating_cannot_mend_is_a_dead_letter_at_once() {
+    for (name, effect) in [("no such ticket", None), ("not authorised", Some(status(401)))] {
+        let line = line();
+        if let Some(effect) = effect {
+            line.open_ticket("1");
+            line.fail(Target::Any, None, effect);
+        }
+        assert_eq!(line.host.send(&created("acme", "1")).status, 202);
+        let job = line.job("1", "dead", |job| job["state"] == "dead");
+        assert_eq!(job["attempts"], 1, "{name}: {job:#}");
+        assert!(!job["outcome"].as_str().unwrap_or_default().is_empty(), "{name}: {job:#}");
+        assert_eq!(line.tool.requests().len(), 1, "{name}");
+        let again = line.host.try_ctl(&["job", "retry", "--dead"]);
+        assert_eq!(again.code, 0, "{again:?}");
+        wait_until("the second attempt", WAIT_MAX, || (line.tool.requests().len() == 2).then_some(()));
+    }
+}
+
+#[test]
+fn jobs_of_a_disabled_tenant_wait_and_spend_no_attempt() {
+    let line = line();
+    line.open_ticket("1");
+    line.fail(Target::Any, Some(1), status(503));
+    assert_eq!(line.host.send(&created("acme", "1")).status, 202);
+    line.job("1", "waits", waits_after(1));
+    line.host.ctl(&["tenant", "disable", "acme"]);
+    line.host.advance_clock(Duration::from_secs(60));
+    line.job("1", "was put off", |job| job["state"] != "running" && job["attempts"] == 1);
+    assert_eq!(line.tool.requests().len(), 1);
+    line.host.ctl(&["tenant", "enable", "acme"]);
+    line.host.advance_clock(Duration::from_secs(60));
+    line.note_on("1");
+    assert_eq!(line.tool.ticket(TOOL, "1").unwrap().notes.len(), 1);
+    assert_eq!(line.job("1", "done", |job| job["state"] == "done")["attempts"], 2);
+}
