@@ -17,7 +17,7 @@ const EXAMPLES: &str = "Examples:
   plugin-ctl list                                  what serves, broken things first
   plugin-ctl verify libacme_desk.so                try a plugin before it goes into the folder
   plugin-ctl reload acme_desk                      load its file anew; nothing is lost meanwhile
-  plugin-ctl tenant add acme --tool-type jira --base-url https://acme.atlassian.net --secret webhook_secret=@secret.txt
+  plugin-ctl tenant add acme --base-url https://desk.acme.example --secret webhook_secret=@key.txt
   plugin-ctl job list --state dead                 what was given up, and why
   plugin-ctl job retry --dead                      put all of it back
 ";

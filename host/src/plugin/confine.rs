@@ -80,7 +80,7 @@ pub fn enter(parent: u32, time_max: Duration) -> io::Result<Level> {
     preload();
     default_fault_signals();
     let files = landlock()?;
-    let calls = seccomp(&opening_calls())?;
+    let calls = seccomp()?;
     Ok(Level { files, calls })
 }
 
@@ -89,7 +89,8 @@ pub fn enter(parent: u32, time_max: Duration) -> io::Result<Level> {
 /// # Errors
 /// When the kernel does not take the filter.
 pub fn tighten() -> io::Result<()> {
-    seccomp(&computing_calls()).map(drop)
+    let Some(architecture) = ARCHITECTURE else { return Ok(()) };
+    filter(computing_calls(), errno(libc::EPERM), SeccompAction::Allow, architecture)
 }
 
 /// The host must not leave probes behind when it dies.
@@ -175,22 +176,27 @@ const ARCHITECTURE: Option<TargetArch> = None;
 
 type Rules = BTreeMap<i64, Vec<Rule>>;
 
-/// Lets these calls through and refuses all others with EPERM; a few end the process at once. False where there is no
-/// seccomp for this processor.
-fn seccomp(allowed: &Rules) -> io::Result<bool> {
+/// Shuts out for good what no plugin does, then all but what opening takes. False where there is no seccomp for this
+/// processor.
+fn seccomp() -> io::Result<bool> {
     let Some(architecture) = ARCHITECTURE else { return Ok(false) };
-    let errno = |number: i32| SeccompAction::Errno(number.unsigned_abs());
-    for (rules, otherwise, matched) in [
-        (allowed.clone(), errno(libc::EPERM), SeccompAction::Allow),
-        (deadly_calls(), SeccompAction::Allow, SeccompAction::KillProcess),
-        // Its flags lie in memory, where a filter cannot look: with ENOSYS the C library uses clone instead.
-        (Rules::from([(libc::SYS_clone3, vec![])]), SeccompAction::Allow, errno(libc::ENOSYS)),
-    ] {
-        let filter = SeccompFilter::new(rules, otherwise, matched, architecture).map_err(io::Error::other)?;
-        let program: BpfProgram = filter.try_into().map_err(io::Error::other)?;
-        seccompiler::apply_filter(&program).map_err(io::Error::other)?;
-    }
+    filter(deadly_calls(), SeccompAction::Allow, SeccompAction::KillProcess, architecture)?;
+    // Its flags lie in memory, where a filter cannot look: with ENOSYS the C library uses clone instead.
+    let clone3 = Rules::from([(libc::SYS_clone3, vec![])]);
+    filter(clone3, SeccompAction::Allow, errno(libc::ENOSYS), architecture)?;
+    filter(opening_calls(), errno(libc::EPERM), SeccompAction::Allow, architecture)?;
     Ok(true)
+}
+
+/// Filters add up: each call gets the strictest answer of all of them.
+fn filter(rules: Rules, otherwise: SeccompAction, matched: SeccompAction, architecture: TargetArch) -> io::Result<()> {
+    let filter = SeccompFilter::new(rules, otherwise, matched, architecture).map_err(io::Error::other)?;
+    let program: BpfProgram = filter.try_into().map_err(io::Error::other)?;
+    seccompiler::apply_filter(&program).map_err(io::Error::other)
+}
+
+fn errno(number: i32) -> SeccompAction {
+    SeccompAction::Errno(number.unsigned_abs())
 }
 
 fn rule(conditions: &[(u8, Length, Compare, u64)]) -> Rule {
@@ -239,6 +245,7 @@ fn computing_calls() -> Rules {
     rules.insert(libc::SYS_mmap, vec![without(2, libc::PROT_EXEC)]);
     rules.insert(libc::SYS_mprotect, vec![without(2, libc::PROT_EXEC)]);
     rules.insert(libc::SYS_clone, vec![]);
+    rules.insert(libc::SYS_clone3, vec![]);
     // Counting threads: the folder of tasks was opened before.
     rules.insert(libc::SYS_getdents64, vec![]);
     rules.insert(libc::SYS_lseek, vec![]);

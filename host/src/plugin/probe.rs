@@ -178,9 +178,7 @@ fn attempt(here: &ProbeProcess, parent: u32) -> Result<Report, Refusal> {
     let level = confine::enter(parent, TIME_MAX).map_err(unconfined)?;
     stage("opening the library");
     let library = LoadedLibrary::open_in_probe(here, Path::new("/proc/self/fd/1"))?;
-    if level.calls {
-        confine::tighten().map_err(unconfined)?;
-    }
+    confine::tighten().map_err(unconfined)?;
     let info = library.info().to_owned();
     stage("new");
     let plugin =
