@@ -29,6 +29,7 @@ use crate::{
     store::{Hooks, Store, StoreConfig},
     telemetry::{self, LogControl, metrics::Metrics},
     tenant::{directory::TenantDirectory, secrets::KeyRing},
+    threads,
     worker::{Worker, WorkerParts},
 };
 
@@ -43,7 +44,7 @@ const FORGET_EVERY: Duration = Duration::from_secs(5);
 /// When it cannot start; once it serves, it ends without.
 pub fn run(config: Config, reread: impl Fn() -> anyhow::Result<Config> + Send + 'static) -> anyhow::Result<()> {
     let log = telemetry::init(&config.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("patchbay").build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("patchbay").on_thread_start(threads::register).build()?;
     runtime.block_on(serve(config, log, reread))
 }
 
@@ -116,6 +117,7 @@ async fn serve(
     let metrics_server =
         metrics_listener.map(|listener| tokio::spawn(admin::serve_metrics(listener, parts, ended(&shutdown))));
 
+    threads::register_all().context("/proc")?;
     manager.reload(Reload::Changed).await;
     tokio::spawn(forget_secrets(directory.clone()));
     tokio::spawn(follow_reloads(reloads, reread, log, limits.clone()));
@@ -201,7 +203,7 @@ async fn open_store(config: &Config, clock: &Clock, metrics: &Metrics) -> anyhow
                     counted.store_commit(Duration::from_secs_f64(stats.seconds), stats.operations);
                 }
             }),
-            ..Hooks::default()
+            on_thread_start: Arc::new(threads::register),
         },
     };
     let clock = clock.clone();

@@ -14,6 +14,7 @@ pub mod shutdown;
 pub mod store;
 pub mod telemetry;
 pub mod tenant;
+pub mod threads;
 pub mod worker;
 pub mod http;
 pub mod ingest;

@@ -2,6 +2,7 @@
 //! Nothing outside this module names the plugin boundary's raw side.
 
 pub mod artifact;
+pub mod breaker;
 pub mod capability;
 pub mod confine;
 pub mod egress;

@@ -12,7 +12,8 @@ use std::{
     sync::OnceLock,
 };
 
-/// When this is `1`, whoever started the tests has built everything, and nothing is built in a test.
+/// When this is `1`, whoever started the tests has built everything, and nothing is built in a test. It may also name a
+/// folder with other builds of the same files.
 const PREBUILT: &str = "PATCHBAY_TEST_PREBUILT";
 /// Moves the host's clock; see [`crate::Host::advance_clock`].
 const FEATURES: &str = "patchbay/test-hooks";
@@ -64,8 +65,11 @@ impl Artifact {
     /// Where it lies; it is there when this returns.
     pub fn path(self) -> PathBuf {
         static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-        let prebuilt = || env::var_os(PREBUILT).is_some_and(|value| value == "1");
-        let folder = FOLDER.get_or_init(|| if prebuilt() { profile_folder() } else { build() });
+        let folder = FOLDER.get_or_init(|| match env::var_os(PREBUILT) {
+            None => build(),
+            Some(value) if value == "1" => profile_folder(),
+            Some(folder) => folder.into(),
+        });
         let path = folder.join(self.file);
         assert!(path.is_file(), "{} is missing: build the workspace, or unset {PREBUILT}", path.display());
         path

@@ -3,12 +3,15 @@
 //! Both sides use these types. Times are RFC 3339 in UTC. Answers may hold names that an older reader does not know;
 //! requests must not, so that a misspelt setting is refused and not ignored.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use plugin_abi::export::InfoRecord;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use zeroize::Zeroizing;
+
+mod secret;
+
+pub use self::secret::{Secret, Secrets};
 
 /// The signature of a file that carries none.
 pub const UNSIGNED: &str = "unsigned";
@@ -361,64 +364,6 @@ impl Problem {
     /// Says how to mend it.
     pub fn mend(self, mend: impl Into<String>) -> Self {
         Self { mend: Some(mend.into()), ..self }
-    }
-}
-
-/// A secret's text on its way to the host. It is overwritten when dropped; no error and no `Debug` repeats it.
-#[derive(Clone)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// Takes the text over.
-    pub fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
-    }
-
-    /// The text, for whoever seals it.
-    pub fn into_text(mut self) -> String {
-        std::mem::take(&mut *self.0)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Secret {
-    /// serde's own errors quote what they found, so none of them is let out.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match serde_json::Value::deserialize(deserializer) {
-            Ok(serde_json::Value::String(text)) => Ok(Self::new(text)),
-            _ => Err(de::Error::custom("a secret must be a string")),
-        }
-    }
-}
-
-/// Secrets by name.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Secrets(pub BTreeMap<String, Secret>);
-
-impl<'de> Deserialize<'de> for Secrets {
-    /// As for [`Secret`].
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wrong = || de::Error::custom("secrets must be an object of names and strings");
-        let serde_json::Value::Object(named) = serde_json::Value::deserialize(deserializer).map_err(|_| wrong())?
-        else {
-            return Err(wrong());
-        };
-        let secrets = named.into_iter().map(|(name, text)| match text {
-            serde_json::Value::String(text) => Ok((name, Secret::new(text))),
-            _ => Err(wrong()),
-        });
-        secrets.collect::<Result<_, _>>().map(Self)
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     client::Client,
     console::Console,
     failure::Failure,
-    table::{Severity, cell, fields, number, plain, severity, state, table},
+    table::{Field, Severity, cell, fields, number, plain, severity, state, table},
 };
 use crate::{
     admin::wire::{Plugin, PluginDetail, PluginFile, Problem, Reload, Reloaded},
@@ -69,7 +69,9 @@ pub(super) fn reload(
     if outcome.is_empty() {
         text.push_str("Nothing in the folder has changed.\n");
     }
-    text.push('\n');
+    if !text.is_empty() {
+        text.push('\n');
+    }
     text.push_str(&list_text(&plugins, console.color()));
     Ok(Shown { failure, ..Shown::new(text, &plugins) })
 }
@@ -131,7 +133,7 @@ fn short(sha256: &str) -> &str {
 
 fn info_text(detail: &PluginDetail) -> String {
     let plugin = &detail.plugin;
-    let mut text = fields([
+    let served = [
         ("tool type", plugin.tool_type.clone()),
         ("state", Some(plugin.state.clone())),
         ("version", plugin.version.clone()),
@@ -150,10 +152,8 @@ fn info_text(detail: &PluginDetail) -> String {
                 .as_ref()
                 .map(|c| format!("{} {}: {}: {}", c.path, c.version.as_deref().unwrap_or_default(), c.code, c.reason)),
         ),
-    ]);
-    if let Some(info) = &detail.info {
-        text.push_str(&build_text(info));
-    }
+    ];
+    let mut text = fields(served.into_iter().chain(detail.info.iter().flat_map(build_fields)));
     for generation in &detail.generations {
         let reason = generation.reason.as_deref().map(|reason| format!(", {reason}")).unwrap_or_default();
         let line = format!(
@@ -169,8 +169,8 @@ fn info_text(detail: &PluginDetail) -> String {
 }
 
 /// How a plugin was built, from its own information.
-pub(super) fn build_text(info: &InfoRecord) -> String {
-    fields([
+pub(super) fn build_fields(info: &InfoRecord) -> [Field; 8] {
+    [
         ("crate", Some(format!("{} {}", info.name, info.version))),
         ("vendor", (!info.vendor.is_empty()).then(|| info.vendor.clone())),
         ("plugin-abi", Some(info.sdk.clone())),
@@ -179,7 +179,7 @@ pub(super) fn build_text(info: &InfoRecord) -> String {
         ("rustc", Some(info.rustc.clone())),
         ("target", Some(info.target.clone())),
         ("panic", Some(info.panic.clone())),
-    ])
+    ]
 }
 
 fn name(reloaded: &Reloaded) -> String {

@@ -41,6 +41,9 @@ pub(super) fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<Cell>>
     }
     table.set_header(headings.iter().map(|heading| Cell::new(heading).add_attribute(Attribute::Bold)));
     table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     let mut text = String::new();
     for line in table.lines() {
         writeln!(text, "{}", line.trim_end()).expect("a String takes all that is written");
@@ -88,8 +91,11 @@ pub(super) fn severity(state: &str) -> Severity {
     }
 }
 
+/// What [`fields`] shows: a label and, where there is one, a value.
+pub(super) type Field = (&'static str, Option<String>);
+
 /// `label:  value` lines; those without a value are left out.
-pub(super) fn fields<'a>(fields: impl IntoIterator<Item = (&'a str, Option<String>)>) -> String {
+pub(super) fn fields(fields: impl IntoIterator<Item = Field>) -> String {
     let fields: Vec<_> = fields.into_iter().filter_map(|(label, value)| Some((label, value?))).collect();
     let width = fields.iter().map(|(label, _)| label.len() + 1).max().unwrap_or(0);
     let mut text = String::new();

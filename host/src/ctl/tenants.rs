@@ -117,8 +117,7 @@ fn taken(name: &str, read: ReadSecret, console: &Console) -> Secret {
 fn remove(client: &Client, id: &TenantId, yes: bool, console: &Console) -> Result<Shown, Failure> {
     let tenant: Tenant = client.get(&format!("/v1/tenants/{id}"))?;
     let jobs = tenant.live_jobs.unwrap_or_default();
-    let question =
-        format!("Remove tenant {id} with {} and dead-letter {}?", secrets(tenant.secrets.len()), count(jobs));
+    let question = format!("Remove tenant {id} with {} and dead-letter {}?", secrets(&tenant), count(jobs));
     console.confirm(&question, yes)?;
     let removed: RemovedTenant = client.delete(&format!("/v1/tenants/{id}"))?;
     let text = format!("Tenant {id} is removed; {} dead-lettered.\n", were(removed.dead_lettered));
@@ -134,8 +133,14 @@ fn were(jobs: u64) -> String {
     format!("{} {}", count(jobs), if jobs == 1 { "was" } else { "were" })
 }
 
-fn secrets(number: usize) -> String {
+fn secrets(tenant: &Tenant) -> String {
+    let number = newest(tenant);
     if number == 1 { "1 secret".to_owned() } else { format!("{number} secrets") }
+}
+
+/// Secrets by name: a replaced one that is still good is not another.
+fn newest(tenant: &Tenant) -> usize {
+    tenant.secrets.iter().filter(|secret| secret.expires_at.is_none()).count()
 }
 
 fn enabled(tenant: &Tenant) -> &'static str {
@@ -152,7 +157,7 @@ fn list_text(tenants: &[Tenant], color: bool) -> String {
             state(enabled(tenant)),
             cell(Some(&tenant.tool_type)),
             cell(Some(&tenant.base_url)),
-            number(tenant.secrets.len()),
+            number(newest(tenant)),
         ]
     });
     table(&["TENANT", "STATE", "TOOL TYPE", "BASE URL", "SECRETS"], rows, color)

@@ -5,7 +5,7 @@ use std::path::Path;
 use plugin_abi::export::InfoRecord;
 use serde::Serialize;
 
-use super::{Shown, failure::Failure, plugins::build_text, table::fields};
+use super::{Shown, failure::Failure, plugins::build_fields, table::fields};
 use crate::{
     admin::wire::{Problem, UNSIGNED},
     plugin::{
@@ -60,7 +60,7 @@ fn shown(
         mend: refusal.as_ref().map(|refusal| refusal.code.mend()),
         reason: refusal.map(|refusal| refusal.reason),
     };
-    let mut text = fields([
+    let found = [
         ("file", Some(verdict.path.clone())),
         ("size", verdict.size_bytes.map(|bytes| format!("{bytes} bytes"))),
         ("sha256", verdict.sha256.clone()),
@@ -68,10 +68,9 @@ fn shown(
         ("tool type", verdict.info.as_ref().map(|info| info.tool_type.clone())),
         ("version", verdict.info.as_ref().map(|info| info.version.clone())),
         ("vendor", verdict.info.as_ref().map(|info| info.vendor.clone()).filter(|vendor| !vendor.is_empty())),
-    ]);
-    if let Some(info) = verdict.info.as_ref().filter(|_| verbose) {
-        text.push_str(&build_text(info));
-    }
+    ];
+    let build = verdict.info.iter().filter(|_| verbose).flat_map(build_fields);
+    let mut text = fields(found.into_iter().chain(build));
     let failure = verdict.code.map(|code| {
         let problem = Problem {
             file: Some(verdict.path.clone()),

@@ -90,6 +90,7 @@ pub fn rejected(rejection: &Rejection, correlation_id: &CorrelationId) -> Answer
         R::NoRoute(NoRoute::Disabled) => temporary("plugin_disabled", 30),
         R::Plugin(error) => match error {
             CallError::Saturated => temporary("plugin_saturated", 2),
+            CallError::ShutOut(_) => temporary("plugin_shut_out", 30),
             CallError::Closed => temporary("plugin_replaced", 1),
             CallError::Overrun(_) => temporary("plugin_overrun", 10),
             CallError::InvalidReply(_) => temporary("plugin_invalid_reply", 30),

@@ -23,6 +23,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{
     artifact::VerifiedArtifact,
+    breaker::{Breakers, Consequence},
     capability::{CallScope, Capability, Services},
     lane::{LaneLimits, LaneStarter, Lanes, NotTaken, REPLACED_MAX, Work},
     loader::{LoadedLibrary, LoadedPlugin, is_mapped},
@@ -33,6 +34,7 @@ use crate::{
     ids::{CorrelationId, JobId, ToolType},
     telemetry::metrics::{CallOutcome, LaneKind, Method as MetricMethod, Metrics, PluginMetrics},
     tenant::Tenant,
+    threads,
 };
 
 /// How long one step of opening or closing a library may take on its thread.
@@ -85,6 +87,9 @@ pub enum CallError {
     /// Too many calls wait.
     #[error("the plugin's queue is full")]
     Saturated,
+    /// The plugin has failed too often for this tenant just now.
+    #[error("the plugin is shut out for this tenant after {0}")]
+    ShutOut(&'static str),
     /// The generation takes no more calls; another one does.
     #[error("the plugin is being replaced")]
     Closed,
@@ -101,6 +106,7 @@ impl CallError {
             Self::InvalidReply(_) => "invalid_reply",
             Self::Overrun(_) => "overrun",
             Self::Saturated => "saturated",
+            Self::ShutOut(_) => "shut_out",
             Self::Closed => "closed",
             Self::Lost => "lost",
         }
@@ -164,7 +170,7 @@ pub struct Generation {
     loaded_at_ms: i64,
     fast_deadline: Duration,
     slow_deadline: Duration,
-    plugin: Mutex<Option<Arc<LoadedPlugin<Capability>>>>,
+    stage: Mutex<Stage>,
     fast: Lanes,
     slow: Lanes,
     metrics: Arc<PluginMetrics>,
@@ -175,6 +181,20 @@ pub struct Generation {
     calls: AtomicU64,
     errors: AtomicU64,
     last_error: Mutex<Option<LastError>>,
+    breakers: Breakers,
+    quarantined: AtomicBool,
+}
+
+/// How far a generation has been taken apart.
+enum Stage {
+    /// Not at all.
+    Made(Arc<LoadedPlugin<Capability>>),
+    /// The instance is dropped. The callbacks stay: a thread that the plugin left behind may still use them.
+    Dropped(LoadedLibrary, Box<HostSide<Capability>>),
+    /// The library is closed.
+    Closed,
+    /// A step has not come back, and has what it works on.
+    Lost(&'static str),
 }
 
 /// A call's stay in a generation: as long as one lives, the generation is not dismantled.
@@ -261,7 +281,7 @@ impl Generation {
             loaded_at_ms: services.clock.now_ms(),
             fast_deadline: limits.fast_deadline,
             slow_deadline: limits.slow_deadline,
-            plugin: Mutex::new(Some(plugin)),
+            stage: Mutex::new(Stage::Made(plugin)),
             fast,
             slow,
             metrics,
@@ -272,6 +292,8 @@ impl Generation {
             calls: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             last_error: Mutex::new(None),
+            breakers: Breakers::default(),
+            quarantined: AtomicBool::new(false),
             tool_type,
         })
     }
@@ -314,6 +336,11 @@ impl Generation {
     /// The last such failure.
     pub fn last_error(&self) -> Option<LastError> {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether it is kept from serving because it failed too often.
+    pub fn is_quarantined(&self) -> bool {
+        self.quarantined.load(Ordering::Relaxed)
     }
 
     /// Enters for a call; `None` when the generation is draining: then the routes know another, or none.
@@ -435,8 +462,13 @@ impl Generation {
         scope: impl FnOnce(Instant) -> CallScope,
         run: impl FnOnce(&LoadedPlugin<Capability>, u64) -> Result<T, CallError> + Send + 'static,
     ) -> Result<T, CallError> {
-        let deadline = Instant::now() + limit;
+        let now = Instant::now();
+        let deadline = now + limit;
         let scope = scope(deadline);
+        let tenant = Arc::clone(&scope.tenant);
+        if self.breakers.is_shut(&tenant.id, now) {
+            return Err(CallError::ShutOut("panics or overruns of its calls; it is let in again within 30 s"));
+        }
         let (reply, answer) = oneshot::channel();
         let work = move |plugin: &LoadedPlugin<Capability>, place: usize| {
             let capability = &plugin.host().0;
@@ -463,13 +495,13 @@ impl Generation {
             _ => {}
         }
         if let Err(error) = &answer {
-            self.note_error(error);
+            self.note_error(error, &tenant);
         }
         answer
     }
 
     /// Counts what is the plugin's own fault; what a tool or a sender causes is not.
-    fn note_error(&self, error: &CallError) {
+    fn note_error(&self, error: &CallError, tenant: &Tenant) {
         let own = matches!(
             error,
             CallError::Plugin(PluginError::Panicked { .. }) | CallError::InvalidReply(_) | CallError::Overrun(_)
@@ -480,13 +512,37 @@ impl Generation {
             let last = LastError { code: error.code(), message: error.to_string(), at_ms };
             *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
         }
+        if matches!(error, CallError::Plugin(PluginError::Panicked { .. }) | CallError::Overrun(_)) {
+            self.trip(error, tenant);
+        }
+    }
+
+    /// Counts a panic or an overrun with the breakers, and does what they say.
+    fn trip(&self, error: &CallError, tenant: &Tenant) {
+        let users = self.services.directory.list().iter().filter(|user| user.tool_type == self.tool_type).count();
+        let (tool_type, generation) = (&self.tool_type, self.number);
+        match self.breakers.fault(&tenant.id, users, Instant::now()) {
+            Consequence::None => {}
+            Consequence::TenantShutOut => tracing::warn!(
+                %tool_type, generation, tenant = %tenant.id,
+                "the plugin fails again and again for this tenant, which is shut out for 30 s; last: {error}"
+            ),
+            Consequence::Quarantine => {
+                if !self.quarantined.swap(true, Ordering::Relaxed) {
+                    tracing::error!(
+                        %tool_type, generation,
+                        "the plugin is quarantined: its webhooks are answered 503, its jobs wait; last: {error}; load a better one, or the same anew with plugin-ctl reload {tool_type}"
+                    );
+                }
+            }
+        }
     }
 
     /// Gives up lanes that are stuck; called every so often by the manager.
     pub fn give_up_stuck(&self) -> usize {
         // The lock, not a clone: whoever takes the generation apart must find nobody else with the instance.
-        let plugin = self.plugin.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(plugin) = &*plugin else { return 0 };
+        let stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let Stage::Made(plugin) = &*stage else { return 0 };
         let excused = |place| plugin.host().0.is_waiting(place);
         self.fast.give_up_stuck(excused) + self.slow.give_up_stuck(excused)
     }
@@ -506,44 +562,90 @@ impl Generation {
             }
         };
         let drained = tokio::time::timeout(time_max, drained).await.is_ok();
-        if !drained && let Some(plugin) = &*self.plugin.lock().unwrap_or_else(PoisonError::into_inner) {
+        if !drained && let Stage::Made(plugin) = &*self.stage.lock().unwrap_or_else(PoisonError::into_inner) {
             plugin.host().0.cancel();
         }
         drained
     }
 
     /// Ends the lanes, drops the instance, closes the library, each where it leaves nothing behind, and looks whether
-    /// the file is really unmapped. Blocks; after [`drain`](Self::drain).
+    /// the file is really unmapped. Blocks, for `lanes_max` at most while calls do not return; after
+    /// [`drain`](Self::drain). What could not be done may be tried again later, from where it stopped.
     ///
     /// # Errors
     /// [`Retained`], with what keeps it.
-    pub fn dismantle(&self) -> Result<(), Retained> {
+    pub fn dismantle(&self, lanes_max: Duration) -> Result<(), Retained> {
         self.fast.close();
         self.slow.close();
-        let deadline = Instant::now() + STEP_TIME_MAX;
+        let deadline = Instant::now() + lanes_max;
         if !(self.fast.join(deadline) && self.slow.join(deadline)) {
             return Err(Retained("a call of it has not returned".to_owned()));
         }
-        let plugin = self.plugin.lock().unwrap_or_else(PoisonError::into_inner).take().and_then(Arc::into_inner);
-        let Some(plugin) = plugin else { return Err(Retained("its instance is still in use".to_owned())) };
-        let number = self.number;
-        let Some((library, host, fault)) = on_own_thread(format!("drop-{number}"), move || plugin.destroy()) else {
-            return Err(Retained("dropping its instance did not end".to_owned()));
+        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let before = std::mem::replace(&mut *stage, Stage::Lost("it is being taken apart"));
+            let (after, retained) = match before {
+                Stage::Made(plugin) => match Arc::try_unwrap(plugin) {
+                    Ok(plugin) => (self.drop_instance(plugin), None),
+                    Err(plugin) => (Stage::Made(plugin), Some("its instance is still in use".to_owned())),
+                },
+                Stage::Dropped(library, host) => match why_not_close() {
+                    None => self.close_library(library, host),
+                    Some(reason) => (Stage::Dropped(library, host), Some(reason)),
+                },
+                Stage::Closed => match is_mapped(self.artifact.copy()) {
+                    Ok(false) => {
+                        *stage = Stage::Closed;
+                        return Ok(());
+                    }
+                    Ok(true) => (Stage::Closed, Some("its library is closed, but still mapped".to_owned())),
+                    Err(fault) => (Stage::Closed, Some(format!("/proc/self/maps cannot be read: {fault}"))),
+                },
+                Stage::Lost(step) => (Stage::Lost(step), Some(step.to_owned())),
+            };
+            *stage = after;
+            if let Some(reason) = retained {
+                return Err(Retained(reason));
+            }
+        }
+    }
+
+    fn drop_instance(&self, plugin: LoadedPlugin<Capability>) -> Stage {
+        let Some((library, host, fault)) = on_own_thread(format!("drop-{}", self.number), move || plugin.destroy()) else {
+            return Stage::Lost("dropping its instance has not ended");
         };
         if let Some(fault) = fault {
             let error = CallError::from(fault);
-            tracing::warn!(tool_type = %self.tool_type, generation = number, "while the plugin was dropped: {error}");
+            tracing::warn!(tool_type = %self.tool_type, generation = self.number, "while the plugin was dropped: {error}");
         }
-        match on_own_thread(format!("close-{number}"), move || library.close()) {
-            Some(Ok(())) => drop(host),
-            Some(Err(fault)) => return Err(Retained(format!("it could not be closed: {fault}"))),
-            None => return Err(Retained("closing its library did not end".to_owned())),
+        Stage::Dropped(library, host)
+    }
+
+    fn close_library(&self, library: LoadedLibrary, host: Box<HostSide<Capability>>) -> (Stage, Option<String>) {
+        match on_own_thread(format!("close-{}", self.number), move || library.close()) {
+            Some(Ok(())) => {
+                drop(host);
+                (Stage::Closed, None)
+            }
+            Some(Err(fault)) => {
+                std::mem::forget(host);
+                (Stage::Closed, Some(format!("it could not be closed: {fault}")))
+            }
+            None => {
+                std::mem::forget(host);
+                (Stage::Lost("closing its library has not ended"), None)
+            }
         }
-        match is_mapped(self.artifact.copy()) {
-            Ok(false) => Ok(()),
-            Ok(true) => Err(Retained("its library is still mapped".to_owned())),
-            Err(fault) => Err(Retained(format!("/proc/self/maps cannot be read: {fault}"))),
-        }
+    }
+}
+
+/// A thread that the host has not started may be running plugin code, of whichever plugin.
+fn why_not_close() -> Option<String> {
+    match threads::strangers() {
+        Ok(strangers) => strangers.first().map(|(tid, name)| {
+            format!("thread {tid} ({name:?}), which a plugin started, still runs; {} such in all", strangers.len())
+        }),
+        Err(fault) => Some(format!("the threads cannot be counted: {fault}")),
     }
 }
 
@@ -614,24 +716,31 @@ fn outcome<T: Answered>(answer: &Result<T, CallError>) -> CallOutcome {
         },
         Err(CallError::Overrun(_)) => CallOutcome::Overrun,
         Err(CallError::Saturated) => CallOutcome::Saturated,
-        Err(CallError::InvalidReply(_) | CallError::Closed | CallError::Lost) => CallOutcome::InvalidReply,
+        Err(CallError::InvalidReply(_) | CallError::ShutOut(_) | CallError::Closed | CallError::Lost) => {
+            CallOutcome::InvalidReply
+        }
     }
 }
 
 /// Runs one step on a thread that has ended when this returns; `None` when it did not end in time, then it is left alone.
 fn on_own_thread<T: Send + 'static>(name: String, step: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let deadline = Instant::now() + STEP_TIME_MAX;
     let (done, finished) = crossbeam_channel::bounded(1);
     let thread = std::thread::Builder::new()
         .name(name)
         .spawn(move || {
-            let result = step();
-            // The receiver is gone when the time was up: then the result, a library, is leaked on purpose.
-            if let Err(late) = done.send(result) {
+            threads::register();
+            // Nobody waits when the time was up: then the result, a library, must not be dropped here.
+            if let Err(late) = done.send(step()) {
                 std::mem::forget(late);
             }
         })
         .ok()?;
-    let result = finished.recv_timeout(STEP_TIME_MAX).ok()?;
-    drop(thread.join());
-    Some(result)
+    let result = finished.recv_deadline(deadline).ok()?;
+    if threads::join_all(vec![thread], deadline) {
+        Some(result)
+    } else {
+        std::mem::forget(result);
+        None
+    }
 }

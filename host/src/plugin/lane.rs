@@ -16,7 +16,10 @@ use std::{
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use super::{capability::Capability, loader::LoadedPlugin};
-use crate::telemetry::metrics::{Counted, LaneKind, PluginMetrics};
+use crate::{
+    telemetry::metrics::{Counted, LaneKind, PluginMetrics},
+    threads,
+};
 
 /// How many lanes of one kind are replaced while their calls do not return.
 pub const REPLACED_MAX: usize = 3;
@@ -60,7 +63,10 @@ impl LaneStarter {
         let (requests, taken) = bounded::<Box<dyn FnOnce() + Send>>(STARTS_MAX);
         std::thread::Builder::new()
             .name("lane-starter".to_owned())
-            .spawn(move || taken.into_iter().for_each(|start| start()))?;
+            .spawn(move || {
+                threads::register();
+                taken.into_iter().for_each(|start| start());
+            })?;
         Ok(Self { requests })
     }
 }
@@ -211,8 +217,7 @@ impl Lanes {
         let threads = std::mem::take(&mut lanes.threads);
         drop(lanes);
         // Their last act was to count themselves out; the join waits for the destructors of their thread-locals.
-        threads.into_iter().for_each(|thread| drop(thread.join()));
-        true
+        threads.is_empty() || threads::join_all(threads, deadline)
     }
 }
 
@@ -249,6 +254,7 @@ impl Inner {
         let lane = Arc::clone(&self);
         let ending = Arc::clone(&state);
         let thread = std::thread::Builder::new().name(format!("{}-{}", self.name, state.place)).spawn(move || {
+            threads::register();
             lane.run(&plugin, &state);
             drop(plugin);
             lane.count_out(&state);

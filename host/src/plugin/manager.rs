@@ -22,7 +22,7 @@ use self::folder::FileRecord;
 use super::{
     artifact::{self, Sha256Sum},
     capability::Services,
-    generation::Generation,
+    generation::{Generation, Retained},
     lane::LaneStarter,
     probe::Prober,
     refusal::{Code, Refusal},
@@ -32,6 +32,7 @@ use crate::{
     config,
     ids::ToolType,
     telemetry::metrics::{GenerationState, Metrics, ReloadOutcome},
+    threads,
 };
 
 mod folder;
@@ -43,6 +44,11 @@ pub use report::{Candidate, FileRow, GenerationRow, PluginDetail, PluginRow, Plu
 const COMMANDS_MAX: usize = 64;
 /// How often lanes are looked at for calls that are past their deadline.
 const STUCK_CHECK: Duration = Duration::from_millis(50);
+
+/// How long a generation's lanes may take to end after it has drained.
+const LANES_MAX: Duration = Duration::from_secs(10);
+/// How often a generation that is retained is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a reload is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,6 +161,7 @@ impl PluginManager {
         });
         let manager = Arc::clone(&shared);
         std::thread::Builder::new().name("plugin-manager".to_owned()).spawn(move || {
+            threads::register();
             while let Some((reload, reply)) = received.blocking_recv() {
                 let reloaded = manager.reload(&reload);
                 manager.scanned.store(true, Ordering::Release);
@@ -200,7 +207,7 @@ impl PluginManager {
             self.shared.routes.set(&tool_type, None);
             generation.drain(time_max).await;
             let taken_apart = Arc::clone(&generation);
-            let dismantled = tokio::task::spawn_blocking(move || taken_apart.dismantle()).await;
+            let dismantled = tokio::task::spawn_blocking(move || taken_apart.dismantle(LANES_MAX)).await;
             if let Ok(Err(retained)) = dismantled {
                 tracing::warn!(%tool_type, generation = generation.number(), "at the end: {}", retained.0);
             }
@@ -312,7 +319,7 @@ impl Shared {
                     continue;
                 }
             }
-            match self.load(record) {
+            match self.load(tool_type, record) {
                 Ok(generation) => {
                     let number = generation.number();
                     self.swap(tool_type, generation);
@@ -339,7 +346,12 @@ impl Shared {
     }
 
     /// Proves, copies and maps a file.
-    fn load(&self, record: &FileRecord) -> Result<Generation, Refusal> {
+    fn load(&self, tool_type: &ToolType, record: &FileRecord) -> Result<Generation, Refusal> {
+        let retained = self.lock().retained(tool_type);
+        if retained >= self.config.retained_max {
+            let message = format!("{retained} generations of this tool type could not be unmapped; plugins.retained_max is reached");
+            return Err(Refusal::new(Code::Retained, message));
+        }
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let inspected = artifact::inspect(&record.path).map_err(|uninspected| uninspected.refusal)?;
         if Some(inspected.sha256) != record.sha256 {
@@ -401,42 +413,37 @@ impl Shared {
         }
     }
 
+    /// Drains the generation and takes it apart; what keeps it is shown, and looked at again until it is gone.
     fn retire(self: &Arc<Self>, generation: Arc<Generation>) {
         self.lock().retired.push(Retiring { generation: Arc::clone(&generation), retained: None });
         let shared = Arc::clone(self);
         self.runtime.spawn(async move {
             let drained = generation.drain(shared.config.drain).await;
-            let taken_apart = {
-                let (shared, generation) = (Arc::clone(&shared), Arc::clone(&generation));
-                tokio::task::spawn_blocking(move || {
-                    let _one_at_a_time = shared.dismantling.lock().unwrap_or_else(PoisonError::into_inner);
-                    generation.dismantle()
-                })
-            };
-            let outcome = taken_apart.await.unwrap_or_else(|fault| {
-                Err(super::generation::Retained(format!("a fault of the host while it was taken apart: {fault}")))
-            });
             let (tool_type, number) = (generation.tool_type(), generation.number());
-            let mut known = shared.lock();
-            match outcome {
-                Ok(()) => {
-                    known.retired.retain(|retiring| retiring.generation.number() != number);
-                    drop(known);
-                    if let Err(fault) = fs::remove_file(generation.artifact().copy()) {
-                        tracing::warn!(%tool_type, generation = number, "its private copy stays behind: {fault}");
-                    }
-                    tracing::info!(%tool_type, generation = number, drained, "plugin generation is gone");
-                }
-                Err(super::generation::Retained(reason)) => {
-                    for retiring in &mut known.retired {
-                        if retiring.generation.number() == number {
-                            retiring.retained = Some(reason.clone());
-                        }
-                    }
-                    drop(known);
+            let mut lanes_max = LANES_MAX;
+            loop {
+                let taken_apart = {
+                    let (shared, generation) = (Arc::clone(&shared), Arc::clone(&generation));
+                    tokio::task::spawn_blocking(move || {
+                        let _one_at_a_time = shared.dismantling.lock().unwrap_or_else(PoisonError::into_inner);
+                        generation.dismantle(lanes_max)
+                    })
+                };
+                let outcome = taken_apart
+                    .await
+                    .unwrap_or_else(|fault| Err(Retained(format!("a fault of the host while it was taken apart: {fault}"))));
+                let Err(Retained(reason)) = outcome else { break };
+                if shared.lock().retain(number, &reason) {
                     tracing::warn!(%tool_type, generation = number, drained, "plugin generation is retained in memory: {reason}");
                 }
+                lanes_max = Duration::ZERO;
+                tokio::time::sleep(LOOK_AGAIN).await;
             }
+            shared.lock().retired.retain(|retiring| retiring.generation.number() != number);
+            if let Err(fault) = fs::remove_file(generation.artifact().copy()) {
+                tracing::warn!(%tool_type, generation = number, "its private copy stays behind: {fault}");
+            }
+            tracing::info!(%tool_type, generation = number, drained, "plugin generation is gone");
         });
     }
 
@@ -457,6 +464,19 @@ impl Shared {
                 );
             }
         }
+    }
+}
+
+impl Known {
+    fn retained(&self, tool_type: &ToolType) -> usize {
+        let retained = self.retired.iter().filter(|retiring| retiring.retained.is_some());
+        retained.filter(|retiring| retiring.generation.tool_type() == tool_type).count()
+    }
+
+    /// Notes what keeps a generation; false when that was known.
+    fn retain(&mut self, number: u64, reason: &str) -> bool {
+        let retiring = self.retired.iter_mut().find(|retiring| retiring.generation.number() == number);
+        retiring.is_some_and(|retiring| retiring.retained.replace(reason.to_owned()).as_deref() != Some(reason))
     }
 }
 

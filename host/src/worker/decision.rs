@@ -107,6 +107,7 @@ pub fn decide(failure: &Failure, attempt: Attempt, retry: &Retry, random: f64) -
         Failure::TenantDisabled | Failure::NoRoute(_) => postpone(AWAY_MS),
         Failure::NotTaken => again(None),
         Failure::Call(error) => match error {
+            CallError::ShutOut(_) => postpone(AWAY_MS),
             CallError::Saturated | CallError::Closed | CallError::Plugin(PluginError::Cancelled) => {
                 postpone(SHORTLY_MS)
             }

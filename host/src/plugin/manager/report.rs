@@ -256,7 +256,10 @@ impl Known {
             errors,
             last_error: active.last_error(),
             candidate,
-            ..PluginRow::empty(Some(tool_type.clone()), PluginState::Active)
+            ..PluginRow::empty(
+                Some(tool_type.clone()),
+                if active.is_quarantined() { PluginState::Quarantined } else { PluginState::Active },
+            )
         }
     }
 
@@ -289,6 +292,11 @@ impl Known {
             let state = if retiring.retained.is_some() { GenerationState::Retained } else { GenerationState::Draining };
             (&*retiring.generation, state, retiring.retained.clone())
         });
-        active.map(|generation| (generation, GenerationState::Active, None)).chain(retired)
+        let active = active.map(|generation| {
+            let quarantined = generation.is_quarantined();
+            let state = if quarantined { GenerationState::Quarantined } else { GenerationState::Active };
+            (generation, state, None)
+        });
+        active.chain(retired)
     }
 }

@@ -1,0 +1,123 @@
+//! Which threads of this process are the host's own. Any other runs, or may run, a plugin's code: then no plugin that
+//! was there since may be unmapped.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    sync::{Mutex, PoisonError},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// Between the two looks that must agree: long enough for a thread of ours that has just begun to say so.
+const SECOND_LOOK: Duration = Duration::from_millis(2);
+
+static OWN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+/// Says that the calling thread is the host's: first thing on every thread that the host starts.
+pub fn register() {
+    let tid = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+    OWN.lock().unwrap_or_else(PoisonError::into_inner).insert(tid);
+}
+
+/// Says that all threads that there are now are the host's: before the first plugin is mapped.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn register_all() -> io::Result<()> {
+    let all = tasks()?;
+    OWN.lock().unwrap_or_else(PoisonError::into_inner).extend(all);
+    Ok(())
+}
+
+/// The threads that the host has not started, by number and name. Forgets those of its own that are gone.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn strangers() -> io::Result<Vec<(u32, String)>> {
+    let first = unknown()?;
+    if first.is_empty() {
+        return Ok(Vec::new());
+    }
+    thread::sleep(SECOND_LOOK);
+    let second = unknown()?;
+    let both = first.intersection(&second);
+    Ok(both.map(|tid| (*tid, name_of(*tid))).collect())
+}
+
+/// Waits until these threads have ended, the destructors of their thread-locals included; false when they did not in
+/// time, then they are left alone.
+pub fn join_all(threads: Vec<JoinHandle<()>>, deadline: Instant) -> bool {
+    // A join cannot be given up, so another thread makes it.
+    let (done, joined) = crossbeam_channel::bounded(1);
+    let joiner = thread::Builder::new().name("joiner".to_owned()).spawn(move || {
+        register();
+        // A thread's panic was caught and told where it happened.
+        threads.into_iter().for_each(|thread| drop(thread.join()));
+        let _given_up = done.send(());
+    });
+    joiner.is_ok() && joined.recv_deadline(deadline).is_ok()
+}
+
+fn unknown() -> io::Result<BTreeSet<u32>> {
+    // Taken before the look, so that a thread which registers meanwhile is not missed by either.
+    let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = tasks()?;
+    own.retain(|tid| all.contains(tid));
+    Ok(all.difference(&own).copied().collect())
+}
+
+fn tasks() -> io::Result<BTreeSet<u32>> {
+    let mut tasks = BTreeSet::new();
+    for entry in fs::read_dir("/proc/self/task")? {
+        if let Some(tid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
+            tasks.insert(tid);
+        }
+    }
+    Ok(tasks)
+}
+
+fn name_of(tid: u32) -> String {
+    // A thread that is gone meanwhile has no name any more.
+    fs::read_to_string(format!("/proc/self/task/{tid}/comm")).unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_did_not_register_is_a_stranger_until_it_ends() {
+        let (tell, told) = mpsc::sync_channel(1);
+        let (end, ended) = mpsc::sync_channel::<()>(1);
+        let thread = thread::Builder::new()
+            .name("stranger".to_owned())
+            .spawn(move || {
+                tell.send(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()).unwrap();
+                let _ended = ended.recv();
+            })
+            .unwrap();
+        let tid = told.recv().unwrap();
+        assert!(strangers().unwrap().contains(&(tid, "stranger".to_owned())));
+        drop(end);
+        thread.join().unwrap();
+        assert!(!strangers().unwrap().iter().any(|(other, _)| *other == tid));
+    }
+
+    #[test]
+    fn a_thread_that_registered_is_none() {
+        let (tell, told) = mpsc::sync_channel(1);
+        let (end, ended) = mpsc::sync_channel::<()>(1);
+        let thread = thread::spawn(move || {
+            register();
+            tell.send(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()).unwrap();
+            let _ended = ended.recv();
+        });
+        let tid = told.recv().unwrap();
+        assert!(!strangers().unwrap().iter().any(|(other, _)| *other == tid));
+        drop(end);
+        thread.join().unwrap();
+    }
+}
