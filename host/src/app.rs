@@ -1,6 +1,7 @@
 //! Wires the parts, starts them in an order in which each finds what it needs, and ends them in the opposite one.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
@@ -21,12 +22,13 @@ use crate::{
     limits::SharedLimits,
     plugin::{
         capability::Services,
+        crash,
         egress::Egress,
-        manager::{ManagerParts, PluginManager, Reload},
+        manager::{CRASHED, ENABLED, ManagerParts, PluginManager, Reload},
         routes::Routes,
     },
     shutdown::{self, Shutdown},
-    store::{Hooks, Store, StoreConfig},
+    store::{Hooks, PLUGIN_EVENTS_MAX, PluginEvent, Store, StoreConfig},
     telemetry::{self, LogControl, metrics::Metrics},
     tenant::{directory::TenantDirectory, secrets::KeyRing},
     threads,
@@ -35,6 +37,12 @@ use crate::{
 
 /// How long the host takes at most to end in order.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// So many crashes by one artifact, within the window, and it is not started again by itself.
+const CRASHES_MAX: usize = 3;
+/// See [`CRASHES_MAX`].
+const CRASH_WINDOW: Duration = Duration::from_secs(600);
+/// Most plugin events that wait for the disk.
+const EVENTS_WAITING_MAX: usize = 1024;
 /// How often opened secrets that nobody uses any more are overwritten.
 const FORGET_EVERY: Duration = Duration::from_secs(5);
 
@@ -66,6 +74,7 @@ async fn serve(
     let directory = TenantDirectory::load(&store, keys, cache_s).await?;
 
     let routes = Routes::default();
+    let condemned = crashes(&config, &store, &clock).await?;
     let worker = Worker::start(WorkerParts {
         store: store.clone(),
         directory: directory.clone(),
@@ -90,6 +99,8 @@ async fn serve(
         metrics: metrics.clone(),
         routes: routes.clone(),
         on_routes: Arc::new(move || woken.wake_all()),
+        condemned,
+        on_event: event_keeper(&store),
     })
     .context("the plugin manager cannot start")?;
 
@@ -153,6 +164,10 @@ async fn serve(
         let _ended = server.await;
     }
     store.close().await.context("closing the store")?;
+    // The socket's name must not stay behind: the next host would have to find out that nobody answers.
+    if let Err(fault) = fs::remove_file(&config.admin.socket) {
+        tracing::debug!("the admin socket's file stays behind: {fault}");
+    }
     tracing::info!("ended");
     drop(trigger);
     Ok(())
@@ -214,6 +229,60 @@ async fn open_store(config: &Config, clock: &Clock, metrics: &Metrics) -> anyhow
         tracing::info!(jobs = released, "jobs of an earlier run are taken up again");
     }
     Ok(store)
+}
+
+/// Keeps events in the order in which they come, without making whoever tells them wait for the disk.
+fn event_keeper(store: &Store) -> Arc<dyn Fn(PluginEvent) + Send + Sync> {
+    let (keep, mut kept) = tokio::sync::mpsc::channel::<PluginEvent>(EVENTS_WAITING_MAX);
+    let store = store.clone();
+    tokio::spawn(async move {
+        while let Some(event) = kept.recv().await {
+            if let Err(fault) = store.record_plugin_event(event).await {
+                tracing::warn!("a plugin event was not kept: {fault}");
+            }
+        }
+    });
+    Arc::new(move |event| {
+        if let Err(fault) = keep.try_send(event) {
+            tracing::warn!("a plugin event was not kept: {fault}");
+        }
+    })
+}
+
+/// Reads what an earlier host died of, keeps it, and tells which artifacts have killed it too often lately to be started.
+async fn crashes(config: &Config, store: &Store, clock: &Clock) -> anyhow::Result<BTreeMap<String, String>> {
+    let journal = config.state_dir.join("crash.journal");
+    let earlier = crash::start(&journal).with_context(|| format!("the crash journal {}", journal.display()))?;
+    if let Some(crash) = earlier {
+        let message = crash.to_string();
+        tracing::error!(tool_type = crash.tool_type, sha256 = crash.sha256, "{message}");
+        let event = PluginEvent {
+            at_ms: clock.now_ms(),
+            tool_type: Some(crash.tool_type),
+            generation: i64::try_from(crash.generation).ok(),
+            sha256: Some(crash.sha256),
+            code: CRASHED.to_owned(),
+            message,
+        };
+        store.record_plugin_event(event).await?;
+    }
+    let since_ms = clock.now_ms() - i64::try_from(CRASH_WINDOW.as_millis()).unwrap_or(i64::MAX);
+    let mut counts: BTreeMap<String, (usize, String)> = BTreeMap::new();
+    // Oldest first: what an operator has enabled again starts anew.
+    for event in store.plugin_events(PLUGIN_EVENTS_MAX).await? {
+        let Some(sha256) = event.sha256.filter(|_| event.at_ms >= since_ms) else { continue };
+        match event.code.as_str() {
+            CRASHED => {
+                let (count, last) = counts.entry(sha256).or_default();
+                *count += 1;
+                *last = event.message;
+            }
+            ENABLED => drop(counts.remove(&sha256)),
+            _ => {}
+        }
+    }
+    let condemned = counts.into_iter().filter(|(_, (count, _))| *count >= CRASHES_MAX);
+    Ok(condemned.map(|(sha256, (_, last))| (sha256, last)).collect())
 }
 
 async fn bind(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {

@@ -5,6 +5,7 @@ pub mod artifact;
 pub mod breaker;
 pub mod capability;
 pub mod confine;
+pub mod crash;
 pub mod egress;
 pub mod elf;
 pub mod generation;

@@ -43,7 +43,7 @@ impl Artifact {
     /// Cannot be made; tool type `desk_good`, version 3.0.0.
     pub const PANICS_IN_NEW: Self =
         Self { package: "test-plugin-panics-in-new", file: "libtest_plugin_panics_in_new.so" };
-    /// Panics when it is dropped; tool type `desk_panics_in_drop`.
+    /// Panics when it is dropped after a call; tool type `desk_panics_in_drop`.
     pub const PANICS_IN_DROP: Self =
         Self { package: "test-plugin-panics-in-drop", file: "libtest_plugin_panics_in_drop.so" };
     /// A library that exports no plugin.

@@ -5,6 +5,9 @@ use std::{fs, os::unix::fs::symlink, process::Command};
 use patchbay_tests::{Artifact, Host, Line, created};
 use serde_json::Value;
 
+/// Bytes of the largest file that is read.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
 /// The row of `list --files` for this file.
 #[track_caller]
 fn file(host: &Host, name: &str) -> Value {
@@ -35,12 +38,10 @@ fn bad_files_are_refused_with_code_and_reason() {
     let mut half_header = good.clone();
     half_header.truncate(40);
     let truncated = good[..good.len() / 2].to_vec();
-    let program = fs::read(Artifact::PATCHBAY.path()).unwrap();
     let cases: Vec<(&str, Vec<u8>, &[&str])> = vec![
         ("noise.so", noise(4_096), &["NOT_A_PLUGIN"]),
         ("empty.so", Vec::new(), &["NOT_A_PLUGIN"]),
         ("script.so", b"#!/bin/sh\nexit 1\n".to_vec(), &["NOT_A_PLUGIN"]),
-        ("program.so", program, &["NOT_A_PLUGIN"]),
         ("no_plugin.so", Artifact::NO_PLUGIN.bytes(), &["NOT_A_PLUGIN"]),
         ("other_machine.so", other_machine, &["MACHINE"]),
         ("half_header.so", half_header, &["TRUNCATED"]),
@@ -54,6 +55,9 @@ fn bad_files_are_refused_with_code_and_reason() {
     symlink("/nowhere/at/all", host.plugins().join("dangling.so")).unwrap();
     assert!(Command::new("mkfifo").arg(host.plugins().join("pipe.so")).status().unwrap().success());
     host.put_file("notes.txt", b"no plugin by its name");
+    for (name, bytes) in [("largest.so", FILE_BYTES_MAX), ("larger.so", FILE_BYTES_MAX + 1)] {
+        fs::File::create(host.plugins().join(name)).and_then(|file| file.set_len(bytes)).unwrap();
+    }
 
     let reload = host.try_ctl(&["reload"]);
     assert_eq!(reload.code, 1, "{reload:?}");
@@ -77,6 +81,8 @@ fn bad_files_are_refused_with_code_and_reason() {
     check("folder.so", &["NOT_A_FILE"]);
     check("pipe.so", &["NOT_A_FILE"]);
     check("dangling.so", &["OPEN"]);
+    check("largest.so", &["NOT_A_PLUGIN"]);
+    check("larger.so", &["TOO_LARGE"]);
     assert_eq!(file(&host, "notes.txt")["code"], "NOT_A_PLUGIN");
     let good = host.plugin("desk_good");
     assert_eq!((&good["state"], &good["generation"]), (&"active".into(), &1.into()), "{good:#}");

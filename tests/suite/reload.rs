@@ -6,6 +6,7 @@ use std::{
 };
 
 use patchbay_tests::{Artifact, Line, WAIT_MAX, created, wait_until};
+use sandbox::{Effect, Target};
 use serde_json::Value;
 
 const RELOADS: usize = 200;
@@ -138,7 +139,7 @@ fn webhooks_during_reloads_are_all_accepted() {
 fn jobs_wait_while_the_plugin_is_missing_and_spend_no_attempt() {
     let line = line();
     line.open_ticket("1");
-    line.fail(sandbox::Target::Get, Some(1), sandbox::Effect::DropBefore);
+    line.fail(Target::Get, Some(1), Effect::Status { status: 503, body: None, content_type: None });
     assert_eq!(line.host.send(&created("acme", "1")).status, 202);
     line.job("1", "waits", |job| job["state"] == "waiting" && job["attempts"] == 1);
     let file = line.host.plugins().join("libtest_plugin_good.so");

@@ -26,7 +26,7 @@ fn three_failures_and_then_one_note() {
     for (operation, effect) in [
         (Target::Get, status(500)),
         (Target::Note, status(503)),
-        (Target::Any, Effect::DropBefore),
+        (Target::Note, Effect::DropBefore),
         (Target::Get, Effect::Html),
         // The note is there, but nobody was told: it must not be posted again.
         (Target::Note, Effect::DropAfter),
@@ -47,6 +47,16 @@ fn three_failures_and_then_one_note() {
         assert_eq!(job["attempts"], times + 1, "{effect:?}: {job:#}");
         assert!(line.note_on("1").internal);
     }
+}
+
+#[test]
+fn a_read_whose_connection_died_is_sent_again_at_once() {
+    let line = line();
+    line.open_ticket("1");
+    line.fail(Target::Get, Some(1), Effect::DropBefore);
+    assert_eq!(line.host.send(&created("acme", "1")).status, 202);
+    line.note_on("1");
+    assert_eq!(line.job("1", "done", |job| job["state"] == "done")["attempts"], 1);
 }
 
 #[test]

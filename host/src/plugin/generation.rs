@@ -26,7 +26,8 @@ use super::{
     breaker::{Breakers, Consequence},
     capability::{CallScope, Capability, Services},
     lane::{LaneLimits, LaneStarter, Lanes, NotTaken, REPLACED_MAX, Work},
-    loader::{LoadedLibrary, LoadedPlugin, is_mapped},
+    crash::{self, Step, Watched},
+    loader::{LoadedLibrary, LoadedPlugin, mapped},
     refusal::{Code, Refusal},
 };
 use crate::{
@@ -183,6 +184,7 @@ pub struct Generation {
     last_error: Mutex<Option<LastError>>,
     breakers: Breakers,
     quarantined: AtomicBool,
+    watched: Arc<Watched>,
 }
 
 /// How far a generation has been taken apart.
@@ -240,7 +242,9 @@ impl Generation {
         let version =
             semver::Version::parse(&info.version).map_err(|fault| Refusal::new(Code::NotAPlugin, fault.to_string()))?;
         let metrics = Arc::new(metrics.plugin(&tool_type));
+        let watched = Arc::new(crash::watch(&tool_type, number, artifact.sha256()));
         let lanes = |kind, kept, lanes_max, first_place| LaneLimits {
+            watched: Arc::clone(&watched),
             kind,
             kept,
             lanes_max,
@@ -251,7 +255,7 @@ impl Generation {
         let slow = lanes(LaneKind::Slow, 0, limits.slow_lanes_max, fast.first_place + fast.lanes_max + REPLACED_MAX);
         let places = slow.first_place + slow.lanes_max + REPLACED_MAX;
         let capability = Capability::new(tool_type.clone(), number, services.clone(), places);
-        let opened = on_own_thread(format!("open-{number}"), {
+        let opened = on_own_thread(format!("open-{number}"), &watched, Step::Open, {
             let host = Box::new(HostSide(capability));
             move || {
                 let library = LoadedLibrary::open(&artifact)?;
@@ -269,6 +273,9 @@ impl Generation {
             Refusal::new(Code::Load, format!("opening it did not end within {} s", STEP_TIME_MAX.as_secs()))
         })??;
         let plugin = Arc::new(plugin);
+        if let Ok(Some(place)) = mapped(artifact.copy()) {
+            watched.lies_at(place.start, place.end);
+        }
         let start = |word: &str, limits| {
             let name = format!("{word}-{}-g{number}", &tool_type.as_str()[..tool_type.as_str().len().min(6)]);
             Lanes::start(name, Arc::clone(&plugin), limits, Arc::clone(&metrics), starter.clone())
@@ -294,6 +301,7 @@ impl Generation {
             last_error: Mutex::new(None),
             breakers: Breakers::default(),
             quarantined: AtomicBool::new(false),
+            watched,
             tool_type,
         })
     }
@@ -463,6 +471,11 @@ impl Generation {
         run: impl FnOnce(&LoadedPlugin<Capability>, u64) -> Result<T, CallError> + Send + 'static,
     ) -> Result<T, CallError> {
         let now = Instant::now();
+        let step = match name {
+            MetricMethod::GetTicket => Step::Get,
+            MetricMethod::UpdateTicket => Step::Update,
+            _ => Step::Receive,
+        };
         let deadline = now + limit;
         let scope = scope(deadline);
         let tenant = Arc::clone(&scope.tenant);
@@ -479,7 +492,7 @@ impl Generation {
             let _given_up = reply.send(answer);
         };
         self.calls.fetch_add(1, Ordering::Relaxed);
-        let answer = match lanes.submit(Work { deadline, run: Box::new(work) }) {
+        let answer = match lanes.submit(Work { deadline, step, run: Box::new(work) }) {
             Ok(()) => match tokio::time::timeout_at(deadline.into(), answer).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(_dropped)) if Instant::now() >= deadline => Err(CallError::Overrun(limit)),
@@ -593,12 +606,12 @@ impl Generation {
                     None => self.close_library(library, host),
                     Some(reason) => (Stage::Dropped(library, host), Some(reason)),
                 },
-                Stage::Closed => match is_mapped(self.artifact.copy()) {
-                    Ok(false) => {
+                Stage::Closed => match mapped(self.artifact.copy()) {
+                    Ok(None) => {
                         *stage = Stage::Closed;
                         return Ok(());
                     }
-                    Ok(true) => (Stage::Closed, Some("its library is closed, but still mapped".to_owned())),
+                    Ok(Some(_)) => (Stage::Closed, Some("its library is closed, but still mapped".to_owned())),
                     Err(fault) => (Stage::Closed, Some(format!("/proc/self/maps cannot be read: {fault}"))),
                 },
                 Stage::Lost(step) => (Stage::Lost(step), Some(step.to_owned())),
@@ -611,7 +624,7 @@ impl Generation {
     }
 
     fn drop_instance(&self, plugin: LoadedPlugin<Capability>) -> Stage {
-        let Some((library, host, fault)) = on_own_thread(format!("drop-{}", self.number), move || plugin.destroy()) else {
+        let Some((library, host, fault)) = on_own_thread(format!("drop-{}", self.number), &self.watched, Step::Drop, move || plugin.destroy()) else {
             return Stage::Lost("dropping its instance has not ended");
         };
         if let Some(fault) = fault {
@@ -622,7 +635,7 @@ impl Generation {
     }
 
     fn close_library(&self, library: LoadedLibrary, host: Box<HostSide<Capability>>) -> (Stage, Option<String>) {
-        match on_own_thread(format!("close-{}", self.number), move || library.close()) {
+        match on_own_thread(format!("close-{}", self.number), &self.watched, Step::Close, move || library.close()) {
             Some(Ok(())) => {
                 drop(host);
                 (Stage::Closed, None)
@@ -723,24 +736,34 @@ fn outcome<T: Answered>(answer: &Result<T, CallError>) -> CallOutcome {
 }
 
 /// Runs one step on a thread that has ended when this returns; `None` when it did not end in time, then it is left alone.
-fn on_own_thread<T: Send + 'static>(name: String, step: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+fn on_own_thread<T: Send + 'static>(
+    name: String,
+    watched: &Arc<Watched>,
+    does: Step,
+    step: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let watched = Arc::clone(watched);
     let deadline = Instant::now() + STEP_TIME_MAX;
     let (done, finished) = crossbeam_channel::bounded(1);
     let thread = std::thread::Builder::new()
         .name(name)
         .spawn(move || {
             threads::register();
-            // Nobody waits when the time was up: then the result, a library, must not be dropped here.
-            if let Err(late) = done.send(step()) {
+            let thread = watched.this_thread();
+            thread.does(does);
+            let result = step();
+            // Nobody waits when the time was up: then the result, a library, must not be dropped here. The journal's entry
+            // goes along: until this thread has ended, the destructors of its locals may run, which are the plugin's.
+            if let Err(late) = done.send((result, thread)) {
                 std::mem::forget(late);
             }
         })
         .ok()?;
-    let result = finished.recv_deadline(deadline).ok()?;
+    let (result, watched) = finished.recv_deadline(deadline).ok()?;
     if threads::join_all(vec![thread], deadline) {
         Some(result)
     } else {
-        std::mem::forget(result);
+        std::mem::forget((result, watched));
         None
     }
 }

@@ -15,7 +15,11 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
-use super::{capability::Capability, loader::LoadedPlugin};
+use super::{
+    capability::Capability,
+    crash::{Step, Watched, WatchedThread},
+    loader::LoadedPlugin,
+};
 use crate::{
     telemetry::metrics::{Counted, LaneKind, PluginMetrics},
     threads,
@@ -34,6 +38,8 @@ type Plugin = LoadedPlugin<Capability>;
 pub struct Work {
     /// After this it is dropped unrun.
     pub deadline: Instant,
+    /// What the lane is seen to do meanwhile, should the process die of it.
+    pub step: Step,
     /// Runs on the lane, with the lane's place among the generation's threads.
     pub run: Box<dyn FnOnce(&Plugin, usize) + Send>,
 }
@@ -82,6 +88,8 @@ pub struct LaneLimits {
     pub lanes_max: usize,
     /// Most calls that wait.
     pub queue_max: usize,
+    /// The generation, as the crash journal knows it.
+    pub watched: Arc<Watched>,
     /// The first of the places that these lanes use; they need `lanes_max + REPLACED_MAX`.
     pub first_place: usize,
 }
@@ -255,7 +263,9 @@ impl Inner {
         let ending = Arc::clone(&state);
         let thread = std::thread::Builder::new().name(format!("{}-{}", self.name, state.place)).spawn(move || {
             threads::register();
-            lane.run(&plugin, &state);
+            let watched = lane.limits.watched.this_thread();
+            lane.run(&plugin, &state, &watched);
+            drop(watched);
             drop(plugin);
             lane.count_out(&state);
         });
@@ -283,7 +293,7 @@ impl Inner {
         self.ended.notify_all();
     }
 
-    fn run(&self, plugin: &Plugin, state: &LaneState) {
+    fn run(&self, plugin: &Plugin, state: &LaneState, watched: &WatchedThread) {
         loop {
             self.waiting.fetch_add(1, Ordering::SeqCst);
             let taken = self.receiver.recv_timeout(IDLE_MAX);
@@ -291,7 +301,7 @@ impl Inner {
             match taken {
                 Ok((work, queued)) => {
                     drop(queued);
-                    self.perform(plugin, state, work);
+                    self.perform(plugin, state, watched, work);
                     if state.given_up.load(Ordering::SeqCst) {
                         return;
                     }
@@ -307,7 +317,7 @@ impl Inner {
         }
     }
 
-    fn perform(&self, plugin: &Plugin, state: &LaneState, work: Work) {
+    fn perform(&self, plugin: &Plugin, state: &LaneState, watched: &WatchedThread, work: Work) {
         let now = Instant::now();
         if work.deadline <= now {
             return;
@@ -315,10 +325,12 @@ impl Inner {
         let due = work.deadline.saturating_duration_since(self.epoch).as_millis();
         state.due_ms.store(u64::try_from(due).unwrap_or(u64::MAX).max(1), Ordering::SeqCst);
         let _running = self.metrics.in_flight(self.limits.kind);
+        watched.does(work.step);
         // The plugin's panics end in its own adapter. One that comes this far is ours; it must not end the lane.
         if catch_unwind(AssertUnwindSafe(|| (work.run)(plugin, state.place))).is_err() {
             tracing::error!(lane = self.name, "a fault of the host in a plugin's call; this is a bug in Patchbay");
         }
+        watched.does(Step::Idle);
         state.due_ms.store(0, Ordering::SeqCst);
     }
 }

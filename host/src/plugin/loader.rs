@@ -10,6 +10,7 @@ use std::{
     fs::File,
     io::{self, BufRead as _, BufReader},
     mem::ManuallyDrop,
+    ops::Range,
     path::Path,
 };
 
@@ -92,7 +93,7 @@ impl LoadedLibrary {
         }
     }
 
-    /// Unmaps the library, if nothing keeps it; see [`is_mapped`].
+    /// Unmaps the library, if nothing keeps it; see [`mapped`].
     ///
     /// # Errors
     /// What the dynamic linker said.
@@ -127,20 +128,26 @@ impl<C: HostCalls> LoadedPlugin<C> {
     }
 }
 
-/// Whether any part of this file is still mapped into the process.
+/// From where to where this file is mapped into the process; `None` when nothing of it is.
 ///
 /// # Errors
 /// When /proc cannot be read.
-pub fn is_mapped(path: &Path) -> io::Result<bool> {
+pub fn mapped(path: &Path) -> io::Result<Option<Range<u64>>> {
     let path = path.as_os_str().as_encoded_bytes();
+    let mut found: Option<Range<u64>> = None;
     for line in BufReader::new(File::open("/proc/self/maps")?).split(b'\n') {
         let line = line?;
         // A deleted file is shown with " (deleted)" behind its path.
-        if line.windows(path.len()).any(|window| window == path) {
-            return Ok(true);
+        if !line.windows(path.len()).any(|window| window == path) {
+            continue;
         }
+        let addresses = line.split(|byte| *byte == b' ').next().and_then(|field| std::str::from_utf8(field).ok());
+        let (start, end) = addresses.and_then(|field| field.split_once('-')).unwrap_or(("0", "0"));
+        let address = |text| u64::from_str_radix(text, 16).map_err(io::Error::other);
+        let (start, end) = (address(start)?, address(end)?);
+        found = Some(found.map_or(start..end, |found| found.start.min(start)..found.end.max(end)));
     }
-    Ok(false)
+    Ok(found)
 }
 
 fn open(path: &Path) -> Result<Library, Refusal> {

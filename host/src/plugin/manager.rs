@@ -31,6 +31,7 @@ use super::{
 use crate::{
     config,
     ids::ToolType,
+    store::PluginEvent,
     telemetry::metrics::{GenerationState, Metrics, ReloadOutcome},
     threads,
 };
@@ -44,6 +45,11 @@ pub use report::{Candidate, FileRow, GenerationRow, PluginDetail, PluginRow, Plu
 const COMMANDS_MAX: usize = 64;
 /// How often lanes are looked at for calls that are past their deadline.
 const STUCK_CHECK: Duration = Duration::from_millis(50);
+
+/// Code of the event that an artifact has ended the host.
+pub const CRASHED: &str = "crashed";
+/// Code of the event that an operator has enabled a plugin again.
+pub const ENABLED: &str = "enabled";
 
 /// How long a generation's lanes may take to end after it has drained.
 const LANES_MAX: Duration = Duration::from_secs(10);
@@ -90,6 +96,10 @@ pub struct ManagerParts {
     pub routes: Routes,
     /// Told when a route has changed.
     pub on_routes: Arc<dyn Fn() + Send + Sync>,
+    /// Artifacts, by digest, that are not to be started, and why.
+    pub condemned: BTreeMap<String, String>,
+    /// Keeps what happens to plugins; must not block.
+    pub on_event: Arc<dyn Fn(PluginEvent) + Send + Sync>,
 }
 
 /// A handle to the manager. Cheap to clone.
@@ -106,6 +116,7 @@ struct Shared {
     metrics: Metrics,
     routes: Routes,
     on_routes: Arc<dyn Fn() + Send + Sync>,
+    on_event: Arc<dyn Fn(PluginEvent) + Send + Sync>,
     prober: Prober,
     starter: LaneStarter,
     runtime: Handle,
@@ -119,6 +130,7 @@ struct Shared {
 /// What the manager knows, for those who ask.
 #[derive(Default)]
 struct Known {
+    condemned: BTreeMap<String, String>,
     files: BTreeMap<PathBuf, FileRecord>,
     tools: BTreeMap<ToolType, Tool>,
     retired: Vec<Retiring>,
@@ -151,12 +163,13 @@ impl PluginManager {
             metrics: parts.metrics,
             routes: parts.routes,
             on_routes: parts.on_routes,
+            on_event: parts.on_event,
             prober: Prober::default(),
             starter: LaneStarter::start()?,
             runtime: Handle::current(),
             next_number: AtomicU64::new(1),
             scanned: AtomicBool::new(false),
-            known: Mutex::default(),
+            known: Mutex::new(Known { condemned: parts.condemned, ..Known::default() }),
             dismantling: Mutex::new(()),
         });
         let manager = Arc::clone(&shared);
@@ -189,6 +202,12 @@ impl PluginManager {
             return Vec::new();
         }
         answer.await.unwrap_or_default()
+    }
+
+    /// Lets a plugin serve again that the host keeps from it: forgets its crashes and breakers, and loads it anew.
+    pub async fn enable(&self, tool_type: &ToolType) -> Vec<Reloaded> {
+        self.shared.forget_crashes(tool_type);
+        self.reload(Reload::One(tool_type.clone())).await
     }
 
     /// Whether the first scan is done.
@@ -234,6 +253,27 @@ impl Shared {
 
     fn now_ms(&self) -> i64 {
         self.services.clock.now_ms()
+    }
+
+    fn forget_crashes(&self, tool_type: &ToolType) {
+        let mut known = self.lock();
+        let files = known.files.values().filter(|file| matches!(&file.found, Ok((of, ..)) if of == tool_type));
+        let digests: Vec<_> = files.filter_map(|file| file.sha256).collect();
+        for sha256 in digests {
+            known.condemned.remove(&sha256.to_string());
+            self.note(ENABLED, tool_type, None, Some(sha256), "an operator enabled it".to_owned());
+        }
+    }
+
+    fn note(&self, code: &str, tool_type: &ToolType, generation: Option<u64>, sha256: Option<Sha256Sum>, message: String) {
+        (self.on_event)(PluginEvent {
+            at_ms: self.now_ms(),
+            tool_type: Some(tool_type.to_string()),
+            generation: generation.and_then(|number| i64::try_from(number).ok()),
+            sha256: sha256.map(|sum| sum.to_string()),
+            code: code.to_owned(),
+            message,
+        });
     }
 
     fn reload(self: &Arc<Self>, reload: &Reload) -> Vec<Reloaded> {
@@ -334,6 +374,7 @@ impl Shared {
                         |active| format!("{} (generation {}) still serves", active.version(), active.number()),
                     );
                     tracing::warn!(%tool_type, path = %record.path.display(), code = refusal.code.as_str(), "plugin refused: {}; {still}; {}", refusal.reason, refusal.code.mend());
+                    self.note("refused", tool_type, None, record.sha256, format!("{refusal}; {still}"));
                     let candidate = (Candidate::of(record, &refusal), self.now_ms());
                     self.lock().tools.entry(tool_type.clone()).or_default().candidate = Some(candidate);
                     reloaded.push(Reloaded::of(record, Some(tool_type.clone()), Err(refusal)));
@@ -347,6 +388,10 @@ impl Shared {
 
     /// Proves, copies and maps a file.
     fn load(&self, tool_type: &ToolType, record: &FileRecord) -> Result<Generation, Refusal> {
+        let condemned = record.sha256.and_then(|sha256| self.lock().condemned.get(&sha256.to_string()).cloned());
+        if let Some(last) = condemned {
+            return Err(Refusal::new(Code::Crashed, format!("quarantined after it ended the host again and again: {last}")));
+        }
         let retained = self.lock().retained(tool_type);
         if retained >= self.config.retained_max {
             let message = format!("{retained} generations of this tool type could not be unmapped; plugins.retained_max is reached");
@@ -384,6 +429,14 @@ impl Shared {
             replaces = old.as_ref().map_or(0, |old| old.number()),
             "plugin serves"
         );
+        let (number, sha256) = (generation.number(), generation.artifact().sha256());
+        let message = format!(
+            "version {} serves, tried in confinement {:?}{}",
+            generation.version(),
+            generation.artifact().confinement().to_string(),
+            old.as_ref().map_or_else(String::new, |old| format!("; it replaces {} (generation {})", old.version(), old.number()))
+        );
+        self.note("serves", tool_type, Some(number), Some(sha256), message);
         (self.on_routes)();
         if let Some(old) = old {
             self.retire(old);
@@ -408,6 +461,7 @@ impl Shared {
         };
         for (tool_type, generation) in gone {
             self.routes.set(&tool_type, None);
+            self.note("missing", &tool_type, None, None, "its file is gone from the folder".to_owned());
             tracing::warn!(%tool_type, "the plugin's file is gone: its tenants' webhooks are answered 503, jobs wait");
             generation.into_iter().for_each(|generation| self.retire(generation));
         }
@@ -433,7 +487,10 @@ impl Shared {
                     .await
                     .unwrap_or_else(|fault| Err(Retained(format!("a fault of the host while it was taken apart: {fault}"))));
                 let Err(Retained(reason)) = outcome else { break };
-                if shared.lock().retain(number, &reason) {
+                let news = shared.lock().retain(number, &reason);
+                if news {
+                    let sha256 = generation.artifact().sha256();
+                    shared.note("retained", tool_type, Some(number), Some(sha256), reason.clone());
                     tracing::warn!(%tool_type, generation = number, drained, "plugin generation is retained in memory: {reason}");
                 }
                 lanes_max = Duration::ZERO;
@@ -443,6 +500,8 @@ impl Shared {
             if let Err(fault) = fs::remove_file(generation.artifact().copy()) {
                 tracing::warn!(%tool_type, generation = number, "its private copy stays behind: {fault}");
             }
+            let sha256 = generation.artifact().sha256();
+            shared.note("gone", tool_type, Some(number), Some(sha256), "drained and unmapped".to_owned());
             tracing::info!(%tool_type, generation = number, drained, "plugin generation is gone");
         });
     }

@@ -1,4 +1,4 @@
-//! What a durable accept costs: webhooks to the host with a native plugin, beside a bare hyper server, round about.
+//! What a durable accept costs: webhooks to the host with a native plugin, in turns with a bare hyper server.
 
 use std::process::Command;
 
@@ -42,6 +42,7 @@ pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()
     let (mut next, mut accepted, mut cut_off) = (FIRST_TICKET, 0, 0);
     for (connections, per_s_max) in LOADS {
         let (mut bare, mut durable) = (Vec::new(), Vec::new());
+        let before = Counts::of(&host)?;
         for _ in 0..ROUNDS {
             let tickets = next..next + per_s_max * u64::from(ROUND_S);
             next = tickets.end;
@@ -54,8 +55,16 @@ pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()
             cut_off += u64::from(connections);
         }
         report_rows(connections, &bare, &durable, report);
+        let after = Counts::of(&host)?;
+        report.add(Row {
+            group: "accept",
+            what: format!("writes in a commit, wrk -t1 -c{connections}"),
+            unit: "",
+            baseline: None,
+            product: (after.writes - before.writes) / (after.commits - before.commits),
+        });
     }
-    let jobs = jobs(&host)?;
+    let jobs = Counts::of(&host)?.jobs;
     ensure!(
         (accepted..=accepted + cut_off).contains(&jobs),
         "{accepted} webhooks were answered 202 and up to {cut_off} more were under way, but there are {jobs} jobs"
@@ -97,9 +106,26 @@ fn report_rows(connections: u32, bare: &[Sample], durable: &[Sample], report: &m
     }
 }
 
-/// Jobs that are in the store and not done, as the host counts them.
-fn jobs(host: &Server) -> anyhow::Result<u64> {
-    let metrics = ureq::get(format!("{}/metrics", host.address("metrics")?)).call()?.body_mut().read_to_string()?;
-    let line = metrics.lines().find_map(|line| line.strip_prefix("patchbay_queue_jobs{state=\"live\"} "));
-    Ok(line.context("the host counts its jobs")?.parse()?)
+/// What the host counts of itself.
+struct Counts {
+    /// Jobs that are in the store and not done.
+    jobs: u64,
+    commits: f64,
+    /// Operations in those commits.
+    writes: f64,
+}
+
+impl Counts {
+    fn of(host: &Server) -> anyhow::Result<Self> {
+        let metrics = ureq::get(format!("{}/metrics", host.address("metrics")?)).call()?.body_mut().read_to_string()?;
+        let value = |series: &str| {
+            let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+            line.with_context(|| format!("/metrics has no {series}"))
+        };
+        Ok(Self {
+            jobs: value(r#"patchbay_queue_jobs{state="live"}"#)?.parse()?,
+            commits: value("patchbay_store_commit_operations_count")?.parse()?,
+            writes: value("patchbay_store_commit_operations_sum")?.parse()?,
+        })
+    }
 }

@@ -18,6 +18,9 @@ mod wrk;
 
 use crate::{installation::Programs, report::Report};
 
+/// The part of all processor time above which other programs disturb.
+const BUSY_MAX: f64 = 0.05;
+
 /// Measures a release build of Patchbay that lies beside this program; see docs/reference/benchmarks.md.
 #[derive(Parser)]
 struct Arguments {
@@ -66,7 +69,10 @@ fn main() -> ExitCode {
 
 fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     let programs = Programs::find()?;
-    let mut report = Report::default();
+    let mut report = Report::new();
+    if let Some(busy) = report.busy_before().filter(|busy| *busy > BUSY_MAX) {
+        eprintln!("bench: other programs use {:.0} % of the processors; do not compare these figures", busy * 100.0);
+    }
     for benchmark in Benchmark::value_variants() {
         if !arguments.only.is_empty() && !arguments.only.contains(benchmark) {
             continue;

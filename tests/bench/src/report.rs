@@ -4,10 +4,14 @@ use std::{
     fmt, fs,
     path::Path,
     process::Command,
-    time::{SystemTime, UNIX_EPOCH},
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::{Value, json};
+
+/// How long the machine is looked at before the first benchmark.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// One figure of the product beside the same figure of its baseline.
 #[derive(Debug)]
@@ -31,12 +35,23 @@ impl Row {
 }
 
 /// All rows so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Report {
     rows: Vec<Row>,
+    busy_before: Option<f64>,
 }
 
 impl Report {
+    /// An empty one; looks for half a second how busy the machine is before the first benchmark.
+    pub(crate) fn new() -> Self {
+        Self { rows: Vec::new(), busy_before: busy() }
+    }
+
+    /// The part of all processor time, 0 to 1, that other programs used then.
+    pub(crate) fn busy_before(&self) -> Option<f64> {
+        self.busy_before
+    }
+
     /// Adds a row.
     pub(crate) fn add(&mut self, row: Row) {
         self.rows.push(row);
@@ -56,7 +71,7 @@ impl Report {
             })
             .collect();
         let at_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let report = json!({ "at_unix_s": at_s, "machine": machine(), "versions": versions(), "rows": rows });
+        let report = json!({ "at_unix_s": at_s, "busy_before": self.busy_before, "machine": machine(), "versions": versions(), "rows": rows });
         Ok(fs::write(file, format!("{report:#}\n"))?)
     }
 }
@@ -111,6 +126,22 @@ fn machine() -> Value {
     json!({ "processor": model, "cores": cores, "kernel": kernel.trim() })
 }
 
+/// The part of all processor time, 0 to 1, that other programs use while we look. `None` where /proc does not say.
+fn busy() -> Option<f64> {
+    let now = || -> Option<(f64, f64)> {
+        let stat = fs::read_to_string("/proc/stat").ok()?;
+        // user, nice, system, idle, iowait, …, in ticks of all cores since the start.
+        let ticks =
+            stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace().map(|ticks| ticks.parse::<f64>().ok());
+        let ticks = ticks.collect::<Option<Vec<_>>>()?;
+        Some((ticks.iter().sum(), ticks.get(3)? + ticks.get(4)?))
+    };
+    let (all_before, idle_before) = now()?;
+    thread::sleep(LOOK);
+    let (all, idle) = now()?;
+    Some(1.0 - (idle - idle_before) / (all - all_before))
+}
+
 fn versions() -> Value {
     let first_line = |program: &str, argument: &str| {
         let output = Command::new(program).arg(argument).output().ok()?;
@@ -146,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_table_shows_groups_figures_and_ratios() {
-        let mut report = Report::default();
+        let mut report = Report::new();
         let row = |group, baseline, product| Row { group, what: "calls".to_owned(), unit: "1/s", baseline, product };
         report.add(row("accept", Some(1000.0), 512.4));
         report.add(row("start", None, 9.876));

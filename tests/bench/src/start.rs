@@ -13,6 +13,7 @@ const ROUNDS: usize = 7;
 const PLUGINS: [usize; 3] = [0, 1, 5];
 
 type Sample = (Duration, Memory);
+type Figure = fn(&Memory) -> u64;
 
 /// Measures starts with 0, 1 and 5 plugins; the second start on a folder, since the first one also makes the store.
 ///
@@ -47,7 +48,7 @@ pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()
         let took = median(samples.iter().map(|(took, _)| milliseconds(took)));
         add(format!("start to ready, plugins: {plugins}"), "ms", bare, took);
     }
-    let figures: [(&str, fn(&Memory) -> u64); 2] = [
+    let figures: [(&str, Figure); 2] = [
         ("its own memory (anonymous)", |memory| memory.anonymous_kib),
         ("resident memory", |memory| memory.resident_kib),
     ];

@@ -1,13 +1,17 @@
-//! A plugin that works, and panics when it is dropped.
+//! A plugin that works, and panics when it is dropped once it has been called: trying it out does not show that.
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use desk::{Behaviour, Desk};
 use plugin_abi::prelude::*;
 
-struct PanicsInDrop;
+struct PanicsInDrop {
+    called: AtomicBool,
+}
 
 impl Drop for PanicsInDrop {
     fn drop(&mut self) {
-        panic!("ordered panic in drop");
+        assert!(!*self.called.get_mut(), "ordered panic in drop");
     }
 }
 
@@ -15,7 +19,11 @@ impl Behaviour for PanicsInDrop {
     const INFO: PluginInfo = plugin_info!("desk_panics_in_drop");
 
     fn new() -> Self {
-        Self
+        Self { called: AtomicBool::new(false) }
+    }
+
+    fn before(&self, _tenant: &Tenant<'_>, _method: &str) {
+        self.called.store(true, Ordering::Relaxed);
     }
 }
 
