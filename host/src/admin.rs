@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod connections;
+mod events;
 mod fault;
 mod jobs;
 mod plugins;
@@ -30,6 +31,7 @@ pub mod wire;
 
 pub use self::{
     connections::{ADMIN_CONNECTIONS_MAX, ADMIN_DRAIN_S_MAX, ADMIN_HEADER_S_MAX},
+    events::{EVENTS_LISTED_DEFAULT, EVENTS_LISTED_MAX},
     jobs::{JOBS_LISTED_DEFAULT, JOBS_LISTED_MAX},
     socket::{BindError, bind},
     tenants::{GRACE_S_MAX, TENANTS_PER_REQUEST_MAX},
@@ -49,7 +51,7 @@ pub struct AdminParts {
     pub manager: PluginManager,
     /// The tenants.
     pub directory: TenantDirectory,
-    /// The jobs.
+    /// The jobs, and what happened to plugins.
     pub store: Store,
     /// What `/metrics` shows.
     pub metrics: Metrics,
@@ -97,6 +99,7 @@ async fn refresh_gauges(parts: &AdminParts) {
 fn router(parts: AdminParts) -> Router {
     let router = plugins::routes(parts.manager)
         .merge(tenants::routes(parts.directory, parts.store.clone(), Arc::clone(&parts.wake)))
+        .merge(events::routes(parts.store.clone()))
         .merge(jobs::routes(parts.store, Arc::clone(&parts.wake)));
     #[cfg(feature = "test-hooks")]
     let router = router.merge(test_clock::routes(parts.clock, parts.wake));

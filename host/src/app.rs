@@ -6,12 +6,18 @@ use std::{
     io::{Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+};
 
 use crate::{
     admin::{self, AdminParts},
@@ -24,7 +30,7 @@ use crate::{
         capability::Services,
         crash,
         egress::Egress,
-        manager::{CRASHED, ENABLED, ManagerParts, PluginManager, Reload},
+        manager::{CRASHED, ENABLED, LOADER_STUCK, ManagerParts, PluginManager, Reload},
         routes::Routes,
     },
     shutdown::{self, Shutdown},
@@ -41,6 +47,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 const CRASHES_MAX: usize = 3;
 /// See [`CRASHES_MAX`].
 const CRASH_WINDOW: Duration = Duration::from_secs(600);
+/// The host wants to be restarted.
+const EXIT_RESTART: u8 = 75;
 /// Most plugin events that wait for the disk.
 const EVENTS_WAITING_MAX: usize = 1024;
 /// How often opened secrets that nobody uses any more are overwritten.
@@ -52,7 +60,11 @@ const FORGET_EVERY: Duration = Duration::from_secs(5);
 /// When it cannot start; once it serves, it ends without.
 pub fn run(config: Config, reread: impl Fn() -> anyhow::Result<Config> + Send + 'static) -> anyhow::Result<()> {
     let log = telemetry::init(&config.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("patchbay").on_thread_start(threads::register).build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("patchbay")
+        .on_thread_start(threads::register)
+        .build()?;
     runtime.block_on(serve(config, log, reread))
 }
 
@@ -74,6 +86,8 @@ async fn serve(
     let directory = TenantDirectory::load(&store, keys, cache_s).await?;
 
     let routes = Routes::default();
+    let events = EventKeeper::start(&store);
+    let stuck = Arc::new(AtomicBool::new(false));
     let condemned = crashes(&config, &store, &clock).await?;
     let worker = Worker::start(WorkerParts {
         store: store.clone(),
@@ -100,7 +114,14 @@ async fn serve(
         routes: routes.clone(),
         on_routes: Arc::new(move || woken.wake_all()),
         condemned,
-        on_event: event_keeper(&store),
+        on_event: events.note(),
+        on_stuck: {
+            let (stuck, trigger) = (Arc::clone(&stuck), trigger.clone());
+            Arc::new(move || {
+                stuck.store(true, Ordering::SeqCst);
+                trigger.request();
+            })
+        },
     })
     .context("the plugin manager cannot start")?;
 
@@ -158,6 +179,11 @@ async fn serve(
     server::serve(webhooks, door, ended(&shutdown), DRAIN_MAX).await;
     tracing::info!("draining: no more webhooks are taken");
     worker.drained(DRAIN_MAX).await;
+    if stuck.load(Ordering::SeqCst) {
+        // No library can be closed and no thread be started: what is on disk is safe, the rest is the next host's.
+        events.flush().await;
+        crash::end_now(EXIT_RESTART);
+    }
     manager.stop(Duration::from_secs(1)).await;
     let _ended = admin.await;
     if let Some(server) = metrics_server {
@@ -195,7 +221,10 @@ fn lock_state(folder: &Path) -> anyhow::Result<fs::File> {
             let mut holder = String::new();
             file.read_to_string(&mut holder)?;
             let holder = holder.trim();
-            bail!("the state folder {} is in use by the host with process id {holder}; stop that one, or give this one another state_dir", folder.display());
+            bail!(
+                "the state folder {} is in use by the host with process id {holder}; stop that one, or give this one another state_dir",
+                folder.display()
+            );
         }
         Err(fs::TryLockError::Error(fault)) => {
             return Err(fault).with_context(|| format!("{} cannot be locked", path.display()));
@@ -231,22 +260,50 @@ async fn open_store(config: &Config, clock: &Clock, metrics: &Metrics) -> anyhow
     Ok(store)
 }
 
-/// Keeps events in the order in which they come, without making whoever tells them wait for the disk.
-fn event_keeper(store: &Store) -> Arc<dyn Fn(PluginEvent) + Send + Sync> {
-    let (keep, mut kept) = tokio::sync::mpsc::channel::<PluginEvent>(EVENTS_WAITING_MAX);
-    let store = store.clone();
-    tokio::spawn(async move {
-        while let Some(event) = kept.recv().await {
-            if let Err(fault) = store.record_plugin_event(event).await {
+/// Keeps plugin events in the order in which they come, without making whoever tells them wait for the disk.
+struct EventKeeper(mpsc::Sender<Keep>);
+
+enum Keep {
+    Event(PluginEvent),
+    Flush(oneshot::Sender<()>),
+}
+
+impl EventKeeper {
+    fn start(store: &Store) -> Self {
+        let (keep, mut kept) = mpsc::channel(EVENTS_WAITING_MAX);
+        let store = store.clone();
+        tokio::spawn(async move {
+            while let Some(next) = kept.recv().await {
+                match next {
+                    Keep::Event(event) => {
+                        if let Err(fault) = store.record_plugin_event(event).await {
+                            tracing::warn!("a plugin event was not kept: {fault}");
+                        }
+                    }
+                    Keep::Flush(done) => drop(done.send(())),
+                }
+            }
+        });
+        Self(keep)
+    }
+
+    fn note(&self) -> Arc<dyn Fn(PluginEvent) + Send + Sync> {
+        let keep = self.0.clone();
+        Arc::new(move |event| {
+            if let Err(fault) = keep.try_send(Keep::Event(event)) {
                 tracing::warn!("a plugin event was not kept: {fault}");
             }
+        })
+    }
+
+    /// Returns when all that was noted before is on disk.
+    async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        if self.0.send(Keep::Flush(done)).await.is_ok() {
+            // The keeper ends only with its runtime; then there is nothing to wait for.
+            let _ended = flushed.await;
         }
-    });
-    Arc::new(move |event| {
-        if let Err(fault) = keep.try_send(event) {
-            tracing::warn!("a plugin event was not kept: {fault}");
-        }
-    })
+    }
 }
 
 /// Reads what an earlier host died of, keeps it, and tells which artifacts have killed it too often lately to be started.
@@ -276,6 +333,9 @@ async fn crashes(config: &Config, store: &Store, clock: &Clock) -> anyhow::Resul
                 let (count, last) = counts.entry(sha256).or_default();
                 *count += 1;
                 *last = event.message;
+            }
+            LOADER_STUCK => {
+                counts.insert(sha256, (CRASHES_MAX, event.message));
             }
             ENABLED => drop(counts.remove(&sha256)),
             _ => {}
@@ -307,7 +367,7 @@ async fn forget_secrets(directory: TenantDirectory) {
 
 /// SIGHUP: all or nothing.
 async fn follow_reloads(
-    mut reloads: tokio::sync::mpsc::Receiver<()>,
+    mut reloads: mpsc::Receiver<()>,
     reread: impl Fn() -> anyhow::Result<Config> + Send + 'static,
     log: LogControl,
     limits: SharedLimits,
@@ -331,4 +391,3 @@ async fn follow_reloads(
         }
     }
 }
-

@@ -10,6 +10,7 @@ use self::{
 pub mod args;
 pub mod client;
 pub mod console;
+mod events;
 pub mod failure;
 mod jobs;
 mod plugins;
@@ -48,6 +49,8 @@ pub fn run(args: Args, console: &Console) -> Result<Shown, Failure> {
         Command::List { files: true } => plugins::files(&client()?, console),
         Command::Info { tool_type } => plugins::info(&client()?, &tool_type),
         Command::Reload { tool_type, all } => plugins::reload(&client()?, console, tool_type, all),
+        Command::Enable { tool_type } => plugins::enable(&client()?, console, &tool_type),
+        Command::Events { limit } => events::list(&client()?, console, limit),
         Command::Verify { file, verbose } => verify::run(&file, verbose),
         Command::Tenant(command) => tenants::run(command, client, console),
         Command::Job(command) => jobs::run(command, &client()?, console),

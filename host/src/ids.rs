@@ -46,10 +46,8 @@ pub struct ToolType(Arc<str>);
 impl ToolType {
     /// Checks the form; says nothing about whether a plugin serves it.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
-        checked("tool type", "[a-z0-9_]{1,50}", text, 50, |b| {
-            b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'
-        })
-        .map(Self)
+        checked("tool type", "[a-z0-9_]{1,50}", text, 50, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            .map(Self)
     }
 
     /// The tool type's text.
@@ -95,9 +93,11 @@ impl JobId {
 
     /// Reads the hyphenated form that people copy from a log.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
-        Uuid::try_parse(text)
-            .map(Self)
-            .map_err(|_| InvalidId { kind: "job id", pattern: "a UUID", found: text.chars().take(80).collect() })
+        Uuid::try_parse(text).map(Self).map_err(|_| InvalidId {
+            kind: "job id",
+            pattern: "a UUID",
+            found: text.chars().take(80).collect(),
+        })
     }
 
     /// The form kept in the store.

@@ -1,6 +1,7 @@
 //! Everything about plugins: from a file in a folder to calls on a generation's lanes, and back to nothing mapped.
 //! Nothing outside this module names the plugin boundary's raw side.
 
+pub mod admission;
 pub mod artifact;
 pub mod breaker;
 pub mod capability;
@@ -16,3 +17,4 @@ pub mod permissions;
 pub mod probe;
 pub mod refusal;
 pub mod routes;
+pub mod verdicts;

@@ -8,11 +8,13 @@ use tokio::{
 };
 use tracing::info;
 
+use crate::plugin::crash;
+
 /// Reload requests that wait; one that finds another waiting is the same request.
 const RELOADS_WAITING_MAX: usize = 1;
 
 /// The exit code when a second signal does not leave the drain its time.
-const EXIT_AT_ONCE: i32 = 1;
+const EXIT_AT_ONCE: u8 = 1;
 
 /// What parts hold to learn that the host is to drain. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -77,7 +79,7 @@ pub fn on_signals(trigger: ShutdownTrigger) -> io::Result<mpsc::Receiver<()>> {
                 else => break,
             };
             if take(&signal, &trigger, &sender) == Step::ExitAtOnce {
-                std::process::exit(EXIT_AT_ONCE);
+                crash::end_now(EXIT_AT_ONCE);
             }
         }
     });

@@ -1,4 +1,5 @@
-//! `/v1/plugins`, `/v1/plugin-files`, `/v1/reload`: what serves, what lies in the folder, and loading it.
+//! `/v1/plugins`, `/v1/plugin-files`, `/v1/reload`: what serves, what lies in the folder, loading it, and letting it
+//! serve again.
 
 use axum::{
     Json, Router,
@@ -22,6 +23,7 @@ pub(super) fn routes(manager: PluginManager) -> Router {
     Router::new()
         .route("/v1/plugins", get(list))
         .route("/v1/plugins/{tool_type}", get(info))
+        .route("/v1/plugins/{tool_type}/enable", post(enable))
         // Beside the plugins, not below: `files` is a good tool type.
         .route("/v1/plugin-files", get(files))
         .route("/v1/reload", post(reload))
@@ -46,6 +48,7 @@ async fn info(
         plugin: plugin(detail.row),
         info: detail.info,
         copy: detail.copy.map(|copy| copy.to_string_lossy().into_owned()),
+        confinement: detail.confinement.map(Into::into),
         generations: detail.generations.into_iter().map(generation).collect(),
     }))
 }
@@ -64,13 +67,26 @@ async fn reload(
     tracing::info!(?what, "a reload was asked for");
     let mut outcome = manager.reload(what.clone()).await;
     if let Reload::One(tool_type) = &what {
-        // Whatever else lies in the folder is not what was asked about.
-        outcome.retain(|reloaded| reloaded.tool_type.as_ref() == Some(tool_type));
-        if outcome.is_empty() {
-            return Err(unknown(tool_type));
-        }
+        outcome = of_one(tool_type, outcome)?;
     }
     Ok(Json(outcome.into_iter().map(reloaded).collect()))
+}
+
+/// Answers 200 also when it was refused again, like a reload.
+async fn enable(
+    State(manager): State<PluginManager>,
+    Path(tool_type): Path<String>,
+) -> Result<Json<Vec<wire::Reloaded>>, Fault> {
+    let tool_type = ToolType::parse(&tool_type)?;
+    tracing::info!(%tool_type, "a plugin was enabled by an operator");
+    let outcome = of_one(&tool_type, manager.enable(&tool_type).await)?;
+    Ok(Json(outcome.into_iter().map(reloaded).collect()))
+}
+
+/// Whatever else lies in the folder is not what was asked about.
+fn of_one(tool_type: &ToolType, mut outcome: Vec<Reloaded>) -> Result<Vec<Reloaded>, Fault> {
+    outcome.retain(|reloaded| reloaded.tool_type.as_ref() == Some(tool_type));
+    if outcome.is_empty() { Err(unknown(tool_type)) } else { Ok(outcome) }
 }
 
 fn unknown(tool_type: &ToolType) -> Fault {

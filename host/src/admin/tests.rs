@@ -1,6 +1,7 @@
 //! The admin API over real sockets, with plugin-ctl's client on the other side.
 
 use std::{
+    collections::BTreeMap,
     io::{Read, Write},
     net::TcpStream,
     path::PathBuf,
@@ -13,7 +14,10 @@ use tempfile::TempDir;
 use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
 
 use super::{
-    wire::{Changed, Job, JobDetail, NewTenant, Plugin, PluginDetail, PluginFile, Queue, Reload, Reloaded, Tenant},
+    wire::{
+        Changed, Job, JobDetail, NewTenant, Plugin, PluginDetail, PluginEvent, PluginFile, Queue, Reload, Reloaded,
+        Tenant,
+    },
     *,
 };
 use crate::{
@@ -26,7 +30,7 @@ use crate::{
     ids::{CorrelationId, JobId, ToolType},
     plugin::{capability::Services, egress::Egress, manager::ManagerParts, routes::Routes},
     queue::job::{Accepted, ClaimWish, DedupKey, Fenced, JobError, JobKind, NewJob},
-    store::{Hooks, StoreConfig},
+    store::{self, Hooks, StoreConfig},
     tenant::secrets::KeyRing,
 };
 
@@ -69,6 +73,9 @@ impl Bed {
             metrics: metrics.clone(),
             routes: Routes::default(),
             on_routes: Arc::new(|| {}),
+            condemned: BTreeMap::new(),
+            on_event: Arc::new(|_| {}),
+            on_stuck: Arc::new(|| {}),
         })
         .unwrap();
         let woken = Arc::new(StdMutex::new(Vec::new()));
@@ -253,8 +260,35 @@ fn a_foreign_file_is_listed_with_its_reason_and_a_reload_says_so() {
     refused(bed.client.get::<PluginDetail>("/v1/plugins/jira"), "UNKNOWN_PLUGIN");
     let one = Reload { tool_type: Some("jira".to_owned()), all: false };
     refused(bed.client.post::<Vec<Reloaded>>("/v1/reload", &one), "UNKNOWN_PLUGIN");
+    refused(bed.client.post::<Vec<Reloaded>>("/v1/plugins/jira/enable", &()), "UNKNOWN_PLUGIN");
+    refused(bed.client.post::<Vec<Reloaded>>("/v1/plugins/Jira/enable", &()), "BAD_REQUEST");
     let both = Reload { all: true, ..one };
     refused(bed.client.post::<Vec<Reloaded>>("/v1/reload", &both), "BAD_REQUEST");
+}
+
+#[test]
+fn events_are_listed_oldest_first_and_bounded() {
+    let bed = Bed::new();
+    for (at_ms, generation) in [(0, None), (1_000, Some(2))] {
+        let event = store::PluginEvent {
+            at_ms,
+            tool_type: Some("jira".to_owned()),
+            generation,
+            sha256: Some("9f".to_owned()),
+            code: "serves".to_owned(),
+            message: "version 1.0.0 serves".to_owned(),
+        };
+        bed.runtime.block_on(bed.store.record_plugin_event(event)).unwrap();
+    }
+    let list = |query: &str| bed.client.get::<Vec<PluginEvent>>(&format!("/v1/events{query}"));
+    let times = |events: Vec<PluginEvent>| events.into_iter().map(|event| event.at).collect::<Vec<_>>();
+    assert_eq!(times(list("").unwrap()), ["1970-01-01T00:00:00Z", "1970-01-01T00:00:01Z"]);
+    let newest = list("?limit=1").unwrap().remove(0);
+    assert_eq!((newest.generation, newest.code.as_str(), newest.sha256.as_deref()), (Some(2), "serves", Some("9f")));
+    assert_eq!(list(&format!("?limit={EVENTS_LISTED_MAX}")).unwrap().len(), 2);
+    for wrong in [&format!("limit={}", EVENTS_LISTED_MAX + 1), "limit=0", "limit=x", "after=1"] {
+        refused(list(&format!("?{wrong}")), "BAD_REQUEST");
+    }
 }
 
 #[test]

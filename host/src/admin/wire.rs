@@ -5,16 +5,19 @@
 
 use std::collections::BTreeMap;
 
-use plugin_abi::export::InfoRecord;
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
+mod plugin;
 mod secret;
 
-pub use self::secret::{Secret, Secrets};
+pub use self::{
+    plugin::{
+        Candidate, Confinement, Generation, Plugin, PluginDetail, PluginEvent, PluginFile, Reload, Reloaded, UNSIGNED,
+    },
+    secret::{Secret, Secrets},
+};
 
-/// The signature of a file that carries none.
-pub const UNSIGNED: &str = "unsigned";
 /// The last millisecond of the year 9999, after which RFC 3339 has no times.
 const TIME_MS_MAX: i64 = 253_402_300_799_999;
 
@@ -33,133 +36,6 @@ pub struct LastError {
     pub message: String,
     /// When.
     pub at: String,
-}
-
-/// One tool type, or a refused file that names none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plugin {
-    /// The tool type; null for a file that names none.
-    pub tool_type: Option<String>,
-    /// The version that serves.
-    pub version: Option<String>,
-    /// What serves: `active`, `draining`, `standby`, `refused`, `quarantined`, `disabled`, `retained`, `missing`.
-    pub state: String,
-    /// The generation that serves.
-    pub generation: Option<u64>,
-    /// The file that it was loaded from.
-    pub path: Option<String>,
-    /// The file's digest, in hex.
-    pub sha256: Option<String>,
-    /// [`UNSIGNED`], or null without a file.
-    pub signature: Option<String>,
-    /// When it was loaded.
-    pub loaded_at: Option<String>,
-    /// Calls under way.
-    pub in_flight: usize,
-    /// Calls of this generation.
-    pub calls: u64,
-    /// Those that failed by its own fault.
-    pub errors: u64,
-    /// The last of those; for a refused file, why it is.
-    pub last_error: Option<LastError>,
-    /// A newer file that was refused.
-    pub candidate: Option<Candidate>,
-}
-
-/// A newer file that was refused, while what serves goes on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Candidate {
-    /// The file.
-    pub path: String,
-    /// Its version, where it could be read.
-    pub version: Option<String>,
-    /// Its digest, where it could be read.
-    pub sha256: Option<String>,
-    /// The stable code of the refusal.
-    pub code: String,
-    /// Why, in a sentence.
-    pub reason: String,
-}
-
-/// One file of the plugin folder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PluginFile {
-    /// Where it is.
-    pub path: String,
-    /// What it is to the host; see [`Plugin::state`].
-    pub state: String,
-    /// Its tool type, where it could be read.
-    pub tool_type: Option<String>,
-    /// Its version, where it could be read.
-    pub version: Option<String>,
-    /// Its digest, where it could be read.
-    pub sha256: Option<String>,
-    /// [`UNSIGNED`].
-    pub signature: Option<String>,
-    /// The stable code of its refusal.
-    pub code: Option<String>,
-    /// Why it is refused, in a sentence.
-    pub reason: Option<String>,
-}
-
-/// Everything about one tool type.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PluginDetail {
-    /// As in the list.
-    #[serde(flatten)]
-    pub plugin: Plugin,
-    /// What the plugin says of itself; null while nothing serves.
-    pub info: Option<InfoRecord>,
-    /// The private copy that is mapped; null while nothing serves.
-    pub copy: Option<String>,
-    /// Its generations that are not gone, the active one included.
-    pub generations: Vec<Generation>,
-}
-
-/// A generation that is in memory.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Generation {
-    /// Its number.
-    pub number: u64,
-    /// The plugin's version.
-    pub version: String,
-    /// The digest of what was loaded.
-    pub sha256: String,
-    /// `active`, `draining` or `retained`.
-    pub state: String,
-    /// Why it is retained.
-    pub reason: Option<String>,
-}
-
-/// Asks for a reload: of what has changed, of one tool type, or of all.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Reload {
-    /// This one, also when its file has not changed.
-    pub tool_type: Option<String>,
-    /// All, also those that have not changed.
-    pub all: bool,
-}
-
-/// What became of one file that a reload was about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reloaded {
-    /// Its tool type, where it could be read.
-    pub tool_type: Option<String>,
-    /// The file.
-    pub path: String,
-    /// Its version, where it could be read.
-    pub version: Option<String>,
-    /// Its digest, where it could be read.
-    pub sha256: Option<String>,
-    /// The generation that serves now; null when the file was refused.
-    pub generation: Option<u64>,
-    /// The stable code of the refusal.
-    pub code: Option<String>,
-    /// Why it was refused, in a sentence.
-    pub reason: Option<String>,
-    /// What can be done about it.
-    pub mend: Option<String>,
 }
 
 /// A tenant to be added. What is left out has its default.

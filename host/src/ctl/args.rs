@@ -9,7 +9,7 @@ use super::{
     secret::{GivenSecret, parse_grace},
 };
 use crate::{
-    admin::{JOBS_LISTED_DEFAULT, JOBS_LISTED_MAX, wire::Problem},
+    admin::{EVENTS_LISTED_DEFAULT, EVENTS_LISTED_MAX, JOBS_LISTED_DEFAULT, JOBS_LISTED_MAX, wire::Problem},
     ids::{JobId, TenantId, ToolType},
 };
 
@@ -17,6 +17,7 @@ const EXAMPLES: &str = "Examples:
   plugin-ctl list                                  what serves, broken things first
   plugin-ctl verify libacme_desk.so                try a plugin before it goes into the folder
   plugin-ctl reload acme_desk                      load its file anew; nothing is lost meanwhile
+  plugin-ctl events                                what happened to plugins, the newest last
   plugin-ctl tenant add acme --base-url https://desk.acme.example --secret webhook_secret=@key.txt
   plugin-ctl job list --state dead                 what was given up, and why
   plugin-ctl job retry --dead                      put all of it back
@@ -89,6 +90,19 @@ pub enum Command {
         /// Load all anew, also those that have not changed
         #[arg(long, conflicts_with = "tool_type")]
         all: bool,
+    },
+    /// Let a plugin serve again that the host keeps from it: forgets its crashes and loads it anew
+    Enable {
+        /// The tool type that it serves
+        #[arg(value_parser = ToolType::parse)]
+        tool_type: ToolType,
+    },
+    /// Show what happened to plugins, the newest last
+    Events {
+        /// At most this many
+        #[arg(long, default_value_t = EVENTS_LISTED_DEFAULT,
+              value_parser = clap::value_parser!(u32).range(1..=i64::from(EVENTS_LISTED_MAX)))]
+        limit: u32,
     },
     /// Try a plugin file as the host would; needs no running host
     Verify {

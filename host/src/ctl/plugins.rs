@@ -1,4 +1,4 @@
-//! `list`, `info`, `reload`: what serves, and taking up what lies in the folder.
+//! `list`, `info`, `reload`, `enable`: what serves, and taking up what lies in the folder.
 
 use std::fmt::Write as _;
 
@@ -47,7 +47,6 @@ pub(super) fn info(client: &Client, tool_type: &ToolType) -> Result<Shown, Failu
     Ok(Shown::new(info_text(&detail), &detail))
 }
 
-/// Shows the state after, read back from the host, and fails when something was refused.
 pub(super) fn reload(
     client: &Client,
     console: &Console,
@@ -56,10 +55,25 @@ pub(super) fn reload(
 ) -> Result<Shown, Failure> {
     let request = Reload { tool_type: tool_type.as_ref().map(ToString::to_string), all };
     let outcome: Vec<Reloaded> = client.post("/v1/reload", &request)?;
+    state_after(client, console, &outcome, tool_type.as_ref())
+}
+
+pub(super) fn enable(client: &Client, console: &Console, tool_type: &ToolType) -> Result<Shown, Failure> {
+    let outcome: Vec<Reloaded> = client.post(&format!("/v1/plugins/{tool_type}/enable"), &())?;
+    state_after(client, console, &outcome, Some(tool_type))
+}
+
+/// Reads back from the host what serves now, of one tool type or of all; fails when something was refused.
+fn state_after(
+    client: &Client,
+    console: &Console,
+    outcome: &[Reloaded],
+    tool_type: Option<&ToolType>,
+) -> Result<Shown, Failure> {
     let mut plugins: Vec<Plugin> = client.get("/v1/plugins")?;
-    let failure = refused(&outcome, &plugins);
-    if let Some(tool_type) = &request.tool_type {
-        plugins.retain(|plugin| plugin.tool_type.as_ref() == Some(tool_type));
+    let failure = refused(outcome, &plugins);
+    if let Some(tool_type) = tool_type {
+        plugins.retain(|plugin| plugin.tool_type.as_deref() == Some(tool_type.as_str()));
     }
     let mut text = String::new();
     for loaded in outcome.iter().filter(|reloaded| reloaded.generation.is_some()) {
@@ -127,7 +141,8 @@ fn reason(code: Option<&str>, reason: Option<&str>) -> Option<String> {
     Some(format!("{}: {}", code?, reason?))
 }
 
-fn short(sha256: &str) -> &str {
+/// The beginning of a digest, for tables.
+pub(super) fn short(sha256: &str) -> &str {
     sha256.get(..12).unwrap_or(sha256)
 }
 
@@ -142,6 +157,7 @@ fn info_text(detail: &PluginDetail) -> String {
         ("sha256", plugin.sha256.clone()),
         ("signature", plugin.signature.clone()),
         ("private copy", detail.copy.clone()),
+        ("confinement", detail.confinement.as_ref().map(|confinement| confinement.text.clone())),
         ("loaded at", plugin.loaded_at.clone()),
         ("calls", Some(format!("{} ({} failed, {} in flight)", plugin.calls, plugin.errors, plugin.in_flight))),
         ("last error", plugin.last_error.as_ref().map(|e| format!("{}: {} ({})", e.code, e.message, e.at))),

@@ -81,10 +81,32 @@ fn the_command_line_is_sound_and_what_is_wrong_is_usage() {
         let words = std::iter::once("plugin-ctl").chain(line.split_whitespace()).map(Into::into);
         read(words).map_or_else(|code| code, |_| ExitCode::SUCCESS)
     };
-    for good in ["list", "list --files --json", "reload", "reload jira", "reload --all", "job retry --dead", "--help"] {
+    for good in [
+        "list",
+        "list --files --json",
+        "reload",
+        "reload jira",
+        "reload --all",
+        "enable jira",
+        "events",
+        "events --limit 10000",
+        "job retry --dead",
+        "--help",
+    ] {
         assert_eq!(code(good), ExitCode::SUCCESS, "{good}");
     }
-    for wrong in ["", "lst", "reload jira --all", "info Jira", "job retry", "job list --limit 0", "tenant add a_b"] {
+    for wrong in [
+        "",
+        "lst",
+        "reload jira --all",
+        "info Jira",
+        "enable",
+        "events --limit 0",
+        "events --limit 10001",
+        "job retry",
+        "job list --limit 0",
+        "tenant add a_b",
+    ] {
         assert_eq!(code(wrong), ExitCode::from(2), "{wrong}");
     }
 }
@@ -135,7 +157,7 @@ fn an_answer_that_makes_no_sense_is_a_failure() {
 }
 
 #[test]
-fn a_reload_shows_the_state_after_and_fails_when_something_was_refused() {
+fn a_reload_and_an_enable_show_the_state_after_and_fail_when_something_was_refused() {
     let host = Host::answering(|line| match line {
         "GET /v1/plugins" => (200, plugins()),
         _ => (
@@ -146,8 +168,6 @@ fn a_reload_shows_the_state_after_and_fails_when_something_was_refused() {
             }]),
         ),
     });
-    let shown = host.run("reload jira").unwrap();
-    assert_eq!(shown.json[0]["generation"], 17);
     let expected = "\
 error[VERSION]: jira 1.4.0 was refused
   file:   plugins/libjira.so  (sha256 aa)
@@ -155,9 +175,36 @@ error[VERSION]: jira 1.4.0 was refused
   state:  1.3.2 (generation 17) still serves
   mend:   ask
 ";
-    let failure = shown.failure.unwrap();
-    assert_eq!((failure.exit, failure.text(false).as_str()), (Exit::Failed, expected));
-    assert_eq!(host.asked(), ["POST /v1/reload", "GET /v1/plugins"]);
+    for (line, request) in [("reload jira", "POST /v1/reload"), ("enable jira", "POST /v1/plugins/jira/enable")] {
+        let shown = host.run(line).unwrap();
+        assert_eq!(shown.json[0]["generation"], 17);
+        let failure = shown.failure.unwrap();
+        assert_eq!((failure.exit, failure.text(false).as_str()), (Exit::Failed, expected));
+        assert_eq!(host.asked(), [request, "GET /v1/plugins"]);
+    }
+}
+
+#[test]
+fn an_info_shows_how_the_plugin_was_confined_also_of_a_host_that_does_not_say() {
+    let mut detail = plugins()[0].clone();
+    detail.as_object_mut().unwrap().extend([("generations".to_owned(), json!([]))]);
+    let answering = |detail: Value| Host::answering(move |_| (200, detail.clone()));
+    assert!(!answering(detail.clone()).run("info jira").unwrap().text.contains("confinement"));
+    detail["confinement"] = json!({"files": true, "calls": true, "text": "full"});
+    let shown = answering(detail).run("info jira").unwrap();
+    assert!(shown.text.contains("confinement:   full\n"), "{}", shown.text);
+    assert_eq!(shown.json["confinement"]["calls"], true);
+}
+
+#[test]
+fn events_are_asked_for_by_their_number() {
+    let event = json!({
+        "at": "t", "tool_type": null, "generation": 3, "code": "gone", "message": "m", "sha256": null, "new": 1,
+    });
+    let host = Host::answering(move |_| (200, json!([event])));
+    assert!(host.run("events").unwrap().text.contains("gone"));
+    assert_eq!(host.run("events --limit 7").unwrap().json[0]["generation"], 3);
+    assert_eq!(host.asked(), ["GET /v1/events?limit=100", "GET /v1/events?limit=7"]);
 }
 
 #[test]

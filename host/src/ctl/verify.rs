@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::{Shown, failure::Failure, plugins::build_fields, table::fields};
 use crate::{
-    admin::wire::{Problem, UNSIGNED},
+    admin::wire::{Confinement, Problem, UNSIGNED},
     plugin::{
         artifact::{self, Sha256Sum, Stamp},
+        confine::Level,
         probe::Prober,
         refusal::Refusal,
     },
@@ -23,6 +24,8 @@ struct Verdict {
     size_bytes: Option<u64>,
     sha256: Option<String>,
     signature: Option<&'static str>,
+    /// Of the process that tried it here; null when it was refused.
+    confinement: Option<Confinement>,
     info: Option<InfoRecord>,
     code: Option<&'static str>,
     reason: Option<String>,
@@ -38,7 +41,7 @@ pub(super) fn run(file: &Path, verbose: bool) -> Result<Shown, Failure> {
         }
         Err(uninspected) => (uninspected.sha256, uninspected.stamp, None, Err(uninspected.refusal)),
     };
-    Ok(shown(file, verbose, sha256, stamp, info, outcome.err()))
+    Ok(shown(file, verbose, sha256, stamp, info, outcome))
 }
 
 fn shown(
@@ -47,14 +50,19 @@ fn shown(
     sha256: Option<Sha256Sum>,
     stamp: Option<Stamp>,
     info: Option<InfoRecord>,
-    refusal: Option<Refusal>,
+    outcome: Result<Level, Refusal>,
 ) -> Shown {
+    let (confinement, refusal) = match outcome {
+        Ok(level) => (Some(level.into()), None),
+        Err(refusal) => (None, Some(refusal)),
+    };
     let verdict = Verdict {
         path: file.to_string_lossy().into_owned(),
         verdict: if refusal.is_some() { "refused" } else { "sound" },
         size_bytes: stamp.map(|stamp| stamp.size),
         sha256: sha256.map(|sum| sum.to_string()),
         signature: sha256.map(|_| UNSIGNED),
+        confinement,
         info,
         code: refusal.as_ref().map(|refusal| refusal.code.as_str()),
         mend: refusal.as_ref().map(|refusal| refusal.code.mend()),
@@ -68,6 +76,7 @@ fn shown(
         ("tool type", verdict.info.as_ref().map(|info| info.tool_type.clone())),
         ("version", verdict.info.as_ref().map(|info| info.version.clone())),
         ("vendor", verdict.info.as_ref().map(|info| info.vendor.clone()).filter(|vendor| !vendor.is_empty())),
+        ("confinement", verdict.confinement.as_ref().map(|confinement| confinement.text.clone())),
     ];
     let build = verdict.info.iter().filter(|_| verbose).flat_map(build_fields);
     let mut text = fields(found.into_iter().chain(build));
@@ -91,6 +100,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_sound_file_is_shown_with_its_confinement() {
+        let level = Level { files: false, calls: true };
+        let shown = shown(Path::new("libgood.so"), false, None, None, None, Ok(level));
+        assert_eq!(shown.json["verdict"], "sound");
+        assert_eq!(shown.json["confinement"]["files"], false);
+        assert!(shown.text.contains("confinement:  no Landlock in this kernel\n"), "{}", shown.text);
+        assert_eq!(shown.failure, None);
+    }
+
+    #[test]
     fn a_foreign_file_is_refused_with_its_reason() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("libnothing.so");
@@ -99,6 +118,7 @@ mod tests {
             let shown = run(file, true).unwrap();
             assert_eq!(shown.json["verdict"], "refused");
             assert_eq!(shown.json["code"], code);
+            assert!(shown.json["confinement"].is_null());
             let problem = shown.failure.unwrap().problem;
             assert_eq!(problem.code, code);
             assert!(problem.why.is_some() && problem.mend.is_some(), "{problem:?}");

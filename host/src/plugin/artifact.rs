@@ -7,6 +7,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use plugin_abi::export::InfoRecord;
@@ -18,6 +19,7 @@ use super::{
     elf,
     probe::Prober,
     refusal::{Code, Refusal},
+    verdicts::Verdicts,
 };
 use crate::config;
 
@@ -29,6 +31,11 @@ pub const ARTIFACT_BYTES_MAX: u64 = 64 << 20;
 pub struct Sha256Sum([u8; 32]);
 
 impl Sha256Sum {
+    /// Digest of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
     /// The digest itself.
     pub fn bytes(self) -> [u8; 32] {
         self.0
@@ -58,6 +65,14 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// How long ago the file was last written to; long ago for a time that is to come.
+    pub fn age(&self) -> Duration {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let age = i128::try_from(now).unwrap_or(i128::MAX) - self.modified_ns;
+        // A clock that was set back must not make a file young for ever.
+        u64::try_from(age).map_or(Duration::MAX, Duration::from_nanos)
+    }
+
     fn of(metadata: &fs::Metadata) -> Self {
         Self {
             size: metadata.size(),
@@ -108,7 +123,7 @@ pub struct Uninspected {
 /// [`Uninspected`] with the reason.
 pub fn inspect(path: &Path) -> Result<InspectedArtifact, Uninspected> {
     let (bytes, stamp) = read(path).map_err(|refusal| Uninspected { sha256: None, stamp: None, refusal })?;
-    let sha256 = Sha256Sum(Sha256::digest(&bytes).into());
+    let sha256 = Sha256Sum::of(&bytes);
     match elf::inspect(&bytes) {
         Ok(info) => Ok(InspectedArtifact { path: path.to_owned(), bytes, sha256, stamp, info }),
         Err(refusal) => Err(Uninspected { sha256: Some(sha256), stamp: Some(stamp), refusal }),
@@ -183,7 +198,8 @@ impl InspectedArtifact {
         prober.probe(&self.bytes, &self.info)
     }
 
-    /// Looks who else could have written the file, tries the bytes in a process of their own, then writes the private copy of generation `number` into `folder`:
+    /// Looks who else could have written the file, tries the bytes in a process of their own unless they have passed
+    /// there before, then writes the private copy of generation `number` into `folder`:
     /// a fresh file every time, since glibc knows a library again by its inode.
     ///
     /// # Errors
@@ -192,11 +208,19 @@ impl InspectedArtifact {
         &self,
         permissions: config::Permissions,
         prober: &Prober,
+        verdicts: &Verdicts,
         folder: &Path,
         number: u64,
     ) -> Result<VerifiedArtifact, Refusal> {
         super::permissions::check(&self.path, permissions)?;
-        let confinement = self.try_out(prober)?;
+        let confinement = match verdicts.of(self.sha256) {
+            Some(level) => level,
+            None => {
+                let level = self.try_out(prober)?;
+                verdicts.keep(self.sha256, level);
+                level
+            }
+        };
         let copy = folder.join(format!("{}-g{number}.so", self.sha256));
         write_copy(&copy, &self.bytes).map_err(|fault| {
             let _absent = fs::remove_file(&copy);

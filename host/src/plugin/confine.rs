@@ -7,7 +7,9 @@
 
 use std::{collections::BTreeMap, fmt, io, time::Duration};
 
-use landlock::{ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, RulesetStatus};
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, RulesetStatus,
+};
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL};
 use rustix::process::{Resource, Rlimit, Signal};
 use seccompiler::{

@@ -52,16 +52,8 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 8] = [
-        Self::Idle,
-        Self::Open,
-        Self::Receive,
-        Self::Get,
-        Self::Update,
-        Self::Drop,
-        Self::Close,
-        Self::Stranger,
-    ];
+    const ALL: [Self; 8] =
+        [Self::Idle, Self::Open, Self::Receive, Self::Get, Self::Update, Self::Drop, Self::Close, Self::Stranger];
 
     /// For people.
     pub fn as_str(self) -> &'static str {
@@ -296,6 +288,12 @@ fn gettid() -> i32 {
     unsafe { libc::gettid() }
 }
 
+/// Ends the process at once: no handlers of atexit, no destructors of libraries. For when those could hang or are not ours.
+pub fn end_now(code: u8) -> ! {
+    // SAFETY: a plain call that does not return.
+    unsafe { libc::_exit(code.into()) }
+}
+
 fn put_up_handlers() -> io::Result<()> {
     let mut before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: a zeroed sigaction is the default action.
@@ -359,11 +357,14 @@ fn write_down(signal: i32, instruction: u64) {
     let lane = journal.lanes.iter().find(|lane| lane.tid.load(Ordering::Acquire) == tid);
     let busy = lane.map(|lane| (lane.step.load(Ordering::Acquire), lane.library.load(Ordering::Relaxed)));
     let (step, library) = match busy {
-        Some((step, index)) if step != Step::Idle as u32 => (step, journal.libraries.get((index as usize).wrapping_sub(1))),
+        Some((step, index)) if step != Step::Idle as u32 => {
+            (step, journal.libraries.get((index as usize).wrapping_sub(1)))
+        }
         _ => {
             let lies_in = journal.libraries.iter().find(|library| {
                 library.used.load(Ordering::Acquire) == 1
-                    && (library.start.load(Ordering::Relaxed)..library.end.load(Ordering::Acquire)).contains(&instruction)
+                    && (library.start.load(Ordering::Relaxed)..library.end.load(Ordering::Acquire))
+                        .contains(&instruction)
             });
             (Step::Stranger as u32, lies_in)
         }
@@ -386,9 +387,10 @@ fn write_down(signal: i32, instruction: u64) {
 extern "C" fn at_exit() {
     let Some(journal) = journal() else { return };
     let tid = gettid();
-    let busy = journal.lanes.iter().any(|lane| {
-        lane.tid.load(Ordering::Acquire) == tid && lane.step.load(Ordering::Acquire) != Step::Idle as u32
-    });
+    let busy = journal
+        .lanes
+        .iter()
+        .any(|lane| lane.tid.load(Ordering::Acquire) == tid && lane.step.load(Ordering::Acquire) != Step::Idle as u32);
     if busy {
         write_down(0, 0);
         // SAFETY: ends the process at once; other handlers of atexit may be the plugin's.

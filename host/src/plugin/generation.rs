@@ -22,11 +22,12 @@ use plugin_abi::{
 use tokio::sync::{Notify, oneshot};
 
 use super::{
+    admission::Admission,
     artifact::VerifiedArtifact,
     breaker::{Breakers, Consequence},
     capability::{CallScope, Capability, Services},
-    lane::{LaneLimits, LaneStarter, Lanes, NotTaken, REPLACED_MAX, Work},
     crash::{self, Step, Watched},
+    lane::{LaneLimits, LaneStarter, Lanes, NotTaken, REPLACED_MAX, Work},
     loader::{LoadedLibrary, LoadedPlugin, mapped},
     refusal::{Code, Refusal},
 };
@@ -183,9 +184,13 @@ pub struct Generation {
     errors: AtomicU64,
     last_error: Mutex<Option<LastError>>,
     breakers: Breakers,
+    admission: Admission,
     quarantined: AtomicBool,
     watched: Arc<Watched>,
 }
+
+/// The step whose loss blocks the dynamic linker.
+const CLOSING: &str = "closing its library has not ended";
 
 /// How far a generation has been taken apart.
 enum Stage {
@@ -220,7 +225,19 @@ impl Drop for InFlight {
 
 /// Why a generation could not be taken apart: it stays in memory, counted and listed with this reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Retained(pub String);
+pub struct Retained {
+    /// What keeps it.
+    pub reason: String,
+    /// Whether closing its library has not come back, and with it every later opening, closing and start of a thread.
+    pub loader_stuck: bool,
+}
+
+impl Retained {
+    /// It is kept, and nothing else suffers.
+    pub fn because(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), loader_stuck: false }
+    }
+}
 
 impl Generation {
     /// Maps the artifact and makes the plugin, on a thread of its own that has ended when this returns; then starts the
@@ -270,7 +287,7 @@ impl Generation {
             }
         });
         let (plugin, artifact) = opened.ok_or_else(|| {
-            Refusal::new(Code::Load, format!("opening it did not end within {} s", STEP_TIME_MAX.as_secs()))
+            Refusal::new(Code::LoaderStuck, format!("opening it did not end within {} s", STEP_TIME_MAX.as_secs()))
         })??;
         let plugin = Arc::new(plugin);
         if let Ok(Some(place)) = mapped(artifact.copy()) {
@@ -300,6 +317,7 @@ impl Generation {
             errors: AtomicU64::new(0),
             last_error: Mutex::new(None),
             breakers: Breakers::default(),
+            admission: Admission::new(limits.lane_queue),
             quarantined: AtomicBool::new(false),
             watched,
             tool_type,
@@ -363,6 +381,10 @@ impl Generation {
     /// # Errors
     /// [`CallError`]; the plugin's `Authentication` is a verdict, not an error.
     pub async fn receive(&self, webhook: Arc<ReceivedWebhook>) -> Result<Verdict, CallError> {
+        let Some(_admitted) = self.admission.enter(&webhook.tenant.id) else {
+            self.metrics.saturated(MetricMethod::ValidateWebhook);
+            return Err(CallError::Saturated);
+        };
         let now = self.services.clock.now();
         let metrics = Arc::clone(&self.metrics);
         let limit = self.fast_deadline;
@@ -592,7 +614,7 @@ impl Generation {
         self.slow.close();
         let deadline = Instant::now() + lanes_max;
         if !(self.fast.join(deadline) && self.slow.join(deadline)) {
-            return Err(Retained("a call of it has not returned".to_owned()));
+            return Err(Retained::because("a call of it has not returned"));
         }
         let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -614,17 +636,23 @@ impl Generation {
                     Ok(Some(_)) => (Stage::Closed, Some("its library is closed, but still mapped".to_owned())),
                     Err(fault) => (Stage::Closed, Some(format!("/proc/self/maps cannot be read: {fault}"))),
                 },
+                Stage::Lost(CLOSING) => {
+                    *stage = Stage::Lost(CLOSING);
+                    return Err(Retained { reason: CLOSING.to_owned(), loader_stuck: true });
+                }
                 Stage::Lost(step) => (Stage::Lost(step), Some(step.to_owned())),
             };
             *stage = after;
             if let Some(reason) = retained {
-                return Err(Retained(reason));
+                return Err(Retained::because(reason));
             }
         }
     }
 
     fn drop_instance(&self, plugin: LoadedPlugin<Capability>) -> Stage {
-        let Some((library, host, fault)) = on_own_thread(format!("drop-{}", self.number), &self.watched, Step::Drop, move || plugin.destroy()) else {
+        let Some((library, host, fault)) =
+            on_own_thread(format!("drop-{}", self.number), &self.watched, Step::Drop, move || plugin.destroy())
+        else {
             return Stage::Lost("dropping its instance has not ended");
         };
         if let Some(fault) = fault {
@@ -646,7 +674,7 @@ impl Generation {
             }
             None => {
                 std::mem::forget(host);
-                (Stage::Lost("closing its library has not ended"), None)
+                (Stage::Lost(CLOSING), None)
             }
         }
     }

@@ -67,12 +67,10 @@ impl LaneStarter {
     /// When the thread cannot be started.
     pub fn start() -> std::io::Result<Self> {
         let (requests, taken) = bounded::<Box<dyn FnOnce() + Send>>(STARTS_MAX);
-        std::thread::Builder::new()
-            .name("lane-starter".to_owned())
-            .spawn(move || {
-                threads::register();
-                taken.into_iter().for_each(|start| start());
-            })?;
+        std::thread::Builder::new().name("lane-starter".to_owned()).spawn(move || {
+            threads::register();
+            taken.into_iter().for_each(|start| start());
+        })?;
         Ok(Self { requests })
     }
 }

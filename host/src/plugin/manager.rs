@@ -27,6 +27,7 @@ use super::{
     probe::Prober,
     refusal::{Code, Refusal},
     routes::{Route, Routes},
+    verdicts::Verdicts,
 };
 use crate::{
     config,
@@ -48,6 +49,8 @@ const STUCK_CHECK: Duration = Duration::from_millis(50);
 
 /// Code of the event that an artifact has ended the host.
 pub const CRASHED: &str = "crashed";
+/// Code of the event that an artifact has blocked the dynamic linker.
+pub const LOADER_STUCK: &str = "loader_stuck";
 /// Code of the event that an operator has enabled a plugin again.
 pub const ENABLED: &str = "enabled";
 
@@ -100,6 +103,8 @@ pub struct ManagerParts {
     pub condemned: BTreeMap<String, String>,
     /// Keeps what happens to plugins; must not block.
     pub on_event: Arc<dyn Fn(PluginEvent) + Send + Sync>,
+    /// Told when the dynamic linker is stuck and the host has to be restarted.
+    pub on_stuck: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// A handle to the manager. Cheap to clone.
@@ -117,7 +122,11 @@ struct Shared {
     routes: Routes,
     on_routes: Arc<dyn Fn() + Send + Sync>,
     on_event: Arc<dyn Fn(PluginEvent) + Send + Sync>,
+    on_stuck: Arc<dyn Fn() + Send + Sync>,
+    /// Set when a library's opening or closing has not come back: then no more are tried.
+    stuck: AtomicBool,
     prober: Prober,
+    verdicts: Verdicts,
     starter: LaneStarter,
     runtime: Handle,
     next_number: AtomicU64,
@@ -158,13 +167,17 @@ impl PluginManager {
         let (commands, mut received) = mpsc::channel::<(Reload, oneshot::Sender<Vec<Reloaded>>)>(COMMANDS_MAX);
         let shared = Arc::new(Shared {
             config: parts.config,
-            copies: parts.copies,
             services: parts.services,
             metrics: parts.metrics,
             routes: parts.routes,
             on_routes: parts.on_routes,
             on_event: parts.on_event,
+            on_stuck: parts.on_stuck,
+            stuck: AtomicBool::new(false),
+            verdicts: Verdicts::load(parts.copies.join("verdicts.json")),
+            copies: parts.copies,
             prober: Prober::default(),
+
             starter: LaneStarter::start()?,
             runtime: Handle::current(),
             next_number: AtomicU64::new(1),
@@ -228,7 +241,7 @@ impl PluginManager {
             let taken_apart = Arc::clone(&generation);
             let dismantled = tokio::task::spawn_blocking(move || taken_apart.dismantle(LANES_MAX)).await;
             if let Ok(Err(retained)) = dismantled {
-                tracing::warn!(%tool_type, generation = generation.number(), "at the end: {}", retained.0);
+                tracing::warn!(%tool_type, generation = generation.number(), "at the end: {}", retained.reason);
             }
         }
     }
@@ -265,7 +278,23 @@ impl Shared {
         }
     }
 
-    fn note(&self, code: &str, tool_type: &ToolType, generation: Option<u64>, sha256: Option<Sha256Sum>, message: String) {
+    /// The host cannot load or unload any more, nor start a thread: what serves goes on until it has been restarted.
+    fn loader_stuck(&self, tool_type: &ToolType, sha256: Sha256Sum, reason: &str) {
+        if !self.stuck.swap(true, Ordering::SeqCst) {
+            tracing::error!(%tool_type, %sha256, "the dynamic linker is stuck ({reason}); the host ends in order to be restarted without this plugin");
+            self.note(LOADER_STUCK, tool_type, None, Some(sha256), reason.to_owned());
+            (self.on_stuck)();
+        }
+    }
+
+    fn note(
+        &self,
+        code: &str,
+        tool_type: &ToolType,
+        generation: Option<u64>,
+        sha256: Option<Sha256Sum>,
+        message: String,
+    ) {
         (self.on_event)(PluginEvent {
             at_ms: self.now_ms(),
             tool_type: Some(tool_type.to_string()),
@@ -279,7 +308,7 @@ impl Shared {
     fn reload(self: &Arc<Self>, reload: &Reload) -> Vec<Reloaded> {
         let before = self.lock().files.clone();
         let known = if *reload == Reload::Changed { before.clone() } else { BTreeMap::new() };
-        let files = match folder::scan(&self.config.dir, &known, self.now_ms()) {
+        let files = match folder::scan(&self.config.dir, &known, self.config.settle, self.now_ms()) {
             Ok(files) => files,
             Err(fault) => {
                 let reason = format!("the plugin folder cannot be read: {fault}");
@@ -388,13 +417,24 @@ impl Shared {
 
     /// Proves, copies and maps a file.
     fn load(&self, tool_type: &ToolType, record: &FileRecord) -> Result<Generation, Refusal> {
+        if self.stuck.load(Ordering::SeqCst) {
+            return Err(Refusal::new(
+                Code::LoaderStuck,
+                "the dynamic linker is stuck; the host is about to be restarted",
+            ));
+        }
         let condemned = record.sha256.and_then(|sha256| self.lock().condemned.get(&sha256.to_string()).cloned());
         if let Some(last) = condemned {
-            return Err(Refusal::new(Code::Crashed, format!("quarantined after it ended the host again and again: {last}")));
+            return Err(Refusal::new(
+                Code::Crashed,
+                format!("quarantined after it ended the host again and again: {last}"),
+            ));
         }
         let retained = self.lock().retained(tool_type);
         if retained >= self.config.retained_max {
-            let message = format!("{retained} generations of this tool type could not be unmapped; plugins.retained_max is reached");
+            let message = format!(
+                "{retained} generations of this tool type could not be unmapped; plugins.retained_max is reached"
+            );
             return Err(Refusal::new(Code::Retained, message));
         }
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
@@ -402,12 +442,18 @@ impl Shared {
         if Some(inspected.sha256) != record.sha256 {
             return Err(Refusal::new(Code::Unsettled, "it changed while the folder was looked at"));
         }
-        let verified = inspected.verify(self.config.permissions, &self.prober, &self.copies, number)?;
+        let verified = inspected.verify(self.config.permissions, &self.prober, &self.verdicts, &self.copies, number)?;
         let copy = verified.copy().to_owned();
         let services = self.services.clone();
-        Generation::load(verified, number, &self.config, services, &self.metrics, &self.starter).inspect_err(|_| {
-            let _absent = fs::remove_file(&copy);
-        })
+        Generation::load(verified, number, &self.config, services, &self.metrics, &self.starter).inspect_err(
+            |refusal| {
+                if refusal.code == Code::LoaderStuck {
+                    self.loader_stuck(tool_type, inspected.sha256, &refusal.reason);
+                } else {
+                    let _absent = fs::remove_file(&copy);
+                }
+            },
+        )
     }
 
     /// From here on new calls go to this generation; the one before it is drained and taken apart beside it.
@@ -434,7 +480,11 @@ impl Shared {
             "version {} serves, tried in confinement {:?}{}",
             generation.version(),
             generation.artifact().confinement().to_string(),
-            old.as_ref().map_or_else(String::new, |old| format!("; it replaces {} (generation {})", old.version(), old.number()))
+            old.as_ref().map_or_else(String::new, |old| format!(
+                "; it replaces {} (generation {})",
+                old.version(),
+                old.number()
+            ))
         );
         self.note("serves", tool_type, Some(number), Some(sha256), message);
         (self.on_routes)();
@@ -485,13 +535,17 @@ impl Shared {
                 };
                 let outcome = taken_apart
                     .await
-                    .unwrap_or_else(|fault| Err(Retained(format!("a fault of the host while it was taken apart: {fault}"))));
-                let Err(Retained(reason)) = outcome else { break };
+                    .unwrap_or_else(|fault| Err(Retained::because(format!("a fault of the host while it was taken apart: {fault}"))));
+                let Err(Retained { reason, loader_stuck }) = outcome else { break };
                 let news = shared.lock().retain(number, &reason);
                 if news {
                     let sha256 = generation.artifact().sha256();
                     shared.note("retained", tool_type, Some(number), Some(sha256), reason.clone());
                     tracing::warn!(%tool_type, generation = number, drained, "plugin generation is retained in memory: {reason}");
+                }
+                if loader_stuck {
+                    shared.loader_stuck(tool_type, generation.artifact().sha256(), &reason);
+                    return;
                 }
                 lanes_max = Duration::ZERO;
                 tokio::time::sleep(LOOK_AGAIN).await;

@@ -172,7 +172,8 @@ pub fn run_if_asked() -> Option<ExitCode> {
 }
 
 fn attempt(here: &ProbeProcess, parent: u32) -> Result<Report, Refusal> {
-    let unconfined = |fault: io::Error| Refusal::new(Code::ProbeFailed, format!("its process could not be confined: {fault}"));
+    let unconfined =
+        |fault: io::Error| Refusal::new(Code::ProbeFailed, format!("its process could not be confined: {fault}"));
     stage("confining the process");
     let mut tasks = confine::Tasks::open().map_err(unconfined)?;
     let level = confine::enter(parent, TIME_MAX).map_err(unconfined)?;

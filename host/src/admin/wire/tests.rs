@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::plugin::confine::Level;
 
 fn check<T: Serialize + for<'de> Deserialize<'de>>(expected: &Value) {
     let read: T = serde_json::from_value(expected.clone()).unwrap();
@@ -47,9 +48,14 @@ fn every_answer_survives_the_way_there_and_back() {
                 "panic": "unwind",
             },
             "copy": "state/copies/9f-g17.so",
+            "confinement": {"files": false, "calls": true, "text": "no Landlock in this kernel"},
             "generations": [{"number": 17, "version": "1.3.2", "sha256": "9f", "state": "active", "reason": null}],
         }),
     ));
+    check::<PluginEvent>(&json!({
+        "at": "2026-11-20T10:00:00Z", "tool_type": "jira", "generation": null, "code": "refused", "message": "m",
+        "sha256": "9f",
+    }));
     check::<Job>(&job());
     check::<JobDetail>(&with(
         job(),
@@ -69,6 +75,18 @@ fn an_answer_of_a_newer_host_is_read_and_a_misspelt_request_is_not() {
     assert!(serde_json::from_value::<NewTenant>(misspelt).is_err());
     assert!(serde_json::from_value::<Reload>(json!({"tooltype": "jira"})).is_err());
     assert_eq!(serde_json::from_value::<Reload>(json!({})).unwrap(), Reload::default());
+}
+
+#[test]
+fn a_confinement_is_said_in_words_too() {
+    for (files, calls, text) in [
+        (true, true, "full"),
+        (false, true, "no Landlock in this kernel"),
+        (true, false, "no seccomp for this processor"),
+        (false, false, "limits only"),
+    ] {
+        assert_eq!(Confinement::from(Level { files, calls }), Confinement { files, calls, text: text.to_owned() });
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use plugin_abi::export::InfoRecord;
@@ -17,6 +18,8 @@ use crate::{
     },
 };
 
+/// How many times the quiet period is waited for.
+const SETTLE_ROUNDS_MAX: usize = 25;
 /// Most files of the folder that are looked at.
 const FILES_MAX: usize = 1000;
 
@@ -35,16 +38,18 @@ pub(super) struct FileRecord {
     pub(super) at_ms: i64,
 }
 
-/// Reads the folder. A file that has not changed since `known` is not read again.
+/// Reads the folder, once what has just been written there is `quiet` for so long. A file that has not changed since `known` is not read again.
 ///
 /// # Errors
 /// When the folder itself cannot be read.
 pub(super) fn scan(
     folder: &Path,
     known: &BTreeMap<PathBuf, FileRecord>,
+    quiet: Duration,
     now_ms: i64,
 ) -> io::Result<BTreeMap<PathBuf, FileRecord>> {
     let mut files = BTreeMap::new();
+    let mut changed = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().as_encoded_bytes();
@@ -52,17 +57,37 @@ pub(super) fn scan(
         if name.starts_with(b".") || name.ends_with(b".minisig") {
             continue;
         }
-        if files.len() == FILES_MAX {
+        if files.len() + changed.len() == FILES_MAX {
             tracing::warn!(folder = %folder.display(), "the plugin folder has over {FILES_MAX} files; the others are not looked at");
             break;
         }
-        let record = match known.get(&path) {
-            Some(record) if record.stamp.is_some() && record.stamp == artifact::stamp_of(&path) => record.clone(),
-            _ => read(&path, now_ms),
-        };
+        match known.get(&path) {
+            Some(record) if record.stamp.is_some() && record.stamp == artifact::stamp_of(&path) => {
+                files.insert(path, record.clone());
+            }
+            _ => changed.push(path),
+        }
+    }
+    settle(&changed, quiet);
+    for path in changed {
+        let record = read(&path, now_ms);
         files.insert(path, record);
     }
     Ok(files)
+}
+
+/// Waits until files that were written to a moment ago are quiet: a copy may be under way. Those that are not by then are
+/// left to be refused as unsettled.
+fn settle(paths: &[PathBuf], quiet: Duration) {
+    for _ in 0..SETTLE_ROUNDS_MAX {
+        let before: Vec<_> = paths.iter().map(|path| artifact::stamp_of(path)).collect();
+        let youngest = before.iter().flatten().map(Stamp::age).min();
+        let Some(age) = youngest.filter(|age| *age < quiet) else { return };
+        std::thread::sleep(quiet - age);
+        if before.iter().zip(paths).all(|(before, path)| *before == artifact::stamp_of(path)) {
+            return;
+        }
+    }
 }
 
 fn read(path: &Path, now_ms: i64) -> FileRecord {

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use super::{FileRecord, GenerationState, InfoRecord, Known, PluginManager, Refusal, Sha256Sum, ToolType};
-use crate::plugin::generation::{Generation, LastError};
+use crate::plugin::{
+    confine::Level,
+    generation::{Generation, LastError},
+};
 
 /// What a plugin, or a file, is to the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,6 +139,8 @@ pub struct PluginDetail {
     pub info: Option<InfoRecord>,
     /// The private copy that is mapped.
     pub copy: Option<PathBuf>,
+    /// Which walls stood around the process that tried it.
+    pub confinement: Option<Level>,
     /// All of its generations that are in memory.
     pub generations: Vec<GenerationRow>,
 }
@@ -178,6 +183,7 @@ impl PluginManager {
             row: known.row(tool_type),
             info: artifact.map(|artifact| artifact.info().clone()),
             copy: artifact.map(|artifact| artifact.copy().to_owned()),
+            confinement: artifact.map(|artifact| artifact.confinement()),
             generations: generations
                 .map(|(generation, state, reason)| GenerationRow {
                     number: generation.number(),
