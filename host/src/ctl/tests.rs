@@ -192,7 +192,7 @@ fn an_info_shows_how_the_plugin_was_confined_also_of_a_host_that_does_not_say() 
     assert!(!answering(detail.clone()).run("info jira").unwrap().text.contains("confinement"));
     detail["confinement"] = json!({"files": true, "calls": true, "text": "full"});
     let shown = answering(detail).run("info jira").unwrap();
-    assert!(shown.text.contains("confinement:   full\n"), "{}", shown.text);
+    assert!(shown.text.contains("confinement:  full\n"), "{}", shown.text);
     assert_eq!(shown.json["confinement"]["calls"], true);
 }
 

@@ -164,7 +164,8 @@ pub struct PluginEvent {
     pub tool_type: Option<String>,
     /// The generation, where there is one.
     pub generation: Option<u64>,
-    /// What it was: `serves`, `refused`, `missing`, `retained`, `gone`, `crashed`, `enabled`; more may come.
+    /// What it was: `serves`, `refused`, `missing`, `retained`, `gone`, `crashed`, `loader_stuck`, `enabled`; more may
+    /// come.
     pub code: String,
     /// A sentence.
     pub message: String,
