@@ -9,8 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between the two looks that must agree: long enough for a thread of ours that has just begun to say so.
-const SECOND_LOOK: Duration = Duration::from_millis(2);
+/// Between the looks that must agree.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// Looks that must agree. A thread of ours that has just begun bears its parent's name and has not said whose it is; on a
+/// busy machine it may take a while until it runs at all.
+const LOOKS: u32 = 100;
 
 static OWN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
@@ -35,14 +38,16 @@ pub fn register_all() -> io::Result<()> {
 /// # Errors
 /// When /proc cannot be read.
 pub fn strangers() -> io::Result<Vec<(u32, String)>> {
-    let first = unknown()?;
-    if first.is_empty() {
-        return Ok(Vec::new());
+    let mut strangers = unknown()?;
+    for _ in 1..LOOKS {
+        if strangers.is_empty() {
+            break;
+        }
+        thread::sleep(LOOK_EVERY);
+        let again = unknown()?;
+        strangers.retain(|tid| again.contains(tid));
     }
-    thread::sleep(SECOND_LOOK);
-    let second = unknown()?;
-    let both = first.intersection(&second);
-    Ok(both.map(|tid| (*tid, name_of(*tid))).collect())
+    Ok(strangers.into_iter().map(|tid| (tid, name_of(tid))).collect())
 }
 
 /// Waits until these threads have ended, the destructors of their thread-locals included; false when they did not in

@@ -274,7 +274,7 @@ impl Shared {
         let digests: Vec<_> = files.filter_map(|file| file.sha256).collect();
         for sha256 in digests {
             known.condemned.remove(&sha256.to_string());
-            self.note(ENABLED, tool_type, None, Some(sha256), "an operator enabled it".to_owned());
+            self.note(ENABLED, Some(tool_type), None, Some(sha256), "an operator enabled it".to_owned());
         }
     }
 
@@ -282,7 +282,7 @@ impl Shared {
     fn loader_stuck(&self, tool_type: &ToolType, sha256: Sha256Sum, reason: &str) {
         if !self.stuck.swap(true, Ordering::SeqCst) {
             tracing::error!(%tool_type, %sha256, "the dynamic linker is stuck ({reason}); the host ends in order to be restarted without this plugin");
-            self.note(LOADER_STUCK, tool_type, None, Some(sha256), reason.to_owned());
+            self.note(LOADER_STUCK, Some(tool_type), None, Some(sha256), reason.to_owned());
             (self.on_stuck)();
         }
     }
@@ -290,14 +290,14 @@ impl Shared {
     fn note(
         &self,
         code: &str,
-        tool_type: &ToolType,
+        tool_type: Option<&ToolType>,
         generation: Option<u64>,
         sha256: Option<Sha256Sum>,
         message: String,
     ) {
         (self.on_event)(PluginEvent {
             at_ms: self.now_ms(),
-            tool_type: Some(tool_type.to_string()),
+            tool_type: tool_type.map(ToolType::to_string),
             generation: generation.and_then(|number| i64::try_from(number).ok()),
             sha256: sha256.map(|sum| sum.to_string()),
             code: code.to_owned(),
@@ -349,6 +349,8 @@ impl Shared {
             if !known {
                 tracing::warn!(path = %record.path.display(), code = refusal.code.as_str(), "plugin file refused: {}; {}", refusal.reason, refusal.code.mend());
                 self.metrics.reload(ReloadOutcome::Refused);
+                let message = format!("{}: {refusal}", record.path.display());
+                self.note("refused", loaded_from.as_ref(), None, record.sha256, message);
             }
             // Files that are not named like a plugin are shown, but they are not what a reload was about.
             if record.path.extension().is_some_and(|extension| extension == "so") {
@@ -403,9 +405,13 @@ impl Shared {
                         |active| format!("{} (generation {}) still serves", active.version(), active.number()),
                     );
                     tracing::warn!(%tool_type, path = %record.path.display(), code = refusal.code.as_str(), "plugin refused: {}; {still}; {}", refusal.reason, refusal.code.mend());
-                    self.note("refused", tool_type, None, record.sha256, format!("{refusal}; {still}"));
+                    self.note("refused", Some(tool_type), None, record.sha256, format!("{refusal}; {still}"));
                     let candidate = (Candidate::of(record, &refusal), self.now_ms());
                     self.lock().tools.entry(tool_type.clone()).or_default().candidate = Some(candidate);
+                    if active.is_none() {
+                        let route = refusal.code.is_quarantine().then_some(Route::Quarantined);
+                        self.routes.set(tool_type, route);
+                    }
                     reloaded.push(Reloaded::of(record, Some(tool_type.clone()), Err(refusal)));
                     if active.is_some() {
                         return;
@@ -477,16 +483,16 @@ impl Shared {
         );
         let (number, sha256) = (generation.number(), generation.artifact().sha256());
         let message = format!(
-            "version {} serves, tried in confinement {:?}{}",
+            "version {} serves, tried in confinement: {}{}",
             generation.version(),
-            generation.artifact().confinement().to_string(),
+            generation.artifact().confinement(),
             old.as_ref().map_or_else(String::new, |old| format!(
                 "; it replaces {} (generation {})",
                 old.version(),
                 old.number()
             ))
         );
-        self.note("serves", tool_type, Some(number), Some(sha256), message);
+        self.note("serves", Some(tool_type), Some(number), Some(sha256), message);
         (self.on_routes)();
         if let Some(old) = old {
             self.retire(old);
@@ -511,7 +517,7 @@ impl Shared {
         };
         for (tool_type, generation) in gone {
             self.routes.set(&tool_type, None);
-            self.note("missing", &tool_type, None, None, "its file is gone from the folder".to_owned());
+            self.note("missing", Some(&tool_type), None, None, "its file is gone from the folder".to_owned());
             tracing::warn!(%tool_type, "the plugin's file is gone: its tenants' webhooks are answered 503, jobs wait");
             generation.into_iter().for_each(|generation| self.retire(generation));
         }
@@ -540,7 +546,7 @@ impl Shared {
                 let news = shared.lock().retain(number, &reason);
                 if news {
                     let sha256 = generation.artifact().sha256();
-                    shared.note("retained", tool_type, Some(number), Some(sha256), reason.clone());
+                    shared.note("retained", Some(tool_type), Some(number), Some(sha256), reason.clone());
                     tracing::warn!(%tool_type, generation = number, drained, "plugin generation is retained in memory: {reason}");
                 }
                 if loader_stuck {
@@ -555,7 +561,7 @@ impl Shared {
                 tracing::warn!(%tool_type, generation = number, "its private copy stays behind: {fault}");
             }
             let sha256 = generation.artifact().sha256();
-            shared.note("gone", tool_type, Some(number), Some(sha256), "drained and unmapped".to_owned());
+            shared.note("gone", Some(tool_type), Some(number), Some(sha256), "drained and unmapped".to_owned());
             tracing::info!(%tool_type, generation = number, drained, "plugin generation is gone");
         });
     }

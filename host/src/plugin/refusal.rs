@@ -28,6 +28,13 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
+impl Code {
+    /// Whether the host keeps the plugin from serving for what it did, not for what it is.
+    pub fn is_quarantine(self) -> bool {
+        matches!(self, Self::Crashed | Self::LoaderStuck)
+    }
+}
+
 macro_rules! codes {
     ($($variant:ident $text:literal : $meaning:literal, $mend:literal;)*) => {
         /// The stable codes of refusals.

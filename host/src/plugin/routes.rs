@@ -12,6 +12,8 @@ use crate::ids::ToolType;
 pub enum Route {
     /// To this generation. (A list with one entry: weights for several may come.)
     Active(Arc<Generation>),
+    /// Nowhere: the plugin is quarantined, and not even loaded.
+    Quarantined,
     /// Nowhere: an operator has disabled the plugin.
     Disabled,
 }
@@ -45,6 +47,7 @@ impl Routes {
         loop {
             match self.table.load().get(tool_type) {
                 None => return Err(NoRoute::Missing),
+                Some(Route::Quarantined) => return Err(NoRoute::Quarantined),
                 Some(Route::Disabled) => return Err(NoRoute::Disabled),
                 // It is draining only after the table has changed: look again and find its successor.
                 Some(Route::Active(generation)) => {

@@ -245,7 +245,14 @@ impl Known {
                     path: Some(candidate.path.clone()),
                     sha256: candidate.sha256,
                     last_error: Some(refused(&candidate.refusal, *at_ms)),
-                    ..PluginRow::empty(Some(tool_type.clone()), PluginState::Refused)
+                    ..PluginRow::empty(
+                        Some(tool_type.clone()),
+                        if candidate.refusal.code.is_quarantine() {
+                            PluginState::Quarantined
+                        } else {
+                            PluginState::Refused
+                        },
+                    )
                 },
                 None => PluginRow::empty(Some(tool_type.clone()), PluginState::Missing),
             };

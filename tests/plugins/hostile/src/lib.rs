@@ -1,0 +1,141 @@
+//! A plugin that does something evil at one place. Which and where stands in its bytes, as `place:deed;`, and a test
+//! writes another one over it in a copy of the file: one build, any number of hostile plugins.
+//!
+//! Places: `constructor`, `new`, `validate`, `extract`, `get`, `update`, `drop`, `destructor`. With `@host` behind the
+//! place the deed is done only where there is an environment, so not in the process in which plugins are tried.
+//! Methods do it only for tenants whose setting `evil` is `yes`.
+
+#![allow(unsafe_code, reason = "this is what it is for")]
+
+use std::{ffi::c_int, io, thread, time::Duration};
+
+use desk::{Behaviour, Desk};
+use plugin_abi::prelude::*;
+
+/// Where a test writes: the text behind `=`, up to the semicolon.
+#[used]
+static ORDERS: [u8; 64] = *b"HOSTILE-ORDERS=none:none;                                       ";
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static CONSTRUCTOR: extern "C" fn() = constructor;
+
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static DESTRUCTOR: extern "C" fn() = destructor;
+
+extern "C" fn constructor() {
+    at("constructor");
+}
+
+extern "C" fn destructor() {
+    at("destructor");
+}
+
+struct Hostile;
+
+impl Behaviour for Hostile {
+    const INFO: PluginInfo = plugin_info!("desk_hostile");
+
+    fn new() -> Self {
+        at("new");
+        Self
+    }
+
+    fn before(&self, tenant: &Tenant<'_>, method: &str) {
+        if tenant.setting("evil") == Some("yes") {
+            at(method);
+        }
+    }
+}
+
+impl Drop for Hostile {
+    fn drop(&mut self) {
+        at("drop");
+    }
+}
+
+export_plugin!(Desk<Hostile>);
+
+/// Does the deed when this is its place.
+fn at(place: &str) {
+    // SAFETY: reads a static; volatile, since the compiler must not know what stands there.
+    let orders = unsafe { std::ptr::read_volatile(&raw const ORDERS) };
+    let Some(orders) = std::str::from_utf8(&orders).ok().and_then(|text| text.strip_prefix("HOSTILE-ORDERS=")) else {
+        return;
+    };
+    let Some((where_to, deed)) = orders.split(';').next().and_then(|orders| orders.split_once(':')) else { return };
+    let (where_to, in_host) = where_to.strip_suffix("@host").map_or((where_to, false), |place| (place, true));
+    if where_to == place && (!in_host || std::env::var_os("PATH").is_some()) {
+        perform(deed);
+    }
+}
+
+struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        panic!("while unwinding");
+    }
+}
+
+unsafe extern "C" {
+    fn fork() -> c_int;
+    fn signal(number: c_int, handler: usize) -> usize;
+    fn umask(mask: u32) -> u32;
+}
+
+fn perform(deed: &str) {
+    match deed {
+        "panic" => panic!("as ordered"),
+        "panic-payload" => std::panic::panic_any(PanicsWhenDropped),
+        "panic-unwinding" => {
+            let _dropped = PanicsWhenDropped;
+            panic!("the first of two");
+        }
+        "hang" => loop {
+            thread::park();
+        },
+        "spin" => loop {
+            std::hint::spin_loop();
+        },
+        // SAFETY: none; it is meant to crash.
+        "segv" => unsafe { std::ptr::write_volatile(std::ptr::without_provenance_mut::<u8>(8), 1) },
+        "abort" => std::process::abort(),
+        "exit" => std::process::exit(0),
+        "overflow" => drop(std::hint::black_box(overflow(1))),
+        "thread" => drop(thread::Builder::new().name("stray".to_owned()).spawn(|| {
+            loop {
+                thread::sleep(Duration::from_millis(50));
+            }
+        })),
+        "thread-crash" => drop(thread::Builder::new().name("stray".to_owned()).spawn(|| perform("segv"))),
+        "open" => expect_refused(std::fs::read("/etc/passwd").map(drop)),
+        "connect" => expect_refused(std::net::TcpStream::connect("127.0.0.1:9").map(drop)),
+        "exec" => expect_refused(std::process::Command::new("/bin/true").spawn().map(drop)),
+        // SAFETY: the child ends at once.
+        "fork" => match unsafe { fork() } {
+            0 => std::process::exit(0),
+            -1 => expect_refused(Err(io::Error::last_os_error())),
+            _ => expect_refused(Ok(())),
+        },
+        // SAFETY: ignoring a signal runs no code.
+        "signal" => drop(unsafe { signal(10, 1) }),
+        "chdir" => drop(std::env::set_current_dir("/")),
+        // SAFETY: a plain call.
+        "umask" => drop(unsafe { umask(0) }),
+        "alloc" => drop(std::hint::black_box(vec![1_u8; 8 << 30])),
+        _ => {}
+    }
+}
+
+/// What the confinement must prevent: when it did not, the plugin panics, which every test can see.
+fn expect_refused(outcome: io::Result<()>) {
+    assert!(outcome.is_err(), "it was let through");
+}
+
+#[inline(never)]
+fn overflow(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 512]);
+    if depth == 0 { 0 } else { overflow(depth + 1) + frame[17] }
+}
