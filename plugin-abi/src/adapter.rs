@@ -38,7 +38,8 @@ impl<P: TicketingToolPlugin> Guarded for Adapter<P> {
         let made = guard(|| {
             let link = Link(host);
             let version = request.iter().find(|field| field.tag() == Tag::HOST_VERSION);
-            let version = version.map(|field| wire::text(field, "the host's version")).transpose().map_err(unreadable)?;
+            let version =
+                version.map(|field| wire::text(field, "the host's version")).transpose().map_err(unreadable)?;
             P::new(&Host { calls: &link, call: 0, version: version.unwrap_or_default() })
         });
         match made {

@@ -240,7 +240,8 @@ impl Response {
     /// `Api` when the body is not such JSON; it says so when HTML came instead (a login page, a hibernating instance).
     pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, PluginError> {
         serde_json::from_slice(&self.body).map_err(|fault| {
-            let what = if self.is_html() { "HTML came where JSON is due" } else { "the answer is not the JSON that is due" };
+            let what =
+                if self.is_html() { "HTML came where JSON is due" } else { "the answer is not the JSON that is due" };
             let message = format!("{what} ({fault}): {}", self.excerpt());
             PluginError::Api { status: Some(self.status), message }
         })
@@ -278,9 +279,8 @@ impl Response {
         if let Ok(seconds) = text.parse::<u64>() {
             return Some(Duration::from_secs(seconds));
         }
-        let http_date = format_description!(
-            "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
-        );
+        let http_date =
+            format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
         let at = time::PrimitiveDateTime::parse(text, http_date)
             .map(time::PrimitiveDateTime::assume_utc)
             .or_else(|_| OffsetDateTime::parse(text, &Rfc3339))

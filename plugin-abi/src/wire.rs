@@ -417,7 +417,9 @@ pub(crate) fn read_request(fields: &[Field<'_>]) -> Read<Request> {
             "basic" => Credential::Basic { user: words.unwrap_or_default().to_owned(), secret },
             "basic_user" => Credential::BasicUser { secret, password: words.unwrap_or_default().to_owned() },
             "header" => Credential::Header {
-                header: Cow::Owned(text(need(Tag::CREDENTIAL_HEADER, "header for the secret")?, "the header")?.to_owned()),
+                header: Cow::Owned(
+                    text(need(Tag::CREDENTIAL_HEADER, "header for the secret")?, "the header")?.to_owned(),
+                ),
                 scheme: words.map(|words| Cow::Owned(words.to_owned())),
                 secret,
             },

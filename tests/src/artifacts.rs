@@ -43,13 +43,15 @@ impl Artifact {
     /// Cannot be made; tool type `desk_good`, version 3.0.0.
     pub const PANICS_IN_NEW: Self =
         Self { package: "test-plugin-panics-in-new", file: "libtest_plugin_panics_in_new.so" };
-    /// Panics when it is dropped after a call; tool type `desk_panics_in_drop`.
+    /// Panics when it is dropped after it has fetched a ticket; tool type `desk_panics_in_drop`.
     pub const PANICS_IN_DROP: Self =
         Self { package: "test-plugin-panics-in-drop", file: "libtest_plugin_panics_in_drop.so" };
+    /// Does what is written into its bytes; tool type `desk_hostile`.
+    pub const HOSTILE: Self = Self { package: "test-plugin-hostile", file: "libtest_plugin_hostile.so" };
     /// A library that exports no plugin.
     pub const NO_PLUGIN: Self = Self { package: "test-plugin-none", file: "libtest_plugin_none.so" };
 
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::PATCHBAY,
         Self::PLUGIN_CTL,
         Self::SERVICEDESK_PLUS,
@@ -59,6 +61,7 @@ impl Artifact {
         Self::HANGS,
         Self::PANICS_IN_NEW,
         Self::PANICS_IN_DROP,
+        Self::HOSTILE,
         Self::NO_PLUGIN,
     ];
 

@@ -133,6 +133,13 @@ impl Host {
         self.folder().join("state")
     }
 
+    /// The private copies of plugins that lie in the state folder.
+    pub fn copies(&self) -> Vec<PathBuf> {
+        let folder = fs::read_dir(self.state().join("plugins")).expect("a host has run here");
+        let paths = folder.map(|entry| entry.expect("the folder is the test's").path());
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == "so")).collect()
+    }
+
     /// The admin socket.
     pub fn socket(&self) -> PathBuf {
         self.state().join("admin.sock")
@@ -277,9 +284,11 @@ impl Host {
     /// Moves the host's clock forward, and with it everything that waits for a time.
     #[track_caller]
     pub fn advance_clock(&self, by: Duration) {
-        let body = json!({ "advance_ms": u64::try_from(by.as_millis()).expect("tests do not wait for ages") }).to_string();
+        let body =
+            json!({ "advance_ms": u64::try_from(by.as_millis()).expect("tests do not wait for ages") }).to_string();
         let headers = [("content-type", "application/json")];
-        let answer = http::over_unix(&self.socket(), &http::request("POST", "/v1/test/clock", &headers, body.as_bytes()));
+        let answer =
+            http::over_unix(&self.socket(), &http::request("POST", "/v1/test/clock", &headers, body.as_bytes()));
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
 
@@ -309,7 +318,12 @@ impl Host {
             .stderr(Stdio::piped())
             .spawn()
             .expect("plugin-ctl runs");
-        child.stdin.take().expect("it is piped").write_all(input.as_bytes()).expect("plugin-ctl reads what it is given");
+        child
+            .stdin
+            .take()
+            .expect("it is piped")
+            .write_all(input.as_bytes())
+            .expect("plugin-ctl reads what it is given");
         let Output { status, stdout, stderr } = child.wait_with_output().expect("the child is ours");
         let text = |bytes| String::from_utf8(bytes).expect("plugin-ctl writes UTF-8");
         Ctl { code: status.code().expect("plugin-ctl exits"), stdout: text(stdout), stderr: text(stderr) }

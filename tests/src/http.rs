@@ -88,6 +88,20 @@ pub fn over_tcp(address: SocketAddr, bytes: &[u8]) -> Answer {
     exchange(stream, bytes)
 }
 
+/// Sends these bytes over TCP and waits for the end of the connection, whatever comes before it: for a host that dies of
+/// them.
+///
+/// # Panics
+/// When nobody listens.
+#[track_caller]
+pub fn send_and_forget(address: SocketAddr, bytes: &[u8]) {
+    let mut stream = TcpStream::connect(address).unwrap_or_else(|fault| panic!("{address}: {fault}"));
+    stream.set_read_timeout(Some(ANSWER_TIME_MAX)).expect("a time-out above zero can be set");
+    let mut answer = Vec::new();
+    // The host may be gone before it has read all; that it ends is what the caller looks for.
+    let _lost = stream.write_all(bytes).and_then(|()| stream.read_to_end(&mut answer));
+}
+
 /// Sends these bytes over a Unix socket and reads one answer.
 ///
 /// # Panics

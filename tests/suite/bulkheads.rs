@@ -56,11 +56,15 @@ fn suffer(line: &Line, tenant: &str, code: &str) {
 fn beside_the_good_one(line: &Line, bad: impl Fn() + Sync) {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        let loads: Vec<_> =
-            [1, 1_000_000].into_iter().map(|first| scope.spawn({
-                let stop = &stop;
-                move || load(line, first, stop)
-            })).collect();
+        let loads: Vec<_> = [1, 1_000_000]
+            .into_iter()
+            .map(|first| {
+                scope.spawn({
+                    let stop = &stop;
+                    move || load(line, first, stop)
+                })
+            })
+            .collect();
         let suffered = catch_unwind(AssertUnwindSafe(&bad));
         stop.store(true, Ordering::Relaxed);
         for load in loads {
@@ -152,7 +156,9 @@ fn a_job_that_hangs_fails_its_attempt_and_others_are_worked_on() {
 fn a_panic_in_drop_does_not_keep_the_old_generation() {
     let line = Line::with(&[Artifact::PANICS_IN_DROP]);
     line.add_tenant("acme", "desk_panics_in_drop", &[]);
+    line.open_ticket("1");
     assert_eq!(line.host.send(&created("acme", "1")).status, 202);
+    line.note_on("1");
     let before = line.host.plugin("desk_panics_in_drop");
     line.host.ctl(&["reload", "desk_panics_in_drop"]);
     line.host.wait_for_log(&["ordered panic in drop"]);

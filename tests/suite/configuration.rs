@@ -52,7 +52,8 @@ fn sighup_rereads_limits_and_keeps_the_old_ones_when_the_file_is_bad() {
     let status = |bytes: usize| host.http("POST", "/webhooks/nobody", &[], &vec![b'x'; bytes]).status;
     assert_eq!((status(1_024), status(1_025)), (401, 413));
     let config = |line: &str| {
-        let lines = ["server.listen = \"127.0.0.1:0\"", "admin.listen = \"127.0.0.1:0\"", "plugins.watch = false", line];
+        let lines =
+            ["server.listen = \"127.0.0.1:0\"", "admin.listen = \"127.0.0.1:0\"", "plugins.watch = false", line];
         std::fs::write(host.folder().join("patchbay.toml"), lines.join("\n")).unwrap();
         host.signal(Signal::HUP);
     };

@@ -1,8 +1,11 @@
 //! Black-box tests: what operators, senders and tools can see of real binaries with real plugin files.
 
+#![allow(clippy::unwrap_used, reason = "clippy allows it in test functions only, and their helpers are tests too")]
+
 mod bulkheads;
 mod configuration;
 mod end_to_end;
+mod hostile;
 mod metrics;
 mod plugin_files;
 mod raw_http;

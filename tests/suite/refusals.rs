@@ -174,7 +174,9 @@ fn the_tenant_in_the_body_must_be_there_once() {
     let line = line();
     let text = String::from_utf8(created("acme", "1").body).unwrap();
     for path in ["/api/webhooks/ticket-created", "/webhook/servicedesk/resolved-ticket"] {
-        let send = |body: &str| line.host.send(&SignedRequest { path: path.to_owned(), ..signed_body("acme", body.as_bytes()) });
+        let send = |body: &str| {
+            line.host.send(&SignedRequest { path: path.to_owned(), ..signed_body("acme", body.as_bytes()) })
+        };
         anonymous(&send("not json"));
         anonymous(&send(r#"{"ticket_id":"1"}"#));
         anonymous(&send(&text.replacen('{', r#"{"tenant_id":"acme","#, 1)));

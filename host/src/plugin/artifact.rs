@@ -121,12 +121,13 @@ pub struct Uninspected {
 ///
 /// # Errors
 /// [`Uninspected`] with the reason.
-pub fn inspect(path: &Path) -> Result<InspectedArtifact, Uninspected> {
-    let (bytes, stamp) = read(path).map_err(|refusal| Uninspected { sha256: None, stamp: None, refusal })?;
+pub fn inspect(path: &Path) -> Result<InspectedArtifact, Box<Uninspected>> {
+    let unread = |refusal| Box::new(Uninspected { sha256: None, stamp: None, refusal });
+    let (bytes, stamp) = read(path).map_err(unread)?;
     let sha256 = Sha256Sum::of(&bytes);
     match elf::inspect(&bytes) {
         Ok(info) => Ok(InspectedArtifact { path: path.to_owned(), bytes, sha256, stamp, info }),
-        Err(refusal) => Err(Uninspected { sha256: Some(sha256), stamp: Some(stamp), refusal }),
+        Err(refusal) => Err(Box::new(Uninspected { sha256: Some(sha256), stamp: Some(stamp), refusal })),
     }
 }
 

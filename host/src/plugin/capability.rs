@@ -33,6 +33,8 @@ use crate::{
 
 /// Most bytes of one line that a plugin logs.
 const LOG_BYTES_MAX: usize = 4096;
+/// Most filled-in texts that one call is searched for.
+const FILLED_IN_MAX: usize = 16;
 /// Most lines that a generation may log in a second.
 const LOG_LINES_PER_S_MAX: u32 = 50;
 
@@ -81,6 +83,8 @@ struct Place {
     scope: Option<CallScope>,
     /// Whether the call waits for a tool's answer, which ends by itself.
     waiting: bool,
+    /// What was filled into the call's requests: a tool may send it back, and it must not stand in an error.
+    filled_in: Vec<Zeroizing<String>>,
 }
 
 /// A call's number is its count times this, plus its place.
@@ -102,9 +106,15 @@ impl Capability {
         at.begun * PLACES_MAX + place as u64
     }
 
-    /// Ends the call of the thread with this place.
-    pub fn end(&self, place: usize) {
-        self.places[place].lock().unwrap_or_else(PoisonError::into_inner).scope = None;
+    /// Ends the call of the thread with this place, and takes what must not be told out of its error.
+    pub fn end(&self, place: usize, error: Option<&mut PluginError>) {
+        let mut at = self.places[place].lock().unwrap_or_else(PoisonError::into_inner);
+        at.scope = None;
+        let filled_in = std::mem::take(&mut at.filled_in);
+        drop(at);
+        if let Some(error) = error.filter(|_| !filled_in.is_empty()) {
+            texts_of(error).into_iter().for_each(|text| scrub(text, &filled_in));
+        }
     }
 
     /// Whether the call of the thread with this place waits for a tool.
@@ -124,8 +134,7 @@ impl Capability {
         then: impl FnOnce(&CallScope) -> Result<T, PluginError>,
     ) -> Result<T, PluginError> {
         let over = || PluginError::Configuration("this call is over".to_owned());
-        let place =
-            usize::try_from(call % PLACES_MAX).ok().and_then(|place| self.places.get(place)).ok_or_else(over)?;
+        let place = self.place(call).ok_or_else(over)?;
         let at = place.lock().unwrap_or_else(PoisonError::into_inner);
         match &at.scope {
             Some(scope) if at.begun == call / PLACES_MAX => then(scope),
@@ -133,9 +142,12 @@ impl Capability {
         }
     }
 
+    fn place(&self, call: u64) -> Option<&Mutex<Place>> {
+        self.places.get(usize::try_from(call % PLACES_MAX).ok()?)
+    }
+
     fn set_waiting(&self, call: u64, waiting: bool) {
-        let place = usize::try_from(call % PLACES_MAX).ok().and_then(|place| self.places.get(place));
-        if let Some(place) = place {
+        if let Some(place) = self.place(call) {
             place.lock().unwrap_or_else(PoisonError::into_inner).waiting = waiting;
         }
     }
@@ -150,7 +162,10 @@ impl HostCalls for Capability {
         if !self.log_limit.admits(self.services.clock.now_ms() / 1000) {
             return;
         }
-        let text = &text[..text.floor_char_boundary(LOG_BYTES_MAX)];
+        let mut text = text[..text.floor_char_boundary(LOG_BYTES_MAX)].to_owned();
+        if let Some(place) = self.place(call) {
+            scrub(&mut text, &place.lock().unwrap_or_else(PoisonError::into_inner).filled_in);
+        }
         let known = self.with_scope(call, |scope| Ok((scope.tenant.id.to_string(), scope.correlation_id.to_string())));
         let (tenant, correlation_id) = known.unwrap_or_default();
         let (tool_type, generation) = (self.tool_type.as_str(), self.generation);
@@ -210,7 +225,8 @@ impl HostCalls for Capability {
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(PluginError::Cancelled);
         }
-        let credential = request.parts().2.map(|credential| self.filled_in(&scope.tenant, credential)).transpose()?;
+        let credential =
+            request.parts().2.map(|credential| self.filled_in(call, &scope.tenant, credential)).transpose()?;
         let outgoing = Outgoing { tenant: &scope.tenant, request, credential, deadline: scope.deadline };
         self.set_waiting(call, true);
         let answer = self.services.egress.send(outgoing);
@@ -223,6 +239,7 @@ impl Capability {
     /// The header that carries the secret.
     fn filled_in(
         &self,
+        call: u64,
         tenant: &Tenant,
         credential: &plugin_abi::types::Credential,
     ) -> Result<(String, Zeroizing<String>), PluginError> {
@@ -235,7 +252,7 @@ impl Capability {
         let authorization = "authorization".to_owned();
         let basic =
             |pair: Zeroizing<String>| Zeroizing::new(format!("Basic {}", &*Zeroizing::new(STANDARD.encode(&*pair))));
-        Ok(match credential {
+        let (header, value) = match credential {
             Credential::Bearer { .. } => (authorization, Zeroizing::new(format!("Bearer {secret}"))),
             Credential::Basic { user, .. } => (authorization, basic(Zeroizing::new(format!("{user}:{secret}")))),
             Credential::BasicUser { password, .. } => {
@@ -246,7 +263,40 @@ impl Capability {
             }
             Credential::Header { header, scheme: None, .. } => (header.to_string(), Zeroizing::new(secret.to_owned())),
             _ => return Err(PluginError::Configuration("this host does not know that kind of credential".to_owned())),
-        })
+        };
+        if let Some(place) = self.place(call) {
+            let mut at = place.lock().unwrap_or_else(PoisonError::into_inner);
+            if at.filled_in.len() < FILLED_IN_MAX {
+                let encoded = value.rsplit(' ').next().unwrap_or_default();
+                at.filled_in.extend([Zeroizing::new(secret.to_owned()), Zeroizing::new(encoded.to_owned())]);
+            }
+        }
+        Ok((header, value))
+    }
+}
+
+/// The texts of an error that a plugin may have made from a tool's answer.
+fn texts_of(error: &mut PluginError) -> Vec<&mut String> {
+    match error {
+        PluginError::Malformed(text)
+        | PluginError::Authentication(text)
+        | PluginError::Configuration(text)
+        | PluginError::NotFound(text)
+        | PluginError::Api { message: text, .. }
+        | PluginError::RateLimit { message: text, .. }
+        | PluginError::Panicked { message: text, .. } => vec![text],
+        PluginError::Validation(faults) => {
+            faults.iter_mut().flat_map(|fault| [&mut fault.field, &mut fault.message]).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn scrub(text: &mut String, secrets: &[Zeroizing<String>]) {
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        if text.contains(secret.as_str()) {
+            *text = text.replace(secret.as_str(), "[secret]");
+        }
     }
 }
 

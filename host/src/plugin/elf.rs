@@ -140,13 +140,13 @@ fn check_dynamic(
             elf::DT_FILTER | elf::DT_AUXILIARY | elf::DT_AUDIT | elf::DT_DEPAUDIT => {
                 return Err(linkage("it filters or audits other libraries"));
             }
-            elf::DT_FLAGS if value & u64::from(elf::DF_TEXTREL.0) != 0 => {
+            elf::DT_FLAGS if value & elf::DF_TEXTREL.0 != 0 => {
                 return Err(linkage("its code must be written to (TEXTREL)"));
             }
-            elf::DT_FLAGS if value & u64::from(elf::DF_STATIC_TLS.0) != 0 => {
+            elf::DT_FLAGS if value & elf::DF_STATIC_TLS.0 != 0 => {
                 return Err(linkage("it wants thread-locals in the static block (STATIC_TLS), which is small"));
             }
-            elf::DT_FLAGS_1 if value & u64::from(elf::DF_1_NODELETE.0) != 0 => {
+            elf::DT_FLAGS_1 if value & elf::DF_1_NODELETE.0 != 0 => {
                 return Err(linkage("it forbids being unloaded (NODELETE)"));
             }
             _ => {}

@@ -508,8 +508,12 @@ impl Generation {
         let work = move |plugin: &LoadedPlugin<Capability>, place: usize| {
             let capability = &plugin.host().0;
             let call = capability.begin(place, scope);
-            let answer = run(plugin, call);
-            capability.end(place);
+            let mut answer = run(plugin, call);
+            let error = match &mut answer {
+                Err(CallError::Plugin(error)) => Some(error),
+                _ => None,
+            };
+            capability.end(place, error);
             // Nobody waits any more when the deadline has passed; then the answer has no use.
             let _given_up = reply.send(answer);
         };

@@ -32,7 +32,8 @@ const IDLE_MAX: Duration = Duration::from_secs(20);
 /// Most requests for new threads that wait at once; beyond it calls wait for the lanes that there are.
 const STARTS_MAX: usize = 256;
 
-type Plugin = LoadedPlugin<Capability>;
+/// What lanes hold.
+pub type Plugin = LoadedPlugin<Capability>;
 
 /// One call, or validate and extract of one webhook: what the lane runs, and until when somebody waits for it.
 pub struct Work {
@@ -41,8 +42,11 @@ pub struct Work {
     /// What the lane is seen to do meanwhile, should the process die of it.
     pub step: Step,
     /// Runs on the lane, with the lane's place among the generation's threads.
-    pub run: Box<dyn FnOnce(&Plugin, usize) + Send>,
+    pub run: Run,
 }
+
+/// What runs on a lane.
+pub type Run = Box<dyn FnOnce(&Plugin, usize) + Send>;
 
 /// Why a call was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +61,10 @@ pub enum NotTaken {
 /// whoever asks for one must not have to wait for that.
 #[derive(Clone)]
 pub struct LaneStarter {
-    requests: Sender<Box<dyn FnOnce() + Send>>,
+    requests: Sender<Start>,
 }
+
+type Start = Box<dyn FnOnce() + Send>;
 
 impl LaneStarter {
     /// Starts the starter.
@@ -66,7 +72,7 @@ impl LaneStarter {
     /// # Errors
     /// When the thread cannot be started.
     pub fn start() -> std::io::Result<Self> {
-        let (requests, taken) = bounded::<Box<dyn FnOnce() + Send>>(STARTS_MAX);
+        let (requests, taken) = bounded::<Start>(STARTS_MAX);
         std::thread::Builder::new().name("lane-starter".to_owned()).spawn(move || {
             threads::register();
             taken.into_iter().for_each(|start| start());

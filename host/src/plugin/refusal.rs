@@ -102,3 +102,19 @@ impl fmt::Display for Code {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_page_lists_every_code_in_order() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/refusals.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| `")).map(str::to_owned).collect();
+        let codes = Code::ALL.iter();
+        let expected: Vec<_> =
+            codes.map(|code| format!("| `{code}` | {} | {} |", code.meaning(), code.mend())).collect();
+        assert_eq!(rows, expected);
+    }
+}

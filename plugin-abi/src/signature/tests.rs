@@ -25,7 +25,7 @@ fn hub_takes_sha256_of_the_raw_body_alone() {
         (format!("sha1={mac}"), false),
         (format!("sha256={}", &mac[..62]), false),
         (format!("sha256={mac}00"), false),
-        (mac.clone(), false),
+        (mac, false),
         ("sha256=".to_owned(), false),
         (String::new(), false),
         (format!("sha256={}", hex_mac(b"other", &[BODY])), false),

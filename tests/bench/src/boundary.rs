@@ -23,6 +23,7 @@ use patchbay::{
         lane::LaneStarter,
         loader::{LoadedLibrary, LoadedPlugin},
         probe::Prober,
+        verdicts::Verdicts,
     },
     store::{Hooks, Store, StoreConfig},
     telemetry::metrics::Metrics,
@@ -169,7 +170,7 @@ fn in_scope(plugin: &LoadedPlugin<Capability>, webhook: &ReceivedWebhook) -> any
     };
     let call = capability.begin(0, scope);
     let done = through_abi(plugin, call, webhook);
-    capability.end(0);
+    capability.end(0, None);
     done
 }
 
@@ -224,7 +225,8 @@ impl Copies<'_> {
     fn artifact(&self, number: u64) -> anyhow::Result<VerifiedArtifact> {
         let inspected = artifact::inspect(&self.programs.plugin).map_err(|fault| anyhow::anyhow!("{fault:?}"))?;
         let prober = Prober::with_program(&self.programs.patchbay, Duration::from_secs(10));
-        let verified = inspected.verify(patchbay::config::Permissions::Strict, &prober, self.folder, number);
+        let verdicts = Verdicts::load(self.folder.join("verdicts.json"));
+        let verified = inspected.verify(patchbay::config::Permissions::Strict, &prober, &verdicts, self.folder, number);
         verified.map_err(|refusal| anyhow::anyhow!("{refusal}"))
     }
 

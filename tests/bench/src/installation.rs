@@ -1,6 +1,13 @@
 //! A Patchbay installation in a folder of its own: the programs under test, configuration, plugins and tenants.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command};
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
@@ -59,7 +66,10 @@ impl<'a> Installation<'a> {
         let plugin = fs::read(&programs.plugin)?;
         for number in 0..plugins {
             let bytes = if number == 0 { plugin.clone() } else { with_another_tool_type(&plugin, number)? };
-            fs::write(dir.join(format!("plugin-{number}.so")), bytes)?;
+            let mut file = fs::File::create(dir.join(format!("plugin-{number}.so")))?;
+            file.write_all(&bytes)?;
+            // The host waits until a file that was just written has settled; these have.
+            file.set_modified(SystemTime::now() - Duration::from_secs(3600))?;
         }
         Ok(Self { programs, folder })
     }

@@ -32,7 +32,7 @@ const ALL_FOR_ONE: &str = "[worker]\nconcurrency = 64\nper_tenant = 64\n";
 /// By then every note must be there.
 const NOTES_TIME_MAX: Duration = Duration::from_secs(60);
 /// As long as the note that the host posts about these tickets.
-const NOTE_BYTES: usize = 700;
+const NOTE_BYTES: usize = 450;
 
 /// Measures both.
 ///

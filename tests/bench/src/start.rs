@@ -15,38 +15,35 @@ const PLUGINS: [usize; 3] = [0, 1, 5];
 type Sample = (Duration, Memory);
 type Figure = fn(&Memory) -> u64;
 
-/// Measures starts with 0, 1 and 5 plugins; the second start on a folder, since the first one also makes the store.
+/// Measures starts with 0, 1 and 5 plugins, the first on a folder, which makes the store and tries the plugins out, and
+/// the second, which knows both.
 ///
 /// # Errors
 /// When a server does not start or end as it should.
 pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()> {
     let mut hyper: Vec<Sample> = Vec::new();
-    let mut first: Vec<Duration> = Vec::new();
-    let mut host: [Vec<Sample>; PLUGINS.len()] = Default::default();
+    let mut first: [Vec<Sample>; PLUGINS.len()] = Default::default();
+    let mut again: [Vec<Sample>; PLUGINS.len()] = Default::default();
     for _ in 0..ROUNDS {
         let server = Server::start("hyper", Command::new(std::env::current_exe()?).arg("hyper-baseline"))?;
         hyper.push((server.took(), server.memory()?));
-        for (plugins, samples) in PLUGINS.into_iter().zip(&mut host) {
+        for (at, plugins) in PLUGINS.into_iter().enumerate() {
             let installation = Installation::new(programs, plugins)?;
-            let server = installation.start("")?;
-            if plugins == 0 {
-                first.push(server.took());
+            for samples in [&mut first[at], &mut again[at]] {
+                let server = installation.start("")?;
+                samples.push((server.took(), server.memory()?));
+                server.stop()?;
             }
-            server.stop()?;
-            let server = installation.start("")?;
-            samples.push((server.took(), server.memory()?));
-            server.stop()?;
         }
     }
-    let milliseconds = |time: &Duration| time.as_secs_f64() * 1e3;
     let mut add = |what: String, unit, baseline, product| {
         report.add(Row { group: "start", what, unit, baseline: Some(baseline), product });
     };
-    let bare = median(hyper.iter().map(|(took, _)| milliseconds(took)));
-    add("start to ready, store made anew, no plugin".to_owned(), "ms", bare, median(first.iter().map(milliseconds)));
-    for (plugins, samples) in PLUGINS.iter().zip(&host) {
-        let took = median(samples.iter().map(|(took, _)| milliseconds(took)));
-        add(format!("start to ready, plugins: {plugins}"), "ms", bare, took);
+    let took = |samples: &[Sample]| median(samples.iter().map(|(took, _)| took.as_secs_f64() * 1e3));
+    for (what, host) in [("first start to ready", &first), ("later start to ready", &again)] {
+        for (plugins, samples) in PLUGINS.iter().zip(host) {
+            add(format!("{what}, plugins: {plugins}"), "ms", took(&hyper), took(samples));
+        }
     }
     let figures: [(&str, Figure); 2] = [
         ("its own memory (anonymous)", |memory| memory.anonymous_kib),
@@ -54,7 +51,7 @@ pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()
     ];
     for (what, figure) in figures {
         let of = |samples: &[Sample]| median(samples.iter().map(|(_, memory)| figure(memory) as f64 / 1024.0));
-        for (plugins, samples) in PLUGINS.iter().zip(&host) {
+        for (plugins, samples) in PLUGINS.iter().zip(&again) {
             add(format!("{what} when ready, plugins: {plugins}"), "MiB", of(&hyper), of(samples));
         }
     }

@@ -97,7 +97,8 @@ fn read(path: &Path, now_ms: i64) -> FileRecord {
         return FileRecord { path, sha256: None, stamp: None, found: Err(refusal), at_ms: now_ms };
     }
     match artifact::inspect(&path) {
-        Err(Uninspected { sha256, stamp, refusal }) => {
+        Err(uninspected) => {
+            let Uninspected { sha256, stamp, refusal } = *uninspected;
             FileRecord { path, sha256, stamp, found: Err(refusal), at_ms: now_ms }
         }
         Ok(artifact) => {

@@ -2,7 +2,7 @@
 //! writes another one over it in a copy of the file: one build, any number of hostile plugins.
 //!
 //! Places: `constructor`, `new`, `validate`, `extract`, `get`, `update`, `drop`, `destructor`. With `@host` behind the
-//! place the deed is done only where there is an environment, so not in the process in which plugins are tried.
+//! place the deed is done only where there is any environment, so not in the process in which plugins are tried.
 //! Methods do it only for tenants whose setting `evil` is `yes`.
 
 #![allow(unsafe_code, reason = "this is what it is for")]
@@ -66,7 +66,7 @@ fn at(place: &str) {
     };
     let Some((where_to, deed)) = orders.split(';').next().and_then(|orders| orders.split_once(':')) else { return };
     let (where_to, in_host) = where_to.strip_suffix("@host").map_or((where_to, false), |place| (place, true));
-    if where_to == place && (!in_host || std::env::var_os("PATH").is_some()) {
+    if where_to == place && (!in_host || std::env::vars_os().next().is_some()) {
         perform(deed);
     }
 }

@@ -1,0 +1,368 @@
+//! Files and plugins that mean harm: each is refused or serves, the other plugin's webhooks are all accepted meanwhile,
+//! and `list` and `events` say why. Where the process must die, it comes back, blames the right one, and lost nothing.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use patchbay_tests::{Artifact, Ended, Host, Line, created, http, wait_until};
+use serde_json::Value;
+
+/// What stands in the plugin's bytes, to be written over.
+const ORDERS: &[u8] = b"HOSTILE-ORDERS=none:none;";
+/// Room for orders.
+const ORDERS_BYTES: usize = 64;
+const FILE: &str = "libdesk_hostile.so";
+const TOOL_TYPE: &str = "desk_hostile";
+
+/// The hostile plugin with these orders (`place:deed`).
+fn ordered(orders: &str) -> Vec<u8> {
+    let mut bytes = Artifact::HOSTILE.bytes();
+    let at = bytes.windows(ORDERS.len()).position(|window| window == ORDERS).expect("the plugin takes orders");
+    let text = format!("HOSTILE-ORDERS={orders};");
+    assert!(text.len() <= ORDERS_BYTES, "{orders}");
+    bytes[at..at + ORDERS_BYTES].fill(b' ');
+    bytes[at..at + text.len()].copy_from_slice(text.as_bytes());
+    bytes
+}
+
+fn line() -> Line {
+    let builder = Host::builder()
+        .plugin(Artifact::GOOD)
+        .config("plugins.fast_deadline_ms", 300)
+        .config("plugins.slow_deadline_s", 1)
+        .config("plugins.settle_ms", 0);
+    let line = Line::start(builder);
+    line.add_tenant("good", "desk_good", &[]);
+    line.add_tenant("evil", TOOL_TYPE, &[("evil", "yes")]);
+    line.add_tenant("calm", TOOL_TYPE, &[]);
+    line
+}
+
+/// Does something while the good plugin's tenant sends webhooks; all of them must be accepted.
+fn beside_the_good_one<T>(line: &Line, run: impl FnOnce() -> T) -> T {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let mut sent = 0;
+            while !stop.load(Ordering::Relaxed) || sent == 0 {
+                let answer = line.host.send(&created("good", &sent.to_string()));
+                assert_eq!(answer.status, 202, "delivery {sent}: {}", answer.text());
+                sent += 1;
+            }
+        });
+        let stopped = StopWhenDropped(&stop);
+        let result = run();
+        drop(stopped);
+        load.join().expect("the good plugin's webhooks are all accepted");
+        result
+    })
+}
+
+struct StopWhenDropped<'a>(&'a AtomicBool);
+
+impl Drop for StopWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Puts the bytes into the folder and reloads: they must be refused with this code, in `reload`, `list` and `events`.
+#[track_caller]
+fn refused(line: &Line, name: &str, bytes: &[u8], code: &str, reason: &str) {
+    line.host.put_file(name, bytes);
+    let ended = line.host.try_ctl(&["reload"]);
+    assert_eq!(ended.code, 1, "{name}: {ended:?}");
+    let files = line.host.ctl(&["list", "--files"]);
+    let file = files.as_array().unwrap().iter().find(|file| file["path"].as_str().unwrap().ends_with(name)).unwrap();
+    assert_eq!((&file["state"], &file["code"]), (&"refused".into(), &code.into()), "{name}: {file:#}");
+    assert!(file["reason"].as_str().unwrap().contains(reason), "{name}: {file:#}");
+    // Events are kept behind the reload's back.
+    wait_until("the event", patchbay_tests::WAIT_MAX, || {
+        let events = line.host.ctl(&["events"]);
+        let told = events
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|event| event["code"] == "refused" && event["message"].as_str().unwrap().contains(code));
+        told.then_some(())
+    });
+}
+
+#[test]
+fn what_a_plugin_does_before_its_first_call_happens_to_a_probe() {
+    let line = line();
+    beside_the_good_one(&line, || {
+        for (orders, code, reason) in [
+            ("constructor:segv", "PROBE_CRASHED", "opening the library died of SIGSEGV"),
+            ("constructor:abort", "PROBE_CRASHED", "died of SIGABRT"),
+            ("constructor:exit", "PROBE_CRASHED", "ended the process"),
+            ("new:panic", "INIT_PANIC", "as ordered"),
+            ("new:panic-payload", "INIT_PANIC", "panicked"),
+            ("new:panic-unwinding", "PROBE_CRASHED", "new died of SIGABRT"),
+            ("new:segv", "PROBE_CRASHED", "new died of SIGSEGV"),
+            ("new:overflow", "PROBE_CRASHED", "new died of SIGSEGV"),
+            ("new:exit", "PROBE_CRASHED", "ended the process"),
+            ("new:alloc", "PROBE_CRASHED", "new died of SIGABRT"),
+            ("new:thread", "THREADS", "still ran"),
+            ("new:exec", "PROBE_CRASHED", "SIGSYS"),
+            ("constructor:exec", "PROBE_CRASHED", "SIGSYS"),
+            ("new:fork", "PROBE_CRASHED", "SIGSYS"),
+            ("constructor:fork", "PROBE_CRASHED", "SIGSYS"),
+            ("new:connect", "PROBE_CRASHED", "SIGSYS"),
+            ("constructor:connect", "PROBE_CRASHED", "SIGSYS"),
+            ("drop:panic", "INIT_PANIC", "while it was dropped"),
+            ("drop:segv", "PROBE_CRASHED", "dropping the plugin died of SIGSEGV"),
+            ("destructor:segv", "PROBE_CRASHED", "closing the library died of SIGSEGV"),
+        ] {
+            refused(&line, FILE, &ordered(orders), code, reason);
+        }
+    });
+    assert_eq!(line.host.send(&created("calm", "1")).problem_code(), "plugin_missing");
+}
+
+#[test]
+fn hangs_before_the_first_call_end_with_the_probe() {
+    let line = line();
+    beside_the_good_one(&line, || {
+        for (orders, reason) in [
+            ("constructor:hang", "opening the library"),
+            ("new:hang", "new"),
+            ("drop:hang", "dropping the plugin"),
+            ("destructor:hang", "closing the library"),
+        ] {
+            refused(&line, FILE, &ordered(orders), "PROBE_TIMEOUT", reason);
+        }
+    });
+}
+
+/// The control for the refusals above: outside the probe the same deeds are let through, and the plugin says so by a
+/// panic. Inside, an opened file is refused quietly, so this plugin passes there.
+#[test]
+fn the_probe_is_confined_and_the_host_is_not() {
+    let line = line();
+    for deed in ["open", "exec", "fork"] {
+        line.host.put_file(FILE, &ordered(&format!("validate:{deed}")));
+        line.host.ctl(&["reload"]);
+        let answer = line.host.send(&created("evil", "1"));
+        assert_eq!(answer.problem_code(), "plugin_panicked", "{deed}: {}", answer.text());
+        assert!(line.host.plugin(TOOL_TYPE)["last_error"]["message"].as_str().unwrap().contains("it was let through"));
+    }
+    for place in ["constructor", "new"] {
+        line.host.put_file(FILE, &ordered(&format!("{place}:open")));
+        let ended = line.host.try_ctl(&["verify", line.host.plugins().join(FILE).to_str().unwrap()]);
+        assert_eq!(ended.code, 0, "{place}: {ended:?}");
+        let confinement = &ended.json()["confinement"];
+        if confinement["text"] != "full" {
+            eprintln!("skipped: level {}", confinement["text"]);
+        }
+    }
+}
+
+/// Runs the host until it has ended by itself, which an evil webhook must bring about.
+#[track_caller]
+fn dies_of(line: &mut Line, webhook: &str) -> Ended {
+    let request = created("evil", webhook);
+    let headers: Vec<_> = request.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let bytes = http::request("POST", &request.path, &headers, &request.body);
+    http::send_and_forget(line.host.address(), &bytes);
+    line.host.end()
+}
+
+#[test]
+fn a_plugin_that_kills_the_host_is_blamed_and_from_the_third_time_on_left_out() {
+    for (orders, how, step) in [
+        ("validate:segv", "died of SIGSEGV", "validate_webhook"),
+        ("extract:abort", "died of SIGABRT", "extract_metadata"),
+        ("validate:overflow", "died of SIGSEGV", "validate_webhook"),
+        ("validate:panic-unwinding", "died of SIGABRT", "validate_webhook"),
+        ("validate:exit", "ended by a call of exit", "validate_webhook"),
+        ("validate:thread-crash", "died of SIGSEGV", "a thread of its own"),
+    ] {
+        let mut line = line();
+        line.host.put_file(FILE, &ordered(orders));
+        line.host.ctl(&["reload"]);
+        // What was accepted before the crash must be done after it.
+        line.fail(sandbox::Target::Any, None, sandbox::Effect::DropBefore);
+        line.open_ticket("7");
+        assert_eq!(line.host.send(&created("good", "7")).status, 202);
+        for time in 1..=3 {
+            let ended = dies_of(&mut line, &time.to_string());
+            assert_ne!(ended.code, Some(0), "{orders}: {}", ended.log);
+            if time == 2 {
+                // A kill from outside blames nobody.
+                line.host.start();
+                line.host.kill9();
+            }
+            line.host.start();
+        }
+        let events = line.host.ctl(&["events"]);
+        let crashes: Vec<_> = events.as_array().unwrap().iter().filter(|event| event["code"] == "crashed").collect();
+        assert_eq!(crashes.len(), 3, "{orders}: {events:#}");
+        for crash in crashes {
+            let message = crash["message"].as_str().unwrap();
+            assert!(message.contains(how) && message.contains(step) && message.contains(TOOL_TYPE), "{message}");
+        }
+        let row = line.host.plugin(TOOL_TYPE);
+        assert_eq!(row["state"], "quarantined", "{orders}: {row:#}");
+        assert_eq!(line.host.send(&created("evil", "9")).problem_code(), "plugin_quarantined", "{orders}");
+        assert_eq!(line.host.send(&created("good", "8")).status, 202, "{orders}");
+        line.repair();
+        line.host.advance_clock(std::time::Duration::from_secs(3600));
+        line.note_on("7");
+        line.host.ctl(&["enable", TOOL_TYPE]);
+        assert_eq!(line.host.plugin(TOOL_TYPE)["state"], "active", "{orders}");
+        assert_eq!(line.host.send(&created("calm", "1")).status, 202, "{orders}");
+    }
+}
+
+#[test]
+fn a_plugin_that_blocks_the_dynamic_linker_costs_one_restart_in_order() {
+    let mut line = line();
+    line.open_ticket("7");
+    line.host.put_file(FILE, &ordered("constructor@host:hang"));
+    let ended = beside_the_good_one(&line, || line.host.try_ctl(&["reload"]));
+    assert!(ended.code == 1 || ended.code == 3, "refused, or the host has ended by now: {ended:?}");
+    let ended = line.host.end();
+    assert_eq!(ended.code, Some(75), "{}", ended.log);
+    line.host.start();
+    let row = line.host.plugin(TOOL_TYPE);
+    assert_eq!(row["state"], "quarantined", "{row:#}");
+    assert_eq!(line.host.send(&created("good", "7")).status, 202);
+    line.note_on("7");
+}
+
+#[test]
+fn a_thread_that_a_plugin_leaves_behind_keeps_its_generation_and_nothing_else() {
+    let line = line();
+    line.host.put_file(FILE, &ordered("extract:thread"));
+    line.host.ctl(&["reload"]);
+    assert_eq!(line.host.send(&created("evil", "1")).status, 202);
+    line.host.ctl(&["reload", TOOL_TYPE]);
+    let retained = wait_until("the old generation is retained", patchbay_tests::WAIT_MAX, || {
+        let info = line.host.ctl(&["info", TOOL_TYPE]);
+        let generations = info["generations"].as_array().unwrap().clone();
+        generations.into_iter().find(|generation| generation["state"] == "retained")
+    });
+    assert!(retained["reason"].as_str().unwrap().contains("stray"), "{retained:#}");
+    assert_eq!(line.host.send(&created("calm", "2")).status, 202);
+    let metrics = line.host.metrics().text();
+    let counted =
+        metrics.lines().any(|line| line.contains(TOOL_TYPE) && line.contains("retained") && line.ends_with(" 1"));
+    assert!(counted, "{metrics}");
+}
+
+#[test]
+fn hanging_lanes_are_replaced_and_the_generation_quarantined_when_several_tenants_meet_it() {
+    let line = line();
+    line.add_tenant("evil-2", TOOL_TYPE, &[("evil", "yes")]);
+    line.host.put_file(FILE, &ordered("validate:panic"));
+    line.host.ctl(&["reload"]);
+    // Four tenants are shut out after five faults each: that makes twenty.
+    for tenant in ["evil", "evil-2", "evil-3", "evil-4"] {
+        if tenant > "evil-2" {
+            line.add_tenant(tenant, TOOL_TYPE, &[("evil", "yes")]);
+        }
+        (0..5).for_each(|at| drop(line.host.send(&created(tenant, &at.to_string()))));
+    }
+    let answer = line.host.send(&created("calm", "1"));
+    assert_eq!((answer.status, answer.problem_code().as_str()), (503, "plugin_quarantined"), "{}", answer.text());
+    assert_eq!(line.host.plugin(TOOL_TYPE)["state"], "quarantined");
+    line.host.ctl(&["enable", TOOL_TYPE]);
+    assert_eq!(line.host.send(&created("calm", "1")).status, 202);
+}
+
+#[test]
+fn what_a_plugin_changes_for_the_whole_process_is_named_in_the_docs_and_hurts_nobody_here() {
+    for deed in ["chdir", "umask", "signal"] {
+        let line = line();
+        line.host.put_file(FILE, &ordered(&format!("new:{deed}")));
+        line.host.ctl(&["reload"]);
+        line.open_ticket("7");
+        assert_eq!(line.host.send(&created("good", "7")).status, 202, "{deed}");
+        line.note_on("7");
+        // A later load still finds its files, and writes its private copy for nobody else.
+        line.host.ctl(&["reload", "desk_good"]);
+        for copy in line.host.copies() {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = fs::metadata(copy).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o500, "{deed}");
+        }
+    }
+}
+
+#[test]
+fn files_that_are_anything_but_a_plugin_are_refused_at_once() {
+    let line = line();
+    let good = Artifact::GOOD.bytes();
+    beside_the_good_one(&line, || {
+        for percent in (0..95).step_by(5) {
+            let cut = &good[..good.len() * percent / 100];
+            line.host.put_file("libcut.so", cut);
+            let ended = line.host.try_ctl(&["reload"]);
+            assert_eq!(ended.code, 1, "cut at {percent} %: {ended:?}");
+        }
+        fs::remove_file(line.host.plugins().join("libcut.so")).unwrap();
+        let sparse = line.host.plugins().join("libsparse.so");
+        fs::File::create(&sparse).unwrap().set_len(2 << 30).unwrap();
+        let pipe = line.host.plugins().join("libpipe.so");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::from(0o600)).unwrap();
+        fs::create_dir(line.host.plugins().join("libfolder.so")).unwrap();
+        symlink("/dev/zero", line.host.plugins().join("libdevice.so")).unwrap();
+        symlink("nowhere", line.host.plugins().join("libdangling.so")).unwrap();
+        symlink("libround.so", line.host.plugins().join("libround.so")).unwrap();
+        let ended = line.host.try_ctl(&["reload"]);
+        assert_eq!(ended.code, 1, "{ended:?}");
+    });
+    let files = line.host.ctl(&["list", "--files"]);
+    for (name, code) in [
+        ("libsparse.so", "TOO_LARGE"),
+        ("libpipe.so", "NOT_A_FILE"),
+        ("libfolder.so", "NOT_A_FILE"),
+        ("libdevice.so", "NOT_A_FILE"),
+        ("libdangling.so", "OPEN"),
+        ("libround.so", "OPEN"),
+    ] {
+        let row = files.as_array().unwrap().iter().find(|row| row["path"].as_str().unwrap().ends_with(name));
+        assert_eq!(row.map(|row| &row["code"]), Some(&Value::from(code)), "{name}: {files:#}");
+    }
+}
+
+#[test]
+fn flipped_bits_in_the_headers_are_refused_or_harmless() {
+    let line = line();
+    let good = ordered("none:none");
+    beside_the_good_one(&line, || {
+        for at in (0..64 + 56 * 12).step_by(7) {
+            let mut flipped = good.clone();
+            flipped[at] ^= 0x40;
+            line.host.put_file(FILE, &flipped);
+            // Whatever it says: the host answers, and the other plugin's webhooks are accepted.
+            let ended = line.host.try_ctl(&["reload"]);
+            assert!(ended.code == 0 || ended.code == 1, "byte {at}: {ended:?}");
+        }
+    });
+    line.host.put_file(FILE, &good);
+    line.host.ctl(&["reload"]);
+    assert_eq!(line.host.send(&created("calm", "1")).status, 202);
+}
+
+#[test]
+fn others_that_can_write_a_plugin_are_a_reason_to_refuse_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let line = line();
+    let path = line.host.put_file(FILE, &ordered("none:none"));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    let ended = line.host.try_ctl(&["reload"]);
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let row = line.host.plugin(TOOL_TYPE);
+    let reason = row["last_error"]["message"].as_str().unwrap();
+    assert_eq!(row["last_error"]["code"], "PERMISSIONS", "{row:#}");
+    assert!(reason.contains("0666") && reason.contains("plugins.permissions"), "{reason}");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    line.host.ctl(&["reload"]);
+    assert_eq!(line.host.plugin(TOOL_TYPE)["state"], "active");
+}
