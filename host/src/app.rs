@@ -63,8 +63,9 @@ pub fn run(config: Config, reread: impl Fn() -> anyhow::Result<Config> + Send + 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("patchbay")
-        .on_thread_start(threads::register)
+        .on_thread_start(threads::register_for_good)
         .build()?;
+    threads::register_for_good();
     runtime.block_on(serve(config, log, reread))
 }
 

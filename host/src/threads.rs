@@ -23,6 +23,19 @@ pub fn register() {
     OWN.lock().unwrap_or_else(PoisonError::into_inner).insert(tid);
 }
 
+/// First thing on a thread that must go on while the dynamic linker is stuck. Registers it, and uses each thread-local that
+/// our libraries keep with a destructor: glibc takes the linker's lock to note such a destructor down, so the first use
+/// of one would wait for the library whose constructor hangs.
+pub fn register_for_good() {
+    register();
+    // crossbeam's, taken when a receiver waits; and arc-swap's, taken when a pointer is loaded.
+    let (_sender, receiver) = crossbeam_channel::bounded::<()>(1);
+    let _timed_out = receiver.recv_timeout(Duration::from_nanos(1));
+    drop(arc_swap::ArcSwap::from_pointee(()).load());
+    // tracing's, taken by the first span or line; this one is written by nobody unless all is asked for.
+    tracing::trace_span!("thread").in_scope(|| tracing::trace!("a thread begins"));
+}
+
 /// Says that all threads that there are now are the host's: before the first plugin is mapped.
 ///
 /// # Errors

@@ -187,7 +187,7 @@ impl PluginManager {
         });
         let manager = Arc::clone(&shared);
         std::thread::Builder::new().name("plugin-manager".to_owned()).spawn(move || {
-            threads::register();
+            threads::register_for_good();
             while let Some((reload, reply)) = received.blocking_recv() {
                 let reloaded = manager.reload(&reload);
                 manager.scanned.store(true, Ordering::Release);
@@ -382,7 +382,8 @@ impl Shared {
                     }
                     return;
                 }
-                if let Some(known) = refused_before.filter(|known| known.sha256 == record.sha256) {
+                let same = |known: &Candidate| known.sha256 == record.sha256 && known.refusal.code.is_of_the_bytes();
+                if let Some(known) = refused_before.filter(same) {
                     reloaded.push(Reloaded::of(record, Some(tool_type.clone()), Err(known.refusal)));
                     if active.is_some() {
                         return;

@@ -29,6 +29,20 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 impl Code {
+    /// Whether the same bytes would be refused again; else it depends on what is around them, and is worth another look.
+    pub fn is_of_the_bytes(self) -> bool {
+        !matches!(
+            self,
+            Self::Open
+                | Self::Unsettled
+                | Self::Permissions
+                | Self::ProbeFailed
+                | Self::Retained
+                | Self::Copy
+                | Self::Load
+        )
+    }
+
     /// Whether the host keeps the plugin from serving for what it did, not for what it is.
     pub fn is_quarantine(self) -> bool {
         matches!(self, Self::Crashed | Self::LoaderStuck)

@@ -33,7 +33,10 @@ pub(crate) fn serve() -> anyhow::Result<()> {
         eprintln!("hyper ready webhooks=http://{}", listener.local_addr()?);
         loop {
             let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
+            if stream.set_nodelay(true).is_err() {
+                // The client has gone already.
+                continue;
+            }
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)

@@ -47,7 +47,7 @@ pub(crate) fn run(
         .context("wrk cannot be run; is it installed?")?;
     let said = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
-        bail!("wrk ended with {}: {said}{}", output.status, String::from_utf8_lossy(&output.stderr));
+        bail!("wrk against {origin} ended with {}: {said}{}", output.status, String::from_utf8_lossy(&output.stderr));
     }
     let line = said.lines().rfind(|line| line.starts_with('{')).context("wrk did not report")?;
     let measured: Measured = serde_json::from_str(line)?;
