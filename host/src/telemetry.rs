@@ -40,6 +40,10 @@ pub mod field {
 /// What code of this project logs under: the host's crate, and the plugins that log through it.
 const OWN_TARGETS: [&str; 2] = ["patchbay", "plugin"];
 
+/// A line under this target goes all the way through the log, but is not written: see
+/// [`threads::register_for_good`](crate::threads::register_for_good).
+pub const REHEARSAL_TARGET: &str = "rehearsal";
+
 /// Sends this process's `tracing` events to standard error from now on. Records of the `log` crate are not taken:
 /// the HTTP client writes request headers, and so credentials, there.
 ///
@@ -96,9 +100,9 @@ where
 
 fn targets(level: Level) -> Targets {
     let level = LevelFilter::from_level(level);
-    OWN_TARGETS.iter().fold(Targets::new().with_default(level.min(LevelFilter::WARN)), |targets, own| {
-        targets.with_target(*own, level)
-    })
+    let libraries =
+        Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(REHEARSAL_TARGET, LevelFilter::ERROR);
+    OWN_TARGETS.iter().fold(libraries, |targets, own| targets.with_target(*own, level))
 }
 
 /// Writes one event as one line, whatever its texts hold: line breaks and terminal codes in them are escaped.
@@ -110,6 +114,9 @@ where
     N: for<'w> FormatFields<'w> + 'static,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        if event.metadata().target() == REHEARSAL_TARGET {
+            return Err(fmt::Error);
+        }
         let mut fields = Fields::default();
         for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
             if let Some(formatted) = span.extensions().get::<FormattedFields<N>>()

@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::telemetry::REHEARSAL_TARGET;
+
 /// Between the looks that must agree.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// Looks that must agree. A thread of ours that has just begun bears its parent's name and has not said whose it is; on a
@@ -32,8 +34,9 @@ pub fn register_for_good() {
     let (_sender, receiver) = crossbeam_channel::bounded::<()>(1);
     let _timed_out = receiver.recv_timeout(Duration::from_nanos(1));
     drop(arc_swap::ArcSwap::from_pointee(()).load());
-    // tracing's, taken by the first span or line; this one is written by nobody unless all is asked for.
-    tracing::trace_span!("thread").in_scope(|| tracing::trace!("a thread begins"));
+    // tracing's, taken by the first span or line; this line is formatted, but not written.
+    tracing::error_span!(target: REHEARSAL_TARGET, "rehearsal")
+        .in_scope(|| tracing::error!(target: REHEARSAL_TARGET, "a thread begins"));
 }
 
 /// Says that all threads that there are now are the host's: before the first plugin is mapped.

@@ -27,7 +27,7 @@ use crate::{config, tenant::Tenant};
 /// Most bytes of a request's body.
 const REQUEST_BYTES_MAX: usize = 10 << 20;
 /// Most connections that are kept open to one tool.
-const IDLE_PER_HOST_MAX: usize = 16;
+const IDLE_PER_HOST_MAX: usize = 64;
 /// Most connections that are kept open in all.
 const IDLE_MAX: usize = 256;
 /// Headers that belong to the host.
