@@ -382,3 +382,62 @@ fn others_that_can_write_a_plugin_are_a_reason_to_refuse_it() {
     line.host.ctl(&["reload"]);
     assert_eq!(line.host.plugin(TOOL_TYPE)["state"], "active");
 }
+
+#[test]
+fn lies_are_found_out() {
+    let line = line();
+    beside_the_good_one(&line, || {
+        for (lie, status, code) in [
+            ("tenant", 422, "invalid"),
+            ("no-id", 422, "invalid"),
+            ("control", 422, "invalid"),
+            ("huge", 503, "plugin_invalid_reply"),
+            ("many", 503, "plugin_invalid_reply"),
+            ("text", 503, "plugin_invalid_reply"),
+        ] {
+            line.host.put_file(FILE, &ordered(&format!("lie:{lie}")));
+            line.host.ctl(&["reload"]);
+            let answer = line.host.send(&created("evil", "1"));
+            assert_eq!((answer.status, answer.problem_code().as_str()), (status, code), "{lie}: {}", answer.text());
+            assert_eq!(line.host.send(&created("calm", lie)).status, 202, "{lie}");
+        }
+    });
+}
+
+#[test]
+fn a_thousand_reloads_with_caught_panics_leave_nothing_behind() {
+    const ROUNDS: usize = 1000;
+    const WARM: usize = 200;
+    const GROWTH_KIB_MAX: u64 = 2 << 10;
+    let line = line();
+    line.host.put_file(FILE, &ordered("extract:panic"));
+    let mut before = 0;
+    for round in 0..ROUNDS {
+        line.host.ctl(&["reload", TOOL_TYPE]);
+        let answer = line.host.send(&created("evil", &round.to_string()));
+        assert_eq!(answer.problem_code(), "plugin_panicked", "round {round}: {}", answer.text());
+        if round == WARM {
+            alone(&line);
+            before = line.host.anonymous_kib();
+        }
+    }
+    alone(&line);
+    let after = line.host.anonymous_kib();
+    assert!(after <= before + GROWTH_KIB_MAX, "anonymous memory went from {before} to {after} KiB");
+    assert!(!line.host.log().contains("retained"), "no generation was retained on the way");
+}
+
+/// Waits until one generation is left, and looks whether only its copy is mapped.
+#[track_caller]
+fn alone(line: &Line) {
+    let info = wait_until("one generation", patchbay_tests::WAIT_MAX, || {
+        let info = line.host.ctl(&["info", TOOL_TYPE]);
+        (info["generations"].as_array().map(Vec::len) == Some(1)).then_some(info)
+    });
+    let copy = info["copy"].as_str().expect("an active plugin has a copy");
+    let (good, maps) = (line.host.plugin("desk_good"), line.host.maps());
+    let others = maps.lines().filter(|line| {
+        line.contains("/state/plugins/") && !line.contains(copy) && !line.contains(good["sha256"].as_str().unwrap())
+    });
+    assert_eq!(others.collect::<Vec<_>>(), Vec::<&str>::new());
+}

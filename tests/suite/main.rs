@@ -7,6 +7,7 @@ mod configuration;
 mod end_to_end;
 mod hostile;
 mod metrics;
+mod patched;
 mod plugin_files;
 mod raw_http;
 mod refusals;

@@ -25,6 +25,11 @@ pub trait Behaviour: Sized + Send + Sync + 'static {
     fn before(&self, tenant: &Tenant<'_>, method: &str) {
         let _well_behaved = (tenant, method);
     }
+
+    /// Called with what `extract_metadata` is about to answer.
+    fn answer(&self, tenant: &Tenant<'_>, metadata: &mut TicketMetadata) {
+        let _honest = (tenant, metadata);
+    }
 }
 
 /// The plugin around a behaviour.
@@ -60,6 +65,7 @@ impl<B: Behaviour> TicketingToolPlugin for Desk<B> {
         let mut metadata = TicketMetadata::new(told.ticket_id, event);
         metadata.tenant_id = Some(told.tenant_id);
         metadata.subject = Some(told.subject);
+        self.0.answer(tenant, &mut metadata);
         Ok(metadata)
     }
 

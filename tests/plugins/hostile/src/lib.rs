@@ -1,7 +1,7 @@
 //! A plugin that does something evil at one place. Which and where stands in its bytes, as `place:deed;`, and a test
 //! writes another one over it in a copy of the file: one build, any number of hostile plugins.
 //!
-//! Places: `constructor`, `new`, `validate`, `extract`, `get`, `update`, `drop`, `destructor`. With `@host` behind the
+//! Places: `constructor`, `new`, `validate`, `extract`, `get`, `update`, `drop`, `destructor`, and `lie` in an answer. With `@host` behind the
 //! place the deed is done only where there is any environment, so not in the process in which plugins are tried.
 //! Methods do it only for tenants whose setting `evil` is `yes`.
 
@@ -47,6 +47,29 @@ impl Behaviour for Hostile {
             at(method);
         }
     }
+
+    fn answer(&self, tenant: &Tenant<'_>, metadata: &mut TicketMetadata) {
+        if let Some(deed) = ordered_at("lie").filter(|_| tenant.setting("evil") == Some("yes")) {
+            lie(metadata, &deed);
+        }
+    }
+}
+
+/// Puts into an answer what no honest plugin would.
+fn lie(metadata: &mut TicketMetadata, deed: &str) {
+    match deed {
+        "tenant" => metadata.tenant_id = Some("another".to_owned()),
+        "no-id" => metadata.ticket_id.clear(),
+        "control" => metadata.ticket_id.push('\u{7}'),
+        "huge" => metadata.description = Some("x".repeat(17 << 20)),
+        "many" => {
+            let tags = vec!["tag".to_owned(); 5000];
+            metadata.event = Event::Resolved { resolution: None, resolved_at: None, tags };
+        }
+        // SAFETY: none; the host has to find out that it is no UTF-8.
+        "text" => metadata.subject = Some(unsafe { String::from_utf8_unchecked(vec![b'a', 0xff, 0xfe]) }),
+        _ => {}
+    }
 }
 
 impl Drop for Hostile {
@@ -59,16 +82,20 @@ export_plugin!(Desk<Hostile>);
 
 /// Does the deed when this is its place.
 fn at(place: &str) {
+    if let Some(deed) = ordered_at(place) {
+        perform(&deed);
+    }
+}
+
+/// The deed that is ordered for this place.
+fn ordered_at(place: &str) -> Option<String> {
     // SAFETY: reads a static; volatile, since the compiler must not know what stands there.
     let orders = unsafe { std::ptr::read_volatile(&raw const ORDERS) };
-    let Some(orders) = std::str::from_utf8(&orders).ok().and_then(|text| text.strip_prefix("HOSTILE-ORDERS=")) else {
-        return;
-    };
-    let Some((where_to, deed)) = orders.split(';').next().and_then(|orders| orders.split_once(':')) else { return };
+    let orders = std::str::from_utf8(&orders).ok()?.strip_prefix("HOSTILE-ORDERS=")?;
+    let (where_to, deed) = orders.split(';').next()?.split_once(':')?;
     let (where_to, in_host) = where_to.strip_suffix("@host").map_or((where_to, false), |place| (place, true));
-    if where_to == place && (!in_host || std::env::vars_os().next().is_some()) {
-        perform(deed);
-    }
+    let now = where_to == place && (!in_host || std::env::vars_os().next().is_some());
+    now.then(|| deed.to_owned())
 }
 
 struct PanicsWhenDropped;

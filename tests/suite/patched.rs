@@ -1,0 +1,126 @@
+//! Files that are a plugin but for one thing in their bytes: each is refused with the code that says which.
+
+use patchbay_tests::{Artifact, Host};
+
+const FILE: &str = "libdesk_good.so";
+/// Where the header of an ELF file says where its segments' headers are, and how many there are.
+const SEGMENTS_AT: usize = 32;
+const SEGMENTS_COUNT: usize = 56;
+const SEGMENT_BYTES: usize = 56;
+const PT_DYNAMIC: u32 = 2;
+const PT_GNU_STACK: u32 = 0x6474_e551;
+const DT_RUNPATH: u64 = 29;
+const DT_RPATH: u64 = 15;
+const DT_TEXTREL: u64 = 22;
+const DT_FLAGS_1: u64 = 0x6fff_fffb;
+const DF_1_NODELETE: u64 = 8;
+
+/// A plugin's bytes, to be changed.
+struct Bytes(Vec<u8>);
+
+impl Bytes {
+    fn number<const N: usize>(&self, at: usize) -> [u8; N] {
+        self.0[at..at + N].try_into().expect("N bytes")
+    }
+
+    /// Where the header of the segment of this kind is.
+    fn segment(&self, kind: u32) -> usize {
+        let start = usize::try_from(u64::from_le_bytes(self.number(SEGMENTS_AT))).unwrap();
+        let count = usize::from(u16::from_le_bytes(self.number(SEGMENTS_COUNT)));
+        let mut headers = (0..count).map(|index| start + index * SEGMENT_BYTES);
+        headers.find(|at| u32::from_le_bytes(self.number(*at)) == kind).expect("every plugin has such a segment")
+    }
+
+    /// Where the dynamic entry with this tag is.
+    fn dynamic(&self, tag: u64) -> usize {
+        let segment = self.segment(PT_DYNAMIC);
+        let start = usize::try_from(u64::from_le_bytes(self.number(segment + 8))).unwrap();
+        let mut entries = (start..).step_by(16);
+        entries.find(|at| u64::from_le_bytes(self.number(*at)) == tag).expect("every plugin has such an entry")
+    }
+
+    fn put(&mut self, at: usize, bytes: &[u8]) {
+        self.0[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Writes `to` over the first, or over every, `from`, which must be as long.
+    fn replace(&mut self, from: &str, to: &str, times: usize) {
+        assert_eq!(from.len(), to.len(), "{from} {to}");
+        for _ in 0..times {
+            let at = self.0.windows(from.len()).position(|window| window == from.as_bytes());
+            let Some(at) = at else { break };
+            self.put(at, to.as_bytes());
+        }
+    }
+}
+
+type Change = fn(&mut Bytes);
+
+const CASES: &[(&str, &str, Change)] = &[
+    ("an executable stack", "EXECUTABLE_STACK", |file| {
+        let stack = file.segment(PT_GNU_STACK);
+        file.put(stack + 4, &7_u32.to_le_bytes());
+    }),
+    ("no word about the stack", "EXECUTABLE_STACK", |file| {
+        let stack = file.segment(PT_GNU_STACK);
+        file.put(stack, &0_u32.to_le_bytes());
+    }),
+    ("RUNPATH", "SEARCH_PATH", |file| {
+        let entry = file.dynamic(DT_FLAGS_1);
+        file.put(entry, &DT_RUNPATH.to_le_bytes());
+    }),
+    ("RPATH", "SEARCH_PATH", |file| {
+        let entry = file.dynamic(DT_FLAGS_1);
+        file.put(entry, &DT_RPATH.to_le_bytes());
+    }),
+    ("TEXTREL", "LINKAGE", |file| {
+        let entry = file.dynamic(DT_FLAGS_1);
+        file.put(entry, &DT_TEXTREL.to_le_bytes());
+    }),
+    ("NODELETE", "LINKAGE", |file| {
+        let entry = file.dynamic(DT_FLAGS_1);
+        file.put(entry + 8, &DF_1_NODELETE.to_le_bytes());
+    }),
+    ("a library of strangers", "DEPENDENCY", |file| file.replace("libgcc_s.so.1\0", "libcurl.so.4\0\0", 1)),
+    ("no root module", "NOT_A_PLUGIN", |file| file.replace("_1as_0lib_1header_0root", "_1as_0lib_1header_0roof", 9)),
+    ("another major version of the ABI", "VERSION", |file| file.replace("\"abi_major\":1", "\"abi_major\":2", 9)),
+    ("a newer minor version that it needs", "VERSION", |file| {
+        file.replace("\"abi_minor_needed\":0", "\"abi_minor_needed\":1", 9);
+    }),
+    ("panic = abort", "PANIC_ABORT", |file| file.replace("\"panic\":\"unwind\"", "\"panic\":\"abort\" ", 9)),
+    ("a note that is none", "NOT_A_PLUGIN", |file| file.replace("{\"tool_type\"", "[\"tool_type\"", 9)),
+    ("no note", "NOT_A_PLUGIN", |file| file.replace("Patchbay\0\0\0\0{", "Somebody\0\0\0\0{", 9)),
+    ("a note about another plugin", "INFO_MISMATCH", |file| {
+        file.replace("\"version\":\"1.0.0\"", "\"version\":\"1.0.7\"", 1);
+    }),
+    ("another header of abi_stable", "ABI_HEADER", |file| {
+        file.replace("abi stable library for Rust", "ABI stable library for Rust", 9);
+    }),
+    ("another processor", "MACHINE", |file| file.put(18, &183_u16.to_le_bytes())),
+    ("32 bits", "MACHINE", |file| file.put(4, &[1])),
+    ("a program", "NOT_A_PLUGIN", |file| file.put(16, &2_u16.to_le_bytes())),
+];
+
+#[test]
+fn each_is_refused_with_its_code() {
+    let host = Host::builder().config("plugins.settle_ms", 0).start();
+    let good = Artifact::GOOD.bytes();
+    for (what, code, change) in CASES {
+        let mut file = Bytes(good.clone());
+        change(&mut file);
+        assert_ne!(file.0, good, "{what}: nothing was changed");
+        host.put_file(FILE, &file.0);
+        let ended = host.try_ctl(&["reload"]);
+        assert_eq!(ended.code, 1, "{what}: {ended:?}");
+        let files = host.ctl(&["list", "--files"]);
+        assert_eq!(files[0]["code"], *code, "{what}: {files:#}");
+    }
+    // An older or newer minor version that is not needed makes no difference.
+    for minor in ["0", "9"] {
+        let mut file = Bytes(good.clone());
+        file.replace("\"abi_minor\":0", &format!("\"abi_minor\":{minor}"), 9);
+        host.put_file(FILE, &file.0);
+        host.ctl(&["reload"]);
+        assert_eq!(host.plugin("desk_good")["state"], "active", "minor {minor}");
+    }
+}
