@@ -243,7 +243,7 @@ impl<'a> Note<'a> {
         self.text
     }
 
-    /// A short text that stands in all three forms and in no other note. When [`Tenant::attempt`](crate::Tenant::attempt)
+    /// A short text that stands in all three forms and in no other note. When [`Tenant::attempt`](crate::plugin::Tenant::attempt)
     /// is above 1 and the tool lets notes be read, look for it before posting: the earlier attempt may have been taken.
     pub fn marker(&self) -> &'a str {
         self.marker

@@ -39,6 +39,8 @@ use crate::{
 
 mod folder;
 mod report;
+mod retire;
+mod serve;
 
 pub use report::{Candidate, FileRow, GenerationRow, PluginDetail, PluginRow, PluginState};
 
@@ -53,11 +55,6 @@ pub const CRASHED: &str = "crashed";
 pub const LOADER_STUCK: &str = "loader_stuck";
 /// Code of the event that an operator has enabled a plugin again.
 pub const ENABLED: &str = "enabled";
-
-/// How long a generation's lanes may take to end after it has drained.
-const LANES_MAX: Duration = Duration::from_secs(10);
-/// How often a generation that is retained is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a reload is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,7 +236,7 @@ impl PluginManager {
             self.shared.routes.set(&tool_type, None);
             generation.drain(time_max).await;
             let taken_apart = Arc::clone(&generation);
-            let dismantled = tokio::task::spawn_blocking(move || taken_apart.dismantle(LANES_MAX)).await;
+            let dismantled = tokio::task::spawn_blocking(move || taken_apart.dismantle(retire::LANES_MAX)).await;
             if let Ok(Err(retained)) = dismantled {
                 tracing::warn!(%tool_type, generation = generation.number(), "at the end: {}", retained.reason);
             }
@@ -275,15 +272,6 @@ impl Shared {
         for sha256 in digests {
             known.condemned.remove(&sha256.to_string());
             self.note(ENABLED, Some(tool_type), None, Some(sha256), "an operator enabled it".to_owned());
-        }
-    }
-
-    /// The host cannot load or unload any more, nor start a thread: what serves goes on until it has been restarted.
-    fn loader_stuck(&self, tool_type: &ToolType, sha256: Sha256Sum, reason: &str) {
-        if !self.stuck.swap(true, Ordering::SeqCst) {
-            tracing::error!(%tool_type, %sha256, "the dynamic linker is stuck ({reason}); the host ends in order to be restarted without this plugin");
-            self.note(LOADER_STUCK, Some(tool_type), None, Some(sha256), reason.to_owned());
-            (self.on_stuck)();
         }
     }
 
@@ -332,241 +320,6 @@ impl Shared {
         reloaded
     }
 
-    /// The files that are newly refused by their bytes alone; one that stands where a plugin was loaded from is that
-    /// plugin's candidate.
-    fn refused(&self, before: &BTreeMap<PathBuf, FileRecord>, files: &BTreeMap<PathBuf, FileRecord>) -> Vec<Reloaded> {
-        let mut refused = Vec::new();
-        for record in files.values() {
-            let Err(refusal) = &record.found else { continue };
-            let loaded_from = self.lock().tools.iter_mut().find_map(|(tool_type, tool)| {
-                let here = tool.active.as_ref().is_some_and(|active| active.artifact().path() == record.path);
-                here.then(|| {
-                    tool.candidate = Some((Candidate::of(record, refusal), record.at_ms));
-                    tool_type.clone()
-                })
-            });
-            let known = before.get(&record.path).is_some_and(|known| known.found.as_ref().err() == Some(refusal));
-            if !known {
-                tracing::warn!(path = %record.path.display(), code = refusal.code.as_str(), "plugin file refused: {}; {}", refusal.reason, refusal.code.mend());
-                self.metrics.reload(ReloadOutcome::Refused);
-                let message = format!("{}: {refusal}", record.path.display());
-                self.note("refused", loaded_from.as_ref(), None, record.sha256, message);
-            }
-            // Files that are not named like a plugin are shown, but they are not what a reload was about.
-            if record.path.extension().is_some_and(|extension| extension == "so") {
-                refused.push(Reloaded::of(record, loaded_from, Err(refusal.clone())));
-            }
-        }
-        refused
-    }
-
-    /// Makes the best candidate serve; the next one only when nothing serves yet.
-    fn serve(
-        self: &Arc<Self>,
-        tool_type: &ToolType,
-        candidates: &[FileRecord],
-        forced: bool,
-        reloaded: &mut Vec<Reloaded>,
-    ) {
-        for record in candidates {
-            let (active, refused_before) = {
-                let known = self.lock();
-                let tool = known.tools.get(tool_type);
-                let candidate = tool.and_then(|tool| tool.candidate.as_ref()).map(|(candidate, _)| candidate.clone());
-                (tool.and_then(|tool| tool.active.clone()), candidate)
-            };
-            if !forced {
-                if active.as_ref().is_some_and(|active| Some(active.artifact().sha256()) == record.sha256) {
-                    if let Some(tool) = self.lock().tools.get_mut(tool_type) {
-                        tool.candidate = None;
-                    }
-                    return;
-                }
-                let same = |known: &Candidate| known.sha256 == record.sha256 && known.refusal.code.is_of_the_bytes();
-                if let Some(known) = refused_before.filter(same) {
-                    reloaded.push(Reloaded::of(record, Some(tool_type.clone()), Err(known.refusal)));
-                    if active.is_some() {
-                        return;
-                    }
-                    continue;
-                }
-            }
-            match self.load(tool_type, record) {
-                Ok(generation) => {
-                    let number = generation.number();
-                    self.swap(tool_type, generation);
-                    self.metrics.reload(ReloadOutcome::Active);
-                    reloaded.push(Reloaded::of(record, Some(tool_type.clone()), Ok(number)));
-                    return;
-                }
-                Err(refusal) => {
-                    self.metrics.reload(ReloadOutcome::Refused);
-                    let still = active.as_ref().map_or_else(
-                        || "nothing serves this tool type".to_owned(),
-                        |active| format!("{} (generation {}) still serves", active.version(), active.number()),
-                    );
-                    tracing::warn!(%tool_type, path = %record.path.display(), code = refusal.code.as_str(), "plugin refused: {}; {still}; {}", refusal.reason, refusal.code.mend());
-                    self.note("refused", Some(tool_type), None, record.sha256, format!("{refusal}; {still}"));
-                    let candidate = (Candidate::of(record, &refusal), self.now_ms());
-                    self.lock().tools.entry(tool_type.clone()).or_default().candidate = Some(candidate);
-                    if active.is_none() {
-                        let route = refusal.code.is_quarantine().then_some(Route::Quarantined);
-                        self.routes.set(tool_type, route);
-                    }
-                    reloaded.push(Reloaded::of(record, Some(tool_type.clone()), Err(refusal)));
-                    if active.is_some() {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Proves, copies and maps a file.
-    fn load(&self, tool_type: &ToolType, record: &FileRecord) -> Result<Generation, Refusal> {
-        if self.stuck.load(Ordering::SeqCst) {
-            return Err(Refusal::new(
-                Code::LoaderStuck,
-                "the dynamic linker is stuck; the host is about to be restarted",
-            ));
-        }
-        let condemned = record.sha256.and_then(|sha256| self.lock().condemned.get(&sha256.to_string()).cloned());
-        if let Some(last) = condemned {
-            return Err(Refusal::new(
-                Code::Crashed,
-                format!("quarantined after it ended the host again and again: {last}"),
-            ));
-        }
-        let retained = self.lock().retained(tool_type);
-        if retained >= self.config.retained_max {
-            let message = format!(
-                "{retained} generations of this tool type could not be unmapped; plugins.retained_max is reached"
-            );
-            return Err(Refusal::new(Code::Retained, message));
-        }
-        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        let inspected = artifact::inspect(&record.path).map_err(|uninspected| uninspected.refusal)?;
-        if Some(inspected.sha256) != record.sha256 {
-            return Err(Refusal::new(Code::Unsettled, "it changed while the folder was looked at"));
-        }
-        let verified = inspected.verify(self.config.permissions, &self.prober, &self.verdicts, &self.copies, number)?;
-        let copy = verified.copy().to_owned();
-        let services = self.services.clone();
-        Generation::load(verified, number, &self.config, services, &self.metrics, &self.starter).inspect_err(
-            |refusal| {
-                if refusal.code == Code::LoaderStuck {
-                    self.loader_stuck(tool_type, inspected.sha256, &refusal.reason);
-                } else {
-                    let _absent = fs::remove_file(&copy);
-                }
-            },
-        )
-    }
-
-    /// From here on new calls go to this generation; the one before it is drained and taken apart beside it.
-    fn swap(self: &Arc<Self>, tool_type: &ToolType, generation: Generation) {
-        let generation = Arc::new(generation);
-        let old = {
-            let mut known = self.lock();
-            let tool = known.tools.entry(tool_type.clone()).or_default();
-            tool.candidate = None;
-            tool.active.replace(Arc::clone(&generation))
-        };
-        self.routes.set(tool_type, Some(Route::Active(Arc::clone(&generation))));
-        tracing::info!(
-            %tool_type,
-            generation = generation.number(),
-            version = %generation.version(),
-            sha256 = %generation.artifact().sha256(),
-            confinement = %generation.artifact().confinement(),
-            replaces = old.as_ref().map_or(0, |old| old.number()),
-            "plugin serves"
-        );
-        let (number, sha256) = (generation.number(), generation.artifact().sha256());
-        let message = format!(
-            "version {} serves, tried in confinement: {}{}",
-            generation.version(),
-            generation.artifact().confinement(),
-            old.as_ref().map_or_else(String::new, |old| format!(
-                "; it replaces {} (generation {})",
-                old.version(),
-                old.number()
-            ))
-        );
-        self.note("serves", Some(tool_type), Some(number), Some(sha256), message);
-        (self.on_routes)();
-        if let Some(old) = old {
-            self.retire(old);
-        }
-    }
-
-    /// Tool types whose files are all gone are served no more.
-    fn retire_missing(self: &Arc<Self>, ranked: &BTreeMap<ToolType, Vec<FileRecord>>) {
-        let gone: Vec<_> = {
-            let mut known = self.lock();
-            let files = known.files.clone();
-            known
-                .tools
-                .iter_mut()
-                .filter(|(tool_type, _)| !ranked.contains_key(*tool_type))
-                .filter_map(|(tool_type, tool)| {
-                    let replaced = tool.active.as_ref()?.artifact().path();
-                    // A bad file in its place is no reason to stop: the last good one serves on.
-                    (!files.contains_key(replaced)).then(|| (tool_type.clone(), tool.active.take()))
-                })
-                .collect()
-        };
-        for (tool_type, generation) in gone {
-            self.routes.set(&tool_type, None);
-            self.note("missing", Some(&tool_type), None, None, "its file is gone from the folder".to_owned());
-            tracing::warn!(%tool_type, "the plugin's file is gone: its tenants' webhooks are answered 503, jobs wait");
-            generation.into_iter().for_each(|generation| self.retire(generation));
-        }
-    }
-
-    /// Drains the generation and takes it apart; what keeps it is shown, and looked at again until it is gone.
-    fn retire(self: &Arc<Self>, generation: Arc<Generation>) {
-        self.lock().retired.push(Retiring { generation: Arc::clone(&generation), retained: None });
-        let shared = Arc::clone(self);
-        self.runtime.spawn(async move {
-            let drained = generation.drain(shared.config.drain).await;
-            let (tool_type, number) = (generation.tool_type(), generation.number());
-            let mut lanes_max = LANES_MAX;
-            loop {
-                let taken_apart = {
-                    let (shared, generation) = (Arc::clone(&shared), Arc::clone(&generation));
-                    tokio::task::spawn_blocking(move || {
-                        let _one_at_a_time = shared.dismantling.lock().unwrap_or_else(PoisonError::into_inner);
-                        generation.dismantle(lanes_max)
-                    })
-                };
-                let outcome = taken_apart
-                    .await
-                    .unwrap_or_else(|fault| Err(Retained::because(format!("a fault of the host while it was taken apart: {fault}"))));
-                let Err(Retained { reason, loader_stuck }) = outcome else { break };
-                let news = shared.lock().retain(number, &reason);
-                if news {
-                    let sha256 = generation.artifact().sha256();
-                    shared.note("retained", Some(tool_type), Some(number), Some(sha256), reason.clone());
-                    tracing::warn!(%tool_type, generation = number, drained, "plugin generation is retained in memory: {reason}");
-                }
-                if loader_stuck {
-                    shared.loader_stuck(tool_type, generation.artifact().sha256(), &reason);
-                    return;
-                }
-                lanes_max = Duration::ZERO;
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-            shared.lock().retired.retain(|retiring| retiring.generation.number() != number);
-            if let Err(fault) = fs::remove_file(generation.artifact().copy()) {
-                tracing::warn!(%tool_type, generation = number, "its private copy stays behind: {fault}");
-            }
-            let sha256 = generation.artifact().sha256();
-            shared.note("gone", Some(tool_type), Some(number), Some(sha256), "drained and unmapped".to_owned());
-            tracing::info!(%tool_type, generation = number, drained, "plugin generation is gone");
-        });
-    }
-
     fn give_up_stuck(&self) {
         let generations: Vec<_> = {
             let known = self.lock();
@@ -584,19 +337,6 @@ impl Shared {
                 );
             }
         }
-    }
-}
-
-impl Known {
-    fn retained(&self, tool_type: &ToolType) -> usize {
-        let retained = self.retired.iter().filter(|retiring| retiring.retained.is_some());
-        retained.filter(|retiring| retiring.generation.tool_type() == tool_type).count()
-    }
-
-    /// Notes what keeps a generation; false when that was known.
-    fn retain(&mut self, number: u64, reason: &str) -> bool {
-        let retiring = self.retired.iter_mut().find(|retiring| retiring.generation.number() == number);
-        retiring.is_some_and(|retiring| retiring.retained.replace(reason.to_owned()).as_deref() != Some(reason))
     }
 }
 

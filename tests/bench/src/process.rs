@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Clock ticks in a second of /proc/<pid>/stat; the same on every Linux.
+/// Clock ticks in a second of `/proc/<pid>/stat`; the same on every Linux.
 const TICKS_PER_S: f64 = 100.0;
 
 /// A running server. It is killed when this is dropped.

@@ -1,0 +1,106 @@
+//! The other way: generations that nothing calls any more are drained and taken apart, and what cannot be is kept in sight.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use super::{FileRecord, Generation, Known, LOADER_STUCK, Retained, Retiring, Sha256Sum, Shared, ToolType};
+
+/// How long a generation's lanes may take to end after it has drained.
+pub(super) const LANES_MAX: Duration = Duration::from_secs(10);
+/// How often a generation that is retained is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+impl Shared {
+    /// Tool types whose files are all gone are served no more.
+    pub(super) fn retire_missing(self: &Arc<Self>, ranked: &BTreeMap<ToolType, Vec<FileRecord>>) {
+        let gone: Vec<_> = {
+            let mut known = self.lock();
+            let files = known.files.clone();
+            known
+                .tools
+                .iter_mut()
+                .filter(|(tool_type, _)| !ranked.contains_key(*tool_type))
+                .filter_map(|(tool_type, tool)| {
+                    let replaced = tool.active.as_ref()?.artifact().path();
+                    // A bad file in its place is no reason to stop: the last good one serves on.
+                    (!files.contains_key(replaced)).then(|| (tool_type.clone(), tool.active.take()))
+                })
+                .collect()
+        };
+        for (tool_type, generation) in gone {
+            self.routes.set(&tool_type, None);
+            self.note("missing", Some(&tool_type), None, None, "its file is gone from the folder".to_owned());
+            tracing::warn!(%tool_type, "the plugin's file is gone: its tenants' webhooks are answered 503, jobs wait");
+            generation.into_iter().for_each(|generation| self.retire(generation));
+        }
+    }
+
+    /// Drains the generation and takes it apart; what keeps it is shown, and looked at again until it is gone.
+    pub(super) fn retire(self: &Arc<Self>, generation: Arc<Generation>) {
+        self.lock().retired.push(Retiring { generation: Arc::clone(&generation), retained: None });
+        let shared = Arc::clone(self);
+        self.runtime.spawn(async move {
+            let drained = generation.drain(shared.config.drain).await;
+            let (tool_type, number) = (generation.tool_type(), generation.number());
+            let mut lanes_max = LANES_MAX;
+            loop {
+                let taken_apart = {
+                    let (shared, generation) = (Arc::clone(&shared), Arc::clone(&generation));
+                    tokio::task::spawn_blocking(move || {
+                        let _one_at_a_time = shared.dismantling.lock().unwrap_or_else(PoisonError::into_inner);
+                        generation.dismantle(lanes_max)
+                    })
+                };
+                let outcome = taken_apart
+                    .await
+                    .unwrap_or_else(|fault| Err(Retained::because(format!("a fault of the host while it was taken apart: {fault}"))));
+                let Err(Retained { reason, loader_stuck }) = outcome else { break };
+                let news = shared.lock().retain(number, &reason);
+                if news {
+                    let sha256 = generation.artifact().sha256();
+                    shared.note("retained", Some(tool_type), Some(number), Some(sha256), reason.clone());
+                    tracing::warn!(%tool_type, generation = number, drained, "plugin generation is retained in memory: {reason}");
+                }
+                if loader_stuck {
+                    shared.loader_stuck(tool_type, generation.artifact().sha256(), &reason);
+                    return;
+                }
+                lanes_max = Duration::ZERO;
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            shared.lock().retired.retain(|retiring| retiring.generation.number() != number);
+            if let Err(fault) = fs::remove_file(generation.artifact().copy()) {
+                tracing::warn!(%tool_type, generation = number, "its private copy stays behind: {fault}");
+            }
+            let sha256 = generation.artifact().sha256();
+            shared.note("gone", Some(tool_type), Some(number), Some(sha256), "drained and unmapped".to_owned());
+            tracing::info!(%tool_type, generation = number, drained, "plugin generation is gone");
+        });
+    }
+
+    /// The host cannot load or unload any more, nor start a thread: what serves goes on until it has been restarted.
+    pub(super) fn loader_stuck(&self, tool_type: &ToolType, sha256: Sha256Sum, reason: &str) {
+        if !self.stuck.swap(true, Ordering::SeqCst) {
+            tracing::error!(%tool_type, %sha256, "the dynamic linker is stuck ({reason}); the host ends in order to be restarted without this plugin");
+            self.note(LOADER_STUCK, Some(tool_type), None, Some(sha256), reason.to_owned());
+            (self.on_stuck)();
+        }
+    }
+}
+
+impl Known {
+    pub(super) fn retained(&self, tool_type: &ToolType) -> usize {
+        let retained = self.retired.iter().filter(|retiring| retiring.retained.is_some());
+        retained.filter(|retiring| retiring.generation.tool_type() == tool_type).count()
+    }
+
+    /// Notes what keeps a generation; false when that was known.
+    fn retain(&mut self, number: u64, reason: &str) -> bool {
+        let retiring = self.retired.iter_mut().find(|retiring| retiring.generation.number() == number);
+        retiring.is_some_and(|retiring| retiring.retained.replace(reason.to_owned()).as_deref() != Some(reason))
+    }
+}
