@@ -48,10 +48,16 @@ impl Artifact {
         Self { package: "test-plugin-panics-in-drop", file: "libtest_plugin_panics_in_drop.so" };
     /// Does what is written into its bytes; tool type `desk_hostile`.
     pub const HOSTILE: Self = Self { package: "test-plugin-hostile", file: "libtest_plugin_hostile.so" };
+    /// Exported without the layout of its types.
+    pub const NO_LAYOUT: Self = Self { package: "test-plugin-no-layout", file: "libtest_plugin_no_layout.so" };
+    /// Exports a module of another layout.
+    pub const OTHER_LAYOUT: Self = Self { package: "test-plugin-other-layout", file: "libtest_plugin_other_layout.so" };
+    /// Works, with an allocator of its own; tool type `desk_allocator`.
+    pub const ALLOCATOR: Self = Self { package: "test-plugin-allocator", file: "libtest_plugin_allocator.so" };
     /// A library that exports no plugin.
     pub const NO_PLUGIN: Self = Self { package: "test-plugin-none", file: "libtest_plugin_none.so" };
 
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 14] = [
         Self::PATCHBAY,
         Self::PLUGIN_CTL,
         Self::SERVICEDESK_PLUS,
@@ -62,6 +68,9 @@ impl Artifact {
         Self::PANICS_IN_NEW,
         Self::PANICS_IN_DROP,
         Self::HOSTILE,
+        Self::NO_LAYOUT,
+        Self::OTHER_LAYOUT,
+        Self::ALLOCATOR,
         Self::NO_PLUGIN,
     ];
 

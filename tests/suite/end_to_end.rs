@@ -172,3 +172,16 @@ fn health_and_readiness() {
     }
     assert!(host.ready_line().contains("plugins=0"), "{}", host.ready_line());
 }
+
+#[test]
+fn a_plugin_with_an_allocator_of_its_own_works_and_is_unmapped() {
+    let line = Line::with(&[Artifact::ALLOCATOR]);
+    line.add_tenant("acme", "desk_allocator", &[]);
+    for ticket in ["1", "2"] {
+        line.open_ticket(ticket);
+        assert_eq!(line.host.send(&created("acme", ticket)).status, 202);
+        line.note_on(ticket);
+        line.host.ctl(&["reload", "desk_allocator"]);
+        line.host.wait_for_log(&["plugin generation is gone", "desk_allocator"]);
+    }
+}

@@ -221,6 +221,31 @@ fn a_plugin_that_kills_the_host_is_blamed_and_from_the_third_time_on_left_out() 
 }
 
 #[test]
+fn a_crash_while_a_generation_is_taken_apart_is_blamed_on_it() {
+    for (orders, step) in [
+        ("drop@host:segv", "dropping its instance"),
+        ("drop@host:exit", "dropping its instance"),
+        ("destructor@host:abort", "closing its library"),
+    ] {
+        let mut line = line();
+        line.host.put_file(FILE, &ordered(orders));
+        line.host.ctl(&["reload"]);
+        // The answer may be lost with the host.
+        let _lost = line.host.try_ctl(&["reload", TOOL_TYPE]);
+        let ended = line.host.end();
+        assert_ne!(ended.code, Some(0), "{orders}: {}", ended.log);
+        line.host.start();
+        let events = line.host.ctl(&["events"]);
+        let told = |event: &Value| {
+            event["code"] == "crashed"
+                && event["tool_type"] == TOOL_TYPE
+                && event["message"].as_str().unwrap().contains(step)
+        };
+        assert!(events.as_array().unwrap().iter().any(told), "{orders}: {events:#}");
+    }
+}
+
+#[test]
 fn a_plugin_that_blocks_the_dynamic_linker_costs_one_restart_in_order() {
     let mut line = line();
     line.open_ticket("7");
@@ -253,22 +278,39 @@ fn a_plugin_that_blocks_the_dynamic_linker_costs_one_restart_in_order() {
 
 #[test]
 fn a_thread_that_a_plugin_leaves_behind_keeps_its_generation_and_nothing_else() {
-    let line = line();
+    for deed in ["thread", "c-thread"] {
+        let line = line();
+        line.host.put_file(FILE, &ordered(&format!("extract:{deed}")));
+        line.host.ctl(&["reload"]);
+        assert_eq!(line.host.send(&created("evil", "1")).status, 202);
+        line.host.ctl(&["reload", TOOL_TYPE]);
+        let retained = wait_until("the old generation is retained", patchbay_tests::WAIT_MAX, || {
+            let info = line.host.ctl(&["info", TOOL_TYPE]);
+            let generations = info["generations"].as_array().unwrap().clone();
+            generations.into_iter().find(|generation| generation["state"] == "retained")
+        });
+        assert!(retained["reason"].as_str().unwrap().contains("a plugin started"), "{deed}: {retained:#}");
+        assert_eq!(line.host.send(&created("calm", "2")).status, 202);
+        let metrics = line.host.metrics().text();
+        let counted =
+            metrics.lines().any(|line| line.contains(TOOL_TYPE) && line.contains("retained") && line.ends_with(" 1"));
+        assert!(counted, "{deed}: {metrics}");
+    }
+}
+
+#[test]
+fn beyond_so_many_retained_generations_no_more_are_loaded() {
+    let builder = Host::builder().config("plugins.retained_max", 1).config("plugins.settle_ms", 0);
+    let line = Line::start(builder);
+    line.add_tenant("evil", TOOL_TYPE, &[("evil", "yes")]);
     line.host.put_file(FILE, &ordered("extract:thread"));
     line.host.ctl(&["reload"]);
     assert_eq!(line.host.send(&created("evil", "1")).status, 202);
     line.host.ctl(&["reload", TOOL_TYPE]);
-    let retained = wait_until("the old generation is retained", patchbay_tests::WAIT_MAX, || {
-        let info = line.host.ctl(&["info", TOOL_TYPE]);
-        let generations = info["generations"].as_array().unwrap().clone();
-        generations.into_iter().find(|generation| generation["state"] == "retained")
-    });
-    assert!(retained["reason"].as_str().unwrap().contains("stray"), "{retained:#}");
-    assert_eq!(line.host.send(&created("calm", "2")).status, 202);
-    let metrics = line.host.metrics().text();
-    let counted =
-        metrics.lines().any(|line| line.contains(TOOL_TYPE) && line.contains("retained") && line.ends_with(" 1"));
-    assert!(counted, "{metrics}");
+    line.host.wait_for_log(&["retained in memory"]);
+    let ended = line.host.try_ctl(&["reload", TOOL_TYPE]);
+    assert_eq!((ended.code, &ended.failure()["code"]), (1, &"RETAINED".into()), "{ended:?}");
+    assert_eq!(line.host.send(&created("evil", "2")).status, 202, "what served goes on");
 }
 
 #[test]
@@ -292,7 +334,8 @@ fn hanging_lanes_are_replaced_and_the_generation_quarantined_when_several_tenant
 }
 
 #[test]
-fn what_a_plugin_changes_for_the_whole_process_is_named_in_the_docs_and_hurts_nobody_here() {
+fn what_a_plugin_changes_for_the_whole_process_hurts_nobody_here() {
+    use std::os::unix::fs::PermissionsExt as _;
     for deed in ["chdir", "umask", "signal"] {
         let line = line();
         line.host.put_file(FILE, &ordered(&format!("new:{deed}")));
@@ -302,11 +345,9 @@ fn what_a_plugin_changes_for_the_whole_process_is_named_in_the_docs_and_hurts_no
         line.note_on("7");
         // A later load still finds its files, and writes its private copy for nobody else.
         line.host.ctl(&["reload", "desk_good"]);
-        for copy in line.host.copies() {
-            use std::os::unix::fs::PermissionsExt as _;
-            let mode = fs::metadata(copy).unwrap().permissions().mode() & 0o777;
-            assert_eq!(mode, 0o500, "{deed}");
-        }
+        let info = line.host.ctl(&["info", "desk_good"]);
+        let mode = fs::metadata(info["copy"].as_str().unwrap()).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o500, "{deed}");
     }
 }
 

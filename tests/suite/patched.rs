@@ -124,3 +124,19 @@ fn each_is_refused_with_its_code() {
         assert_eq!(host.plugin("desk_good")["state"], "active", "minor {minor}");
     }
 }
+
+#[test]
+fn modules_whose_types_cannot_be_checked_or_differ_are_refused() {
+    let host = Host::builder().start();
+    for (artifact, code, reason) in
+        [(Artifact::NO_LAYOUT, "NO_LAYOUT", "layout check turned off"), (Artifact::OTHER_LAYOUT, "LAYOUT", "")]
+    {
+        let path = host.put_plugin(artifact);
+        let ended = host.try_ctl(&["reload"]);
+        assert_eq!(ended.code, 1, "{ended:?}");
+        let files = host.ctl(&["list", "--files"]);
+        let file = files.as_array().unwrap().iter().find(|file| file["path"] == path.to_str().unwrap()).unwrap();
+        assert_eq!(file["code"], code, "{file:#}");
+        assert!(file["reason"].as_str().unwrap().contains(reason), "{file:#}");
+    }
+}

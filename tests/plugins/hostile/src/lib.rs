@@ -110,6 +110,17 @@ unsafe extern "C" {
     fn fork() -> c_int;
     fn signal(number: c_int, handler: usize) -> usize;
     fn umask(mask: u32) -> u32;
+    fn pthread_create(thread: *mut usize, attributes: *const (), start: extern "C" fn(*mut ()), with: *mut ())
+    -> c_int;
+    fn pause() -> c_int;
+}
+
+/// A thread without thread-locals, and so without anything that would keep the library mapped under it.
+extern "C" fn pauses(_: *mut ()) {
+    loop {
+        // SAFETY: a plain call.
+        unsafe { pause() };
+    }
 }
 
 fn perform(deed: &str) {
@@ -136,6 +147,12 @@ fn perform(deed: &str) {
                 thread::sleep(Duration::from_millis(50));
             }
         })),
+        "c-thread" => {
+            let mut thread = 0;
+            // SAFETY: the thread needs nothing, and its number has a place.
+            let started = unsafe { pthread_create(&raw mut thread, std::ptr::null(), pauses, std::ptr::null_mut()) };
+            assert_eq!(started, 0, "no thread was started");
+        }
         "thread-crash" => drop(thread::Builder::new().name("stray".to_owned()).spawn(|| perform("segv"))),
         "open" => expect_refused(std::fs::read("/etc/passwd").map(drop)),
         "connect" => expect_refused(std::net::TcpStream::connect("127.0.0.1:9").map(drop)),
