@@ -32,6 +32,7 @@ use crate::{
         egress::Egress,
         manager::{CRASHED, ENABLED, LOADER_STUCK, ManagerParts, PluginManager, Reload},
         routes::Routes,
+        watcher::FolderWatch,
     },
     shutdown::{self, Shutdown},
     store::{Hooks, PLUGIN_EVENTS_MAX, PluginEvent, Store, StoreConfig},
@@ -150,8 +151,12 @@ async fn serve(
     let metrics_server =
         metrics_listener.map(|listener| tokio::spawn(admin::serve_metrics(listener, parts, ended(&shutdown))));
 
+    let watch = config.plugins.watch.then(|| FolderWatch::new(config.plugins.dir.clone()));
     threads::register_all().context("/proc")?;
     manager.reload(Reload::Changed).await;
+    if let Some(watch) = watch {
+        tokio::spawn(watch.follow(manager.clone(), config.plugins.rescan));
+    }
     tokio::spawn(forget_secrets(directory.clone()));
     tokio::spawn(follow_reloads(reloads, reread, log, limits.clone()));
     let woken = worker.clone();

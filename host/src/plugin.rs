@@ -18,3 +18,4 @@ pub mod probe;
 pub mod refusal;
 pub mod routes;
 pub mod verdicts;
+pub mod watcher;

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use patchbay_tests::{Artifact, Line, WAIT_MAX, created, wait_until};
+use patchbay_tests::{Artifact, Host, Line, WAIT_MAX, created, wait_until};
 use sandbox::{Effect, Target};
 use serde_json::Value;
 
@@ -157,4 +157,38 @@ fn jobs_wait_while_the_plugin_is_missing_and_spend_no_attempt() {
     line.note_on("1");
     let job = line.job("1", "done", |job| job["state"] == "done");
     assert_eq!(job["attempts"], 2, "{job:#}");
+}
+
+#[test]
+fn a_watched_folder_needs_no_command() {
+    let builder = Host::builder().config("plugins.watch", true).config("plugins.settle_ms", 50);
+    let line = Line::start(builder);
+    line.add_tenant("acme", "desk_good", &[]);
+    let serves = |version: &str| {
+        wait_until(&format!("version {version} serves"), WAIT_MAX, || {
+            let list = line.host.ctl(&["list"]);
+            let row = list.as_array().unwrap().iter().find(|row| row["tool_type"] == "desk_good")?;
+            (row["state"] == "active" && row["version"] == version).then_some(())
+        });
+    };
+    let file = line.host.put_file("libdesk.so", &Artifact::GOOD.bytes());
+    serves("1.0.0");
+    assert_eq!(line.host.send(&created("acme", "1")).status, 202);
+    // In place, as `cp` does it, and by a rename, as `mv` and rsync do.
+    std::fs::write(&file, Artifact::GOOD_V2.bytes()).unwrap();
+    serves("2.0.0");
+    line.host.put_file("libdesk.so", &Artifact::GOOD.bytes());
+    serves("1.0.0");
+    std::fs::remove_file(&file).unwrap();
+    wait_until("it is missing", WAIT_MAX, || {
+        let answer = line.host.send(&created("acme", "2"));
+        (answer.status == 503 && answer.problem_code() == "plugin_missing").then_some(())
+    });
+    // The folder itself may go and come back.
+    std::fs::remove_dir(line.host.plugins()).unwrap();
+    std::fs::create_dir(line.host.plugins()).unwrap();
+    line.host.put_file("libdesk.so", &Artifact::GOOD_V2.bytes());
+    line.host.ctl(&["reload"]);
+    serves("2.0.0");
+    assert_eq!(line.host.send(&created("acme", "3")).status, 202);
 }
