@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
     sync::{
-        Arc,
+        Arc, Barrier,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -17,6 +17,7 @@ use anyhow::{Context as _, bail};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
+    task::JoinSet,
 };
 
 use crate::{
@@ -48,6 +49,10 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 const CRASHES_MAX: usize = 3;
 /// See [`CRASHES_MAX`].
 const CRASH_WINDOW: Duration = Duration::from_secs(600);
+/// Threads for what blocks: the store's readers, and one generation at a time that is taken apart.
+const BLOCKING_THREADS: usize = 8;
+/// Threads of the blocking pool do not end while the host runs.
+const FOR_GOOD: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// The host wants to be restarted.
 const EXIT_RESTART: u8 = 75;
 /// Most plugin events that wait for the disk.
@@ -64,6 +69,8 @@ pub fn run(config: Config, reread: impl Fn() -> anyhow::Result<Config> + Send + 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("patchbay")
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_keep_alive(FOR_GOOD)
         .on_thread_start(threads::register_for_good)
         .build()?;
     threads::register_for_good();
@@ -152,6 +159,7 @@ async fn serve(
         metrics_listener.map(|listener| tokio::spawn(admin::serve_metrics(listener, parts, ended(&shutdown))));
 
     let watch = config.plugins.watch.then(|| FolderWatch::new(config.plugins.dir.clone()));
+    start_blocking_threads().await?;
     threads::register_all().context("/proc")?;
     manager.reload(Reload::Changed).await;
     if let Some(watch) = watch {
@@ -349,6 +357,20 @@ async fn crashes(config: &Config, store: &Store, clock: &Clock) -> anyhow::Resul
     }
     let condemned = counts.into_iter().filter(|(_, (count, _))| *count >= CRASHES_MAX);
     Ok(condemned.map(|(sha256, (_, last))| (sha256, last)).collect())
+}
+
+/// Starts all threads of the blocking pool: once a plugin is mapped, the start of a thread may have to wait for it.
+async fn start_blocking_threads() -> anyhow::Result<()> {
+    let all_there = Arc::new(Barrier::new(BLOCKING_THREADS));
+    let mut waiting = JoinSet::new();
+    for _ in 0..BLOCKING_THREADS {
+        let all_there = Arc::clone(&all_there);
+        waiting.spawn_blocking(move || all_there.wait());
+    }
+    while let Some(waited) = waiting.join_next().await {
+        waited.context("the blocking pool")?;
+    }
+    Ok(())
 }
 
 async fn bind(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {

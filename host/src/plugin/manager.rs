@@ -130,7 +130,7 @@ struct Shared {
     scanned: AtomicBool,
     known: Mutex<Known>,
     /// Held while a generation is taken apart: one dlclose at a time.
-    dismantling: Mutex<()>,
+    dismantling: tokio::sync::Mutex<()>,
 }
 
 /// What the manager knows, for those who ask.
@@ -180,7 +180,7 @@ impl PluginManager {
             next_number: AtomicU64::new(1),
             scanned: AtomicBool::new(false),
             known: Mutex::new(Known { condemned: parts.condemned, ..Known::default() }),
-            dismantling: Mutex::new(()),
+            dismantling: tokio::sync::Mutex::new(()),
         });
         let manager = Arc::clone(&shared);
         std::thread::Builder::new().name("plugin-manager".to_owned()).spawn(move || {

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -48,16 +48,13 @@ impl Shared {
             let (tool_type, number) = (generation.tool_type(), generation.number());
             let mut lanes_max = LANES_MAX;
             loop {
-                let taken_apart = {
-                    let (shared, generation) = (Arc::clone(&shared), Arc::clone(&generation));
-                    tokio::task::spawn_blocking(move || {
-                        let _one_at_a_time = shared.dismantling.lock().unwrap_or_else(PoisonError::into_inner);
-                        generation.dismantle(lanes_max)
-                    })
-                };
+                let one_at_a_time = shared.dismantling.lock().await;
+                let generation_too = Arc::clone(&generation);
+                let taken_apart = tokio::task::spawn_blocking(move || generation_too.dismantle(lanes_max));
                 let outcome = taken_apart
                     .await
                     .unwrap_or_else(|fault| Err(Retained::because(format!("a fault of the host while it was taken apart: {fault}"))));
+                drop(one_at_a_time);
                 let Err(Retained { reason, loader_stuck }) = outcome else { break };
                 let news = shared.lock().retain(number, &reason);
                 if news {
