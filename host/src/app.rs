@@ -74,7 +74,10 @@ pub fn run(config: Config, reread: impl Fn() -> anyhow::Result<Config> + Send + 
         .on_thread_start(threads::register_for_good)
         .build()?;
     threads::register_for_good();
-    runtime.block_on(serve(config, log, reread))
+    runtime.block_on(serve(config, log, reread))?;
+    // All is on disk and nothing is left to do. An ordinary exit would still run what plugins have left behind, and wait
+    // for a library that hangs.
+    crash::end_now(0)
 }
 
 async fn serve(

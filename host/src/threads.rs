@@ -11,6 +11,8 @@ use std::{
 
 use crate::telemetry::REHEARSAL_TARGET;
 
+/// Long enough that a receiver really waits, and does not find its time over before it begins to.
+const REHEARSAL_WAIT: Duration = Duration::from_millis(2);
 /// Between the looks that must agree.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// Looks that must agree. A thread of ours that has just begun bears its parent's name and has not said whose it is; on a
@@ -32,7 +34,7 @@ pub fn register_for_good() {
     register();
     // crossbeam's, taken when a receiver waits; and arc-swap's, taken when a pointer is loaded.
     let (_sender, receiver) = crossbeam_channel::bounded::<()>(1);
-    let _timed_out = receiver.recv_timeout(Duration::from_nanos(1));
+    let _timed_out = receiver.recv_timeout(REHEARSAL_WAIT);
     drop(arc_swap::ArcSwap::from_pointee(()).load());
     // tracing's, taken by the first span or line; this line is formatted, but not written.
     tracing::error_span!(target: REHEARSAL_TARGET, "rehearsal")
