@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::telemetry::REHEARSAL_TARGET;
+use crate::{ids::CorrelationId, telemetry::REHEARSAL_TARGET};
 
 /// Long enough that a receiver really waits, and does not find its time over before it begins to.
 const REHEARSAL_WAIT: Duration = Duration::from_millis(2);
@@ -36,6 +36,8 @@ pub fn register_for_good() {
     let (_sender, receiver) = crossbeam_channel::bounded::<()>(1);
     let _timed_out = receiver.recv_timeout(REHEARSAL_WAIT);
     drop(arc_swap::ArcSwap::from_pointee(()).load());
+    // The random numbers' in new ids.
+    drop(CorrelationId::fresh());
     // tracing's, taken by the first span or line; this line is formatted, but not written.
     tracing::error_span!(target: REHEARSAL_TARGET, "rehearsal")
         .in_scope(|| tracing::error!(target: REHEARSAL_TARGET, "a thread begins"));

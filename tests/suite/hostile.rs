@@ -4,7 +4,6 @@
 use std::{
     fs,
     os::unix::fs::symlink,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
@@ -243,52 +242,6 @@ fn a_crash_while_a_generation_is_taken_apart_is_blamed_on_it() {
         };
         assert!(events.as_array().unwrap().iter().any(told), "{orders}: {events:#}");
     }
-}
-
-#[test]
-fn a_constructor_that_blocks_the_dynamic_linker_costs_one_restart_in_order() {
-    blocks_the_linker("constructor@host:hang", &["reload"]);
-}
-
-#[test]
-fn a_destructor_that_blocks_the_dynamic_linker_costs_one_restart_in_order() {
-    blocks_the_linker("destructor@host:hang", &["reload", TOOL_TYPE]);
-}
-
-/// The command makes the host open, or close, the hostile plugin's library, which never ends.
-#[track_caller]
-fn blocks_the_linker(orders: &str, command: &[&str]) {
-    let mut line = line();
-    line.open_ticket("7");
-    // Nothing but a lane that has been used before can be counted on meanwhile.
-    assert_eq!(line.host.send(&created("good", "1")).status, 202);
-    line.host.put_file(FILE, &ordered(orders));
-    if command.len() > 1 {
-        line.host.ctl(&["reload"]);
-    }
-    thread::scope(|scope| {
-        let reload = scope.spawn(|| line.host.try_ctl(command));
-        let mut sent = 0;
-        while !line.host.log().contains("the dynamic linker is stuck") {
-            let webhook = created("good", &(101 + sent).to_string());
-            // The host may stop listening between the two looks.
-            let Ok(answer) = catch_unwind(AssertUnwindSafe(|| line.host.send(&webhook))) else { break };
-            assert_eq!(answer.status, 202, "delivery {sent}: {}", answer.text());
-            sent += 1;
-        }
-        line.host.wait_for_log(&["the dynamic linker is stuck"]);
-        assert!(sent > 100, "only {sent} deliveries in all the time");
-        // Served, when only the old one's closing hangs; refused; or the host has ended by now.
-        let ended = reload.join().expect("plugin-ctl runs");
-        assert!([0, 1, 3].contains(&ended.code), "{ended:?}");
-    });
-    let ended = line.host.end();
-    assert_eq!(ended.code, Some(75), "{}", ended.log);
-    line.host.start();
-    let row = line.host.plugin(TOOL_TYPE);
-    assert_eq!(row["state"], "quarantined", "{row:#}");
-    assert_eq!(line.host.send(&created("good", "7")).status, 202);
-    line.note_on("7");
 }
 
 #[test]
