@@ -1,9 +1,6 @@
 //! Everything that outlives the process: tenants, queue and history in two SQLite files. SQL is written in this module only.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use crate::clock::Clock;
 
@@ -31,7 +28,7 @@ pub use self::{
     views::{Depth, JobFilter, TenantDue},
     writer::{CommitStats, WRITES_PER_COMMIT_MAX, WRITES_WAITING_MAX},
 };
-use self::{reader::Readers, writer::Writer};
+use self::{dedup::DedupWindow, reader::Readers, writer::Writer};
 
 /// Name of the file beside the main one that holds history and its full-text index.
 pub const HISTORY_FILE: &str = "history.db";
@@ -92,7 +89,7 @@ pub struct Store {
 struct Inner {
     clock: Clock,
     dedup_ms: i64,
-    main: Writer,
+    main: Writer<DedupWindow>,
     history: Writer,
     main_reads: Readers,
     history_reads: Readers,
@@ -107,15 +104,13 @@ impl Store {
         if history_path == config.path {
             return Err(StoreError::damaged(&config.path, "this name belongs to the history"));
         }
-        let start = |file, path: &Path| {
-            let connection = migrations::open_migrated(file, path)?;
-            Writer::start(file, path, connection, config.hooks.clone())
-        };
+        let main = migrations::open_migrated(StoreFile::Main, &config.path)?;
+        let history = migrations::open_migrated(StoreFile::History, &history_path)?;
         let inner = Inner {
             clock,
             dedup_ms: i64::from(config.dedup_hours) * 3_600_000,
-            main: start(StoreFile::Main, &config.path)?,
-            history: start(StoreFile::History, &history_path)?,
+            main: Writer::start(StoreFile::Main, &config.path, main, config.hooks.clone())?,
+            history: Writer::start(StoreFile::History, &history_path, history, config.hooks)?,
             main_reads: Readers::new(&config.path),
             history_reads: Readers::new(&history_path),
         };

@@ -5,7 +5,6 @@ use rusqlite::{Connection, Row, named_params, params};
 use super::{
     Store, StoreError,
     dead::bury,
-    dedup,
     encoding::{error_json, errors_from_json, metadata_from_json, metadata_json},
 };
 use crate::{
@@ -18,8 +17,8 @@ use crate::{
 
 /// Takes a tenant's due jobs, the longest due first. Finds them in one range of `jobs_due`, whatever others have waiting.
 pub(super) const CLAIM: &str = "UPDATE jobs SET running = 1, due_ms = :until, fence = fence + 1, attempt = attempt + 1
-     WHERE slot = :slot AND id IN (SELECT id FROM jobs WHERE slot = :slot AND tenant = :tenant
-                                   AND due_ms <= :now ORDER BY due_ms, accepted_ms LIMIT :max)
+     WHERE seq IN (SELECT seq FROM jobs WHERE slot = :slot AND tenant = :tenant
+                   AND due_ms <= :now ORDER BY due_ms, accepted_ms LIMIT :max)
      RETURNING id, fence, tool_type, kind, correlation_id, metadata, accepted_ms, due_ms, attempt, errors, sent";
 
 impl Store {
@@ -29,9 +28,9 @@ impl Store {
         let (id, slot, metadata) = (JobId::fresh(), job.tenant.slot(), metadata_json(&job.metadata));
         self.inner
             .main
-            .apply(move |connection| {
+            .apply_mirrored(move |connection, window| {
                 let now_ms = clock.now_ms();
-                if !dedup::remember(connection, slot, &key, now_ms, window_ms)? {
+                if !window.remember(connection, slot, &key, now_ms, window_ms)? {
                     return Ok(Accepted::Duplicate);
                 }
                 connection

@@ -24,6 +24,7 @@ const MAIN: &[M<'_>] = &[
     M::up(include_str!("migrations/0003_tenant_secrets.sql")),
     M::up(include_str!("migrations/0004_queue.sql")),
     M::up(include_str!("migrations/0005_plugin_events.sql")),
+    M::up(include_str!("migrations/0006_append.sql")),
 ];
 const HISTORY: &[M<'_>] = &[M::up(include_str!("migrations/history_0001.sql"))];
 

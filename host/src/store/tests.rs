@@ -298,7 +298,7 @@ async fn claims_and_gauges_read_no_more_than_the_index() {
         (
             jobs::CLAIM,
             &[
-                "SEARCH jobs USING PRIMARY KEY (slot=? AND id=?)",
+                "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)",
                 "LIST SUBQUERY 1",
                 "SEARCH jobs USING COVERING INDEX jobs_due (slot=? AND tenant=? AND due_ms<?)",
             ][..],

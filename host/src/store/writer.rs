@@ -3,12 +3,11 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
     time::Instant,
 };
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
@@ -36,19 +35,48 @@ pub struct CommitStats {
     pub committed: bool,
 }
 
+/// What a writer keeps in memory of its file. Read when the file is opened and dropped with the connection, so that it
+/// is never ahead of the disk.
+pub(super) trait Mirror: Sized + Send + 'static {
+    /// As the file has it.
+    fn read(connection: &Connection) -> rusqlite::Result<Self>;
+
+    /// Work of its own in each transaction, after the operations.
+    fn tidy(&mut self, connection: &Connection) -> rusqlite::Result<()>;
+}
+
+/// Nothing is kept.
+impl Mirror for () {
+    fn read(_: &Connection) -> rusqlite::Result<Self> {
+        Ok(())
+    }
+
+    fn tidy(&mut self, _: &Connection) -> rusqlite::Result<()> {
+        Ok(())
+    }
+}
+
 /// The handle to a file's writer thread. The thread ends when the handle is dropped or closed, after what is queued.
-pub(super) struct Writer {
+pub(super) struct Writer<M = ()> {
     path: PathBuf,
-    queue: Sender<Message>,
+    queue: Arc<Queue<M>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-enum Message {
-    Apply(Box<dyn Operation>),
-    Close,
+type Operations<M> = Vec<Box<dyn Operation<M>>>;
+
+/// What waits for the next commits.
+struct Queue<M> {
+    waiting: Mutex<Waiting<M>>,
+    filled: Condvar,
 }
 
-impl Writer {
+struct Waiting<M> {
+    operations: Operations<M>,
+    closed: bool,
+}
+
+impl<M: Mirror> Writer<M> {
     /// Starts the thread on a connection that is ready to write.
     pub(super) fn start(
         file: StoreFile,
@@ -56,14 +84,15 @@ impl Writer {
         connection: Connection,
         hooks: Hooks,
     ) -> Result<Self, StoreError> {
-        let (queue, incoming) = crossbeam_channel::bounded(WRITES_WAITING_MAX);
+        let mirror = M::read(&connection).map_err(|error| StoreError::from_sqlite(path, &error))?;
+        let waiting = Waiting { operations: Vec::with_capacity(WRITES_PER_COMMIT_MAX), closed: false };
+        let queue = Arc::new(Queue { waiting: Mutex::new(waiting), filled: Condvar::new() });
         let work = WriterThread {
             file,
             path: path.to_owned(),
-            incoming,
-            connection: Some(connection),
+            queue: Arc::clone(&queue),
+            open: Some((connection, mirror)),
             on_commit: hooks.on_commit,
-            closing: false,
         };
         let thread = std::thread::Builder::new()
             .name(format!("write-{}", file.as_str()))
@@ -83,21 +112,47 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
+        self.apply_mirrored(move |connection, _| operation(connection)).await
+    }
+
+    /// As [`apply`](Self::apply), for an operation that needs what the writer keeps in memory.
+    pub(super) async fn apply_mirrored<T, F>(&self, operation: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection, &mut M) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.submit(operation)?.await.unwrap_or_else(|_| Err(self.closed()))
+    }
+
+    fn submit<T, F>(&self, operation: F) -> Result<oneshot::Receiver<Result<T, StoreError>>, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection, &mut M) -> rusqlite::Result<T> + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
-        let pending = Pending { operation: Some(operation), value: None, reply: Some(reply) };
-        self.queue.try_send(Message::Apply(Box::new(pending))).map_err(|refused| match refused {
-            TrySendError::Full(_) => StoreError::Saturated { file: shown(&self.path), waiting_max: WRITES_WAITING_MAX },
-            TrySendError::Disconnected(_) => self.closed(),
-        })?;
-        answer.await.unwrap_or_else(|_| Err(self.closed()))
+        let pending = Box::new(Pending { operation: Some(operation), value: None, reply: Some(reply) });
+        let mut waiting = self.queue.lock();
+        if waiting.closed {
+            return Err(self.closed());
+        }
+        if waiting.operations.len() >= WRITES_WAITING_MAX {
+            return Err(StoreError::Saturated { file: shown(&self.path), waiting_max: WRITES_WAITING_MAX });
+        }
+        waiting.operations.push(pending);
+        let first = waiting.operations.len() == 1;
+        drop(waiting);
+        // The writer takes all there is, so it sleeps only before the first.
+        if first {
+            self.queue.filled.notify_one();
+        }
+        Ok(answer)
     }
 
     /// Commits what is queued, then ends the thread and waits for it. Blocks. Later operations get
     /// [`StoreError::Closed`].
     pub(super) fn close(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // A send that fails says that the thread has ended already; so does the join.
-        drop(self.queue.send(Message::Close));
+        self.queue.close();
         if let Some(thread) = thread
             && thread.join().is_err()
         {
@@ -110,9 +165,37 @@ impl Writer {
     }
 }
 
+impl<M> Drop for Writer<M> {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+impl<M> Queue<M> {
+    fn lock(&self) -> MutexGuard<'_, Waiting<M>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_one();
+    }
+
+    /// Waits for an operation, and takes what else is there, up to the limit of a commit. False when there will be none.
+    fn take(&self, tick: &mut Operations<M>) -> bool {
+        let mut waiting = self.lock();
+        while waiting.operations.is_empty() && !waiting.closed {
+            waiting = self.filled.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        let most = waiting.operations.len().min(WRITES_PER_COMMIT_MAX);
+        tick.extend(waiting.operations.drain(..most));
+        !tick.is_empty()
+    }
+}
+
 /// An operation whose types have been forgotten, so that one queue holds all kinds.
-trait Operation: Send {
-    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<()>;
+trait Operation<M>: Send {
+    fn apply(&mut self, connection: &Connection, mirror: &mut M) -> rusqlite::Result<()>;
     fn answer(&mut self, outcome: &Result<(), StoreError>);
 }
 
@@ -122,14 +205,14 @@ struct Pending<T, F> {
     reply: Option<oneshot::Sender<Result<T, StoreError>>>,
 }
 
-impl<T, F> Operation for Pending<T, F>
+impl<M, T, F> Operation<M> for Pending<T, F>
 where
     T: Send,
-    F: FnOnce(&Connection) -> rusqlite::Result<T> + Send,
+    F: FnOnce(&Connection, &mut M) -> rusqlite::Result<T> + Send,
 {
-    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+    fn apply(&mut self, connection: &Connection, mirror: &mut M) -> rusqlite::Result<()> {
         if let Some(operation) = self.operation.take() {
-            self.value = Some(operation(connection)?);
+            self.value = Some(operation(connection, mirror)?);
         }
         Ok(())
     }
@@ -145,42 +228,24 @@ where
     }
 }
 
-struct WriterThread {
+struct WriterThread<M> {
     file: StoreFile,
     path: PathBuf,
-    incoming: Receiver<Message>,
+    queue: Arc<Queue<M>>,
     /// None after a failure, until the next tick has opened the file anew.
-    connection: Option<Connection>,
+    open: Option<(Connection, M)>,
     on_commit: Arc<dyn Fn(CommitStats) + Send + Sync>,
-    closing: bool,
 }
 
-impl WriterThread {
+impl<M: Mirror> WriterThread<M> {
     fn run(mut self) {
         let mut tick = Vec::with_capacity(WRITES_PER_COMMIT_MAX);
-        while self.gather(&mut tick) {
+        while self.queue.take(&mut tick) {
             self.settle(&mut tick);
         }
     }
 
-    /// Waits for one operation and takes what else is there. False when there will be no more.
-    fn gather(&mut self, tick: &mut Vec<Box<dyn Operation>>) -> bool {
-        while tick.len() < WRITES_PER_COMMIT_MAX {
-            let next = if tick.is_empty() && !self.closing {
-                self.incoming.recv().ok()
-            } else {
-                self.incoming.try_recv().ok()
-            };
-            match next {
-                Some(Message::Apply(operation)) => tick.push(operation),
-                Some(Message::Close) => self.closing = true,
-                None => break,
-            }
-        }
-        !tick.is_empty()
-    }
-
-    fn settle(&mut self, tick: &mut Vec<Box<dyn Operation>>) {
+    fn settle(&mut self, tick: &mut Operations<M>) {
         let started = Instant::now();
         let outcome = self.commit(tick);
         (self.on_commit)(CommitStats {
@@ -200,21 +265,26 @@ impl WriterThread {
 
     /// A connection on which anything has failed is closed: after a failed fsync nobody knows which of its pages
     /// the disk holds, and a second fsync would say "fine".
-    fn commit(&mut self, tick: &mut [Box<dyn Operation>]) -> Result<(), StoreError> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => open_writer(&self.path)?,
+    fn commit(&mut self, tick: &mut Operations<M>) -> Result<(), StoreError> {
+        let (connection, mut mirror) = match self.open.take() {
+            Some(open) => open,
+            None => {
+                let connection = open_writer(&self.path)?;
+                let mirror = M::read(&connection).map_err(|error| StoreError::from_sqlite(&self.path, &error))?;
+                (connection, mirror)
+            }
         };
         let all_of_it = || -> rusqlite::Result<()> {
             let transaction = Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)?;
             for operation in tick.iter_mut() {
-                operation.apply(&transaction)?;
+                operation.apply(&transaction, &mut mirror)?;
             }
+            mirror.tidy(&transaction)?;
             transaction.commit()
         };
         match catch_unwind(AssertUnwindSafe(all_of_it)) {
             Ok(Ok(())) => {
-                self.connection = Some(connection);
+                self.open = Some((connection, mirror));
                 Ok(())
             }
             Ok(Err(error)) => Err(StoreError::from_sqlite(&self.path, &error)),
@@ -223,7 +293,7 @@ impl WriterThread {
     }
 
     fn bound_log(&mut self) {
-        if let Some(connection) = &self.connection
+        if let Some((connection, _)) = &self.open
             && let Err(error) = bound_wal(connection, &self.path)
         {
             tracing::warn!(file = %self.path.display(), %error, "the write-ahead log could not be cut back");

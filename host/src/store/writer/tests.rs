@@ -55,10 +55,7 @@ impl Bed {
         &self,
         operation: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> oneshot::Receiver<Result<T, StoreError>> {
-        let (reply, answer) = oneshot::channel();
-        let pending = Pending { operation: Some(operation), value: None, reply: Some(reply) };
-        assert!(self.writer.queue.try_send(Message::Apply(Box::new(pending))).is_ok());
-        answer
+        self.writer.submit(move |connection, ()| operation(connection)).unwrap()
     }
 
     fn rows(&self) -> Vec<i64> {
