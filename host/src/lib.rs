@@ -10,6 +10,7 @@ pub mod http;
 pub mod ids;
 pub mod ingest;
 pub mod limits;
+pub mod mailbox;
 pub mod plugin;
 pub mod queue;
 pub mod shutdown;

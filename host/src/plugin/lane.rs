@@ -6,14 +6,12 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
-
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use super::{
     capability::Capability,
@@ -21,6 +19,7 @@ use super::{
     loader::LoadedPlugin,
 };
 use crate::{
+    mailbox::{Mailbox, NotPut, Taken},
     telemetry::metrics::{Counted, LaneKind, PluginMetrics},
     threads,
 };
@@ -61,7 +60,7 @@ pub enum NotTaken {
 /// whoever asks for one must not have to wait for that.
 #[derive(Clone)]
 pub struct LaneStarter {
-    requests: Sender<Start>,
+    requests: Arc<Mailbox<Start>>,
 }
 
 type Start = Box<dyn FnOnce() + Send>;
@@ -72,10 +71,14 @@ impl LaneStarter {
     /// # Errors
     /// When the thread cannot be started.
     pub fn start() -> std::io::Result<Self> {
-        let (requests, taken) = bounded::<Start>(STARTS_MAX);
+        let requests = Arc::new(Mailbox::<Start>::new(STARTS_MAX));
+        let taken = Arc::clone(&requests);
         std::thread::Builder::new().name("lane-starter".to_owned()).spawn(move || {
             threads::register();
-            taken.into_iter().for_each(|start| start());
+            let mut starts = Vec::new();
+            while taken.take_all(&mut starts, STARTS_MAX) {
+                starts.drain(..).for_each(|start| start());
+            }
         })?;
         Ok(Self { requests })
     }
@@ -108,11 +111,7 @@ struct Inner {
     limits: LaneLimits,
     metrics: Arc<PluginMetrics>,
     starter: LaneStarter,
-    /// `None` once closed.
-    sender: RwLock<Option<Sender<(Work, Counted)>>>,
-    receiver: Receiver<(Work, Counted)>,
-    /// Lanes that wait for work.
-    waiting: AtomicUsize,
+    queue: Mailbox<(Work, Counted)>,
     lanes: Mutex<Alive>,
     ended: Condvar,
     epoch: Instant,
@@ -127,6 +126,22 @@ struct Alive {
     given_up: usize,
     states: Vec<Arc<LaneState>>,
     threads: Vec<JoinHandle<()>>,
+}
+
+impl Alive {
+    /// Once for each lane, however often it is called.
+    fn count_out(&mut self, state: &Arc<LaneState>) {
+        let before = self.states.len();
+        self.states.retain(|other| !Arc::ptr_eq(other, state));
+        if self.states.len() == before {
+            return;
+        }
+        if state.given_up.load(Ordering::SeqCst) {
+            self.given_up -= 1;
+        } else {
+            self.count -= 1;
+        }
+    }
 }
 
 struct LaneState {
@@ -145,16 +160,13 @@ impl Lanes {
         metrics: Arc<PluginMetrics>,
         starter: LaneStarter,
     ) -> Self {
-        let (sender, receiver) = bounded(limits.queue_max);
         let kept = limits.kept;
         let inner = Arc::new(Inner {
             name,
+            queue: Mailbox::new(limits.queue_max),
             limits,
             metrics,
             starter,
-            sender: RwLock::new(Some(sender)),
-            receiver,
-            waiting: AtomicUsize::new(0),
             lanes: Mutex::new(Alive { plugin: Some(plugin), ..Alive::default() }),
             ended: Condvar::new(),
             epoch: Instant::now(),
@@ -172,14 +184,11 @@ impl Lanes {
     pub fn submit(&self, work: Work) -> Result<(), NotTaken> {
         let inner = &self.inner;
         let queued = inner.metrics.queued(inner.limits.kind);
-        let sender = inner.sender.read().unwrap_or_else(PoisonError::into_inner);
-        match sender.as_ref().ok_or(NotTaken::Closed)?.try_send((work, queued)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Err(NotTaken::Saturated),
-            Err(TrySendError::Disconnected(_)) => return Err(NotTaken::Closed),
-        }
-        drop(sender);
-        if inner.limits.lanes_max > inner.limits.kept && inner.waiting.load(Ordering::SeqCst) == 0 {
+        let is_awaited = inner.queue.put((work, queued)).map_err(|refused| match refused {
+            NotPut::Full => NotTaken::Saturated,
+            NotPut::Closed => NotTaken::Closed,
+        })?;
+        if !is_awaited && inner.limits.lanes_max > inner.limits.kept {
             inner.start_lane();
         }
         Ok(())
@@ -211,7 +220,7 @@ impl Lanes {
 
     /// Takes no more calls; what is queued is still run.
     pub fn close(&self) {
-        *self.inner.sender.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.inner.queue.close();
     }
 
     /// Waits until all lanes have ended, after [`close`](Self::close), and joins them; false when one did not end in time.
@@ -256,7 +265,7 @@ impl Inner {
         let inner = Arc::clone(self);
         let refused = Arc::clone(&state);
         let start = Box::new(move || inner.spawn(plugin, state));
-        if self.starter.requests.try_send(start).is_err() {
+        if self.starter.requests.put(start).is_err() {
             // The lanes that there are take the call; the next one asks again.
             self.count_out(&refused);
         }
@@ -286,37 +295,37 @@ impl Inner {
     }
 
     fn count_out(&self, state: &Arc<LaneState>) {
-        let mut lanes = self.lock();
-        lanes.states.retain(|other| !Arc::ptr_eq(other, state));
-        if state.given_up.load(Ordering::SeqCst) {
-            lanes.given_up -= 1;
-        } else {
-            lanes.count -= 1;
-        }
-        drop(lanes);
+        self.lock().count_out(state);
         self.ended.notify_all();
     }
 
-    fn run(&self, plugin: &Plugin, state: &LaneState, watched: &WatchedThread) {
+    /// Counts a lane out that has found nothing to do, unless it is needed. A call that comes now either is seen here or
+    /// finds one lane less, and starts another.
+    fn has_left(&self, state: &Arc<LaneState>) -> bool {
+        let mut lanes = self.lock();
+        let leaves = lanes.count > self.limits.kept && self.queue.is_empty();
+        if leaves {
+            lanes.count_out(state);
+        }
+        leaves
+    }
+
+    fn run(&self, plugin: &Plugin, state: &Arc<LaneState>, watched: &WatchedThread) {
         loop {
-            self.waiting.fetch_add(1, Ordering::SeqCst);
-            let taken = self.receiver.recv_timeout(IDLE_MAX);
-            self.waiting.fetch_sub(1, Ordering::SeqCst);
-            match taken {
-                Ok((work, queued)) => {
+            match self.queue.take(IDLE_MAX) {
+                Taken::One((work, queued)) => {
                     drop(queued);
                     self.perform(plugin, state, watched, work);
                     if state.given_up.load(Ordering::SeqCst) {
                         return;
                     }
                 }
-                // A call that was queued just now is seen here, since it was queued before anybody looked for lanes.
-                Err(RecvTimeoutError::Timeout) => {
-                    if self.lock().count > self.limits.kept && self.receiver.is_empty() {
+                Taken::Nothing => {
+                    if self.has_left(state) {
                         return;
                     }
                 }
-                Err(RecvTimeoutError::Disconnected) => return,
+                Taken::Closed => return,
             }
         }
     }

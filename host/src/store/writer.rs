@@ -3,7 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::Instant,
 };
@@ -16,6 +16,7 @@ use super::{
     connection::{bound_wal, open_writer},
     error::{StoreError, shown},
 };
+use crate::mailbox::{Mailbox, NotPut};
 
 /// Operations that may wait for the writer; one more is refused as [`StoreError::Saturated`].
 pub const WRITES_WAITING_MAX: usize = 8_192;
@@ -63,18 +64,7 @@ pub(super) struct Writer<M = ()> {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-type Operations<M> = Vec<Box<dyn Operation<M>>>;
-
-/// What waits for the next commits.
-struct Queue<M> {
-    waiting: Mutex<Waiting<M>>,
-    filled: Condvar,
-}
-
-struct Waiting<M> {
-    operations: Operations<M>,
-    closed: bool,
-}
+type Queue<M> = Mailbox<Box<dyn Operation<M>>>;
 
 impl<M: Mirror> Writer<M> {
     /// Starts the thread on a connection that is ready to write.
@@ -85,8 +75,7 @@ impl<M: Mirror> Writer<M> {
         hooks: Hooks,
     ) -> Result<Self, StoreError> {
         let mirror = M::read(&connection).map_err(|error| StoreError::from_sqlite(path, &error))?;
-        let waiting = Waiting { operations: Vec::with_capacity(WRITES_PER_COMMIT_MAX), closed: false };
-        let queue = Arc::new(Queue { waiting: Mutex::new(waiting), filled: Condvar::new() });
+        let queue = Arc::new(Queue::new(WRITES_WAITING_MAX));
         let work = WriterThread {
             file,
             path: path.to_owned(),
@@ -131,21 +120,14 @@ impl<M: Mirror> Writer<M> {
     {
         let (reply, answer) = oneshot::channel();
         let pending = Box::new(Pending { operation: Some(operation), value: None, reply: Some(reply) });
-        let mut waiting = self.queue.lock();
-        if waiting.closed {
-            return Err(self.closed());
+        match self.queue.put(pending) {
+            // The writer takes all there is, so one that is not awaited is taken with those before it.
+            Ok(_awaited) => Ok(answer),
+            Err(NotPut::Closed) => Err(self.closed()),
+            Err(NotPut::Full) => {
+                Err(StoreError::Saturated { file: shown(&self.path), waiting_max: WRITES_WAITING_MAX })
+            }
         }
-        if waiting.operations.len() >= WRITES_WAITING_MAX {
-            return Err(StoreError::Saturated { file: shown(&self.path), waiting_max: WRITES_WAITING_MAX });
-        }
-        waiting.operations.push(pending);
-        let first = waiting.operations.len() == 1;
-        drop(waiting);
-        // The writer takes all there is, so it sleeps only before the first.
-        if first {
-            self.queue.filled.notify_one();
-        }
-        Ok(answer)
     }
 
     /// Commits what is queued, then ends the thread and waits for it. Blocks. Later operations get
@@ -168,28 +150,6 @@ impl<M: Mirror> Writer<M> {
 impl<M> Drop for Writer<M> {
     fn drop(&mut self) {
         self.queue.close();
-    }
-}
-
-impl<M> Queue<M> {
-    fn lock(&self) -> MutexGuard<'_, Waiting<M>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn close(&self) {
-        self.lock().closed = true;
-        self.filled.notify_one();
-    }
-
-    /// Waits for an operation, and takes what else is there, up to the limit of a commit. False when there will be none.
-    fn take(&self, tick: &mut Operations<M>) -> bool {
-        let mut waiting = self.lock();
-        while waiting.operations.is_empty() && !waiting.closed {
-            waiting = self.filled.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-        }
-        let most = waiting.operations.len().min(WRITES_PER_COMMIT_MAX);
-        tick.extend(waiting.operations.drain(..most));
-        !tick.is_empty()
     }
 }
 
@@ -240,12 +200,12 @@ struct WriterThread<M> {
 impl<M: Mirror> WriterThread<M> {
     fn run(mut self) {
         let mut tick = Vec::with_capacity(WRITES_PER_COMMIT_MAX);
-        while self.queue.take(&mut tick) {
+        while self.queue.take_all(&mut tick, WRITES_PER_COMMIT_MAX) {
             self.settle(&mut tick);
         }
     }
 
-    fn settle(&mut self, tick: &mut Operations<M>) {
+    fn settle(&mut self, tick: &mut Vec<Box<dyn Operation<M>>>) {
         let started = Instant::now();
         let outcome = self.commit(tick);
         (self.on_commit)(CommitStats {
@@ -265,7 +225,7 @@ impl<M: Mirror> WriterThread<M> {
 
     /// A connection on which anything has failed is closed: after a failed fsync nobody knows which of its pages
     /// the disk holds, and a second fsync would say "fine".
-    fn commit(&mut self, tick: &mut Operations<M>) -> Result<(), StoreError> {
+    fn commit(&mut self, tick: &mut Vec<Box<dyn Operation<M>>>) -> Result<(), StoreError> {
         let (connection, mut mirror) = match self.open.take() {
             Some(open) => open,
             None => {
