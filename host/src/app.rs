@@ -71,9 +71,9 @@ pub fn run(config: Config, reread: impl Fn() -> anyhow::Result<Config> + Send + 
         .thread_name("patchbay")
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_keep_alive(FOR_GOOD)
-        .on_thread_start(threads::register_for_good)
+        .on_thread_start(threads::register)
         .build()?;
-    threads::register_for_good();
+    threads::register();
     runtime.block_on(serve(config, log, reread))?;
     // All is on disk and nothing is left to do. An ordinary exit would still run what plugins have left behind, and wait
     // for a library that hangs.

@@ -41,7 +41,7 @@ pub mod field {
 const OWN_TARGETS: [&str; 2] = ["patchbay", "plugin"];
 
 /// A line under this target goes all the way through the log, but is not written: see
-/// [`threads::register_for_good`](crate::threads::register_for_good).
+/// [`threads::register`](crate::threads::register).
 pub const REHEARSAL_TARGET: &str = "rehearsal";
 
 /// Sends this process's `tracing` events to standard error from now on. Records of the `log` crate are not taken:

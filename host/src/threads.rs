@@ -1,56 +1,71 @@
 //! Which threads of this process are the host's own. Any other runs, or may run, a plugin's code: then no plugin that
-//! was there since may be unmapped.
+//! was there since may be unmapped. And what keeps them going while the dynamic linker is stuck.
 
 use std::{
     collections::BTreeSet,
     fs, io,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
+use parking_lot::Condvar;
+
 use crate::{ids::CorrelationId, telemetry::REHEARSAL_TARGET};
 
-/// Long enough that a receiver really waits, and does not find its time over before it begins to.
-const REHEARSAL_WAIT: Duration = Duration::from_millis(2);
 /// Between the looks that must agree.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// Looks that must agree. A thread of ours that has just begun bears its parent's name and has not said whose it is; on a
 /// busy machine it may take a while until it runs at all.
 const LOOKS: u32 = 100;
+/// Looks for threads that have not begun, at the start, where nothing but the start waits for it.
+const LOOKS_AT_START: u32 = 1000;
 
 static OWN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
-/// Says that the calling thread is the host's: first thing on every thread that the host starts.
+/// First thing on every thread that the host starts: says that it is the host's, and is ready to go on while the dynamic
+/// linker is stuck.
 pub fn register() {
+    use_thread_locals();
+    // Last: who waits for it in `register_all` may map a plugin from now on.
     let tid = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
     OWN.lock().unwrap_or_else(PoisonError::into_inner).insert(tid);
 }
 
-/// First thing on a thread that must go on while the dynamic linker is stuck. Registers it, and uses each thread-local that
-/// our libraries keep with a destructor: glibc takes the linker's lock to note such a destructor down, so the first use
-/// of one would wait for the library whose constructor hangs.
-pub fn register_for_good() {
-    register();
-    // crossbeam's, taken when a receiver waits; and arc-swap's, taken when a pointer is loaded.
-    let (_sender, receiver) = crossbeam_channel::bounded::<()>(1);
-    let _timed_out = receiver.recv_timeout(REHEARSAL_WAIT);
-    drop(arc_swap::ArcSwap::from_pointee(()).load());
-    // The random numbers' in new ids.
-    drop(CorrelationId::fresh());
-    // tracing's, taken by the first span or line; this line is formatted, but not written.
-    tracing::error_span!(target: REHEARSAL_TARGET, "rehearsal")
-        .in_scope(|| tracing::error!(target: REHEARSAL_TARGET, "a thread begins"));
-}
-
-/// Says that all threads that there are now are the host's: before the first plugin is mapped.
+/// Waits until all threads that there are have registered: before the first plugin is mapped. One that does not in time is
+/// the host's all the same.
 ///
 /// # Errors
 /// When /proc cannot be read.
 pub fn register_all() -> io::Result<()> {
-    let all = tasks()?;
-    OWN.lock().unwrap_or_else(PoisonError::into_inner).extend(all);
+    for (tid, thread) in strangers_after(LOOKS_AT_START)? {
+        tracing::warn!(thread, "this thread has not begun in time; should opening a library hang, it may have to wait");
+        OWN.lock().unwrap_or_else(PoisonError::into_inner).insert(tid);
+    }
     Ok(())
+}
+
+/// Uses each thread-local that has a destructor and belongs to a library of ours. At the first use on a thread glibc notes the
+/// destructor down under the dynamic linker's lock, and so would wait for a plugin whose constructor hangs.
+///
+/// None is missing: the tests of a stuck linker look at every thread-local in the program.
+fn use_thread_locals() {
+    // The standard library's and crossbeam's, used by who waits for a message: at once, when the channel has no room.
+    let (_sender, receiver) = mpsc::sync_channel::<()>(0);
+    let _timed_out = receiver.recv_timeout(Duration::ZERO);
+    let (_sender, receiver) = crossbeam_channel::bounded::<()>(0);
+    let _timed_out = receiver.recv_timeout(Duration::ZERO);
+    // parking_lot's, used by who waits for a lock of the metrics.
+    let _timed_out = Condvar::new().wait_for(&mut parking_lot::Mutex::new(()).lock(), Duration::ZERO);
+    // arc-swap's, used by who loads a pointer.
+    drop(arc_swap::ArcSwap::from_pointee(()).load());
+    // tokio's, used by who wakes a task.
+    let _none_here = tokio::runtime::Handle::try_current();
+    // rand's, used by who makes an id.
+    drop(CorrelationId::fresh());
+    // tracing's three, used by the first span and the first line; this line is formatted, but not written.
+    tracing::error_span!(target: REHEARSAL_TARGET, "rehearsal")
+        .in_scope(|| tracing::error!(target: REHEARSAL_TARGET, "a thread begins"));
 }
 
 /// The threads that the host has not started, by number and name. Forgets those of its own that are gone.
@@ -58,8 +73,12 @@ pub fn register_all() -> io::Result<()> {
 /// # Errors
 /// When /proc cannot be read.
 pub fn strangers() -> io::Result<Vec<(u32, String)>> {
+    strangers_after(LOOKS)
+}
+
+fn strangers_after(looks: u32) -> io::Result<Vec<(u32, String)>> {
     let mut strangers = unknown()?;
-    for _ in 1..LOOKS {
+    for _ in 1..looks {
         if strangers.is_empty() {
             break;
         }
@@ -109,8 +128,6 @@ fn name_of(tid: u32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use super::*;
 
     #[test]

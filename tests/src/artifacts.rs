@@ -56,8 +56,11 @@ impl Artifact {
     pub const ALLOCATOR: Self = Self { package: "test-plugin-allocator", file: "libtest_plugin_allocator.so" };
     /// A library that exports no plugin.
     pub const NO_PLUGIN: Self = Self { package: "test-plugin-none", file: "libtest_plugin_none.so" };
+    /// Preloaded into a host, writes down who notes a thread-local's destructor.
+    pub const ATEXIT_WATCH: Self =
+        Self { package: "test-preload-atexit-watch", file: "libtest_preload_atexit_watch.so" };
 
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::PATCHBAY,
         Self::PLUGIN_CTL,
         Self::SERVICEDESK_PLUS,
@@ -72,6 +75,7 @@ impl Artifact {
         Self::OTHER_LAYOUT,
         Self::ALLOCATOR,
         Self::NO_PLUGIN,
+        Self::ATEXIT_WATCH,
     ];
 
     /// Where it lies; it is there when this returns.

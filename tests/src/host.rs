@@ -1,6 +1,7 @@
 //! A host under test: its own folder with configuration, plugins and state, and the runs of the binary on it.
 
 use std::{
+    ffi::OsString,
     fmt::Display,
     fs,
     io::Write as _,
@@ -29,6 +30,7 @@ const CONFIG_FILE: &str = "patchbay.toml";
 pub struct HostBuilder {
     plugins: Vec<Artifact>,
     config: Vec<(String, String)>,
+    environment: Vec<(String, OsString)>,
 }
 
 impl HostBuilder {
@@ -47,6 +49,13 @@ impl HostBuilder {
         self
     }
 
+    /// Starts the host with this variable in its environment, which is empty otherwise.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
     /// Makes the folder, starts the host and waits until it is ready.
     ///
     /// # Panics
@@ -60,7 +69,8 @@ impl HostBuilder {
 
     /// Makes the folder, but starts nothing in it yet.
     pub fn stopped(self) -> Host {
-        let host = Host { folder: tempfile::tempdir().expect("a folder for the test"), process: None };
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let host = Host { folder, environment: self.environment, process: None };
         fs::create_dir(host.plugins()).expect("the folder is new");
         for plugin in self.plugins {
             host.put_plugin(plugin);
@@ -74,6 +84,7 @@ impl HostBuilder {
 #[derive(Debug)]
 pub struct Host {
     folder: TempDir,
+    environment: Vec<(String, OsString)>,
     process: Option<Process>,
 }
 
@@ -191,7 +202,7 @@ impl Host {
     }
 
     fn run(&self, args: &[&str]) -> Result<Process, Ended> {
-        Process::start(self.folder(), args)
+        Process::start(self.folder(), args, &self.environment)
     }
 
     /// SIGKILL, as a crash of the machine would end it. The folder stays.

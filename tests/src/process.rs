@@ -1,6 +1,7 @@
 //! One run of the `patchbay` binary: its standard error, its addresses, its signals and its end.
 
 use std::{
+    ffi::OsString,
     fmt, fs,
     io::{BufRead as _, BufReader},
     net::SocketAddr,
@@ -61,13 +62,14 @@ struct Written {
 
 impl Process {
     /// Starts `patchbay` with these arguments in `folder`; returns when it is ready, or has ended before that.
-    pub(crate) fn start(folder: &Path, args: &[&str]) -> Result<Self, Ended> {
+    pub(crate) fn start(folder: &Path, args: &[&str], environment: &[(String, OsString)]) -> Result<Self, Ended> {
         let mut child = Command::new(Artifact::PATCHBAY.path())
             .args(args)
             .current_dir(folder)
             // Nothing of the environment is configuration by accident.
             .env_clear()
             .env("RUST_BACKTRACE", "1")
+            .envs(environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -15,11 +15,11 @@ use serde_json::Value;
 const ORDERS: &[u8] = b"HOSTILE-ORDERS=none:none;";
 /// Room for orders.
 const ORDERS_BYTES: usize = 64;
-const FILE: &str = "libdesk_hostile.so";
-const TOOL_TYPE: &str = "desk_hostile";
+pub(super) const FILE: &str = "libdesk_hostile.so";
+pub(super) const TOOL_TYPE: &str = "desk_hostile";
 
 /// The hostile plugin with these orders (`place:deed`).
-fn ordered(orders: &str) -> Vec<u8> {
+pub(super) fn ordered(orders: &str) -> Vec<u8> {
     let mut bytes = Artifact::HOSTILE.bytes();
     let at = bytes.windows(ORDERS.len()).position(|window| window == ORDERS).expect("the plugin takes orders");
     let text = format!("HOSTILE-ORDERS={orders};");

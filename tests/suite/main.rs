@@ -15,3 +15,4 @@ mod reload;
 mod restart;
 mod retries;
 mod secrets;
+mod stuck_linker;

@@ -184,7 +184,7 @@ impl PluginManager {
         });
         let manager = Arc::clone(&shared);
         std::thread::Builder::new().name("plugin-manager".to_owned()).spawn(move || {
-            threads::register_for_good();
+            threads::register();
             while let Some((reload, reply)) = received.blocking_recv() {
                 let reloaded = manager.reload(&reload);
                 manager.scanned.store(true, Ordering::Release);

@@ -1,12 +1,13 @@
 //! Watches the plugin folder. What the kernel tells is only a hint to look: hints get lost on network file systems and when
 //! there are too many, so the folder is also looked at now and then without one.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, sync::Once, time::Duration};
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 
 use super::manager::{PluginManager, Reload};
+use crate::threads;
 
 /// The watch on a folder. Its threads are there when this has been made, and it must be made before the first plugin is
 /// mapped: threads that come later are taken for a plugin's.
@@ -23,7 +24,10 @@ impl FolderWatch {
     pub fn new(folder: PathBuf) -> Self {
         // One hint that waits says as much as a thousand.
         let (hint, hints) = mpsc::channel(1);
+        let begin = Once::new();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // The one place where the watch's thread is in our hands.
+            begin.call_once(threads::register);
             // Our own reading makes events too. An error means that events were lost: look.
             if event.as_ref().map_or(true, |event| !matches!(event.kind, EventKind::Access(_))) {
                 let _one_waits_already = hint.try_send(());
@@ -34,6 +38,8 @@ impl FolderWatch {
         });
         let mut watch = Self { folder, hints, watcher: watcher.ok() };
         watch.arm();
+        // Our own look is an event too, the first: whoever waits until all threads have begun need not wait for another.
+        drop(fs::read_dir(&watch.folder));
         watch
     }
 
