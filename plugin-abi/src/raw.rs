@@ -102,6 +102,49 @@ impl<'a> Field<'a> {
     }
 }
 
+/// A message while it is written: on the stack as long as it has at most `N` fields, which is nearly always.
+pub(crate) struct Message<'a, const N: usize> {
+    few: [Field<'a>; N],
+    count: usize,
+    many: Vec<Field<'a>>,
+}
+
+impl<'a, const N: usize> Message<'a, N> {
+    /// One without fields.
+    pub(crate) fn new() -> Self {
+        Self { few: [const { Field { tag: Tag(0), data: RSlice::EMPTY } }; N], count: 0, many: Vec::new() }
+    }
+
+    /// Adds a field.
+    pub(crate) fn push(&mut self, field: Field<'a>) {
+        if let Some(place) = self.few.get_mut(self.count) {
+            *place = field;
+        } else {
+            if self.count == N {
+                self.many.extend(self.few);
+            }
+            self.many.push(field);
+        }
+        self.count += 1;
+    }
+
+    /// What it says.
+    pub(crate) fn fields(&self) -> &[Field<'a>] {
+        self.few.get(..self.count).unwrap_or(&self.many)
+    }
+}
+
+impl<'a, const N: usize> Extend<Field<'a>> for Message<'a, N> {
+    fn extend<I: IntoIterator<Item = Field<'a>>>(&mut self, fields: I) {
+        fields.into_iter().for_each(|field| self.push(field));
+    }
+}
+
+/// The first field with this tag.
+pub fn find<'a>(fields: &[Field<'a>], tag: Tag) -> Option<Field<'a>> {
+    fields.iter().find(|field| field.tag == tag).copied()
+}
+
 /// Reads pairs of fields (a name, then its value) out of a message and skips whatever stands between them.
 #[derive(Clone, Debug)]
 pub struct Pairs<'a> {
