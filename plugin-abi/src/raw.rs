@@ -446,3 +446,18 @@ macro_rules! methods {
 }
 
 methods! { validate_webhook Validate, extract_metadata Extract, get_ticket Get, update_ticket Update }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_keeps_all_fields_in_their_order() {
+        for count in 0..7_u32 {
+            let mut message = Message::<'_, 3>::new();
+            message.extend((0..count).map(|number| Field::new(Tag(number), &[])));
+            let tags: Vec<_> = message.fields().iter().map(|field| field.tag().0).collect();
+            assert_eq!(tags, (0..count).collect::<Vec<_>>());
+        }
+    }
+}
