@@ -11,8 +11,9 @@ use time::OffsetDateTime;
 use crate::{
     PluginError, TicketingToolPlugin,
     http::{Request, Response},
+    message::Message,
     plugin::{Host, HostCalls, Tenant},
-    raw::{Field, Guarded, Message, Method, Operation, RawHost, RawSink, Tag, find},
+    raw::{Field, Guarded, Method, Operation, RawHost, RawSink, Tag, find},
     types::{KeyForm, LogLevel, Webhook},
     wire,
 };

@@ -102,44 +102,6 @@ impl<'a> Field<'a> {
     }
 }
 
-/// A message while it is written: on the stack as long as it has at most `N` fields, which is nearly always.
-pub(crate) struct Message<'a, const N: usize> {
-    few: [Field<'a>; N],
-    count: usize,
-    many: Vec<Field<'a>>,
-}
-
-impl<'a, const N: usize> Message<'a, N> {
-    /// One without fields.
-    pub(crate) fn new() -> Self {
-        Self { few: [const { Field { tag: Tag(0), data: RSlice::EMPTY } }; N], count: 0, many: Vec::new() }
-    }
-
-    /// Adds a field.
-    pub(crate) fn push(&mut self, field: Field<'a>) {
-        if let Some(place) = self.few.get_mut(self.count) {
-            *place = field;
-        } else {
-            if self.count == N {
-                self.many.extend(self.few);
-            }
-            self.many.push(field);
-        }
-        self.count += 1;
-    }
-
-    /// What it says.
-    pub(crate) fn fields(&self) -> &[Field<'a>] {
-        self.few.get(..self.count).unwrap_or(&self.many)
-    }
-}
-
-impl<'a, const N: usize> Extend<Field<'a>> for Message<'a, N> {
-    fn extend<I: IntoIterator<Item = Field<'a>>>(&mut self, fields: I) {
-        fields.into_iter().for_each(|field| self.push(field));
-    }
-}
-
 /// The first field with this tag.
 pub fn find<'a>(fields: &[Field<'a>], tag: Tag) -> Option<Field<'a>> {
     fields.iter().find(|field| field.tag == tag).copied()
@@ -446,18 +408,3 @@ macro_rules! methods {
 }
 
 methods! { validate_webhook Validate, extract_metadata Extract, get_ticket Get, update_ticket Update }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_keeps_all_fields_in_their_order() {
-        for count in 0..7_u32 {
-            let mut message = Message::<'_, 3>::new();
-            message.extend((0..count).map(|number| Field::new(Tag(number), &[])));
-            let tags: Vec<_> = message.fields().iter().map(|field| field.tag().0).collect();
-            assert_eq!(tags, (0..count).collect::<Vec<_>>());
-        }
-    }
-}

@@ -9,7 +9,8 @@ use crate::{
     PluginError,
     error::FieldError,
     http::{Request, Response},
-    raw::{Field, Message, Pairs, Tag, find},
+    message::Message,
+    raw::{Field, Pairs, Tag, find},
     types::{Credential, Event, KeyForm, LogLevel, Note, Priority, Ticket, TicketMetadata},
 };
 
