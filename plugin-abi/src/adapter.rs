@@ -4,7 +4,6 @@ use std::{
     cell::RefCell,
     panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind},
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
 use time::OffsetDateTime;
@@ -12,9 +11,10 @@ use time::OffsetDateTime;
 use crate::{
     PluginError, TicketingToolPlugin,
     http::{Request, Response},
+    message::Message,
     plugin::{Host, HostCalls, Tenant},
-    raw::{Field, Guarded, Method, Operation, RawHost, RawSink, Tag},
-    types::{KeyForm, LogLevel, Note, Webhook},
+    raw::{Field, Guarded, Method, Operation, RawHost, RawSink, Tag, find},
+    types::{KeyForm, LogLevel, Webhook},
     wire,
 };
 
@@ -37,10 +37,7 @@ impl<P: TicketingToolPlugin> Guarded for Adapter<P> {
         hook::install();
         let made = guard(|| {
             let link = Link(host);
-            let version = request.iter().find(|field| field.tag() == Tag::HOST_VERSION);
-            let version =
-                version.map(|field| wire::text(field, "the host's version")).transpose().map_err(unreadable)?;
-            P::new(&Host { calls: &link, call: 0, version: version.unwrap_or_default() })
+            P::new(&Host { calls: &link, call: 0, version: wire::sent_text(request, Tag::HOST_VERSION) })
         });
         match made {
             Ok(plugin) => Some(Box::new(Self(plugin))),
@@ -55,22 +52,26 @@ impl<P: TicketingToolPlugin> Guarded for Adapter<P> {
     fn call(&self, method: Method, host: RawHost<'_>, request: &[Field<'_>], sink: RawSink<'_>) {
         let done = guard(|| {
             let link = Link(host);
-            let call = Call::read(&link, request).map_err(unreadable)?;
+            let (tenant, webhook) = (Tenant { calls: &link, call: 0, request }, Webhook { request });
             match method {
                 Method::Validate => {
-                    let authentic = self.0.validate_webhook(&call.tenant, &call.webhook)?;
+                    let authentic = self.0.validate_webhook(&tenant, &webhook)?;
                     sink.reply(&[Field::new(Tag::OUTCOME, wire::flag_bytes(authentic))]);
                 }
                 Method::Extract => {
-                    let metadata = self.0.extract_metadata(&call.tenant, &call.webhook)?;
+                    let metadata = self.0.extract_metadata(&tenant, &webhook)?;
                     wire::write_metadata(&metadata, |fields| sink.reply(fields));
                 }
-                Method::Get => match self.0.get_ticket(&call.tenant, call.ticket_id)? {
+                Method::Get => match self.0.get_ticket(&tenant, wire::sent_text(request, Tag::TICKET_ID))? {
                     Some(ticket) => wire::write_ticket(&ticket, |fields| sink.reply(fields)),
                     None => sink.reply(&[]),
                 },
                 Method::Update => {
-                    let taken = self.0.update_ticket(&call.tenant, call.ticket_id, &call.note)?;
+                    let taken = self.0.update_ticket(
+                        &tenant,
+                        wire::sent_text(request, Tag::TICKET_ID),
+                        &wire::sent_note(request),
+                    )?;
                     sink.reply(&[Field::new(Tag::OUTCOME, wire::flag_bytes(taken))]);
                 }
             }
@@ -99,10 +100,6 @@ fn guard<T>(run: impl FnOnce() -> Result<T, PluginError>) -> Result<T, PluginErr
         std::mem::forget(payload);
         Err(hook::last_panic())
     })
-}
-
-fn unreadable(fault: wire::Unreadable) -> PluginError {
-    PluginError::Configuration(format!("the host's request: {}", fault.0))
 }
 
 /// The panic hook. It replaces std's default hook rather than wrap it: with RUST_BACKTRACE set, that one symbolises a
@@ -152,89 +149,6 @@ mod hook {
     }
 }
 
-/// A call's request, read in one pass and borrowed.
-struct Call<'a> {
-    tenant: Tenant<'a>,
-    webhook: Webhook<'a>,
-    ticket_id: &'a str,
-    note: Note<'a>,
-}
-
-impl<'a> Call<'a> {
-    fn read(calls: &'a dyn HostCalls, fields: &'a [Field<'a>]) -> Result<Self, wire::Unreadable> {
-        let mut call = Self {
-            tenant: Tenant {
-                calls,
-                call: 0,
-                id: "",
-                base_url: "",
-                settings: &[],
-                attempt: 0,
-                idempotency_key: None,
-                deadline: OffsetDateTime::UNIX_EPOCH,
-                replay_window: Duration::ZERO,
-            },
-            webhook: Webhook {
-                method: "",
-                path: "",
-                query: "",
-                headers: &[],
-                body: &[],
-                received_at: OffsetDateTime::UNIX_EPOCH,
-            },
-            ticket_id: "",
-            note: Note::new("", "", "", ""),
-        };
-        let (mut settings, mut headers) = (Span::default(), Span::default());
-        for (at, field) in fields.iter().enumerate() {
-            match field.tag() {
-                Tag::TENANT_ID => call.tenant.id = wire::text(field, "the tenant's id")?,
-                Tag::BASE_URL => call.tenant.base_url = wire::text(field, "the base URL")?,
-                Tag::SETTING_NAME | Tag::SETTING_VALUE => settings.include(at),
-                Tag::ATTEMPT => call.tenant.attempt = u32::from_le_bytes(wire::number(field, "the attempt")?),
-                Tag::IDEMPOTENCY_KEY => call.tenant.idempotency_key = Some(wire::text(field, "the idempotency key")?),
-                Tag::DEADLINE => call.tenant.deadline = wire::time(field, "the deadline")?,
-                Tag::REPLAY_WINDOW => call.tenant.replay_window = wire::duration(field, "the replay window")?,
-                Tag::METHOD => call.webhook.method = wire::text(field, "the method")?,
-                Tag::PATH => call.webhook.path = wire::text(field, "the path")?,
-                Tag::QUERY => call.webhook.query = wire::text(field, "the query")?,
-                Tag::HEADER_NAME | Tag::HEADER_VALUE => headers.include(at),
-                Tag::BODY => call.webhook.body = field.bytes(),
-                Tag::RECEIVED_AT => call.webhook.received_at = wire::time(field, "received_at")?,
-                Tag::TICKET_ID => call.ticket_id = wire::text(field, "the ticket's id")?,
-                Tag::NOTE_MARKDOWN => call.note.markdown = wire::text(field, "the note")?,
-                Tag::NOTE_HTML => call.note.html = wire::text(field, "the note")?,
-                Tag::NOTE_TEXT => call.note.text = wire::text(field, "the note")?,
-                Tag::NOTE_MARKER => call.note.marker = wire::text(field, "the note's marker")?,
-                _ => {}
-            }
-        }
-        call.tenant.settings = settings.of(fields);
-        call.webhook.headers = headers.of(fields);
-        Ok(call)
-    }
-}
-
-/// From the first to the last field of a kind.
-#[derive(Default)]
-struct Span {
-    start: usize,
-    end: usize,
-}
-
-impl Span {
-    fn include(&mut self, at: usize) {
-        if self.end == 0 {
-            self.start = at;
-        }
-        self.end = at + 1;
-    }
-
-    fn of<'a>(&self, fields: &'a [Field<'a>]) -> &'a [Field<'a>] {
-        &fields[self.start..self.end]
-    }
-}
-
 /// Host calls as messages. The raw host carries the call's number, so the one passed along is not looked at.
 struct Link<'a>(RawHost<'a>);
 
@@ -266,8 +180,8 @@ impl HostCalls for Link<'_> {
 
     fn now(&self, _call: u64) -> OffsetDateTime {
         let read = |reply: &[Field<'_>]| {
-            let field = reply.iter().find(|field| field.tag() == Tag::TIME);
-            field.map_or_else(|| Err(wire::Unreadable("no time".to_owned())), |field| wire::time(field, "the time"))
+            let field = find(reply, Tag::TIME).ok_or_else(|| wire::Unreadable("no time".to_owned()))?;
+            wire::time(&field, "the time")
         };
         self.ask(Operation::NOW, &[], read).unwrap_or_else(|_| OffsetDateTime::now_utc())
     }
@@ -280,12 +194,12 @@ impl HostCalls for Link<'_> {
         parts: &[&[u8]],
         mac: &[u8],
     ) -> Result<bool, PluginError> {
-        let mut request = Vec::with_capacity(parts.len() + 3);
+        let mut request = Message::<8>::new();
         request.push(Field::text(Tag::SECRET_NAME, secret));
         request.push(Field::new(Tag::MAC, mac));
         request.push(Field::new(Tag::KEY_FORM, wire::key_form_bytes(key_form)));
         request.extend(parts.iter().map(|part| Field::new(Tag::PART, part)));
-        self.ask(Operation::VERIFY_HMAC_SHA256, &request, wire::read_flag)
+        self.ask(Operation::VERIFY_HMAC_SHA256, request.fields(), wire::read_flag)
     }
 
     fn verify_secret(&self, _call: u64, secret: &str, presented: &[u8]) -> Result<bool, PluginError> {

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 pub use crate::plugin::HostCalls;
 use crate::{
     PluginError,
-    raw::{Field, Method, Operation, Operations, RawInstance, Tag},
+    raw::{Field, Method, Operation, Operations, RawInstance, Tag, find},
     types::{KeyForm, Note, Ticket, TicketMetadata},
     wire,
 };
@@ -63,6 +63,9 @@ pub struct WebhookParts<'a, F> {
     pub received_at: OffsetDateTime,
 }
 
+/// Fields of a request that has no settings and no headers.
+const FIXED_FIELDS: usize = 11;
+
 /// The numbers of a context as bytes, kept while a message borrows them.
 struct Numbers {
     attempt: [u8; 4],
@@ -79,8 +82,7 @@ impl CallContext<'_> {
         }
     }
 
-    fn fields<'f>(&'f self, numbers: &'f Numbers, room: usize) -> Vec<Field<'f>> {
-        let mut fields = Vec::with_capacity(6 + 2 * self.settings.len() + room);
+    fn write<'f>(&'f self, numbers: &'f Numbers, fields: &mut Vec<Field<'f>>) {
         fields.push(Field::text(Tag::TENANT_ID, self.tenant_id));
         fields.push(Field::text(Tag::BASE_URL, self.base_url));
         fields.push(Field::new(Tag::ATTEMPT, &numbers.attempt));
@@ -90,7 +92,6 @@ impl CallContext<'_> {
         for (name, value) in self.settings {
             fields.extend([Field::text(Tag::SETTING_NAME, name), Field::text(Tag::SETTING_VALUE, value)]);
         }
-        fields
     }
 
     /// The request of validate and extract: one message serves both.
@@ -102,22 +103,25 @@ impl CallContext<'_> {
         let numbers = self.numbers();
         let received = wire::time_bytes(webhook.received_at);
         let headers = (webhook.headers)();
-        let mut fields = self.fields(&numbers, 5 + 2 * headers.size_hint().0);
+        let mut fields = Vec::with_capacity(FIXED_FIELDS + 2 * (headers.size_hint().0 + self.settings.len()));
+        // What is asked for most often comes first: it is looked for from the beginning.
+        fields.push(Field::new(Tag::BODY, webhook.body));
+        fields.push(Field::new(Tag::RECEIVED_AT, &received));
+        self.write(&numbers, &mut fields);
         fields.push(Field::text(Tag::METHOD, webhook.method));
         fields.push(Field::text(Tag::PATH, webhook.path));
         fields.push(Field::text(Tag::QUERY, webhook.query));
-        fields.push(Field::new(Tag::RECEIVED_AT, &received));
         for (name, value) in headers {
             fields.extend([Field::text(Tag::HEADER_NAME, name), Field::new(Tag::HEADER_VALUE, value)]);
         }
-        fields.push(Field::new(Tag::BODY, webhook.body));
         then(&fields)
     }
 
     /// The request of get, and with a note of update.
     pub fn with_ticket<R>(&self, ticket_id: &str, note: Option<&Note<'_>>, then: impl FnOnce(&[Field<'_>]) -> R) -> R {
         let numbers = self.numbers();
-        let mut fields = self.fields(&numbers, 5);
+        let mut fields = Vec::with_capacity(FIXED_FIELDS + 2 * self.settings.len());
+        self.write(&numbers, &mut fields);
         fields.push(Field::text(Tag::TICKET_ID, ticket_id));
         fields.extend(note.into_iter().flat_map(wire::note_fields));
         then(&fields)
@@ -197,15 +201,15 @@ fn perform<C: HostCalls, T>(
     request: &[Field<'_>],
     read: impl Fn(&[Field<'_>]) -> Result<T, wire::Unreadable>,
 ) -> Result<T, CallFault> {
-    let mut answer = Err(CallFault::InvalidReply("the plugin returned without a reply".to_owned()));
+    let mut answer = None;
     plugin.call(method, host, call, request, &mut |reply| {
-        answer = match wire::bounded(reply).and_then(|()| wire::read_error(reply)) {
+        answer = Some(match wire::bounded(reply).and_then(|()| wire::read_error(reply)) {
             Ok(None) => read(reply).map_err(CallFault::from),
             Ok(Some(error)) => Err(CallFault::Plugin(error)),
             Err(fault) => Err(fault.into()),
-        };
+        });
     });
-    answer
+    answer.unwrap_or_else(|| Err(CallFault::InvalidReply("the plugin returned without a reply".to_owned())))
 }
 
 /// Answers the raw callbacks with a [`HostCalls`].
@@ -239,28 +243,24 @@ fn unreadable(fault: wire::Unreadable) -> PluginError {
 }
 
 fn secret_name<'a>(request: &[Field<'a>]) -> Result<&'a str, PluginError> {
-    let field = request.iter().find(|field| field.tag() == Tag::SECRET_NAME);
-    let field = field.ok_or_else(|| unreadable(wire::Unreadable("no secret is named".to_owned())))?;
-    wire::text(field, "the secret's name").map_err(unreadable)
-}
-
-fn bytes<'a>(request: &[Field<'a>], tag: Tag) -> &'a [u8] {
-    request.iter().find(|field| field.tag() == tag).map_or(&[], Field::bytes)
+    let field =
+        find(request, Tag::SECRET_NAME).ok_or_else(|| unreadable(wire::Unreadable("no secret is named".to_owned())))?;
+    wire::text(&field, "the secret's name").map_err(unreadable)
 }
 
 impl<C: HostCalls> HostSide<C> {
     fn log(&self, call: u64, request: &[Field<'_>]) -> Result<(), PluginError> {
-        if let Some(level) = request.iter().find(|field| field.tag() == Tag::LEVEL) {
-            self.0.log(call, wire::level(level), &String::from_utf8_lossy(bytes(request, Tag::TEXT)));
+        if let Some(level) = find(request, Tag::LEVEL) {
+            self.0.log(call, wire::level(&level), &String::from_utf8_lossy(wire::sent_bytes(request, Tag::TEXT)));
         }
         Ok(())
     }
 
     fn verify_hmac_sha256(&self, call: u64, request: &[Field<'_>]) -> Result<Field<'static>, PluginError> {
-        let form = request.iter().find(|field| field.tag() == Tag::KEY_FORM);
-        let form = form.map_or(Ok(KeyForm::Text), wire::key_form).map_err(unreadable)?;
+        let form =
+            find(request, Tag::KEY_FORM).map_or(Ok(KeyForm::Text), |form| wire::key_form(&form)).map_err(unreadable)?;
         let parts = || request.iter().filter(|field| field.tag() == Tag::PART).map(Field::bytes);
-        let (name, mac) = (secret_name(request)?, bytes(request, Tag::MAC));
+        let (name, mac) = (secret_name(request)?, wire::sent_bytes(request, Tag::MAC));
         // The two usual cases, the body alone and a time stamp before it, need no list on the heap.
         let mut few: [&[u8]; 4] = [&[]; 4];
         let count = parts().count();
@@ -274,7 +274,7 @@ impl<C: HostCalls> HostSide<C> {
     }
 
     fn verify_secret(&self, call: u64, request: &[Field<'_>]) -> Result<Field<'static>, PluginError> {
-        let verified = self.0.verify_secret(call, secret_name(request)?, bytes(request, Tag::PRESENTED))?;
+        let verified = self.0.verify_secret(call, secret_name(request)?, wire::sent_bytes(request, Tag::PRESENTED))?;
         Ok(Field::new(Tag::OUTCOME, wire::flag_bytes(verified)))
     }
 

@@ -46,6 +46,7 @@ pub mod export;
 #[doc(hidden)]
 pub mod host;
 pub mod http;
+mod message;
 pub mod plugin;
 #[doc(hidden)]
 pub mod raw;

@@ -8,9 +8,10 @@ use time::OffsetDateTime;
 use crate::{
     export::PluginInfo,
     http::{Request, Response},
-    raw::{Field, Pairs, Tag},
+    raw::{Field, Pairs, Tag, find},
     settings,
     types::{KeyForm, LogLevel, Note, Ticket, TicketMetadata, Webhook},
+    wire,
     {PluginError, types::Priority},
 };
 
@@ -111,29 +112,24 @@ impl<'a> Host<'a> {
 pub struct Tenant<'a> {
     pub(crate) calls: &'a dyn HostCalls,
     pub(crate) call: u64,
-    pub(crate) id: &'a str,
-    pub(crate) base_url: &'a str,
-    pub(crate) settings: &'a [Field<'a>],
-    pub(crate) attempt: u32,
-    pub(crate) idempotency_key: Option<&'a str>,
-    pub(crate) deadline: OffsetDateTime,
-    pub(crate) replay_window: Duration,
+    /// The call's message: a plugin that never asks for a part does not pay for reading it.
+    pub(crate) request: &'a [Field<'a>],
 }
 
 impl<'a> Tenant<'a> {
     /// The tenant's id.
     pub fn id(&self) -> &'a str {
-        self.id
+        wire::sent_text(self.request, Tag::TENANT_ID)
     }
 
     /// Where the tenant's tool is. Requests whose target is a path go there.
     pub fn base_url(&self) -> &'a str {
-        self.base_url
+        wire::sent_text(self.request, Tag::BASE_URL)
     }
 
     /// One of the settings that the operator gave this tenant.
     pub fn setting(&self, name: &str) -> Option<&'a str> {
-        let (_, value) = Pairs::new(self.settings, Tag::SETTING_NAME, Tag::SETTING_VALUE)
+        let (_, value) = Pairs::new(self.request, Tag::SETTING_NAME, Tag::SETTING_VALUE)
             .find(|(candidate, _)| *candidate == name.as_bytes())?;
         std::str::from_utf8(value).ok()
     }
@@ -144,7 +140,7 @@ impl<'a> Tenant<'a> {
     /// # Errors
     /// `Configuration`, naming the setting.
     pub fn settings<T: DeserializeOwned>(&self) -> Result<T, PluginError> {
-        settings::read(self.settings)
+        settings::read(self.request)
     }
 
     /// The host's time.
@@ -154,22 +150,22 @@ impl<'a> Tenant<'a> {
 
     /// When the host gives this call up. Requests through [`http`](Self::http) end by then.
     pub fn deadline(&self) -> OffsetDateTime {
-        self.deadline
+        wire::sent_time(self.request, Tag::DEADLINE)
     }
 
     /// Which attempt at this job it is, from 1; 0 in validate and extract.
     pub fn attempt(&self) -> u32 {
-        self.attempt
+        wire::sent_number(self.request, Tag::ATTEMPT).map_or(0, u32::from_le_bytes)
     }
 
     /// The same for all attempts at one job; only in get and update. Send it where the tool honours such a key.
     pub fn idempotency_key(&self) -> Option<&'a str> {
-        self.idempotency_key
+        find(self.request, Tag::IDEMPOTENCY_KEY).and_then(|key| std::str::from_utf8(key.bytes()).ok())
     }
 
     /// How old a signed time stamp may be.
     pub fn replay_window(&self) -> Duration {
-        self.replay_window
+        wire::sent_duration(self.request, Tag::REPLAY_WINDOW)
     }
 
     /// Writes a line into the host's log, which names plugin, tenant and webhook. Bounded in length and rate.

@@ -102,6 +102,11 @@ impl<'a> Field<'a> {
     }
 }
 
+/// The first field with this tag.
+pub fn find<'a>(fields: &[Field<'a>], tag: Tag) -> Option<Field<'a>> {
+    fields.iter().find(|field| field.tag == tag).copied()
+}
+
 /// Reads pairs of fields (a name, then its value) out of a message and skips whatever stands between them.
 #[derive(Clone, Debug)]
 pub struct Pairs<'a> {

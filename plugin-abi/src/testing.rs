@@ -18,6 +18,7 @@ use crate::{
     plugin::{Host, HostCalls, Tenant},
     raw::{Field, Tag},
     types::{KeyForm, LogLevel, Webhook},
+    wire,
 };
 
 /// The host as a test of a plugin plays it.
@@ -30,12 +31,10 @@ use crate::{
 /// ```
 #[derive(Debug)]
 pub struct FakeHost {
-    tenant_id: String,
-    base_url: String,
-    settings: Vec<Field<'static>>,
+    /// The context of a call, as a host writes it. Its texts stay until the test's process ends.
+    request: Vec<Field<'static>>,
     secrets: HashMap<String, String>,
     now: OffsetDateTime,
-    attempt: u32,
     answers: Mutex<VecDeque<Result<Response, PluginError>>>,
     requests: Mutex<Vec<Request>>,
     log: Mutex<Vec<(LogLevel, String)>>,
@@ -50,17 +49,21 @@ impl Default for FakeHost {
 impl FakeHost {
     /// A host whose tenant is `acme` at `https://desk.example`, without settings or secrets, at the real time.
     pub fn new() -> Self {
-        Self {
-            tenant_id: "acme".to_owned(),
-            base_url: "https://desk.example".to_owned(),
-            settings: Vec::new(),
+        let request = vec![
+            Field::text(Tag::TENANT_ID, "acme"),
+            Field::text(Tag::BASE_URL, "https://desk.example"),
+            Field::text(Tag::IDEMPOTENCY_KEY, "01890000-0000-7000-8000-000000000001"),
+            Field::new(Tag::REPLAY_WINDOW, wire::duration_bytes(Duration::from_secs(300)).to_vec().leak()),
+        ];
+        let host = Self {
+            request,
             secrets: HashMap::new(),
-            now: OffsetDateTime::now_utc(),
-            attempt: 1,
+            now: OffsetDateTime::UNIX_EPOCH,
             answers: Mutex::default(),
             requests: Mutex::default(),
             log: Mutex::default(),
-        }
+        };
+        host.at(OffsetDateTime::now_utc()).attempt(1)
     }
 
     /// Gives the tenant a secret.
@@ -73,8 +76,8 @@ impl FakeHost {
     /// Gives the tenant a setting. Its text stays until the test's process ends.
     #[must_use]
     pub fn setting(mut self, name: &str, value: &str) -> Self {
-        self.settings.push(Field::text(Tag::SETTING_NAME, name.to_owned().leak()));
-        self.settings.push(Field::text(Tag::SETTING_VALUE, value.to_owned().leak()));
+        self.request.push(Field::text(Tag::SETTING_NAME, name.to_owned().leak()));
+        self.request.push(Field::text(Tag::SETTING_VALUE, value.to_owned().leak()));
         self
     }
 
@@ -82,13 +85,14 @@ impl FakeHost {
     #[must_use]
     pub fn at(mut self, now: OffsetDateTime) -> Self {
         self.now = now;
+        self.request = with(self.request, Tag::DEADLINE, wire::time_bytes(now + Duration::from_secs(60)));
         self
     }
 
     /// Which attempt at the job the calls are.
     #[must_use]
     pub fn attempt(mut self, attempt: u32) -> Self {
-        self.attempt = attempt;
+        self.request = with(self.request, Tag::ATTEMPT, attempt.to_le_bytes());
         self
     }
 
@@ -108,17 +112,7 @@ impl FakeHost {
 
     /// The capability for one call, as the plugin's methods take it.
     pub fn tenant(&self) -> Tenant<'_> {
-        Tenant {
-            calls: self,
-            call: 0,
-            id: &self.tenant_id,
-            base_url: &self.base_url,
-            settings: &self.settings,
-            attempt: self.attempt,
-            idempotency_key: Some("01890000-0000-7000-8000-000000000001"),
-            deadline: self.now + Duration::from_secs(60),
-            replay_window: Duration::from_secs(300),
-        }
+        Tenant { calls: self, call: 0, request: &self.request }
     }
 
     /// What `new` takes.
@@ -193,74 +187,67 @@ impl HostCalls for FakeHost {
 /// A webhook of a test's own making.
 #[derive(Clone, Debug)]
 pub struct FakeWebhook {
-    method: String,
-    path: String,
-    query: String,
-    headers: Vec<Field<'static>>,
-    body: Vec<u8>,
-    received_at: OffsetDateTime,
+    request: Vec<Field<'static>>,
 }
 
 impl FakeWebhook {
-    /// A POST of this body to `/webhooks/acme`.
+    /// A POST of this body to `/webhooks/acme`. Its bytes stay until the test's process ends.
     pub fn post(body: impl Into<Vec<u8>>) -> Self {
-        Self {
-            method: "POST".to_owned(),
-            path: "/webhooks/acme".to_owned(),
-            query: String::new(),
-            headers: Vec::new(),
-            body: body.into(),
-            received_at: OffsetDateTime::now_utc(),
-        }
+        let request = vec![
+            Field::text(Tag::METHOD, "POST"),
+            Field::text(Tag::PATH, "/webhooks/acme"),
+            Field::new(Tag::BODY, body.into().leak()),
+        ];
+        Self { request }.received_at(OffsetDateTime::now_utc())
     }
 
     /// Adds a header; call it twice for a repeated one. Its text stays until the test's process ends.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
-        self.headers.push(Field::text(Tag::HEADER_NAME, name.to_ascii_lowercase().leak()));
-        self.headers.push(Field::new(Tag::HEADER_VALUE, value.into().leak()));
+        self.request.push(Field::text(Tag::HEADER_NAME, name.to_ascii_lowercase().leak()));
+        self.request.push(Field::new(Tag::HEADER_VALUE, value.into().leak()));
         self
     }
 
     /// Sets the query.
     #[must_use]
     pub fn query(mut self, query: &str) -> Self {
-        query.clone_into(&mut self.query);
+        self.request = with(self.request, Tag::QUERY, query.as_bytes().to_vec());
         self
     }
 
     /// When it was received.
     #[must_use]
     pub fn received_at(mut self, at: OffsetDateTime) -> Self {
-        self.received_at = at;
+        self.request = with(self.request, Tag::RECEIVED_AT, wire::time_bytes(at));
         self
     }
 
     /// Adds the header `sha256=<hex>` over the body.
     #[must_use]
     pub fn hub_signed(self, header: &str, secret: &str) -> Self {
-        let value = format!("sha256={}", hex_mac(secret.as_bytes(), &[&self.body]));
+        let value = format!("sha256={}", hex_mac(secret.as_bytes(), &[self.borrow().body()]));
         self.header(header, value)
     }
 
     /// Adds the header `<hex>` over the body.
     #[must_use]
     pub fn hex_signed(self, header: &str, secret: &str) -> Self {
-        let value = hex_mac(secret.as_bytes(), &[&self.body]);
+        let value = hex_mac(secret.as_bytes(), &[self.borrow().body()]);
         self.header(header, value)
     }
 
     /// As a plugin's methods take it.
     pub fn borrow(&self) -> Webhook<'_> {
-        Webhook {
-            method: &self.method,
-            path: &self.path,
-            query: &self.query,
-            headers: &self.headers,
-            body: &self.body,
-            received_at: self.received_at,
-        }
+        Webhook { request: &self.request }
     }
+}
+
+/// The message with this field, in place of the one with its tag.
+fn with(mut fields: Vec<Field<'static>>, tag: Tag, data: impl Into<Vec<u8>>) -> Vec<Field<'static>> {
+    fields.retain(|field| field.tag() != tag);
+    fields.push(Field::new(tag, data.into().leak()));
+    fields
 }
 
 /// The HMAC-SHA256 of the joined parts, in lower-case hexadecimal digits.

@@ -4,47 +4,46 @@ use std::borrow::Cow;
 
 use time::OffsetDateTime;
 
-use crate::raw::{Field, Pairs, Tag};
+use crate::{
+    raw::{Field, Pairs, Tag},
+    wire,
+};
 
 /// One arrival of a webhook, borrowed from the host for the time of the call.
 ///
 /// The body is the raw bytes as they came: verify over these, before any parsing.
 #[derive(Clone, Copy, Debug)]
 pub struct Webhook<'a> {
-    pub(crate) method: &'a str,
-    pub(crate) path: &'a str,
-    pub(crate) query: &'a str,
-    pub(crate) headers: &'a [Field<'a>],
-    pub(crate) body: &'a [u8],
-    pub(crate) received_at: OffsetDateTime,
+    /// The call's message: a plugin that never asks for a part does not pay for reading it.
+    pub(crate) request: &'a [Field<'a>],
 }
 
 impl<'a> Webhook<'a> {
     /// The HTTP method, upper case.
     pub fn method(&self) -> &'a str {
-        self.method
+        wire::sent_text(self.request, Tag::METHOD)
     }
 
     /// The path of the request target, still percent-encoded.
     pub fn path(&self) -> &'a str {
-        self.path
+        wire::sent_text(self.request, Tag::PATH)
     }
 
     /// The query without its `?`, still percent-encoded; empty when there is none.
     pub fn query(&self) -> &'a str {
-        self.query
+        wire::sent_text(self.request, Tag::QUERY)
     }
 
     /// All headers in the order in which they came; names in lower case, values as bytes.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
-        Pairs::new(self.headers, Tag::HEADER_NAME, Tag::HEADER_VALUE)
+        Pairs::new(self.request, Tag::HEADER_NAME, Tag::HEADER_VALUE)
             .filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)))
     }
 
     /// The value of the header with this name (lower case). `None` when it is absent **or repeated**: with two signatures
     /// or two time stamps there is no telling which one a proxy before us has looked at.
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
-        let mut found = Pairs::new(self.headers, Tag::HEADER_NAME, Tag::HEADER_VALUE)
+        let mut found = Pairs::new(self.request, Tag::HEADER_NAME, Tag::HEADER_VALUE)
             .filter(|(candidate, _)| *candidate == name.as_bytes());
         let (_, value) = found.next()?;
         found.next().is_none().then_some(value)
@@ -57,12 +56,12 @@ impl<'a> Webhook<'a> {
 
     /// The raw body.
     pub fn body(&self) -> &'a [u8] {
-        self.body
+        wire::sent_bytes(self.request, Tag::BODY)
     }
 
     /// When the host had received the last byte of the body.
     pub fn received_at(&self) -> OffsetDateTime {
-        self.received_at
+        wire::sent_time(self.request, Tag::RECEIVED_AT)
     }
 }
 

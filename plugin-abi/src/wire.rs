@@ -9,7 +9,8 @@ use crate::{
     PluginError,
     error::FieldError,
     http::{Request, Response},
-    raw::{Field, Pairs, Tag},
+    message::Message,
+    raw::{Field, Pairs, Tag, find},
     types::{Credential, Event, KeyForm, LogLevel, Note, Priority, Ticket, TicketMetadata},
 };
 
@@ -81,13 +82,41 @@ pub(crate) fn duration(field: &Field<'_>, what: &str) -> Read<Duration> {
     Ok(Duration::from_millis(u64::from_le_bytes(number(field, what)?)))
 }
 
-fn push_text<'a>(fields: &mut Vec<Field<'a>>, tag: Tag, value: Option<&'a String>) {
+// What the host sent, as a plugin's getters read it: when they are asked, not before. What is missing is empty.
+
+pub(crate) fn sent_bytes<'a>(request: &[Field<'a>], tag: Tag) -> &'a [u8] {
+    find(request, tag).map_or(&[], |field| field.bytes())
+}
+
+pub(crate) fn sent_text<'a>(request: &[Field<'a>], tag: Tag) -> &'a str {
+    std::str::from_utf8(sent_bytes(request, tag)).unwrap_or_default()
+}
+
+pub(crate) fn sent_number<const N: usize>(request: &[Field<'_>], tag: Tag) -> Option<[u8; N]> {
+    sent_bytes(request, tag).try_into().ok()
+}
+
+pub(crate) fn sent_time(request: &[Field<'_>], tag: Tag) -> OffsetDateTime {
+    find(request, tag).and_then(|field| time(&field, "").ok()).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+pub(crate) fn sent_duration(request: &[Field<'_>], tag: Tag) -> Duration {
+    Duration::from_millis(sent_number(request, tag).map_or(0, u64::from_le_bytes))
+}
+
+pub(crate) fn sent_note<'a>(request: &[Field<'a>]) -> Note<'a> {
+    let [markdown, html, text, marker] =
+        [Tag::NOTE_MARKDOWN, Tag::NOTE_HTML, Tag::NOTE_TEXT, Tag::NOTE_MARKER].map(|tag| sent_text(request, tag));
+    Note::new(markdown, html, text, marker)
+}
+
+fn push_text<'a, const N: usize>(fields: &mut Message<'a, N>, tag: Tag, value: Option<&'a String>) {
     if let Some(value) = value {
         fields.push(Field::text(tag, value));
     }
 }
 
-fn push_time<'a>(fields: &mut Vec<Field<'a>>, tag: Tag, value: Option<&'a [u8; 12]>) {
+fn push_time<'a, const N: usize>(fields: &mut Message<'a, N>, tag: Tag, value: Option<&'a [u8; 12]>) {
     if let Some(value) = value {
         fields.push(Field::new(tag, value));
     }
@@ -118,7 +147,7 @@ fn priority(field: &Field<'_>) -> Read<Priority> {
 pub(crate) fn write_metadata<R>(metadata: &TicketMetadata, then: impl FnOnce(&[Field<'_>]) -> R) -> R {
     let created = metadata.created_at.map(time_bytes);
     let occurred = metadata.occurred_at.map(time_bytes);
-    let mut fields = Vec::with_capacity(16);
+    let mut fields = Message::<16>::new();
     fields.push(Field::text(Tag::TICKET_ID, &metadata.ticket_id));
     fields.push(Field::new(Tag::PRIORITY, priority_bytes(metadata.priority)));
     push_text(&mut fields, Tag::PAYLOAD_TENANT, metadata.tenant_id.as_ref());
@@ -142,7 +171,7 @@ pub(crate) fn write_metadata<R>(metadata: &TicketMetadata, then: impl FnOnce(&[F
             fields.extend(tags.iter().map(|tag| Field::text(Tag::TICKET_TAG, tag)));
         }
     }
-    then(&fields)
+    then(fields.fields())
 }
 
 pub(crate) fn read_metadata(fields: &[Field<'_>]) -> Read<TicketMetadata> {
@@ -182,7 +211,7 @@ pub(crate) fn write_ticket<R>(ticket: &Ticket, then: impl FnOnce(&[Field<'_>]) -
     let created = ticket.created_at.map(time_bytes);
     let updated = ticket.updated_at.map(time_bytes);
     let resolved = ticket.resolved_at.map(time_bytes);
-    let mut fields = Vec::with_capacity(16);
+    let mut fields = Message::<16>::new();
     fields.push(Field::text(Tag::TICKET_ID, &ticket.id));
     fields.push(Field::new(Tag::PRIORITY, priority_bytes(ticket.priority)));
     push_text(&mut fields, Tag::SUBJECT, ticket.subject.as_ref());
@@ -195,7 +224,7 @@ pub(crate) fn write_ticket<R>(ticket: &Ticket, then: impl FnOnce(&[Field<'_>]) -
     push_text(&mut fields, Tag::RESOLUTION, ticket.resolution.as_ref());
     push_text(&mut fields, Tag::URL, ticket.url.as_ref());
     fields.push(Field::text(Tag::RAW, &ticket.raw));
-    then(&fields)
+    then(fields.fields())
 }
 
 /// `None` when the reply says that there is no such ticket.
@@ -239,7 +268,7 @@ pub(crate) fn flag_bytes(flag: bool) -> &'static [u8] {
 }
 
 pub(crate) fn read_flag(fields: &[Field<'_>]) -> Read<bool> {
-    match fields.iter().find(|field| field.tag() == Tag::OUTCOME).map(Field::bytes) {
+    match find(fields, Tag::OUTCOME).as_ref().map(Field::bytes) {
         Some([0]) => Ok(false),
         Some([1]) => Ok(true),
         Some(_) => Err(Unreadable::of("the outcome", "is neither 0 nor 1")),
@@ -260,7 +289,8 @@ const KINDS: [&str; 9] = [
 ];
 
 pub(crate) fn write_error<R>(error: &PluginError, then: impl FnOnce(&[Field<'_>]) -> R) -> R {
-    let mut fields = vec![Field::text(Tag::ERROR_KIND, error.kind())];
+    let mut fields = Message::<8>::new();
+    fields.push(Field::text(Tag::ERROR_KIND, error.kind()));
     let (number, wait);
     match error {
         PluginError::Malformed(message)
@@ -286,13 +316,13 @@ pub(crate) fn write_error<R>(error: &PluginError, then: impl FnOnce(&[Field<'_>]
             fields.push(Field::text(Tag::LOCATION, location));
         }
     }
-    then(&fields)
+    then(fields.fields())
 }
 
 /// The error in a message, if it is one. A kind that this side does not know yet becomes `Api`: tried again.
 pub(crate) fn read_error(fields: &[Field<'_>]) -> Read<Option<PluginError>> {
-    let Some(kind) = fields.iter().find(|field| field.tag() == Tag::ERROR_KIND) else { return Ok(None) };
-    let kind = text(kind, "the error's kind")?;
+    let Some(kind) = find(fields, Tag::ERROR_KIND) else { return Ok(None) };
+    let kind = text(&kind, "the error's kind")?;
     let (mut message, mut location, mut status, mut retry_after) = (String::new(), String::new(), None, None);
     for field in fields {
         match field.tag() {
@@ -359,7 +389,8 @@ pub(crate) fn level(field: &Field<'_>) -> LogLevel {
 pub(crate) fn write_request<R>(request: &Request, then: impl FnOnce(&[Field<'_>]) -> R) -> R {
     let (method, headers, credential, body, timeout) = request.parts();
     let timeout = timeout.map(duration_bytes);
-    let mut fields = vec![Field::text(Tag::METHOD, method), Field::text(Tag::TARGET, request.target())];
+    let mut fields = Message::<32>::new();
+    fields.extend([Field::text(Tag::METHOD, method), Field::text(Tag::TARGET, request.target())]);
     for (name, value) in headers {
         fields.extend([Field::text(Tag::HEADER_NAME, name), Field::text(Tag::HEADER_VALUE, value)]);
     }
@@ -389,13 +420,13 @@ pub(crate) fn write_request<R>(request: &Request, then: impl FnOnce(&[Field<'_>]
     }
     fields.extend(body.map(|body| Field::new(Tag::BODY, body)));
     fields.extend(timeout.iter().map(|timeout| Field::new(Tag::TIMEOUT, timeout)));
-    then(&fields)
+    then(fields.fields())
 }
 
 pub(crate) fn read_request(fields: &[Field<'_>]) -> Read<Request> {
-    let find = |tag| fields.iter().find(|field| field.tag() == tag);
-    let need = |tag, what: &str| find(tag).ok_or_else(|| Unreadable::of("the request", &format!("has no {what}")));
-    let method = match text(need(Tag::METHOD, "method")?, "the method")? {
+    let need =
+        |tag, what: &str| find(fields, tag).ok_or_else(|| Unreadable::of("the request", &format!("has no {what}")));
+    let method = match text(&need(Tag::METHOD, "method")?, "the method")? {
         "GET" => "GET",
         "POST" => "POST",
         "PUT" => "PUT",
@@ -403,22 +434,22 @@ pub(crate) fn read_request(fields: &[Field<'_>]) -> Read<Request> {
         "DELETE" => "DELETE",
         _ => return Err(Unreadable::of("the method", "is none of GET, POST, PUT, PATCH, DELETE")),
     };
-    let mut request = Request::new(method, text(need(Tag::TARGET, "target")?, "the target")?);
+    let mut request = Request::new(method, text(&need(Tag::TARGET, "target")?, "the target")?);
     for (name, value) in Pairs::new(fields, Tag::HEADER_NAME, Tag::HEADER_VALUE) {
         let pair = (std::str::from_utf8(name), std::str::from_utf8(value));
         let (Ok(name), Ok(value)) = pair else { return Err(Unreadable::of("a header", "is not UTF-8")) };
         request.headers.push((name.to_owned(), value.to_owned()));
     }
-    if let Some(kind) = find(Tag::CREDENTIAL) {
-        let secret = Cow::Owned(text(need(Tag::CREDENTIAL_SECRET, "secret's name")?, "the secret's name")?.to_owned());
-        let words = find(Tag::CREDENTIAL_TEXT).map(|field| text(field, "the credential")).transpose()?;
-        request.credential = Some(match text(kind, "the credential's kind")? {
+    if let Some(kind) = find(fields, Tag::CREDENTIAL) {
+        let secret = Cow::Owned(text(&need(Tag::CREDENTIAL_SECRET, "secret's name")?, "the secret's name")?.to_owned());
+        let words = find(fields, Tag::CREDENTIAL_TEXT).map(|field| text(&field, "the credential")).transpose()?;
+        request.credential = Some(match text(&kind, "the credential's kind")? {
             "bearer" => Credential::Bearer { secret },
             "basic" => Credential::Basic { user: words.unwrap_or_default().to_owned(), secret },
             "basic_user" => Credential::BasicUser { secret, password: words.unwrap_or_default().to_owned() },
             "header" => Credential::Header {
                 header: Cow::Owned(
-                    text(need(Tag::CREDENTIAL_HEADER, "header for the secret")?, "the header")?.to_owned(),
+                    text(&need(Tag::CREDENTIAL_HEADER, "header for the secret")?, "the header")?.to_owned(),
                 ),
                 scheme: words.map(|words| Cow::Owned(words.to_owned())),
                 secret,
@@ -426,28 +457,28 @@ pub(crate) fn read_request(fields: &[Field<'_>]) -> Read<Request> {
             other => return Err(Unreadable(format!("this host knows no credential of kind {other:?}"))),
         });
     }
-    request.body = find(Tag::BODY).map(|field| field.bytes().to_vec());
-    request.timeout = find(Tag::TIMEOUT).map(|field| duration(field, "the time-out")).transpose()?;
+    request.body = find(fields, Tag::BODY).map(|field| field.bytes().to_vec());
+    request.timeout = find(fields, Tag::TIMEOUT).map(|field| duration(&field, "the time-out")).transpose()?;
     Ok(request)
 }
 
 pub(crate) fn write_response<R>(response: &Response, then: impl FnOnce(&[Field<'_>]) -> R) -> R {
     let status = response.status.to_le_bytes();
-    let mut fields = vec![Field::new(Tag::STATUS, &status), Field::new(Tag::BODY, &response.body)];
+    let mut fields = Message::<32>::new();
+    fields.extend([Field::new(Tag::STATUS, &status), Field::new(Tag::BODY, &response.body)]);
     for (name, value) in &response.headers {
         fields.extend([Field::text(Tag::HEADER_NAME, name), Field::text(Tag::HEADER_VALUE, value)]);
     }
-    then(&fields)
+    then(fields.fields())
 }
 
 pub(crate) fn read_response(fields: &[Field<'_>]) -> Read<Response> {
-    let find = |tag| fields.iter().find(|field| field.tag() == tag);
-    let status = find(Tag::STATUS).ok_or_else(|| Unreadable::of("the answer", "has no status"))?;
+    let status = find(fields, Tag::STATUS).ok_or_else(|| Unreadable::of("the answer", "has no status"))?;
     let headers = Pairs::new(fields, Tag::HEADER_NAME, Tag::HEADER_VALUE)
         .filter_map(|(name, value)| {
             Some((std::str::from_utf8(name).ok()?.to_owned(), std::str::from_utf8(value).ok()?.to_owned()))
         })
         .collect();
-    let body = find(Tag::BODY).map(|field| field.bytes().to_vec()).unwrap_or_default();
-    Ok(Response { status: u16::from_le_bytes(number(status, "the status")?), headers, body })
+    let body = find(fields, Tag::BODY).map(|field| field.bytes().to_vec()).unwrap_or_default();
+    Ok(Response { status: u16::from_le_bytes(number(&status, "the status")?), headers, body })
 }

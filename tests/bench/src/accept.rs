@@ -62,6 +62,7 @@ pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()
             unit: "",
             baseline: None,
             product: (after.writes - before.writes) / (after.commits - before.commits),
+            goal: None,
         });
     }
     let jobs = Counts::of(&host)?.jobs;
@@ -102,6 +103,7 @@ fn report_rows(connections: u32, bare: &[Sample], durable: &[Sample], report: &m
             unit,
             baseline: Some(median(bare.iter().map(figure))),
             product: median(durable.iter().map(figure)),
+            goal: None,
         });
     }
 }

@@ -8,6 +8,7 @@ mod accept;
 mod baseline;
 mod boundary;
 mod installation;
+mod load;
 mod pipeline;
 mod process;
 mod report;
@@ -48,7 +49,7 @@ enum Benchmark {
     Boundary,
     /// From accepted webhooks to notes, beside the tool alone
     Pipeline,
-    /// Start to ready, and memory, beside bare hyper
+    /// Start to ready with up to 200 plugins, and memory, beside bare hyper; loading one plugin
     Start,
 }
 
@@ -82,7 +83,7 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
             Benchmark::Accept => accept::run(&programs, &mut report),
             Benchmark::Boundary => boundary::run(&programs, &mut report),
             Benchmark::Pipeline => pipeline::run(&programs, &mut report),
-            Benchmark::Start => start::run(&programs, &mut report),
+            Benchmark::Start => start::run(&programs, &mut report).and_then(|()| load::run(&programs, &mut report)),
         }?;
         eprintln!("{benchmark:?}: {} s", started.elapsed().as_secs());
     }

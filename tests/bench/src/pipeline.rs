@@ -67,6 +67,7 @@ pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()
         unit: "1/s",
         baseline: Some(f64::midpoint(before, after)),
         product: rate,
+        goal: None,
     });
     one_by_one(&host, &tool, singles, plain.start, report)?;
     host.stop()
@@ -113,6 +114,7 @@ fn one_by_one(
             unit: "ms",
             baseline: Some(quantile(plain.iter().copied(), part)),
             product: quantile(noted.iter().copied(), part),
+            goal: None,
         });
     }
     Ok(())

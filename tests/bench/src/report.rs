@@ -26,11 +26,31 @@ pub(crate) struct Row {
     pub(crate) baseline: Option<f64>,
     /// The product's figure.
     pub(crate) product: f64,
+    /// What it should be, where that is said.
+    pub(crate) goal: Option<Goal>,
+}
+
+/// The most that a figure, or its ratio, should be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Goal {
+    /// In the row's unit: holds for a machine like the one in docs/reference/benchmarks.md.
+    Figure(f64),
+    /// Holds on every machine.
+    Ratio(f64),
 }
 
 impl Row {
     fn ratio(&self) -> Option<f64> {
         self.baseline.filter(|baseline| *baseline > 0.0).map(|baseline| self.product / baseline)
+    }
+
+    /// The goal as the table shows it, and whether it is met.
+    fn judged(&self) -> Option<(String, bool)> {
+        let (most, figure, unit) = match self.goal? {
+            Goal::Figure(most) => (most, self.product, self.unit),
+            Goal::Ratio(most) => (most, self.ratio()?, "×"),
+        };
+        Some((format!("≤ {} {unit}", shown(most)), figure <= most))
     }
 }
 
@@ -66,8 +86,9 @@ impl Report {
             .rows
             .iter()
             .map(|row| {
+                let (goal, met) = row.judged().unzip();
                 json!({ "group": row.group, "what": row.what, "unit": row.unit, "baseline": row.baseline,
-                        "product": row.product, "ratio": row.ratio() })
+                        "product": row.product, "ratio": row.ratio(), "goal": goal, "met": met })
             })
             .collect();
         let at_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -83,12 +104,18 @@ impl fmt::Display for Report {
         for row in &self.rows {
             if row.group != group {
                 group = row.group;
-                writeln!(f, "\n{group:<width$}  {:>12}  {:>12}  {:<4}  {:>7}", "baseline", "patchbay", "", "ratio")?;
+                writeln!(
+                    f,
+                    "\n{group:<width$}  {:>12}  {:>12}  {:<4}  {:>7}  goal",
+                    "baseline", "patchbay", "", "ratio"
+                )?;
             }
             let baseline = row.baseline.map_or_else(|| "-".to_owned(), shown);
             let ratio = row.ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
             let product = shown(row.product);
-            writeln!(f, "{:<width$}  {baseline:>12}  {product:>12}  {:<4}  {ratio:>7}", row.what, row.unit)?;
+            let goal = row.judged().map(|(goal, met)| format!("  {goal}{}", if met { "" } else { " (missed)" }));
+            let goal = goal.unwrap_or_default();
+            writeln!(f, "{:<width$}  {baseline:>12}  {product:>12}  {:<4}  {ratio:>7}{goal}", row.what, row.unit)?;
         }
         Ok(())
     }
@@ -176,15 +203,23 @@ mod tests {
     }
 
     #[test]
-    fn a_table_shows_groups_figures_and_ratios() {
+    fn a_table_shows_groups_figures_ratios_and_goals() {
         let mut report = Report::new();
-        let row = |group, baseline, product| Row { group, what: "calls".to_owned(), unit: "1/s", baseline, product };
-        report.add(row("accept", Some(1000.0), 512.4));
-        report.add(row("start", None, 9.876));
-        let table = report.to_string();
-        let words: Vec<_> = table.split_whitespace().collect();
-        assert_eq!(words[..8], ["accept", "baseline", "patchbay", "ratio", "calls", "1000", "512", "1/s"]);
-        assert_eq!(words[8], "0.51");
-        assert_eq!(words[words.len() - 5..], ["calls", "-", "9.88", "1/s", "-"]);
+        let row =
+            |baseline, product, goal| Row { group: "g", what: "calls".to_owned(), unit: "ns", baseline, product, goal };
+        for (baseline, product, goal, expected) in [
+            (Some(1000.0), 512.4, None, "calls 1000 512 ns 0.51"),
+            (None, 9.876, None, "calls - 9.88 ns -"),
+            (Some(10.0), 11.0, Some(Goal::Ratio(1.1)), "calls 10.0 11.0 ns 1.10 ≤ 1.10 ×"),
+            (Some(10.0), 11.1, Some(Goal::Ratio(1.1)), "calls 10.0 11.1 ns 1.11 ≤ 1.10 × (missed)"),
+            (None, 250.0, Some(Goal::Figure(250.0)), "calls - 250 ns - ≤ 250 ns"),
+            (None, 251.0, Some(Goal::Figure(250.0)), "calls - 251 ns - ≤ 250 ns (missed)"),
+        ] {
+            report.rows = vec![row(baseline, product, goal)];
+            let table = report.to_string();
+            let lines: Vec<_> =
+                table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+            assert_eq!(lines, ["", "g baseline patchbay ratio goal", expected]);
+        }
     }
 }

@@ -5,17 +5,21 @@ use std::{process::Command, time::Duration};
 use crate::{
     installation::{Installation, Programs},
     process::{Memory, Server},
-    report::{Report, Row, median},
+    report::{Goal, Report, Row, median},
 };
 
 const ROUNDS: usize = 7;
 /// Plugins in the folder.
-const PLUGINS: [usize; 3] = [0, 1, 5];
+const PLUGINS: [usize; 4] = [0, 1, 5, 200];
+/// The most that a later start should take, in ms, by the number of plugins.
+const READY_MS_MAX: [(usize, f64); 2] = [(5, 250.0), (200, 3000.0)];
+/// The most memory of its own that a host with five idle plugins should have, in MiB.
+const ANONYMOUS_MIB_MAX: (usize, f64) = (5, 20.0);
 
 type Sample = (Duration, Memory);
 type Figure = fn(&Memory) -> u64;
 
-/// Measures starts with 0, 1 and 5 plugins, the first on a folder, which makes the store and tries the plugins out, and
+/// Measures starts with 0, 1, 5 and 200 plugins, the first on a folder, which makes the store and tries the plugins out, and
 /// the second, which knows both.
 ///
 /// # Errors
@@ -36,23 +40,27 @@ pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()
             }
         }
     }
-    let mut add = |what: String, unit, baseline, product| {
-        report.add(Row { group: "start", what, unit, baseline: Some(baseline), product });
+    let mut add = |what: String, unit, baseline, product, goal: Option<f64>| {
+        report.add(Row { group: "start", what, unit, baseline: Some(baseline), product, goal: goal.map(Goal::Figure) });
     };
     let took = |samples: &[Sample]| median(samples.iter().map(|(took, _)| took.as_secs_f64() * 1e3));
-    for (what, host) in [("first start to ready", &first), ("later start to ready", &again)] {
+    for (what, host, goals) in
+        [("first start to ready", &first, &[][..]), ("later start to ready", &again, &READY_MS_MAX[..])]
+    {
         for (plugins, samples) in PLUGINS.iter().zip(host) {
-            add(format!("{what}, plugins: {plugins}"), "ms", took(&hyper), took(samples));
+            let goal = goals.iter().find(|(count, _)| count == plugins).map(|(_, most)| *most);
+            add(format!("{what}, plugins: {plugins}"), "ms", took(&hyper), took(samples), goal);
         }
     }
-    let figures: [(&str, Figure); 2] = [
-        ("its own memory (anonymous)", |memory| memory.anonymous_kib),
-        ("resident memory", |memory| memory.resident_kib),
+    let figures = [
+        ("its own memory (anonymous)", (|memory| memory.anonymous_kib) as Figure, Some(ANONYMOUS_MIB_MAX)),
+        ("resident memory", |memory| memory.resident_kib, None),
     ];
-    for (what, figure) in figures {
+    for (what, figure, goal) in figures {
         let of = |samples: &[Sample]| median(samples.iter().map(|(_, memory)| figure(memory) as f64 / 1024.0));
         for (plugins, samples) in PLUGINS.iter().zip(&again) {
-            add(format!("{what} when ready, plugins: {plugins}"), "MiB", of(&hyper), of(samples));
+            let goal = goal.filter(|(count, _)| count == plugins).map(|(_, most)| most);
+            add(format!("{what} when ready, plugins: {plugins}"), "MiB", of(&hyper), of(samples), goal);
         }
     }
     Ok(())
