@@ -28,10 +28,11 @@ use crate::{
     ingest::Ingest,
     limits::SharedLimits,
     plugin::{
+        blame,
         capability::Services,
         crash,
         egress::Egress,
-        manager::{CRASHED, ENABLED, LOADER_STUCK, ManagerParts, PluginManager, Reload},
+        manager::{CRASHED, ManagerParts, PluginManager, Reload},
         routes::Routes,
         watcher::FolderWatch,
     },
@@ -45,10 +46,6 @@ use crate::{
 
 /// How long the host takes at most to end in order.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
-/// So many crashes by one artifact, within the window, and it is not started again by itself.
-const CRASHES_MAX: usize = 3;
-/// See [`CRASHES_MAX`].
-const CRASH_WINDOW: Duration = Duration::from_secs(600);
 /// Threads for what blocks: the store's readers, and one generation at a time that is taken apart.
 const BLOCKING_THREADS: usize = 8;
 /// Threads of the blocking pool do not end while the host runs.
@@ -340,26 +337,7 @@ async fn crashes(config: &Config, store: &Store, clock: &Clock) -> anyhow::Resul
         };
         store.record_plugin_event(event).await?;
     }
-    let since_ms = clock.now_ms() - i64::try_from(CRASH_WINDOW.as_millis()).unwrap_or(i64::MAX);
-    let mut counts: BTreeMap<String, (usize, String)> = BTreeMap::new();
-    // Oldest first: what an operator has enabled again starts anew.
-    for event in store.plugin_events(PLUGIN_EVENTS_MAX).await? {
-        let Some(sha256) = event.sha256.filter(|_| event.at_ms >= since_ms) else { continue };
-        match event.code.as_str() {
-            CRASHED => {
-                let (count, last) = counts.entry(sha256).or_default();
-                *count += 1;
-                *last = event.message;
-            }
-            LOADER_STUCK => {
-                counts.insert(sha256, (CRASHES_MAX, event.message));
-            }
-            ENABLED => drop(counts.remove(&sha256)),
-            _ => {}
-        }
-    }
-    let condemned = counts.into_iter().filter(|(_, (count, _))| *count >= CRASHES_MAX);
-    Ok(condemned.map(|(sha256, (_, last))| (sha256, last)).collect())
+    Ok(blame::condemned(store.plugin_events(PLUGIN_EVENTS_MAX).await?))
 }
 
 /// Starts all threads of the blocking pool: once a plugin is mapped, the start of a thread may have to wait for it.

@@ -3,6 +3,7 @@
 
 pub mod admission;
 pub mod artifact;
+pub mod blame;
 pub mod breaker;
 pub mod capability;
 pub mod confine;

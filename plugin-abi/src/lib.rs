@@ -46,6 +46,8 @@ pub mod export;
 #[doc(hidden)]
 pub mod host;
 pub mod http;
+#[doc(hidden)]
+pub mod layout;
 mod message;
 pub mod plugin;
 #[doc(hidden)]

@@ -19,11 +19,13 @@ use tempfile::TempDir;
 use crate::{
     artifacts::Artifact,
     http::{self, Answer},
-    process::{Ended, Process},
+    process::{Ended, Lacks, Process},
     wait::WAIT_MAX,
 };
 
 const CONFIG_FILE: &str = "patchbay.toml";
+/// How the host is run in its folder.
+pub(crate) const SERVE: &[&str] = &["serve", "--config", CONFIG_FILE];
 
 /// What a host is started with.
 #[derive(Debug, Default)]
@@ -31,6 +33,7 @@ pub struct HostBuilder {
     plugins: Vec<Artifact>,
     config: Vec<(String, String)>,
     environment: Vec<(String, OsString)>,
+    lacks: Vec<Lacks>,
 }
 
 impl HostBuilder {
@@ -56,6 +59,13 @@ impl HostBuilder {
         self
     }
 
+    /// Runs the host as on a kernel without this.
+    #[must_use]
+    pub fn lacking(mut self, lacks: Lacks) -> Self {
+        self.lacks.push(lacks);
+        self
+    }
+
     /// Makes the folder, starts the host and waits until it is ready.
     ///
     /// # Panics
@@ -70,7 +80,7 @@ impl HostBuilder {
     /// Makes the folder, but starts nothing in it yet.
     pub fn stopped(self) -> Host {
         let folder = tempfile::tempdir().expect("a folder for the test");
-        let host = Host { folder, environment: self.environment, process: None };
+        let host = Host { folder, environment: self.environment, process: None, lacks: self.lacks };
         fs::create_dir(host.plugins()).expect("the folder is new");
         for plugin in self.plugins {
             host.put_plugin(plugin);
@@ -86,6 +96,7 @@ pub struct Host {
     folder: TempDir,
     environment: Vec<(String, OsString)>,
     process: Option<Process>,
+    lacks: Vec<Lacks>,
 }
 
 /// How a run of plugin-ctl ended.
@@ -183,7 +194,7 @@ impl Host {
     #[track_caller]
     pub fn start(&mut self) {
         assert!(self.process.is_none(), "the host runs already");
-        match self.run(&["serve", "--config", CONFIG_FILE]) {
+        match self.run(SERVE) {
             Ok(process) => self.process = Some(process),
             Err(ended) => panic!("the host did not start: {ended:?}"),
         }
@@ -202,7 +213,7 @@ impl Host {
     }
 
     fn run(&self, args: &[&str]) -> Result<Process, Ended> {
-        Process::start(self.folder(), args, &self.environment)
+        Process::start(self.folder(), args, &self.environment, &self.lacks)
     }
 
     /// SIGKILL, as a crash of the machine would end it. The folder stays.

@@ -88,18 +88,15 @@ pub fn over_tcp(address: SocketAddr, bytes: &[u8]) -> Answer {
     exchange(stream, bytes)
 }
 
-/// Sends these bytes over TCP and waits for the end of the connection, whatever comes before it: for a host that dies of
-/// them.
+/// Sends these bytes over TCP and reads one answer; `None` when the other side is gone before it has given one whole.
 ///
 /// # Panics
-/// When nobody listens.
+/// When the answer takes too long.
 #[track_caller]
-pub fn send_and_forget(address: SocketAddr, bytes: &[u8]) {
-    let mut stream = TcpStream::connect(address).unwrap_or_else(|fault| panic!("{address}: {fault}"));
+pub fn try_over_tcp(address: SocketAddr, bytes: &[u8]) -> Option<Answer> {
+    let stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(ANSWER_TIME_MAX)).expect("a time-out above zero can be set");
-    let mut answer = Vec::new();
-    // The host may be gone before it has read all; that it ends is what the caller looks for.
-    let _lost = stream.write_all(bytes).and_then(|()| stream.read_to_end(&mut answer));
+    try_exchange(stream, bytes).ok()
 }
 
 /// Sends these bytes over a Unix socket and reads one answer.
@@ -114,7 +111,13 @@ pub fn over_unix(socket: &Path, bytes: &[u8]) -> Answer {
 }
 
 #[track_caller]
-fn exchange(mut stream: impl Read + Write, bytes: &[u8]) -> Answer {
+fn exchange(stream: impl Read + Write, bytes: &[u8]) -> Answer {
+    try_exchange(stream, bytes).unwrap_or_else(|broken| panic!("{broken}"))
+}
+
+/// The error says how the connection ended without a whole answer.
+#[track_caller]
+fn try_exchange(mut stream: impl Read + Write, bytes: &[u8]) -> Result<Answer, String> {
     // A server may answer and close before it has read all: then only the answer counts.
     let sent = stream.write_all(bytes);
     let mut received = Vec::new();
@@ -122,8 +125,10 @@ fn exchange(mut stream: impl Read + Write, bytes: &[u8]) -> Answer {
         if let Some(at) = received.windows(4).position(|window| window == b"\r\n\r\n") {
             break at;
         }
-        let more = read_more(&mut stream, &mut received);
-        assert!(more, "the connection ended without an answer; sent: {sent:?}, read: {:?}", text(&received));
+        if !read_more(&mut stream, &mut received) {
+            let read = text(&received);
+            return Err(format!("the connection ended without an answer; sent: {sent:?}, read: {read:?}"));
+        }
     };
     let head = text(&received[..head_end]);
     let mut lines = head.split("\r\n");
@@ -137,12 +142,14 @@ fn exchange(mut stream: impl Read + Write, bytes: &[u8]) -> Answer {
     let length: usize = length.unwrap_or(0);
     let mut body = received.split_off(head_end + 4);
     while body.len() < length {
-        assert!(read_more(&mut stream, &mut body), "the answer broke off after {} of {length} bytes", body.len());
+        if !read_more(&mut stream, &mut body) {
+            return Err(format!("the answer broke off after {} of {length} bytes", body.len()));
+        }
     }
     let says_close = headers.iter().any(|(name, value)| name == "connection" && value.eq_ignore_ascii_case("close"));
     let closed = says_close && !read_more(&mut stream, &mut body);
     assert_eq!(body.len(), length, "more than the announced body: {:?}", text(&body));
-    Answer { status, headers, body, closed }
+    Ok(Answer { status, headers, body, closed })
 }
 
 /// False at the end of the stream, or when the other side has reset it.

@@ -15,14 +15,17 @@
 
 pub mod artifacts;
 mod host;
+pub mod hostile;
 pub mod http;
 mod line;
 mod process;
+mod supervisor;
 mod wait;
 
 pub use artifacts::Artifact;
 pub use host::{Ctl, Host, HostBuilder};
 pub use http::Answer;
 pub use line::{API_KEY, Line, TOOL, WEBHOOK_SECRET, created, resolved, told};
-pub use process::Ended;
+pub use process::{Ended, Lacks};
+pub use supervisor::Supervisor;
 pub use wait::{WAIT_MAX, wait_until};

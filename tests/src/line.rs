@@ -43,8 +43,16 @@ impl Line {
     /// A tool, and the host of this builder.
     #[track_caller]
     pub fn start(builder: HostBuilder) -> Self {
+        let mut line = Self::stopped(builder);
+        line.host.start();
+        line
+    }
+
+    /// A tool, and the folder of a host that somebody else starts.
+    #[track_caller]
+    pub fn stopped(builder: HostBuilder) -> Self {
         let config = SandboxConfig { token: API_KEY.to_owned(), ..SandboxConfig::default() };
-        Self { tool: Sandbox::start(config).expect("a free port on loopback"), host: builder.start() }
+        Self { tool: Sandbox::start(config).expect("a free port on loopback"), host: builder.stopped() }
     }
 
     /// Adds a tenant of [`TOOL`] with both secrets.

@@ -12,7 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 use crate::{
     artifacts::Artifact,
@@ -50,6 +51,15 @@ pub struct Ended {
     pub log: String,
 }
 
+/// A part of the kernel that a process finds missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lacks {
+    /// Landlock
+    Landlock,
+    /// Filters of system calls
+    Seccomp,
+}
+
 /// What a process has written to standard error so far. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<(Mutex<Written>, Condvar)>);
@@ -62,8 +72,14 @@ struct Written {
 
 impl Process {
     /// Starts `patchbay` with these arguments in `folder`; returns when it is ready, or has ended before that.
-    pub(crate) fn start(folder: &Path, args: &[&str], environment: &[(String, OsString)]) -> Result<Self, Ended> {
-        let mut child = Command::new(Artifact::PATCHBAY.path())
+    pub(crate) fn start(
+        folder: &Path,
+        args: &[&str],
+        environment: &[(String, OsString)],
+        lacks: &[Lacks],
+    ) -> Result<Self, Ended> {
+        let mut command = Command::new(Artifact::PATCHBAY.path());
+        command
             .args(args)
             .current_dir(folder)
             // Nothing of the environment is configuration by accident.
@@ -72,9 +88,8 @@ impl Process {
             .envs(environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the host's binary runs");
+            .stderr(Stdio::piped());
+        let mut child = spawn(&mut command, lacks);
         let log = Log::default();
         let reader = thread::spawn({
             let (log, stderr) = (log.clone(), child.stderr.take().expect("it is piped"));
@@ -102,8 +117,13 @@ impl Process {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id is a positive int");
-        kill_process(id, signal).expect("the child has not been waited for");
+        send_signal(self.id(), signal);
+    }
+
+    /// Waits until the process has ended, however long that takes; its number stays its own until [`end`](Self::end).
+    pub(crate) fn wait(&self) {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(pid(self.id())), options).expect("the child is ours");
     }
 
     /// Waits until the process has ended and all that it wrote has been read.
@@ -127,6 +147,44 @@ impl Process {
         let path = format!("/proc/{}/{name}", self.id());
         fs::read_to_string(&path).unwrap_or_else(|fault| panic!("{path}: {fault}\n{}", self.log.text()))
     }
+}
+
+fn pid(id: u32) -> Pid {
+    i32::try_from(id).ok().and_then(Pid::from_raw).expect("a process id is a positive int")
+}
+
+/// Sends a signal to a child that has not been waited for.
+pub(crate) fn send_signal(id: u32, signal: Signal) {
+    kill_process(pid(id), signal).expect("the child has not been waited for");
+}
+
+/// Runs the command where these parts of the kernel say that they are not there.
+fn spawn(command: &mut Command, lacks: &[Lacks]) -> Child {
+    let spawned = if lacks.is_empty() {
+        command.spawn()
+    } else {
+        // A filter holds for the thread that takes it and for what it starts: so this one ends here.
+        thread::scope(|scope| {
+            let confined = scope.spawn(|| {
+                seccompiler::apply_filter(&without(lacks)).expect("this kernel has seccomp");
+                command.spawn()
+            });
+            confined.join().expect("starting a process does not panic")
+        })
+    };
+    spawned.expect("the host's binary runs")
+}
+
+fn without(lacks: &[Lacks]) -> BpfProgram {
+    let calls = lacks.iter().map(|lacks| match lacks {
+        Lacks::Landlock => libc::SYS_landlock_create_ruleset,
+        Lacks::Seccomp => libc::SYS_seccomp,
+    });
+    let rules = calls.map(|call| (call, Vec::new())).collect();
+    let architecture = std::env::consts::ARCH.try_into().expect("seccompiler knows this processor");
+    let no_such_call = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, no_such_call, architecture);
+    filter.and_then(TryInto::try_into).expect("the filter is small and whole")
 }
 
 impl Drop for Process {

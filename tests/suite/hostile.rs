@@ -1,74 +1,14 @@
 //! Files and plugins that mean harm: each is refused or serves, the other plugin's webhooks are all accepted meanwhile,
 //! and `list` and `events` say why. Where the process must die, it comes back, blames the right one, and lost nothing.
 
-use std::{
-    fs,
-    os::unix::fs::symlink,
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
+use std::{fs, os::unix::fs::symlink};
+
+use patchbay_tests::{
+    Artifact, Host, Line, created,
+    hostile::{FILE, PEACE, TOOL_TYPE, beside_the_good_one, events, line, ordered},
+    wait_until,
 };
-
-use patchbay_tests::{Artifact, Ended, Host, Line, created, http, wait_until};
 use serde_json::Value;
-
-/// What stands in the plugin's bytes, to be written over.
-const ORDERS: &[u8] = b"HOSTILE-ORDERS=none:none;";
-/// Room for orders.
-const ORDERS_BYTES: usize = 64;
-pub(super) const FILE: &str = "libdesk_hostile.so";
-pub(super) const TOOL_TYPE: &str = "desk_hostile";
-
-/// The hostile plugin with these orders (`place:deed`).
-pub(super) fn ordered(orders: &str) -> Vec<u8> {
-    let mut bytes = Artifact::HOSTILE.bytes();
-    let at = bytes.windows(ORDERS.len()).position(|window| window == ORDERS).expect("the plugin takes orders");
-    let text = format!("HOSTILE-ORDERS={orders};");
-    assert!(text.len() <= ORDERS_BYTES, "{orders}");
-    bytes[at..at + ORDERS_BYTES].fill(b' ');
-    bytes[at..at + text.len()].copy_from_slice(text.as_bytes());
-    bytes
-}
-
-fn line() -> Line {
-    let builder = Host::builder()
-        .plugin(Artifact::GOOD)
-        .config("plugins.fast_deadline_ms", 300)
-        .config("plugins.slow_deadline_s", 1)
-        .config("plugins.settle_ms", 0);
-    let line = Line::start(builder);
-    line.add_tenant("good", "desk_good", &[]);
-    line.add_tenant("evil", TOOL_TYPE, &[("evil", "yes")]);
-    line.add_tenant("calm", TOOL_TYPE, &[]);
-    line
-}
-
-/// Does something while the good plugin's tenant sends webhooks; all of them must be accepted.
-fn beside_the_good_one<T>(line: &Line, run: impl FnOnce() -> T) -> T {
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let load = scope.spawn(|| {
-            let mut sent = 0;
-            while !stop.load(Ordering::Relaxed) || sent == 0 {
-                let answer = line.host.send(&created("good", &sent.to_string()));
-                assert_eq!(answer.status, 202, "delivery {sent}: {}", answer.text());
-                sent += 1;
-            }
-        });
-        let stopped = StopWhenDropped(&stop);
-        let result = run();
-        drop(stopped);
-        load.join().expect("the good plugin's webhooks are all accepted");
-        result
-    })
-}
-
-struct StopWhenDropped<'a>(&'a AtomicBool);
-
-impl Drop for StopWhenDropped<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 /// Puts the bytes into the folder and reloads: they must be refused with this code, in `reload`, `list` and `events`.
 #[track_caller]
@@ -80,15 +20,8 @@ fn refused(line: &Line, name: &str, bytes: &[u8], code: &str, reason: &str) {
     let file = files.as_array().unwrap().iter().find(|file| file["path"].as_str().unwrap().ends_with(name)).unwrap();
     assert_eq!((&file["state"], &file["code"]), (&"refused".into(), &code.into()), "{name}: {file:#}");
     assert!(file["reason"].as_str().unwrap().contains(reason), "{name}: {file:#}");
-    // Events are kept behind the reload's back.
-    wait_until("the event", patchbay_tests::WAIT_MAX, || {
-        let events = line.host.ctl(&["events"]);
-        let told = events
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|event| event["code"] == "refused" && event["message"].as_str().unwrap().contains(code));
-        told.then_some(())
+    events(line, "the event", 1, |event| {
+        event["code"] == "refused" && event["message"].as_str().unwrap().contains(code)
     });
 }
 
@@ -162,88 +95,6 @@ fn the_probe_is_confined_and_the_host_is_not() {
     }
 }
 
-/// Runs the host until it has ended by itself, which an evil webhook must bring about.
-#[track_caller]
-fn dies_of(line: &mut Line, webhook: &str) -> Ended {
-    let request = created("evil", webhook);
-    let headers: Vec<_> = request.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let bytes = http::request("POST", &request.path, &headers, &request.body);
-    http::send_and_forget(line.host.address(), &bytes);
-    line.host.end()
-}
-
-#[test]
-fn a_plugin_that_kills_the_host_is_blamed_and_from_the_third_time_on_left_out() {
-    for (orders, how, step) in [
-        ("validate:segv", "died of SIGSEGV", "validate_webhook"),
-        ("extract:abort", "died of SIGABRT", "extract_metadata"),
-        ("validate:overflow", "died of SIGSEGV", "validate_webhook"),
-        ("validate:panic-unwinding", "died of SIGABRT", "validate_webhook"),
-        ("validate:exit", "ended by a call of exit", "validate_webhook"),
-        ("validate:thread-crash", "died of SIGSEGV", "a thread of its own"),
-    ] {
-        let mut line = line();
-        line.host.put_file(FILE, &ordered(orders));
-        line.host.ctl(&["reload"]);
-        // What was accepted before the crash must be done after it.
-        line.fail(sandbox::Target::Any, None, sandbox::Effect::DropBefore);
-        line.open_ticket("7");
-        assert_eq!(line.host.send(&created("good", "7")).status, 202);
-        for time in 1..=3 {
-            let ended = dies_of(&mut line, &time.to_string());
-            assert_ne!(ended.code, Some(0), "{orders}: {}", ended.log);
-            if time == 2 {
-                // A kill from outside blames nobody.
-                line.host.start();
-                line.host.kill9();
-            }
-            line.host.start();
-        }
-        let events = line.host.ctl(&["events"]);
-        let crashes: Vec<_> = events.as_array().unwrap().iter().filter(|event| event["code"] == "crashed").collect();
-        assert_eq!(crashes.len(), 3, "{orders}: {events:#}");
-        for crash in crashes {
-            let message = crash["message"].as_str().unwrap();
-            assert!(message.contains(how) && message.contains(step) && message.contains(TOOL_TYPE), "{message}");
-        }
-        let row = line.host.plugin(TOOL_TYPE);
-        assert_eq!(row["state"], "quarantined", "{orders}: {row:#}");
-        assert_eq!(line.host.send(&created("evil", "9")).problem_code(), "plugin_quarantined", "{orders}");
-        assert_eq!(line.host.send(&created("good", "8")).status, 202, "{orders}");
-        line.repair();
-        line.host.advance_clock(std::time::Duration::from_secs(3600));
-        line.note_on("7");
-        line.host.ctl(&["enable", TOOL_TYPE]);
-        assert_eq!(line.host.plugin(TOOL_TYPE)["state"], "active", "{orders}");
-        assert_eq!(line.host.send(&created("calm", "1")).status, 202, "{orders}");
-    }
-}
-
-#[test]
-fn a_crash_while_a_generation_is_taken_apart_is_blamed_on_it() {
-    for (orders, step) in [
-        ("drop@host:segv", "dropping its instance"),
-        ("drop@host:exit", "dropping its instance"),
-        ("destructor@host:abort", "closing its library"),
-    ] {
-        let mut line = line();
-        line.host.put_file(FILE, &ordered(orders));
-        line.host.ctl(&["reload"]);
-        // The answer may be lost with the host.
-        let _lost = line.host.try_ctl(&["reload", TOOL_TYPE]);
-        let ended = line.host.end();
-        assert_ne!(ended.code, Some(0), "{orders}: {}", ended.log);
-        line.host.start();
-        let events = line.host.ctl(&["events"]);
-        let told = |event: &Value| {
-            event["code"] == "crashed"
-                && event["tool_type"] == TOOL_TYPE
-                && event["message"].as_str().unwrap().contains(step)
-        };
-        assert!(events.as_array().unwrap().iter().any(told), "{orders}: {events:#}");
-    }
-}
-
 #[test]
 fn a_thread_that_a_plugin_leaves_behind_keeps_its_generation_and_nothing_else() {
     for deed in ["thread", "c-thread"] {
@@ -304,7 +155,7 @@ fn hanging_lanes_are_replaced_and_the_generation_quarantined_when_several_tenant
 #[test]
 fn what_a_plugin_changes_for_the_whole_process_hurts_nobody_here() {
     use std::os::unix::fs::PermissionsExt as _;
-    for deed in ["chdir", "umask", "signal"] {
+    for deed in ["chdir", "umask", "setenv"] {
         let line = line();
         line.host.put_file(FILE, &ordered(&format!("new:{deed}")));
         line.host.ctl(&["reload"]);
@@ -359,7 +210,7 @@ fn files_that_are_anything_but_a_plugin_are_refused_at_once() {
 #[test]
 fn flipped_bits_in_the_headers_are_refused_or_harmless() {
     let line = line();
-    let good = ordered("none:none");
+    let good = ordered(PEACE);
     beside_the_good_one(&line, || {
         for at in (0..64 + 56 * 12).step_by(7) {
             let mut flipped = good.clone();
@@ -379,7 +230,7 @@ fn flipped_bits_in_the_headers_are_refused_or_harmless() {
 fn others_that_can_write_a_plugin_are_a_reason_to_refuse_it() {
     use std::os::unix::fs::PermissionsExt as _;
     let line = line();
-    let path = line.host.put_file(FILE, &ordered("none:none"));
+    let path = line.host.put_file(FILE, &ordered(PEACE));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
     let ended = line.host.try_ctl(&["reload"]);
     assert_eq!(ended.code, 1, "{ended:?}");

@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy allows it in test functions only, and their helpers are tests too")]
 
+mod answers;
 mod bulkheads;
+mod changing;
 mod configuration;
+mod confinement;
+mod draining;
 mod end_to_end;
 mod hostile;
 mod metrics;
@@ -16,3 +20,5 @@ mod restart;
 mod retries;
 mod secrets;
 mod stuck_linker;
+mod supervised;
+mod verify;

@@ -12,8 +12,18 @@ const PT_GNU_STACK: u32 = 0x6474_e551;
 const DT_RUNPATH: u64 = 29;
 const DT_RPATH: u64 = 15;
 const DT_TEXTREL: u64 = 22;
+const DT_SYMTAB: u64 = 6;
+const DT_FLAGS: u64 = 30;
 const DT_FLAGS_1: u64 = 0x6fff_fffb;
+const DT_DEPAUDIT: u64 = 0x6fff_fefb;
+const DT_AUDIT: u64 = 0x6fff_fefc;
+const DT_AUXILIARY: u64 = 0x7fff_fffd;
+const DT_FILTER: u64 = 0x7fff_ffff;
+const DF_TEXTREL: u64 = 4;
+const DF_STATIC_TLS: u64 = 16;
 const DF_1_NODELETE: u64 = 8;
+const SYMBOL_BYTES: usize = 24;
+const STB_GNU_UNIQUE: u8 = 10;
 
 /// A plugin's bytes, to be changed.
 struct Bytes(Vec<u8>);
@@ -56,6 +66,12 @@ impl Bytes {
 
 type Change = fn(&mut Bytes);
 
+/// Turns an entry that can be spared into one of another kind.
+fn retag(file: &mut Bytes, tag: u64) {
+    let entry = file.dynamic(DT_FLAGS_1);
+    file.put(entry, &tag.to_le_bytes());
+}
+
 const CASES: &[(&str, &str, Change)] = &[
     ("an executable stack", "EXECUTABLE_STACK", |file| {
         let stack = file.segment(PT_GNU_STACK);
@@ -65,22 +81,32 @@ const CASES: &[(&str, &str, Change)] = &[
         let stack = file.segment(PT_GNU_STACK);
         file.put(stack, &0_u32.to_le_bytes());
     }),
-    ("RUNPATH", "SEARCH_PATH", |file| {
-        let entry = file.dynamic(DT_FLAGS_1);
-        file.put(entry, &DT_RUNPATH.to_le_bytes());
-    }),
-    ("RPATH", "SEARCH_PATH", |file| {
-        let entry = file.dynamic(DT_FLAGS_1);
-        file.put(entry, &DT_RPATH.to_le_bytes());
-    }),
-    ("TEXTREL", "LINKAGE", |file| {
-        let entry = file.dynamic(DT_FLAGS_1);
-        file.put(entry, &DT_TEXTREL.to_le_bytes());
-    }),
+    ("RUNPATH", "SEARCH_PATH", |file| retag(file, DT_RUNPATH)),
+    ("RPATH", "SEARCH_PATH", |file| retag(file, DT_RPATH)),
+    ("TEXTREL", "LINKAGE", |file| retag(file, DT_TEXTREL)),
     ("NODELETE", "LINKAGE", |file| {
         let entry = file.dynamic(DT_FLAGS_1);
         file.put(entry + 8, &DF_1_NODELETE.to_le_bytes());
     }),
+    ("TEXTREL as a flag", "LINKAGE", |file| {
+        let entry = file.dynamic(DT_FLAGS);
+        file.put(entry + 8, &DF_TEXTREL.to_le_bytes());
+    }),
+    ("STATIC_TLS", "LINKAGE", |file| {
+        let entry = file.dynamic(DT_FLAGS);
+        file.put(entry + 8, &DF_STATIC_TLS.to_le_bytes());
+    }),
+    ("FILTER", "LINKAGE", |file| retag(file, DT_FILTER)),
+    ("AUXILIARY", "LINKAGE", |file| retag(file, DT_AUXILIARY)),
+    ("AUDIT", "LINKAGE", |file| retag(file, DT_AUDIT)),
+    ("DEPAUDIT", "LINKAGE", |file| retag(file, DT_DEPAUDIT)),
+    ("a unique symbol", "LINKAGE", |file| {
+        // The tables of a library lie in its first segment, where addresses are places in the file.
+        let entry = file.dynamic(DT_SYMTAB);
+        let table = usize::try_from(u64::from_le_bytes(file.number(entry + 8))).unwrap();
+        file.put(table + SYMBOL_BYTES + 4, &[STB_GNU_UNIQUE << 4]);
+    }),
+    ("a function that no library has", "LOAD", |file| file.replace("\0memcpy\0", "\0memcpx\0", 1)),
     ("a library of strangers", "DEPENDENCY", |file| file.replace("libgcc_s.so.1\0", "libcurl.so.4\0\0", 1)),
     ("no root module", "NOT_A_PLUGIN", |file| file.replace("_1as_0lib_1header_0root", "_1as_0lib_1header_0roof", 9)),
     ("another major version of the ABI", "VERSION", |file| file.replace("\"abi_major\":1", "\"abi_major\":2", 9)),

@@ -10,11 +10,13 @@ use std::{
 };
 
 use object::{Object as _, ObjectSymbol as _, SymbolKind};
-use patchbay_tests::{Artifact, Host, Line, created, resolved};
+use patchbay_tests::{
+    Artifact, Host, Line, created,
+    hostile::{FILE, TOOL_TYPE, ordered},
+    resolved,
+};
 use rustix::process::Signal;
 use sandbox::{Effect, Target};
-
-use super::hostile::{FILE, TOOL_TYPE, ordered};
 
 #[test]
 fn a_constructor_that_hangs_costs_one_restart_in_order() {

@@ -108,7 +108,7 @@ pub enum Command {
     Verify {
         /// The plugin
         file: PathBuf,
-        /// Show also how it was built
+        /// Show also how it was built, and where its types differ the whole comparison
         #[arg(long)]
         verbose: bool,
     },

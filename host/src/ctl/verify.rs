@@ -5,7 +5,12 @@ use std::path::Path;
 use plugin_abi::export::InfoRecord;
 use serde::Serialize;
 
-use super::{Shown, failure::Failure, plugins::build_fields, table::fields};
+use super::{
+    Shown,
+    failure::Failure,
+    plugins::build_fields,
+    table::{fields, plain_lines},
+};
 use crate::{
     admin::wire::{Confinement, Problem, UNSIGNED},
     plugin::{
@@ -30,6 +35,9 @@ struct Verdict {
     code: Option<&'static str>,
     reason: Option<String>,
     mend: Option<&'static str>,
+    /// With `--verbose` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<String>,
 }
 
 /// Reads the file's information, then tries it in a process of its own. Shows what is known also when it is refused.
@@ -66,6 +74,7 @@ fn shown(
         info,
         code: refusal.as_ref().map(|refusal| refusal.code.as_str()),
         mend: refusal.as_ref().map(|refusal| refusal.code.mend()),
+        details: refusal.as_ref().and_then(|refusal| refusal.details.clone()).filter(|_| verbose),
         reason: refusal.map(|refusal| refusal.reason),
     };
     let found = [
@@ -91,6 +100,10 @@ fn shown(
     });
     if failure.is_none() {
         text.push_str("It is sound: a host of this version takes it.\n");
+    }
+    if let Some(details) = &verdict.details {
+        text.push('\n');
+        text.push_str(&plain_lines(details));
     }
     Shown { failure, ..Shown::new(text, &verdict) }
 }

@@ -217,7 +217,7 @@ impl InspectedArtifact {
         let confinement = match verdicts.of(self.sha256) {
             Some(level) => level,
             None => {
-                let level = self.try_out(prober)?;
+                let level = self.try_out(prober).map_err(Refusal::without_details)?;
                 verdicts.keep(self.sha256, level);
                 level
             }

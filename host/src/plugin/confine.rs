@@ -38,9 +38,30 @@ impl fmt::Display for Level {
         f.write_str(match (self.files, self.calls) {
             (true, true) => "full",
             (false, true) => "no Landlock in this kernel",
-            (true, false) => "no seccomp for this processor",
+            (true, false) => "no seccomp on this machine",
             (false, false) => "limits only",
         })
+    }
+}
+
+impl Level {
+    /// What the kernel has, for a warning before anything is tried; [`enter`] tells what was really put up.
+    pub fn of_this_machine() -> Self {
+        const RULESET_VERSION: u32 = 1;
+        let kill = libc::SECCOMP_RET_KILL_PROCESS;
+        // SAFETY: both only ask: no rules are given, and the one argument behind a pointer is a number that lives.
+        let (landlock, seccomp) = unsafe {
+            (
+                libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, RULESET_VERSION),
+                libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, &raw const kill),
+            )
+        };
+        Self { files: landlock > 0, calls: ARCHITECTURE.is_some() && seccomp == 0 }
+    }
+
+    /// Whether every layer holds.
+    pub fn is_full(self) -> bool {
+        self.files && self.calls
     }
 }
 
@@ -86,12 +107,12 @@ pub fn enter(parent: u32, time_max: Duration) -> io::Result<Level> {
     Ok(Level { files, calls })
 }
 
-/// Closes what opening took: from here on only computing is left.
+/// Closes what opening took, where [`enter`] has put the filters up: from here on only computing is left.
 ///
 /// # Errors
 /// When the kernel does not take the filter.
-pub fn tighten() -> io::Result<()> {
-    let Some(architecture) = ARCHITECTURE else { return Ok(()) };
+pub fn tighten(level: Level) -> io::Result<()> {
+    let Some(architecture) = ARCHITECTURE.filter(|_| level.calls) else { return Ok(()) };
     filter(computing_calls(), errno(libc::EPERM), SeccompAction::Allow, architecture)
 }
 
@@ -178,10 +199,13 @@ const ARCHITECTURE: Option<TargetArch> = None;
 
 type Rules = BTreeMap<i64, Vec<Rule>>;
 
-/// Shuts out for good what no plugin does, then all but what opening takes. False where there is no seccomp for this
-/// processor.
+/// Shuts out for good what no plugin does, then all but what opening takes. False where the kernel has no seccomp, or its
+/// calls on this processor are not known here.
 fn seccomp() -> io::Result<bool> {
     let Some(architecture) = ARCHITECTURE else { return Ok(false) };
+    if !Level::of_this_machine().calls {
+        return Ok(false);
+    }
     filter(deadly_calls(), SeccompAction::Allow, SeccompAction::KillProcess, architecture)?;
     // Its flags lie in memory, where a filter cannot look: with ENOSYS the C library uses clone instead.
     let clone3 = Rules::from([(libc::SYS_clone3, vec![])]);

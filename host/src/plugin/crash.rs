@@ -8,6 +8,7 @@
 use std::{
     fs::{File, OpenOptions},
     io,
+    ops::Range,
     os::{fd::AsRawFd as _, unix::fs::OpenOptionsExt as _},
     path::Path,
     ptr,
@@ -299,18 +300,41 @@ fn put_up_handlers() -> io::Result<()> {
     // SAFETY: a zeroed sigaction is the default action.
     let kept = before.insert(unsafe { std::mem::zeroed() });
     BEFORE_PTR.store(kept, Ordering::Release);
-    for (at, signal) in SIGNALS.into_iter().enumerate() {
-        // SAFETY: as above; then its parts are filled in.
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        action.sa_sigaction = on_fault as *const () as usize;
-        // On the alternate stack that std gives to its threads: a stack overflow is a fault as well.
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-        // SAFETY: both structs live; the handler keeps to what handlers may do.
-        if unsafe { libc::sigaction(signal, &raw const action, &raw mut kept[at]) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
+    SIGNALS.into_iter().zip(kept).try_for_each(|(signal, kept)| handle(signal, kept))
+}
+
+fn handle(signal: i32, before: *mut libc::sigaction) -> io::Result<()> {
+    // SAFETY: a zeroed sigaction is the default action; then its parts are filled in.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = on_fault as *const () as usize;
+    // On the alternate stack that std gives to its threads: a stack overflow is a fault as well.
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+    // SAFETY: the new action lives, `before` is null or has room; the handler keeps to what handlers may do.
+    if unsafe { libc::sigaction(signal, &raw const action, before) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
     }
-    Ok(())
+}
+
+/// Puts the handlers up again where a plugin has put its own: for after one was made. Faults stay ours to write down.
+///
+/// # Errors
+/// When the kernel does not take them.
+pub fn take_handlers_back() -> io::Result<()> {
+    let started = journal().is_some();
+    SIGNALS.into_iter().filter(|_| started).try_for_each(|signal| handle(signal, ptr::null_mut()))
+}
+
+/// A signal whose handler lies in this part of memory.
+pub fn handled_within(place: &Range<u64>) -> Option<i32> {
+    (1..=libc::SIGRTMAX()).find(|signal| {
+        // SAFETY: a zeroed sigaction is the default action.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: nothing is set, and there is room for what is asked for.
+        let known = unsafe { libc::sigaction(*signal, ptr::null(), &raw mut action) } == 0;
+        known && place.contains(&(action.sa_sigaction as u64))
+    })
 }
 
 extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
@@ -325,15 +349,19 @@ extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut li
     hand_on(signal, by_kernel);
 }
 
-/// As if our handler had never been there: the one before it, or the default, sees the same fault.
+/// A fault goes to the handler before ours, as if that one had never been taken away: it comes again when the instruction is
+/// run again. What was sent does not, and std's handler, which waits for that, would swallow it: it gets the default action.
 fn hand_on(signal: i32, by_kernel: bool) {
+    // SAFETY: a zeroed sigaction is the default action.
+    let default: libc::sigaction = unsafe { std::mem::zeroed() };
     let kept = BEFORE_PTR.load(Ordering::Acquire);
     if let Some(at) = SIGNALS.iter().position(|known| *known == signal) {
         // SAFETY: filled in before the handler was put up, and never moved: it lies in a static.
-        unsafe { libc::sigaction(signal, &raw const (*kept)[at], ptr::null_mut()) };
+        let next = if by_kernel { unsafe { &raw const (*kept)[at] } } else { &raw const default };
+        // SAFETY: `next` lives until the call returns.
+        unsafe { libc::sigaction(signal, next, ptr::null_mut()) };
     }
     if !by_kernel {
-        // A fault comes again when the instruction is run again; what was sent must be sent again.
         // SAFETY: plain calls, allowed in a handler.
         unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::gettid(), signal) };
     }

@@ -144,6 +144,9 @@ impl Generation {
             Refusal::new(Code::LoaderStuck, format!("opening it did not end within {} s", STEP_TIME_MAX.as_secs()))
         })??;
         let plugin = Arc::new(plugin);
+        if let Err(fault) = crash::take_handlers_back() {
+            tracing::warn!(%tool_type, "faults of its threads cannot be written down: {fault}");
+        }
         if let Ok(Some(place)) = mapped(artifact.copy()) {
             watched.lies_at(place.start, place.end);
         }

@@ -19,6 +19,7 @@ use plugin_abi::{
     PluginError,
     export::ROOT_SYMBOL,
     host::{CallFault, HostCalls, HostSide, create_request, error_in},
+    layout,
     raw::{AbiHeaderRef, Field, LibHeader, LibraryError, PluginModuleRef, RawInstance},
 };
 
@@ -61,7 +62,12 @@ impl LoadedLibrary {
         if header.layout().is_none() {
             return Err(Refusal::new(Code::NoLayout, "it was exported with the layout check turned off"));
         }
-        let module = header.init_root_module::<PluginModuleRef>().map_err(|fault| refusal_of(&fault))?;
+        let module = header.init_root_module::<PluginModuleRef>().map_err(|fault| match fault {
+            LibraryError::AbiInstability(dump) => {
+                Refusal::new(Code::Layout, one_line(&layout::difference(header))).with_details(dump.to_string())
+            }
+            fault => refusal_of(&fault),
+        })?;
         Ok(Self { library: ManuallyDrop::new(library), module })
     }
 
@@ -168,7 +174,6 @@ fn header(library: &Library) -> Result<&'static LibHeader, Refusal> {
 
 fn refusal_of(fault: &LibraryError) -> Refusal {
     let code = match fault {
-        LibraryError::AbiInstability(_) => Code::Layout,
         LibraryError::IncompatibleVersionNumber { .. } | LibraryError::ParseVersionError(_) => Code::Version,
         LibraryError::InvalidAbiHeader(_) => Code::AbiHeader,
         LibraryError::RootModule { .. } => Code::InitPanic,
@@ -188,7 +193,7 @@ fn refusal_of_create(fault: Option<CallFault>) -> Refusal {
     }
 }
 
-/// abi_stable's errors are pages long; their beginning says what differs.
+/// abi_stable's errors may be pages long; their beginning says what is wrong.
 fn one_line(text: &str) -> String {
     const BYTES_MAX: usize = 300;
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");

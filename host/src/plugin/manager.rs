@@ -22,6 +22,7 @@ use self::folder::FileRecord;
 use super::{
     artifact::{self, Sha256Sum},
     capability::Services,
+    confine::Level,
     generation::{Generation, Retained},
     lane::LaneStarter,
     probe::Prober,
@@ -161,6 +162,10 @@ impl PluginManager {
     /// When a thread cannot be started or the folder for copies cannot be made empty.
     pub fn start(parts: ManagerParts) -> io::Result<Self> {
         empty(&parts.copies)?;
+        let walls = Level::of_this_machine();
+        if !walls.is_full() {
+            tracing::warn!(confinement = %walls, "the process in which plugins are tried is confined less than it should be: {walls}");
+        }
         let (commands, mut received) = mpsc::channel::<(Reload, oneshot::Sender<Vec<Reloaded>>)>(COMMANDS_MAX);
         let shared = Arc::new(Shared {
             config: parts.config,
@@ -174,7 +179,6 @@ impl PluginManager {
             verdicts: Verdicts::load(parts.copies.join("verdicts.json")),
             copies: parts.copies,
             prober: Prober::default(),
-
             starter: LaneStarter::start()?,
             runtime: Handle::current(),
             next_number: AtomicU64::new(1),

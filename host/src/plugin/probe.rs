@@ -10,7 +10,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitCode, Stdio},
+    process::{Child, Command, ExitCode, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -38,8 +38,8 @@ use super::{
 const ARGUMENT: &str = "__probe";
 /// How long a plugin may take to be opened, made, called twice and dropped.
 const TIME_MAX: Duration = Duration::from_secs(5);
-/// Most bytes of a report.
-const REPORT_BYTES_MAX: u64 = 64 << 10;
+/// Most bytes of a report that are kept: its end, where the verdict stands with its details.
+const REPORT_BYTES_MAX: usize = 512 << 10;
 
 /// Starts probe processes. Used from one long-lived thread, the plugin manager's.
 #[derive(Clone, Debug)]
@@ -68,14 +68,14 @@ impl Prober {
     pub fn probe(&self, bytes: &[u8], info: &InfoRecord) -> Result<Level, Refusal> {
         let failed = |fault: io::Error| Refusal::new(Code::ProbeFailed, format!("its process: {fault}"));
         let mut child = self.start(bytes).map_err(failed)?;
-        let ended = wait(&mut child, self.time_max).map_err(failed)?;
-        let mut report = String::new();
-        if let Some(output) = child.stderr.take() {
-            // The process has ended, so all that it wrote is there; what the plugin wrote itself stands beside the report.
-            let mut bytes = Vec::new();
-            output.take(REPORT_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
-            report.push_str(&String::from_utf8_lossy(&bytes));
+        // What the plugin itself wrote stands beside the report.
+        let mut report = Vec::new();
+        let ended = follow(&mut child, &mut report, self.time_max);
+        if !matches!(ended, Ok(Some(_))) {
+            child.kill().and_then(|()| child.wait()).map_err(failed)?;
         }
+        let ended = ended.map_err(failed)?;
+        let report = String::from_utf8_lossy(&report);
         let stage = report.lines().rev().find_map(|line| line.strip_prefix("stage ")).unwrap_or("start");
         let Some(status) = ended else {
             let message = format!("it was still busy with {stage} after {} s", self.time_max.as_secs());
@@ -117,27 +117,56 @@ impl Prober {
     }
 }
 
-/// Waits for the child's end; kills it at the time limit and then gives `None`.
-fn wait(child: &mut Child, time_max: Duration) -> io::Result<Option<std::process::ExitStatus>> {
+/// Reads what the child writes, so that it never has to wait for that, until it has ended; `None` at the time limit.
+fn follow(child: &mut Child, report: &mut Vec<u8>, time_max: Duration) -> io::Result<Option<ExitStatus>> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::other("the child's number is none"))?;
     let ended = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    let mut output = child.stderr.take().ok_or_else(|| io::Error::other("the child has no output"))?;
+    // Where nothing confines the child, a process of its own may hold the pipe open for ever.
+    rustix::io::ioctl_fionbio(&output, true)?;
     let deadline = Instant::now() + time_max;
+    let mut open = true;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout =
             Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&timeout)) {
-            Ok(0) => {
-                child.kill()?;
-                child.wait()?;
-                return Ok(None);
-            }
-            Ok(_) => return child.wait().map(Some),
-            Err(rustix::io::Errno::INTR) => {}
+        let mut watched = [PollFd::new(&ended, PollFlags::IN), PollFd::new(&output, PollFlags::IN)];
+        match poll(&mut watched[..1 + usize::from(open)], Some(&timeout)) {
+            Ok(0) => return Ok(None),
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => continue,
             Err(fault) => return Err(fault.into()),
         }
+        let has_ended = !watched[0].revents().is_empty();
+        open = open && read_tail(&mut output, report)?;
+        if has_ended {
+            return child.wait().map(Some);
+        }
+        if left.is_zero() {
+            return Ok(None);
+        }
     }
+}
+
+/// Reads what is there and keeps the end of it; false when there will be no more.
+fn read_tail(output: &mut impl Read, report: &mut Vec<u8>) -> io::Result<bool> {
+    let mut buffer = [0; 16 << 10];
+    // Not for ever, should somebody write faster than this reads.
+    let mut left = REPORT_BYTES_MAX;
+    while left > 0 {
+        let bytes = match output.read(&mut buffer) {
+            Ok(0) => return Ok(false),
+            Ok(bytes) => bytes,
+            Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => break,
+            Err(fault) if fault.kind() == io::ErrorKind::Interrupted => continue,
+            Err(fault) => return Err(fault),
+        };
+        report.extend_from_slice(&buffer[..bytes]);
+        report.drain(..report.len().saturating_sub(REPORT_BYTES_MAX));
+        left = left.saturating_sub(bytes);
+    }
+    Ok(true)
 }
 
 fn signal_name(signal: i32) -> String {
@@ -179,7 +208,7 @@ fn attempt(here: &ProbeProcess, parent: u32) -> Result<Report, Refusal> {
     let level = confine::enter(parent, TIME_MAX).map_err(unconfined)?;
     stage("opening the library");
     let library = LoadedLibrary::open_in_probe(here, Path::new("/proc/self/fd/1"))?;
-    confine::tighten().map_err(unconfined)?;
+    confine::tighten(level).map_err(unconfined)?;
     let info = library.info().to_owned();
     stage("new");
     let plugin =
@@ -242,8 +271,8 @@ fn stage(name: &str) {
 }
 
 fn tell(line: &str) -> io::Result<()> {
-    // In one piece, so that what the plugin writes does not stand in the middle of it.
-    io::stderr().lock().write_all(format!("{line}\n").as_bytes())
+    // In one piece, and on a line of its own: what the plugin writes must stand neither in the middle of it nor before it.
+    io::stderr().lock().write_all(format!("\n{line}\n").as_bytes())
 }
 
 /// A probe has no tenants, no network and no log.

@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Most bytes of [`Refusal::details`].
+const DETAILS_BYTES_MAX: usize = 64 << 10;
+
 /// A file that is refused: a stable code, and one sentence about this very file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
@@ -11,12 +14,28 @@ pub struct Refusal {
     pub code: Code,
     /// What is wrong with this file.
     pub reason: String,
+    /// Pages for the vendor, where there are any: for `plugin-ctl verify --verbose`, not kept by a host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<String>,
 }
 
 impl Refusal {
     /// A refusal with this code.
     pub fn new(code: Code, reason: impl Into<String>) -> Self {
-        Self { code, reason: reason.into() }
+        Self { code, reason: reason.into(), details: None }
+    }
+
+    /// The same with these details, or as much of their beginning as is taken.
+    #[must_use]
+    pub fn with_details(self, mut details: String) -> Self {
+        details.truncate(details.floor_char_boundary(DETAILS_BYTES_MAX));
+        Self { details: Some(details), ..self }
+    }
+
+    /// The same without details.
+    #[must_use]
+    pub fn without_details(self) -> Self {
+        Self { details: None, ..self }
     }
 }
 
@@ -120,6 +139,13 @@ impl fmt::Display for Code {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn details_are_cut_between_characters() {
+        let cut = Refusal::new(Code::Layout, "differs").with_details("x".to_owned() + &"ä".repeat(DETAILS_BYTES_MAX));
+        assert_eq!(cut.details.as_deref().map(str::len), Some(DETAILS_BYTES_MAX - 1));
+        assert_eq!(cut.without_details(), Refusal::new(Code::Layout, "differs"));
+    }
 
     #[test]
     fn the_reference_page_lists_every_code_in_order() {

@@ -82,7 +82,7 @@ fn a_confinement_is_said_in_words_too() {
     for (files, calls, text) in [
         (true, true, "full"),
         (false, true, "no Landlock in this kernel"),
-        (true, false, "no seccomp for this processor"),
+        (true, false, "no seccomp on this machine"),
         (false, false, "limits only"),
     ] {
         assert_eq!(Confinement::from(Level { files, calls }), Confinement { files, calls, text: text.to_owned() });

@@ -11,7 +11,7 @@ use super::{CallError, Generation};
 use crate::{
     plugin::{
         capability::Capability,
-        crash::{Step, Watched},
+        crash::{Step, Watched, handled_within},
         loader::{LoadedLibrary, LoadedPlugin, mapped},
     },
     threads,
@@ -93,7 +93,7 @@ impl Generation {
                     Ok(plugin) => (self.drop_instance(plugin), None),
                     Err(plugin) => (Stage::Made(plugin), Some("its instance is still in use".to_owned())),
                 },
-                Stage::Dropped(library, host) => match why_not_close() {
+                Stage::Dropped(library, host) => match strangers().or_else(|| self.handled()) {
                     None => self.close_library(library, host),
                     Some(reason) => (Stage::Dropped(library, host), Some(reason)),
                 },
@@ -115,6 +115,14 @@ impl Generation {
             if let Some(reason) = retained {
                 return Err(Retained::because(reason));
             }
+        }
+    }
+
+    /// Which signal would run code of the library after it is gone.
+    fn handled(&self) -> Option<String> {
+        match mapped(self.artifact.copy()) {
+            Ok(place) => handled_within(&place?).map(|signal| format!("it handles signal {signal} of the process")),
+            Err(fault) => Some(format!("/proc/self/maps cannot be read: {fault}")),
         }
     }
 
@@ -150,7 +158,7 @@ impl Generation {
 }
 
 /// A thread that the host has not started may be running plugin code, of whichever plugin.
-fn why_not_close() -> Option<String> {
+fn strangers() -> Option<String> {
     match threads::strangers() {
         Ok(strangers) => strangers.first().map(|(tid, name)| {
             format!("thread {tid} ({name:?}), which a plugin started, still runs; {} such in all", strangers.len())

@@ -2,11 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{FileRecord, GenerationState, InfoRecord, Known, PluginManager, Refusal, Sha256Sum, ToolType};
-use crate::plugin::{
-    confine::Level,
-    generation::{Generation, LastError},
-};
+use super::{FileRecord, GenerationState, InfoRecord, Known, Level, PluginManager, Refusal, Sha256Sum, ToolType};
+use crate::plugin::generation::{Generation, LastError};
 
 /// What a plugin, or a file, is to the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -88,7 +88,7 @@ fn a_key_is_known_wherever_it_lies() {
 fn a_key_stays_for_one_window_at_least_and_for_two_at_most() {
     for read_anew in [false, true] {
         let mut bed = Bed::new();
-        let mut at = |bed: &mut Bed, number, now_ms| {
+        let at = |bed: &mut Bed, number, now_ms| {
             if read_anew {
                 bed.read_anew();
             }

@@ -30,6 +30,17 @@ pub trait Behaviour: Sized + Send + Sync + 'static {
     fn answer(&self, tenant: &Tenant<'_>, metadata: &mut TicketMetadata) {
         let _honest = (tenant, metadata);
     }
+
+    /// Called with what `get_ticket` is about to answer.
+    fn fetched(&self, tenant: &Tenant<'_>, ticket: &mut Ticket) {
+        let _honest = (tenant, ticket);
+    }
+
+    /// What `update_ticket` answers when the tool has taken the note.
+    fn posted(&self, tenant: &Tenant<'_>) -> Result<bool, PluginError> {
+        let _honest = tenant;
+        Ok(true)
+    }
 }
 
 /// The plugin around a behaviour.
@@ -80,6 +91,7 @@ impl<B: Behaviour> TicketingToolPlugin for Desk<B> {
         let raw: serde_json::Value = answer.json()?;
         ticket.subject = raw["request"]["subject"].as_str().map(str::to_owned);
         ticket.raw = raw.to_string();
+        self.0.fetched(tenant, &mut ticket);
         Ok(Some(ticket))
     }
 
@@ -88,7 +100,7 @@ impl<B: Behaviour> TicketingToolPlugin for Desk<B> {
         let input = json!({ "note": { "description": note.html(), "show_to_requester": false } }).to_string();
         let request = to_ticket(Request::post("/"), ticket_id).path("notes").form(&[("input_data", &input)]);
         tenant.http(request)?.success(tenant.now())?;
-        Ok(true)
+        self.0.posted(tenant)
     }
 }
 

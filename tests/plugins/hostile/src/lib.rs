@@ -1,13 +1,18 @@
-//! A plugin that does something evil at one place. Which and where stands in its bytes, as `place:deed;`, and a test
-//! writes another one over it in a copy of the file: one build, any number of hostile plugins.
+//! A plugin that does something evil at one place, or at two. Which and where stands in its bytes, as `place:deed;`, and a
+//! test writes another one over it in a copy of the file: one build, any number of hostile plugins.
 //!
-//! Places: `constructor`, `new`, `validate`, `extract`, `get`, `update`, `drop`, `destructor`, and `lie` in an answer. With `@host` behind the
-//! place the deed is done only where there is any environment, so not in the process in which plugins are tried.
+//! Places: `constructor`, `new`, `validate`, `extract`, `get`, `update`, `drop`, `destructor`; and in the answers of extract,
+//! get and update `lie`, `lie-get` and `lie-update`. With `@host` behind the place the deed is done only where there is any
+//! environment, so not in the process in which plugins are tried.
 //! Methods do it only for tenants whose setting `evil` is `yes`.
 
 #![allow(unsafe_code, reason = "this is what it is for")]
 
-use std::{ffi::c_int, io, thread, time::Duration};
+use std::{
+    ffi::{c_char, c_int},
+    io, thread,
+    time::Duration,
+};
 
 use desk::{Behaviour, Desk};
 use plugin_abi::prelude::*;
@@ -43,9 +48,14 @@ impl Behaviour for Hostile {
     }
 
     fn before(&self, tenant: &Tenant<'_>, method: &str) {
-        if tenant.setting("evil") == Some("yes") {
-            at(method);
+        if tenant.setting("evil") != Some("yes") {
+            return;
         }
+        if ordered_at(method).as_deref() == Some("log") {
+            let line = "flood ".repeat(10 << 10);
+            (0..200).for_each(|_| tenant.log(LogLevel::Error, &line));
+        }
+        at(method);
     }
 
     fn answer(&self, tenant: &Tenant<'_>, metadata: &mut TicketMetadata) {
@@ -53,6 +63,40 @@ impl Behaviour for Hostile {
             lie(metadata, &deed);
         }
     }
+
+    fn fetched(&self, tenant: &Tenant<'_>, ticket: &mut Ticket) {
+        let deed = ordered_at("lie-get").filter(|_| tenant.setting("evil") == Some("yes"));
+        match deed.as_deref() {
+            Some("id") => ticket.id = "8".to_owned(),
+            Some("huge") => ticket.raw = huge(),
+            Some("text") => ticket.subject = Some(no_text()),
+            _ => {}
+        }
+    }
+
+    fn posted(&self, tenant: &Tenant<'_>) -> Result<bool, PluginError> {
+        let deed = ordered_at("lie-update").filter(|_| tenant.setting("evil") == Some("yes"));
+        match deed.as_deref() {
+            Some("no") => Ok(false),
+            Some("huge") => Err(PluginError::api(huge())),
+            Some("text") => Err(PluginError::api(no_text())),
+            Some("wait") => {
+                Err(PluginError::RateLimit { retry_after: Some(Duration::MAX), message: "for ever".to_owned() })
+            }
+            _ => Ok(true),
+        }
+    }
+}
+
+/// More than the host takes in one reply.
+fn huge() -> String {
+    "x".repeat(17 << 20)
+}
+
+/// Bytes that are not what a `String` promises.
+fn no_text() -> String {
+    // SAFETY: none; the host has to find out that it is no UTF-8.
+    unsafe { String::from_utf8_unchecked(vec![b'a', 0xff, 0xfe]) }
 }
 
 /// Puts into an answer what no honest plugin would.
@@ -61,13 +105,12 @@ fn lie(metadata: &mut TicketMetadata, deed: &str) {
         "tenant" => metadata.tenant_id = Some("another".to_owned()),
         "no-id" => metadata.ticket_id.clear(),
         "control" => metadata.ticket_id.push('\u{7}'),
-        "huge" => metadata.description = Some("x".repeat(17 << 20)),
+        "huge" => metadata.description = Some(huge()),
         "many" => {
             let tags = vec!["tag".to_owned(); 5000];
             metadata.event = Event::Resolved { resolution: None, resolved_at: None, tags };
         }
-        // SAFETY: none; the host has to find out that it is no UTF-8.
-        "text" => metadata.subject = Some(unsafe { String::from_utf8_unchecked(vec![b'a', 0xff, 0xfe]) }),
+        "text" => metadata.subject = Some(no_text()),
         _ => {}
     }
 }
@@ -87,15 +130,16 @@ fn at(place: &str) {
     }
 }
 
-/// The deed that is ordered for this place.
+/// The deed that is ordered for this place, the first of several.
 fn ordered_at(place: &str) -> Option<String> {
     // SAFETY: reads a static; volatile, since the compiler must not know what stands there.
     let orders = unsafe { std::ptr::read_volatile(&raw const ORDERS) };
     let orders = std::str::from_utf8(&orders).ok()?.strip_prefix("HOSTILE-ORDERS=")?;
-    let (where_to, deed) = orders.split(';').next()?.split_once(':')?;
-    let (where_to, in_host) = where_to.strip_suffix("@host").map_or((where_to, false), |place| (place, true));
-    let now = where_to == place && (!in_host || std::env::vars_os().next().is_some());
-    now.then(|| deed.to_owned())
+    let (_, deed) = orders.split(';').filter_map(|order| order.split_once(':')).find(|(where_to, _)| {
+        let (where_to, in_host) = where_to.strip_suffix("@host").map_or((*where_to, false), |place| (place, true));
+        where_to == place && (!in_host || std::env::vars_os().next().is_some())
+    })?;
+    Some(deed.to_owned())
 }
 
 struct PanicsWhenDropped;
@@ -107,13 +151,20 @@ impl Drop for PanicsWhenDropped {
 }
 
 unsafe extern "C" {
+    fn _exit(status: c_int) -> !;
     fn fork() -> c_int;
     fn signal(number: c_int, handler: usize) -> usize;
+    fn setenv(name: *const c_char, value: *const c_char, overwrite: c_int) -> c_int;
     fn umask(mask: u32) -> u32;
     fn pthread_create(thread: *mut usize, attributes: *const (), start: extern "C" fn(*mut ()), with: *mut ())
     -> c_int;
     fn pause() -> c_int;
 }
+
+const SIGUSR1: c_int = 10;
+const SIGSEGV: c_int = 11;
+
+extern "C" fn handler(_: c_int) {}
 
 /// A thread without thread-locals, and so without anything that would keep the library mapped under it.
 extern "C" fn pauses(_: *mut ()) {
@@ -141,6 +192,8 @@ fn perform(deed: &str) {
         "segv" => unsafe { std::ptr::write_volatile(std::ptr::without_provenance_mut::<u8>(8), 1) },
         "abort" => std::process::abort(),
         "exit" => std::process::exit(0),
+        // SAFETY: a plain call that does not return.
+        "_exit" => unsafe { _exit(0) },
         "overflow" => drop(std::hint::black_box(overflow(1))),
         "thread" => drop(thread::Builder::new().name("stray".to_owned()).spawn(|| {
             loop {
@@ -163,8 +216,15 @@ fn perform(deed: &str) {
             -1 => expect_refused(Err(io::Error::last_os_error())),
             _ => expect_refused(Ok(())),
         },
-        // SAFETY: ignoring a signal runs no code.
-        "signal" => drop(unsafe { signal(10, 1) }),
+        "handler" => {
+            for number in [SIGUSR1, SIGSEGV] {
+                // SAFETY: the handler does nothing, for as long as it is mapped.
+                unsafe { signal(number, handler as *const () as usize) };
+            }
+        }
+        // SAFETY: other threads may read the environment meanwhile; that is the point.
+        "setenv" => drop(unsafe { setenv(c"ALL_PROXY".as_ptr(), c"http://127.0.0.1:9".as_ptr(), 1) }),
+        "talk" => eprint!("{}", "a line of nothing\n".repeat(8 << 10)),
         "chdir" => drop(std::env::set_current_dir("/")),
         // SAFETY: a plain call.
         "umask" => drop(unsafe { umask(0) }),

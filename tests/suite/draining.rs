@@ -1,0 +1,34 @@
+//! A generation that is replaced while its calls wait for a tool.
+
+use std::time::Duration;
+
+use patchbay_tests::{Artifact, Host, Line, created};
+use sandbox::{Fault, Target};
+use serde_json::json;
+
+/// How long the tool takes for its one slow answer: longer than the drain, far less than a call's deadline.
+const SLOW: Duration = Duration::from_secs(2);
+
+#[test]
+fn after_the_drain_its_calls_end_without_an_attempt_and_the_successor_does_the_job() {
+    let line = Line::start(Host::builder().plugin(Artifact::GOOD).config("plugins.drain_s", 1));
+    line.add_tenant("acme", "desk_good", &[]);
+    line.open_ticket("1");
+    let delay_ms = SLOW.as_millis().try_into().expect("two seconds");
+    let slow = Fault { operation: Target::Get, times: Some(1), delay_ms, ..Fault::default() };
+    line.tool.set_faults(vec![slow]).unwrap();
+    assert_eq!(line.host.send(&created("acme", "1")).status, 202);
+    line.job("1", "runs", |job| job["state"] == "running");
+    line.host.put_file("libtest_plugin_good.so", &Artifact::GOOD_V2.bytes());
+    line.host.ctl(&["reload"]);
+    // The ticket comes through the old generation, but that may not post the note any more.
+    line.host.wait_for_log(&["plugin generation is gone", "drained=false", "generation=1"]);
+    line.note_on("1");
+    let job = line.job("1", "done", |job| job["state"] == "done");
+    assert_eq!(
+        (&job["attempts"], &job["errors"]),
+        (&1.into(), &json!([])),
+        "what was cancelled is no attempt: {job:#}"
+    );
+    assert_eq!(line.host.plugin("desk_good")["calls"], 2, "the successor got the ticket and posted the note");
+}

@@ -1,0 +1,276 @@
+//! Where a plugin ends the host: a supervisor starts it again as the unit file does, it blames the right plugin, and
+//! nothing that was accepted is lost.
+
+use std::time::Duration;
+
+use patchbay_tests::{
+    Line, Supervisor, created,
+    hostile::{self, FILE, PEACE, TOOL_TYPE, events, ordered},
+};
+use rustix::process::Signal;
+use sandbox::{Effect, Target};
+use serde_json::Value;
+
+/// Longer than any job waits after a few failures, shorter than a lease: a running job must not lose its own.
+const SKIP: Duration = Duration::from_secs(60);
+/// So many crashes, and a plugin is left out.
+const CRASHES_MAX: usize = 3;
+/// A job of the good plugin that was accepted before anything happened.
+const EARLIER: &str = "7";
+
+/// A supervised host. The supervisor goes first, for it works in the line's folder.
+struct Supervised {
+    supervisor: Supervisor,
+    line: Line,
+}
+
+impl Supervised {
+    /// With the hostile plugin under these orders, and a job of the good plugin's tenant that waits.
+    #[track_caller]
+    fn start(orders: &str) -> Self {
+        // Nothing here is about the fast deadline, and a machine may be busy.
+        let line = Line::stopped(hostile::builder().config("plugins.fast_deadline_ms", 5_000));
+        let this = Self { supervisor: Supervisor::start(&line.host), line };
+        hostile::add_tenants(&this.line);
+        this.line.fail(Target::Any, None, Effect::Status { status: 503, body: None, content_type: None });
+        this.accepted("good", EARLIER);
+        this.line.host.put_file(FILE, &ordered(orders));
+        this
+    }
+
+    /// Loads the plugin, which it survives.
+    #[track_caller]
+    fn load(&self) {
+        self.line.host.ctl(&["reload"]);
+    }
+
+    /// Sends the webhook of a ticket whose job cannot be done yet, and waits until it has been tried.
+    #[track_caller]
+    fn accepted(&self, tenant: &str, ticket: &str) {
+        self.line.open_ticket(ticket);
+        assert_eq!(self.supervisor.send(&created(tenant, ticket)), Some(202));
+        self.line.job(ticket, "waits", |job| job["state"] == "waiting");
+    }
+
+    /// The host has ended so often and is up; all crashes are blamed on the hostile plugin at this step, and on nothing else.
+    #[track_caller]
+    fn blames(&self, orders: &str, ends: usize, crashes: usize, how: &str, step: &str) {
+        for ended in self.supervisor.up_after(ends) {
+            assert_ne!(ended.code, Some(0), "{orders}: {}", ended.log);
+        }
+        let blamed = events(&self.line, "the crashes", crashes, |event| event["code"] == "crashed");
+        assert_eq!(blamed.len(), crashes, "{orders}: {blamed:#?}");
+        for crash in blamed {
+            let message = crash["message"].as_str().unwrap();
+            assert_eq!(crash["tool_type"], TOOL_TYPE, "{orders}: {crash:#}");
+            assert!(message.contains(how) && message.contains(step), "{orders}: {message}");
+        }
+    }
+
+    #[track_caller]
+    fn is_left_out(&self, orders: &str) {
+        let row = self.line.host.plugin(TOOL_TYPE);
+        assert_eq!((&row["state"], &row["last_error"]["code"]), (&"quarantined".into(), &"CRASHED".into()), "{row:#}");
+        assert_eq!(self.supervisor.send(&created("calm", "90")), Some(503), "{orders}");
+        assert_eq!(self.supervisor.send(&created("good", "91")), Some(202), "{orders}");
+    }
+
+    /// The tool works again, and an operator puts a better file in the place of the bad one.
+    #[track_caller]
+    fn mend(&self) {
+        self.line.repair();
+        self.line.host.put_file(FILE, &ordered(PEACE));
+        self.line.host.ctl(&["enable", TOOL_TYPE]);
+        assert_eq!(self.line.host.plugin(TOOL_TYPE)["state"], "active");
+    }
+
+    /// The tool works again: each of these tickets gets one note, and the host has not ended any more.
+    #[track_caller]
+    fn all_is_done(&self, tickets: &[&str], ends: usize) {
+        self.line.repair();
+        self.line.host.advance_clock(SKIP);
+        for ticket in tickets {
+            self.line.note_on(ticket);
+        }
+        self.line.job(EARLIER, "done", |job| job["state"] == "done");
+        assert_eq!(self.supervisor.ends(), ends);
+    }
+}
+
+#[test]
+fn the_host_is_back_after_a_crash_or_exit_in_a_fast_call() {
+    for (orders, how, step) in [
+        ("validate:segv", "died of SIGSEGV", "validate_webhook"),
+        ("validate:overflow", "died of SIGSEGV", "validate_webhook"),
+        ("validate:exit", "ended by a call of exit", "validate_webhook"),
+        ("extract:abort", "died of SIGABRT", "extract_metadata"),
+        ("extract:panic-unwinding", "died of SIGABRT", "extract_metadata"),
+        ("extract:exit", "ended by a call of exit", "extract_metadata"),
+        ("validate:thread-crash", "died of SIGSEGV", "a thread of its own"),
+        ("new@host:handler;validate:segv", "died of SIGSEGV", "validate_webhook"),
+    ] {
+        let host = Supervised::start(orders);
+        host.load();
+        // With the thread's crash the answer may have been faster.
+        let answered = host.supervisor.send(&created("evil", "1"));
+        assert!(answered.is_none() || orders.contains("thread"), "{orders}: {answered:?}");
+        host.blames(orders, 1, 1, how, step);
+        assert_eq!(host.line.host.plugin(TOOL_TYPE)["state"], "active", "{orders}: once is no reason");
+        host.all_is_done(&[EARLIER], 1);
+    }
+}
+
+#[test]
+fn a_payload_that_kills_the_host_three_times_shuts_its_plugin_out() {
+    let orders = "validate:segv";
+    let host = Supervised::start(orders);
+    host.load();
+    host.accepted("calm", "8");
+    // A kill from outside blames nobody.
+    host.supervisor.kill9();
+    for crash in 1..=CRASHES_MAX {
+        assert_eq!(host.supervisor.send(&created("evil", &crash.to_string())), None);
+        host.blames(orders, 1 + crash, crash, "died of SIGSEGV", "validate_webhook");
+    }
+    host.is_left_out(orders);
+    host.supervisor.kill9();
+    let ends = CRASHES_MAX + 2;
+    host.blames(orders, ends, CRASHES_MAX, "died of SIGSEGV", "validate_webhook");
+    host.is_left_out(orders);
+    host.mend();
+    host.all_is_done(&[EARLIER, "8"], ends);
+}
+
+#[test]
+fn an_end_that_no_plugin_can_be_blamed_for_blames_none() {
+    // A plugin's `_exit` leaves no mark.
+    let host = Supervised::start("validate:_exit");
+    host.load();
+    assert_eq!(host.supervisor.send(&created("evil", "1")), None);
+    host.supervisor.up_after(1);
+    // Signals from outside, while a call of the plugin is under way.
+    host.line.host.put_file(FILE, &ordered("get:hang"));
+    host.line.host.ctl(&["reload"]);
+    host.line.open_ticket("9");
+    assert_eq!(host.supervisor.send(&created("evil", "9")), Some(202));
+    for (at, signal) in [Signal::SEGV, Signal::ABORT, Signal::BUS].into_iter().enumerate() {
+        host.line.job("9", "runs", |job| job["state"] == "running");
+        host.supervisor.end_by(signal);
+        host.supervisor.up_after(2 + at);
+    }
+    let crashes = events(&host.line, "all events", 0, |event| event["code"] == "crashed");
+    assert!(crashes.is_empty(), "{crashes:#?}");
+    assert_eq!(host.line.host.plugin(TOOL_TYPE)["state"], "active");
+    host.line.job("9", "given up for now", |job| job["state"] == "waiting");
+    host.mend();
+    host.all_is_done(&[EARLIER, "9"], 4);
+}
+
+/// A job is taken up again after each start: so it is a crash loop by itself.
+fn loops_until_it_is_left_out(orders: &str, how: &str, step: &str) {
+    let host = Supervised::start(orders);
+    host.load();
+    host.accepted("calm", "8");
+    host.supervisor.kill9();
+    host.line.open_ticket("9");
+    if step == "update_ticket" {
+        // It gets as far as to the note only where the tool answers.
+        host.line.repair();
+    }
+    let answer = host.supervisor.send(&created("evil", "9"));
+    // Its job may have been faster than the answer to the webhook.
+    assert!(matches!(answer, Some(202) | None), "{orders}: {answer:?}");
+    let ends = 1 + CRASHES_MAX;
+    host.blames(orders, ends, CRASHES_MAX, how, step);
+    host.is_left_out(orders);
+    let shown = |job: &Value| job["state"] != "running" && job["attempts"] == CRASHES_MAX;
+    host.line.job("9", "waits, each crash an attempt", shown);
+    host.mend();
+    host.all_is_done(&[EARLIER, "8", "9"], ends);
+    let done = host.line.job("9", "done", |job| job["state"] == "done");
+    assert_eq!(done["attempts"], CRASHES_MAX + 1, "{orders}: {done:#}");
+}
+
+#[test]
+fn a_job_that_crashes_in_get_ticket_waits_for_a_better_plugin() {
+    loops_until_it_is_left_out("get:segv", "died of SIGSEGV", "get_ticket");
+}
+
+#[test]
+fn a_job_that_exits_in_get_ticket_waits_for_a_better_plugin() {
+    loops_until_it_is_left_out("get:exit", "ended by a call of exit", "get_ticket");
+}
+
+#[test]
+fn a_job_that_crashes_in_update_ticket_waits_for_a_better_plugin() {
+    loops_until_it_is_left_out("update:abort", "died of SIGABRT", "update_ticket");
+}
+
+#[test]
+fn a_job_that_exits_in_update_ticket_waits_for_a_better_plugin() {
+    loops_until_it_is_left_out("update:exit", "ended by a call of exit", "update_ticket");
+}
+
+#[test]
+fn a_crash_while_it_is_loaded_is_a_crash_of_every_start_until_it_is_left_out() {
+    for (orders, how) in [
+        ("constructor@host:abort", "died of SIGABRT"),
+        ("new@host:segv", "died of SIGSEGV"),
+        ("new@host:exit", "ended by a call of exit"),
+    ] {
+        let host = Supervised::start(orders);
+        // The answer is lost with the host.
+        assert_ne!(host.line.host.try_ctl(&["reload"]).code, 0, "{orders}");
+        host.blames(orders, CRASHES_MAX, CRASHES_MAX, how, "opening its library or new");
+        host.is_left_out(orders);
+        host.mend();
+        host.all_is_done(&[EARLIER], CRASHES_MAX);
+    }
+}
+
+#[test]
+fn a_crash_while_a_generation_is_taken_apart_is_blamed_on_it() {
+    for (orders, how, step) in [
+        ("drop@host:segv", "died of SIGSEGV", "dropping its instance"),
+        ("drop@host:exit", "ended by a call of exit", "dropping its instance"),
+        ("destructor@host:abort", "died of SIGABRT", "closing its library"),
+    ] {
+        let host = Supervised::start(orders);
+        host.load();
+        // Here too the answer may be lost.
+        let _lost = host.line.host.try_ctl(&["reload", TOOL_TYPE]);
+        host.blames(orders, 1, 1, how, step);
+        assert_eq!(host.line.host.plugin(TOOL_TYPE)["state"], "active", "{orders}");
+        host.all_is_done(&[EARLIER], 1);
+    }
+}
+
+#[test]
+fn what_hangs_while_it_is_made_or_dropped_costs_a_restart_or_a_generation() {
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let host = Supervised::start("new@host:hang");
+            // It does not serve; whether the answer comes before the end does not matter.
+            assert_ne!(host.line.host.try_ctl(&["reload"]).code, 0);
+            let ended = host.supervisor.up_after(1);
+            assert_eq!(ended[0].code, Some(75), "{}", ended[0].log);
+            events(&host.line, "the event", 1, |event| {
+                event["code"] == "loader_stuck" && event["tool_type"] == TOOL_TYPE
+            });
+            host.is_left_out("new@host:hang");
+            host.mend();
+            host.all_is_done(&[EARLIER], 1);
+        });
+        scope.spawn(|| {
+            let host = Supervised::start("drop@host:hang");
+            host.load();
+            host.line.host.ctl(&["reload", TOOL_TYPE]);
+            let reason = "dropping its instance has not ended";
+            events(&host.line, "the old one is retained", 1, |event| {
+                event["code"] == "retained" && event["message"].as_str().unwrap().contains(reason)
+            });
+            host.all_is_done(&[EARLIER], 0);
+            assert_eq!(host.supervisor.send(&created("calm", "1")), Some(202));
+        });
+    });
+}
