@@ -23,7 +23,7 @@ use tokio::{
 use crate::{
     admin::{self, AdminParts},
     clock::Clock,
-    config::Config,
+    config::{Config, WhenStuck},
     http::{routes::FrontDoor, server},
     ingest::Ingest,
     limits::SharedLimits,
@@ -125,10 +125,12 @@ async fn serve(
         condemned,
         on_event: events.note(),
         on_stuck: {
-            let (stuck, trigger) = (Arc::clone(&stuck), trigger.clone());
+            let (stuck, trigger, when_stuck) = (Arc::clone(&stuck), trigger.clone(), config.plugins.when_stuck);
             Arc::new(move || {
                 stuck.store(true, Ordering::SeqCst);
-                trigger.request();
+                if when_stuck == WhenStuck::Restart {
+                    trigger.request();
+                }
             })
         },
     })
@@ -196,7 +198,7 @@ async fn serve(
     if stuck.load(Ordering::SeqCst) {
         // No library can be closed and no thread be started: what is on disk is safe, the rest is the next host's.
         events.flush().await;
-        crash::end_now(EXIT_RESTART);
+        crash::end_now(if config.plugins.when_stuck == WhenStuck::Restart { EXIT_RESTART } else { 0 });
     }
     manager.stop(Duration::from_secs(1)).await;
     let _ended = admin.await;

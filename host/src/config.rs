@@ -105,6 +105,8 @@ pub struct Plugins {
     pub drain: Duration,
     /// Generations that could not be unmapped, at most; then nothing more is loaded.
     pub retained_max: usize,
+    /// What the host does when opening or closing a library does not end.
+    pub when_stuck: WhenStuck,
 }
 
 /// Who besides root and the host's user may write plugin files and the folders above them.
@@ -114,6 +116,15 @@ pub enum Permissions {
     Strict,
     /// Their group, as on Kubernetes volumes.
     Group,
+}
+
+/// What the host does when a plugin's library blocks the dynamic linker of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenStuck {
+    /// Ends in order, to be started again without that plugin.
+    Restart,
+    /// Goes on with the threads and the plugins that there are, until somebody restarts it.
+    Stay,
 }
 
 /// `[store]`
@@ -323,6 +334,11 @@ impl Config {
             slow_deadline: check.seconds("plugins.slow_deadline_s", raw.slow_deadline_s, 1..=3_600),
             drain: check.seconds("plugins.drain_s", raw.drain_s, 1..=3_600),
             retained_max: check.integer("plugins.retained_max", raw.retained_max, 0..=1_024),
+            when_stuck: check.one_of(
+                "plugins.when_stuck",
+                &raw.when_stuck,
+                &[("restart", WhenStuck::Restart), ("stay", WhenStuck::Stay)],
+            ),
         }
     }
 

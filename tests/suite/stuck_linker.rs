@@ -66,6 +66,28 @@ fn blocks_the_linker(orders: &str, command: &[&str]) {
     line.note_on("7");
 }
 
+#[test]
+fn a_host_that_is_told_to_stay_goes_on_without_loading_anything() {
+    let builder = Host::builder().plugin(Artifact::GOOD).config("plugins.settle_ms", 0);
+    let mut line = Line::start(builder.config("plugins.when_stuck", "\"stay\""));
+    line.add_tenant("good", "desk_good", &[]);
+    assert_eq!(line.host.send(&created("good", "1")).status, 202);
+    line.host.put_file(FILE, &ordered("constructor@host:hang"));
+    assert_eq!(line.host.try_ctl(&["reload"]).code, 1);
+    line.host.wait_for_log(&["the dynamic linker is stuck", "until the host is restarted"]);
+    for ticket in 2..102 {
+        assert_eq!(line.host.send(&created("good", &ticket.to_string())).status, 202, "{ticket}");
+    }
+    let refused = line.host.try_ctl(&["reload", "desk_good"]);
+    assert!(refused.code == 1 && refused.stdout.contains("LOADER_STUCK"), "{refused:?}");
+    assert_eq!(line.host.send(&created("good", "102")).status, 202);
+    line.host.signal(Signal::TERM);
+    let ended = line.host.end();
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    line.host.start();
+    assert_eq!(line.host.plugin(TOOL_TYPE)["state"], "quarantined");
+}
+
 /// Parts of the symbols of the program's thread-locals. With a destructor, so `host/src/threads.rs` uses each early.
 const USED_EARLY: [&str; 9] = [
     "std4sync4mpmc7context",

@@ -52,6 +52,7 @@ pub(super) struct Plugins {
     pub(super) slow_deadline_s: i64,
     pub(super) drain_s: i64,
     pub(super) retained_max: i64,
+    pub(super) when_stuck: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -135,6 +136,7 @@ impl Default for Raw {
                 slow_deadline_s: 60,
                 drain_s: 90,
                 retained_max: 16,
+                when_stuck: "restart".into(),
             },
             store: Store { url: "sqlite:<state_dir>/patchbay.db".into(), dedup_hours: 72 },
             secrets: Secrets { key_file: "<state_dir>/secret.key".into(), cache_s: 60 },

@@ -124,7 +124,7 @@ codes! {
     ProbeFailed "PROBE_FAILED": "the plugin could not be tried", "see the reason; check process and memory limits of the host";
     Threads "THREADS": "the plugin leaves threads of its own behind", "ask the vendor to end all threads before a call returns";
     Crashed "CRASHED": "the plugin has ended the host several times within minutes", "show the events to the vendor; plugin-ctl enable tries it again";
-    LoaderStuck "LOADER_STUCK": "opening or closing a library did not end, which blocks the dynamic linker of the whole process", "nothing: the host takes webhooks on, ends in order and wants to be restarted (exit code 75); the plugin is then left out";
+    LoaderStuck "LOADER_STUCK": "opening or closing a library did not end, which blocks the dynamic linker of the whole process", "nothing: the host takes webhooks on, ends in order and wants to be restarted (exit code 75); the plugin is then left out. With plugins.when_stuck = \"stay\", restart the host yourself";
     Retained "RETAINED": "too many earlier generations of this tool type are still in memory", "see plugin-ctl info for what keeps them; restart the host when it is convenient";
     Copy "COPY": "the host could not make its private copy", "check space and rights of the state folder";
     Load "LOAD": "the dynamic linker refused the file", "see the reason; ask the vendor which glibc the plugin needs";

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{FileRecord, Generation, Known, LOADER_STUCK, Retained, Retiring, Sha256Sum, Shared, ToolType};
+use crate::config::WhenStuck;
 
 /// How long a generation's lanes may take to end after it has drained.
 pub(super) const LANES_MAX: Duration = Duration::from_secs(10);
@@ -82,7 +83,11 @@ impl Shared {
     /// The host cannot load or unload any more, nor start a thread: what serves goes on until it has been restarted.
     pub(super) fn loader_stuck(&self, tool_type: &ToolType, sha256: Sha256Sum, reason: &str) {
         if !self.stuck.swap(true, Ordering::SeqCst) {
-            tracing::error!(%tool_type, %sha256, "the dynamic linker is stuck ({reason}); the host ends in order to be restarted without this plugin");
+            let then = match self.config.when_stuck {
+                WhenStuck::Restart => "the host ends in order to be restarted without this plugin",
+                WhenStuck::Stay => "no plugin can be loaded or unloaded until the host is restarted",
+            };
+            tracing::error!(%tool_type, %sha256, "the dynamic linker is stuck ({reason}); {then}");
             self.note(LOADER_STUCK, Some(tool_type), None, Some(sha256), reason.to_owned());
             (self.on_stuck)();
         }

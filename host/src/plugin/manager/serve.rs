@@ -111,7 +111,7 @@ impl Shared {
         if self.stuck.load(Ordering::SeqCst) {
             return Err(Refusal::new(
                 Code::LoaderStuck,
-                "the dynamic linker is stuck; the host is about to be restarted",
+                "the dynamic linker is stuck; the host must be restarted first",
             ));
         }
         let condemned = record.sha256.and_then(|sha256| self.lock().condemned.get(&sha256.to_string()).cloned());
