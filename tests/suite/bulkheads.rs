@@ -1,13 +1,14 @@
 //! A plugin that panics or hangs hurts its own tenants, and nobody beside them.
 
 use std::{
+    net::TcpListener,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use patchbay_tests::{Artifact, Host, Line, created};
+use patchbay_tests::{Artifact, Host, Line, WAIT_MAX, created, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -136,7 +137,7 @@ fn one_hanging_call_leaves_the_plugins_other_tenants_served() {
     assert_eq!(line.host.send(&created("in-extract", "1")).problem_code(), "plugin_overrun");
     // Its lane is replaced within a moment; the sender of this one would come again.
     let taken = || (line.host.send(&created("calm", "1")).status == 202).then_some(());
-    patchbay_tests::wait_until("another lane", patchbay_tests::WAIT_MAX, taken);
+    wait_until("another lane", WAIT_MAX, taken);
 }
 
 #[test]
@@ -150,6 +151,27 @@ fn a_job_that_hangs_fails_its_attempt_and_others_are_worked_on() {
     line.note_on("2");
     let job = line.job("1", "failed once", |job| job["state"] == "waiting");
     assert_eq!(job["last_error"]["code"], "overrun", "{job:#}");
+}
+
+#[test]
+fn a_lane_that_waits_for_a_tool_is_not_stuck() {
+    let line = line();
+    // Takes connections and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    line.add_tenant_at("waits", "desk_good", &format!("http://{}", silent.local_addr().unwrap()), &[]);
+    line.add_tenant("hangs", "desk_hangs", &[("in", "get")]);
+    for (tenant, ticket) in [("waits", "1"), ("hangs", "2")] {
+        assert_eq!(line.host.send(&created(tenant, ticket)).status, 202);
+        line.job(ticket, "failed once", |job| job["last_error"]["code"] == "overrun");
+    }
+    let stuck = |tool_type: &str| {
+        let series = format!("patchbay_plugin_stuck_calls_total{{tool_type=\"{tool_type}\"}} ");
+        let metrics = line.host.metrics().text();
+        metrics.lines().find_map(|line| line.strip_prefix(&series)?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    // Its deadline was the later one, so the other lane has been looked at as well.
+    wait_until("the lane to be given up", WAIT_MAX, || (stuck("desk_hangs") > 0).then_some(()));
+    assert_eq!(stuck("desk_good"), 0);
 }
 
 #[test]
