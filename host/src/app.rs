@@ -92,7 +92,9 @@ async fn serve(
     let store = open_store(&config, &clock, &metrics).await?;
     let keys = KeyRing::load_or_create(&config.secrets.key_file, store.has_secrets().await?)?;
     let cache_s = u32::try_from(config.secrets.cache.as_secs()).unwrap_or(u32::MAX);
-    let directory = TenantDirectory::load(&store, keys, cache_s).await?;
+    let directory = TenantDirectory::load(&store, keys, cache_s).await.with_context(|| {
+        format!("the tenants cannot be read with the keys of {}", config.secrets.key_file.display())
+    })?;
 
     let routes = Routes::default();
     let events = EventKeeper::start(&store);

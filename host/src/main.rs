@@ -1,12 +1,16 @@
 //! `patchbay`: reads its arguments and configuration, starts the host, and says how it ended.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use patchbay::{
     app,
     config::{self, Config},
     plugin::probe,
+    store,
 };
 
 /// Wrong arguments or configuration.
@@ -26,6 +30,13 @@ enum Command {
     Serve(ConfigFile),
     /// Reads the configuration and lists every fault in it.
     CheckConfig(ConfigFile),
+    /// Copies the store, whether or not a host runs on it. The key file is not copied.
+    Backup {
+        /// The copy, which must not exist. The history is put beside it, as FILE-history.
+        file: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
 }
 
 #[derive(clap::Args)]
@@ -48,7 +59,7 @@ fn main() -> ExitCode {
             return if fault.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    let (Command::Serve(file) | Command::CheckConfig(file)) = &arguments.command;
+    let (Command::Serve(file) | Command::CheckConfig(file) | Command::Backup { config: file, .. }) = &arguments.command;
     let config = match load(file) {
         Ok(config) => config,
         Err(fault) => {
@@ -61,6 +72,7 @@ fn main() -> ExitCode {
             eprintln!("the configuration is good");
             ExitCode::SUCCESS
         }
+        Command::Backup { file, .. } => back_up(&config, &file),
         Command::Serve(file) => match app::run(config, move || load(&file)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(fault) => {
@@ -68,6 +80,20 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+    }
+}
+
+fn back_up(config: &Config, file: &Path) -> ExitCode {
+    match store::back_up(&config.store.path, file) {
+        Ok(report) => {
+            let (file, history, key) = (file.display(), report.history.display(), config.secrets.key_file.display());
+            eprintln!("backed up to {file} and {history}, {} bytes; not in it, keep it elsewhere: {key}", report.bytes);
+            ExitCode::SUCCESS
+        }
+        Err(fault) => {
+            eprintln!("patchbay: {fault}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -69,6 +69,8 @@ pub fn on_signals(trigger: ShutdownTrigger) -> io::Result<mpsc::Receiver<()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
+    // A file that may not grow any more is an error of that write: without a handler it would end the process.
+    drop(signal(SignalKind::from_raw(libc::SIGXFSZ))?);
     let (sender, reloads) = mpsc::channel(RELOADS_WAITING_MAX);
     tokio::spawn(async move {
         loop {

@@ -1,9 +1,16 @@
 //! Everything that outlives the process: tenants, queue and history in two SQLite files. SQL is written in this module only.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
 
 use crate::clock::Clock;
 
+mod backup;
 mod connection;
 mod dead;
 mod dedup;
@@ -19,6 +26,7 @@ mod views;
 mod writer;
 
 pub use self::{
+    backup::{BackupError, BackupReport, back_up},
     dead::DeadLetters,
     error::StoreError,
     events::{PLUGIN_EVENTS_MAX, PluginEvent},
@@ -88,6 +96,7 @@ pub struct Store {
 
 struct Inner {
     clock: Clock,
+    reopened: Arc<AtomicU64>,
     dedup_ms: i64,
     main: Writer<DedupWindow>,
     history: Writer,
@@ -96,21 +105,29 @@ struct Inner {
 }
 
 impl Store {
-    /// Opens both files, makes them if need be, brings their schema up to date and starts their writer threads. Blocks;
-    /// called once at start.
+    /// Opens both files, makes them if need be, brings their schema up to date and starts their writer threads. When one
+    /// of them is damaged, newer or missing beside the other, neither is changed. Blocks; called once at start.
     pub fn open(config: StoreConfig, clock: Clock) -> Result<Self, StoreError> {
         connection::assert_sqlite_version()?;
         let history_path = config.path.with_file_name(HISTORY_FILE);
         if history_path == config.path {
             return Err(StoreError::damaged(&config.path, "this name belongs to the history"));
         }
+        migrations::inspect(&config.path, &history_path)?;
+        // Both names are there before either has content, so that a missing one means a loss.
+        for path in [&history_path, &config.path] {
+            connection::make_private(path).map_err(|error| StoreError::unavailable(path, error))?;
+        }
         let main = migrations::open_migrated(StoreFile::Main, &config.path)?;
         let history = migrations::open_migrated(StoreFile::History, &history_path)?;
+        let reopened = Arc::<AtomicU64>::default();
+        let hooks = Hooks { on_commit: count_reopened(&reopened, config.hooks.on_commit), ..config.hooks };
         let inner = Inner {
             clock,
+            reopened,
             dedup_ms: i64::from(config.dedup_hours) * 3_600_000,
-            main: Writer::start(StoreFile::Main, &config.path, main, config.hooks.clone())?,
-            history: Writer::start(StoreFile::History, &history_path, history, config.hooks)?,
+            main: Writer::start(StoreFile::Main, &config.path, main, hooks.clone())?,
+            history: Writer::start(StoreFile::History, &history_path, history, hooks)?,
             main_reads: Readers::new(&config.path),
             history_reads: Readers::new(&history_path),
         };
@@ -122,19 +139,32 @@ impl Store {
         &self.inner.clock
     }
 
-    /// Reads from both files and passes both writers once, so it succeeds only while accepting would.
+    /// How often the main file could be written again after a commit had failed. What that commit held was reported as
+    /// not done, but some of it may be there: whoever keeps count of what is in the file looks anew.
+    pub fn times_reopened(&self) -> u64 {
+        self.inner.reopened.load(Ordering::Relaxed)
+    }
+
+    /// Reads from both files and writes to both, so it succeeds only while accepting would.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        fn look(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
-            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+        fn look(connection: &rusqlite::Connection) -> rusqlite::Result<i64> {
+            connection.pragma_query_value(None, "user_version", |row| row.get(0))
+        }
+        // The same value again: a transaction that changes nothing would succeed on a full disk too.
+        fn touch(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+            connection.pragma_update(None, "user_version", look(connection)?)
         }
         self.inner.main_reads.read(look).await?;
         self.inner.history_reads.read(look).await?;
-        self.inner.main.apply(look).await?;
-        self.inner.history.apply(look).await
+        self.inner.main.apply(touch).await?;
+        self.inner.history.apply(touch).await
     }
 
-    /// Commits what is queued and ends the writer threads. Later writes through any clone get [`StoreError::Closed`].
+    /// Commits what is queued and ends the writer threads. Later reads and writes through any clone get
+    /// [`StoreError::Closed`]. The last connection to a file takes its log away, so the readers go first.
     pub async fn close(&self) -> Result<(), StoreError> {
+        self.inner.main_reads.close().await;
+        self.inner.history_reads.close().await;
         let inner = Arc::clone(&self.inner);
         let ended = tokio::task::spawn_blocking(move || {
             inner.main.close();
@@ -142,6 +172,20 @@ impl Store {
         });
         ended.await.map_err(|error| StoreError::unavailable(self.inner.main_reads.path(), error))
     }
+}
+
+/// Counts the commits to the main file that follow a failed one, before `then` is told.
+fn count_reopened(
+    reopened: &Arc<AtomicU64>,
+    then: Arc<dyn Fn(CommitStats) + Send + Sync>,
+) -> Arc<dyn Fn(CommitStats) + Send + Sync> {
+    let (reopened, failed) = (Arc::clone(reopened), AtomicBool::new(false));
+    Arc::new(move |stats| {
+        if stats.file == StoreFile::Main && failed.swap(!stats.committed, Ordering::Relaxed) && stats.committed {
+            reopened.fetch_add(1, Ordering::Relaxed);
+        }
+        then(stats);
+    })
 }
 
 #[cfg(test)]

@@ -80,6 +80,13 @@ impl Worker {
     /// When the queue cannot be read.
     pub async fn start(parts: WorkerParts) -> Result<Self, StoreError> {
         parts.store.release_all_leases().await?;
+        let moved = parts.store.find_clock_set_back().await?;
+        if moved > 0 {
+            tracing::warn!(
+                jobs = moved,
+                "the clock was set back since the last run; jobs that waited for it are brought forward"
+            );
+        }
         let due = parts.store.due_by_tenant().await?;
         let wakes = Arc::<Wakes>::default();
         let (sender, drain_by) = watch::channel(None);

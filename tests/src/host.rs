@@ -228,6 +228,11 @@ impl Host {
         self.end()
     }
 
+    /// Lets no file of the host grow beyond these bytes, as on a full disk; `None`: the disk has room again.
+    pub fn limit_files(&self, bytes_max: Option<u64>) {
+        self.process().limit_files(bytes_max);
+    }
+
     /// Sends a signal and waits for nothing.
     pub fn signal(&self, signal: Signal) {
         self.process().signal(signal);
@@ -306,8 +311,13 @@ impl Host {
     /// Moves the host's clock forward, and with it everything that waits for a time.
     #[track_caller]
     pub fn advance_clock(&self, by: Duration) {
-        let body =
-            json!({ "advance_ms": u64::try_from(by.as_millis()).expect("tests do not wait for ages") }).to_string();
+        self.set_clock(i64::try_from(by.as_millis()).expect("tests do not wait for ages"));
+    }
+
+    /// Sets the host's clock by so many milliseconds, either way.
+    #[track_caller]
+    pub fn set_clock(&self, step_ms: i64) {
+        let body = json!({ "advance_ms": step_ms }).to_string();
         let headers = [("content-type", "application/json")];
         let answer =
             http::over_unix(&self.socket(), &http::request("POST", "/v1/test/clock", &headers, body.as_bytes()));

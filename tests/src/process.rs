@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process, prlimit, waitid};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 use crate::{
@@ -118,6 +118,12 @@ impl Process {
 
     pub(crate) fn signal(&self, signal: Signal) {
         send_signal(self.id(), signal);
+    }
+
+    pub(crate) fn limit_files(&self, bytes_max: Option<u64>) {
+        let maximum = getrlimit(Resource::Fsize).maximum;
+        let limit = Rlimit { current: bytes_max.or(maximum), maximum };
+        prlimit(Some(pid(self.id())), Resource::Fsize, limit).expect("the child is ours");
     }
 
     /// Waits until the process has ended, however long that takes; its number stays its own until [`end`](Self::end).

@@ -3,13 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "clippy allows it in test functions only, and their helpers are tests too")]
 
 mod answers;
+mod backup;
 mod bulkheads;
 mod changing;
+mod clocks;
 mod configuration;
 mod confinement;
 mod draining;
 mod end_to_end;
 mod hostile;
+mod keys;
 mod metrics;
 mod patched;
 mod plugin_files;
@@ -19,6 +22,7 @@ mod reload;
 mod restart;
 mod retries;
 mod secrets;
+mod store_faults;
 mod stuck_linker;
 mod supervised;
 mod verify;

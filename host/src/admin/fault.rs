@@ -78,6 +78,7 @@ impl From<StoreError> for Fault {
             StoreError::Closed { .. } => (StatusCode::SERVICE_UNAVAILABLE, "STORE_CLOSED"),
             StoreError::Newer { .. }
             | StoreError::Damaged { .. }
+            | StoreError::Missing { .. }
             | StoreError::OldSqlite { .. }
             | StoreError::UnreadableRow { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "STORE_DAMAGED"),
         };

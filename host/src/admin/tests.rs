@@ -124,7 +124,15 @@ impl Bed {
         let id = self.accept(ticket);
         self.runtime.block_on(async {
             let wish = ClaimWish { tenant: acme(), max: 1 };
-            let lease = self.store.claim(vec![wish], 90_000).await.unwrap().remove(0).jobs.remove(0).lease;
+            let lease = self
+                .store
+                .claim(vec![wish], self.store.clock().now_ms(), 90_000)
+                .await
+                .unwrap()
+                .remove(0)
+                .jobs
+                .remove(0)
+                .lease;
             let error = JobError::new(1, 0, "api", "the tool said 500");
             assert_eq!(self.store.dead(lease, "give_up", error).await.unwrap(), Fenced::Done);
         });

@@ -21,6 +21,8 @@ const WAL_CHECKPOINT_PAGES: u32 = 4_000;
 const WAL_KEPT_BYTES: u32 = 64 << 20;
 /// Above this the writer waits for the readers, so that the log can start anew.
 const WAL_BYTES_MAX: u64 = 256 << 20;
+/// ... for so long at most, in each commit: a backup may be reading for minutes.
+const WAL_WAIT_MAX: Duration = Duration::from_millis(50);
 const PAGE_CACHE_KIB: u32 = 16 << 10;
 const STATEMENTS_CACHED_MAX: usize = 64;
 
@@ -68,7 +70,9 @@ pub(super) fn make_private(file: &Path) -> std::io::Result<File> {
 pub(super) fn bound_wal(connection: &Connection, file: &Path) -> rusqlite::Result<()> {
     let wal = PathBuf::from(format!("{}-wal", file.display()));
     if wal.metadata().is_ok_and(|log| log.len() > WAL_BYTES_MAX) {
+        connection.busy_timeout(WAL_WAIT_MAX)?;
         connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
     }
     Ok(())
 }

@@ -98,6 +98,11 @@ impl DedupWindow {
         now_ms: i64,
         window_ms: i64,
     ) -> rusqlite::Result<bool> {
+        if now_ms < self.since_ms {
+            // The clock was wrong when the generation began. Else it would take keys until that time comes.
+            self.since_ms = now_ms;
+            set(connection, "dedup_since_ms", now_ms)?;
+        }
         if now_ms.saturating_sub(self.since_ms) >= window_ms {
             self.rotate(connection, now_ms, window_ms)?;
         }

@@ -51,6 +51,17 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: Arc<str>,
     },
+    /// One of the two files is missing. Neither was touched.
+    #[error(
+        "{file} is missing, but {beside} is there; put it back, or a backup of both. Where what it held may be lost, \
+         make an empty file of that name"
+    )]
+    Missing {
+        /// The missing file.
+        file: Arc<str>,
+        /// The file that is there.
+        beside: Arc<str>,
+    },
     /// SQLite before 3.51.3 can corrupt the write-ahead log when two connections commit or checkpoint at once.
     #[error("SQLite {found} is too old, 3.51.3 or later is needed; build with the bundled one")]
     OldSqlite {
@@ -76,6 +87,10 @@ pub enum StoreError {
 impl StoreError {
     pub(super) fn unavailable(file: &Path, reason: impl ToString) -> Self {
         Self::Unavailable { file: shown(file), reason: reason.to_string().into() }
+    }
+
+    pub(super) fn closed(file: &Path) -> Self {
+        Self::Closed { file: shown(file) }
     }
 
     pub(super) fn damaged(file: &Path, reason: impl ToString) -> Self {

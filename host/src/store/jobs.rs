@@ -55,17 +55,23 @@ impl Store {
             .await
     }
 
-    /// Leases due jobs for `lease_ms`, at most what each wish says, and counts the attempt. A job whose lease has run out
-    /// is due again like any other. The answer has the order of the wishes. A job that this program cannot read is moved
+    /// Leases jobs that were due at `now_ms` for `lease_ms` from now, at most what each wish says, and counts the attempt. A
+    /// job whose lease has run out is due again like any other; the caller says by when, since it may just have found that
+    /// the clock was set and its own leases have not run out at all. The answer has the order of the wishes. A job that this program cannot read is moved
     /// to the dead letters instead.
-    pub async fn claim(&self, wishes: Vec<ClaimWish>, lease_ms: i64) -> Result<Vec<TenantClaim>, StoreError> {
+    pub async fn claim(
+        &self,
+        wishes: Vec<ClaimWish>,
+        now_ms: i64,
+        lease_ms: i64,
+    ) -> Result<Vec<TenantClaim>, StoreError> {
         let clock = self.inner.clock.clone();
         let granted: Vec<ClaimedRows> = self
             .inner
             .main
             .apply(move |connection| {
-                let now_ms = clock.now_ms();
-                wishes.into_iter().map(|wish| claim_one(connection, wish, now_ms, lease_ms)).collect()
+                let until_ms = clock.now_ms() + lease_ms;
+                wishes.into_iter().map(|wish| claim_one(connection, wish, now_ms, until_ms)).collect()
             })
             .await?;
         let mut claims = Vec::with_capacity(granted.len());
@@ -86,14 +92,44 @@ impl Store {
     /// Lets the lease end `lease_ms` from now.
     pub async fn extend(&self, lease: Lease, lease_ms: i64) -> Result<Fenced, StoreError> {
         let clock = self.inner.clock.clone();
-        self.fenced(lease, move |connection, lease| {
-            connection
-                .prepare_cached(
-                    "UPDATE jobs SET due_ms = ?4 WHERE slot = ?1 AND id = ?2 AND fence = ?3 AND running = 1",
-                )?
-                .execute(params![lease.slot, lease.id.as_bytes(), lease.fence, clock.now_ms() + lease_ms])
-        })
-        .await
+        self.fenced(lease, move |connection, lease| extend(connection, lease, clock.now_ms() + lease_ms)).await
+    }
+
+    /// Reckons anew after the clock was set by `step_ms`, either way. The caller's own leases end `lease_ms` from now; of
+    /// everything else nothing waits the longer for a clock that was set back. Returns how many due times were moved. All
+    /// of it is one commit, whatever waits: clocks are set seldom.
+    pub async fn clock_was_set(&self, step_ms: i64, own: Vec<Lease>, lease_ms: i64) -> Result<usize, StoreError> {
+        let clock = self.inner.clock.clone();
+        self.inner
+            .main
+            .apply(move |connection| {
+                let now_ms = clock.now_ms();
+                let moved = if step_ms < 0 { bring_forward(connection, now_ms, -step_ms)? } else { 0 };
+                for lease in own {
+                    extend(connection, lease, now_ms + lease_ms)?;
+                }
+                Ok(moved)
+            })
+            .await
+    }
+
+    /// For the start: brings forward what waits for a clock that was set back while no host ran, as far as the store can
+    /// tell from what was accepted or happened to plugins after now. Returns how many due times were moved.
+    pub async fn find_clock_set_back(&self) -> Result<usize, StoreError> {
+        let clock = self.inner.clock.clone();
+        self.inner
+            .main
+            .apply(move |connection| {
+                let now_ms = clock.now_ms();
+                let latest_ms: i64 = connection.query_row(
+                    "SELECT max(coalesce((SELECT max(accepted_ms) FROM jobs), 0),
+                                coalesce((SELECT max(at_ms) FROM plugin_events), 0))",
+                    [],
+                    |row| row.get(0),
+                )?;
+                if latest_ms > now_ms { bring_forward(connection, now_ms, latest_ms - now_ms) } else { Ok(0) }
+            })
+            .await
     }
 
     /// Notes that a note may be posted from now on, so that a later attempt looks for it first.
@@ -188,6 +224,17 @@ impl Store {
     }
 }
 
+fn extend(connection: &Connection, lease: Lease, until_ms: i64) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached("UPDATE jobs SET due_ms = ?4 WHERE slot = ?1 AND id = ?2 AND fence = ?3 AND running = 1")?
+        .execute(params![lease.slot, lease.id.as_bytes(), lease.fence, until_ms])
+}
+
+/// What was due before the clock was set back is due now, and what had to wait waits as long as it had to.
+fn bring_forward(connection: &Connection, now_ms: i64, by_ms: i64) -> rusqlite::Result<usize> {
+    connection.execute("UPDATE jobs SET due_ms = max(?1, due_ms - ?2) WHERE due_ms > ?1", params![now_ms, by_ms])
+}
+
 /// Appends the error to a job that is leased with this fence, and drops the oldest beyond the limit. False: lease lost.
 fn keep_error(connection: &Connection, lease: Lease, error: &JobError) -> rusqlite::Result<bool> {
     let changed = connection
@@ -227,14 +274,14 @@ struct ClaimedRow {
     sent: bool,
 }
 
-fn claim_one(connection: &Connection, wish: ClaimWish, now_ms: i64, lease_ms: i64) -> rusqlite::Result<ClaimedRows> {
+fn claim_one(connection: &Connection, wish: ClaimWish, now_ms: i64, until_ms: i64) -> rusqlite::Result<ClaimedRows> {
     let ClaimWish { tenant, max } = wish;
     let slot = tenant.slot();
     let mut rows = connection
         .prepare_cached(CLAIM)?
         .query_map(
             named_params! {
-                ":slot": slot, ":tenant": tenant.as_str(), ":now": now_ms, ":until": now_ms + lease_ms, ":max": max,
+                ":slot": slot, ":tenant": tenant.as_str(), ":now": now_ms, ":until": until_ms, ":max": max,
             },
             |row| ClaimedRow::read(slot, row),
         )?

@@ -18,6 +18,9 @@ use super::{
 /// What every database file begins with.
 const SQLITE_HEADER: &[u8] = b"SQLite format 3\0";
 
+/// A file up to this length is read whole at each start: a fraction of a second.
+const CHECKED_BYTES_MAX: u64 = 64 << 20;
+
 const MAIN: &[M<'_>] = &[
     M::up(include_str!("migrations/0001_tenants.sql")),
     M::up(include_str!("migrations/0002_tool_type.sql")),
@@ -28,10 +31,29 @@ const MAIN: &[M<'_>] = &[
 ];
 const HISTORY: &[M<'_>] = &[M::up(include_str!("migrations/history_0001.sql"))];
 
+/// Refuses files that this program must not write: damaged, foreign, newer, or one without the other. Changes nothing.
+/// Blocks.
+pub(super) fn inspect(main: &Path, history: &Path) -> Result<(), StoreError> {
+    let mut there = [false; 2];
+    for (there, (file, path)) in there.iter_mut().zip([(StoreFile::Main, main), (StoreFile::History, history)]) {
+        *there = path.try_exists().map_err(|error| StoreError::unavailable(path, error))?;
+        if *there && schema_version(path, known(file))? > 0 {
+            sound(path)?;
+        }
+    }
+    // An empty file is a new one: then a first start was cut off between the two.
+    let holds = |path: &Path| path.metadata().is_ok_and(|file| file.len() > 0);
+    let missing = |file, beside| Err(StoreError::Missing { file: shown(file), beside: shown(beside) });
+    match there {
+        [true, false] if holds(main) => missing(history, main),
+        [false, true] if holds(history) => missing(main, history),
+        _ => Ok(()),
+    }
+}
+
 /// Opens the file for writing at the newest schema, and makes it if there is none. Blocks.
 pub(super) fn open_migrated(file: StoreFile, path: &Path) -> Result<Connection, StoreError> {
-    let steps = steps(file);
-    let known = u32::try_from(steps.len()).expect("there are few migrations");
+    let (steps, known) = (steps(file), known(file));
     make_private(path).map_err(|error| StoreError::unavailable(path, error))?;
     let found = schema_version(path, known)?;
     if (1..known).contains(&found) {
@@ -48,6 +70,22 @@ fn steps(file: StoreFile) -> &'static [M<'static>] {
         StoreFile::Main => MAIN,
         StoreFile::History => HISTORY,
     }
+}
+
+fn known(file: StoreFile) -> u32 {
+    u32::try_from(steps(file).len()).expect("there are few migrations")
+}
+
+/// Reads every page of a file that is not too long for that. What is wrong in a longer one is found when it is read.
+fn sound(path: &Path) -> Result<(), StoreError> {
+    let length = path.metadata().map_err(|error| StoreError::unavailable(path, error))?.len();
+    if length > CHECKED_BYTES_MAX {
+        return Ok(());
+    }
+    let verdict: String = open_reader(path)?
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(|error| StoreError::from_sqlite(path, &error))?;
+    if verdict == "ok" { Ok(()) } else { Err(StoreError::damaged(path, verdict.replace('\n', " "))) }
 }
 
 /// Looks at the file without changing anything in it.

@@ -35,7 +35,7 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        let _permit = self.permits.acquire().await.map_err(|error| StoreError::unavailable(&self.path, error))?;
+        let _permit = self.permits.acquire().await.map_err(|_| StoreError::closed(&self.path))?;
         let (path, idle) = (self.path.clone(), Arc::clone(&self.idle));
         let task = tokio::task::spawn_blocking(move || {
             let pooled = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -52,5 +52,14 @@ impl Readers {
             Ok(value)
         });
         task.await.unwrap_or_else(|error| Err(StoreError::unavailable(&self.path, error)))
+    }
+
+    /// Waits for the reads under way and closes the connections. Later reads get [`StoreError::Closed`].
+    pub(super) async fn close(&self) {
+        let all = u32::try_from(READERS_MAX).expect("there are few");
+        // Err: closed before.
+        let _idle = self.permits.acquire_many(all).await;
+        self.permits.close();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

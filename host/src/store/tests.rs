@@ -13,6 +13,7 @@ use crate::{
 };
 
 mod aside;
+mod faults;
 
 const HOUR_MS: i64 = 3_600_000;
 const LEASE_MS: i64 = 90_000;
@@ -54,7 +55,7 @@ impl Bed {
 
     async fn claims(&self, wishes: &[(&str, u32)]) -> Vec<crate::queue::job::TenantClaim> {
         let wishes = wishes.iter().map(|(tenant, max)| ClaimWish { tenant: id(tenant), max: *max }).collect();
-        self.store.claim(wishes, LEASE_MS).await.unwrap()
+        self.store.claim(wishes, self.clock.now_ms(), LEASE_MS).await.unwrap()
     }
 
     /// The lease of the one job that is due.

@@ -75,14 +75,23 @@ struct Opened {
 
 impl TenantDirectory {
     /// Reads all tenants. An opened secret is kept for `cache_s` seconds.
-    pub async fn load(store: &Store, keys: KeyRing, cache_s: u32) -> Result<Self, StoreError> {
+    ///
+    /// # Errors
+    /// When the store cannot be read, or holds a secret that none of these keys opens: that is the wrong key file, and
+    /// webhooks of that tenant would be refused until somebody noticed.
+    pub async fn load(store: &Store, keys: KeyRing, cache_s: u32) -> Result<Self, DirectoryError> {
         let mut entries: HashMap<String, Entry> = store
             .tenants()
             .await?
             .into_iter()
             .map(|tenant| (tenant.id.as_str().to_owned(), Entry::new(tenant, BTreeMap::new())))
             .collect();
+        let now_ms = store.clock().now_ms();
         for secret in store.secrets().await? {
+            if secret.expires_ms.is_none_or(|expires_ms| expires_ms > now_ms) {
+                let place = SecretPlace { tenant: &secret.tenant, name: &secret.name, version: secret.version };
+                keys.knows(place, &secret.record)?;
+            }
             if let Some(entry) = entries.get_mut(secret.tenant.as_str()) {
                 entry.sealed.entry(secret.name.clone()).or_default().push(secret);
             }

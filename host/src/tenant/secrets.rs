@@ -83,7 +83,9 @@ pub enum SecretError {
     #[error("a secret has 1 to {SECRET_BYTES_MAX} bytes")]
     Length,
     /// Sealed with a key that the key file does not hold.
-    #[error("secret {name:?} of tenant {tenant} was sealed with key {key_id}, which the key file does not hold")]
+    #[error(
+        "secret {name:?} of tenant {tenant} was sealed with key {key_id}, which the key file does not hold; put the right key file back"
+    )]
     UnknownKey {
         /// The tenant.
         tenant: TenantId,
@@ -192,8 +194,35 @@ impl KeyRing {
         Ok([&[RECORD_VERSION][..], &key.id, &nonce, &sealed].concat())
     }
 
+    /// Whether the key is there that a record was sealed with.
+    ///
+    /// # Errors
+    /// [`SecretError::UnknownKey`], or [`SecretError::Tampered`] when it is no record at all.
+    pub fn knows(&self, place: SecretPlace<'_>, record: &[u8]) -> Result<(), SecretError> {
+        self.key_of(place, record).map(|_| ())
+    }
+
     /// Opens a record that [`seal`](Self::seal) made for the same place. Takes about 5 µs.
     pub fn open(&self, place: SecretPlace<'_>, record: &[u8]) -> Result<SecretText, SecretError> {
+        let tampered = || SecretError::Tampered { tenant: place.tenant.clone(), name: place.name.to_owned() };
+        let (key, nonce, sealed) = self.key_of(place, record)?;
+        let opened = XChaCha20Poly1305::new((&*key.bytes).into())
+            .decrypt(&XNonce::from(nonce), Payload { msg: sealed, aad: &bound_to(key.id, place) })
+            .map_err(|_| tampered())?;
+        match String::from_utf8(opened) {
+            Ok(text) => SecretText::new(text),
+            Err(error) => {
+                error.into_bytes().zeroize();
+                Err(tampered())
+            }
+        }
+    }
+
+    fn key_of<'a>(
+        &self,
+        place: SecretPlace<'_>,
+        record: &'a [u8],
+    ) -> Result<(&Key, [u8; NONCE_BYTES], &'a [u8]), SecretError> {
         let tampered = || SecretError::Tampered { tenant: place.tenant.clone(), name: place.name.to_owned() };
         let (header, sealed) = record.split_at_checked(HEADER_BYTES).ok_or_else(tampered)?;
         let (version, rest) = header.split_at(1);
@@ -206,17 +235,7 @@ impl KeyRing {
             name: place.name.to_owned(),
             key_id: hex(key_id),
         })?;
-        let nonce: [u8; NONCE_BYTES] = nonce.try_into().map_err(|_| tampered())?;
-        let opened = XChaCha20Poly1305::new((&*key.bytes).into())
-            .decrypt(&XNonce::from(nonce), Payload { msg: sealed, aad: &bound_to(key.id, place) })
-            .map_err(|_| tampered())?;
-        match String::from_utf8(opened) {
-            Ok(text) => SecretText::new(text),
-            Err(error) => {
-                error.into_bytes().zeroize();
-                Err(tampered())
-            }
-        }
+        Ok((key, nonce.try_into().map_err(|_| tampered())?, sealed))
     }
 
     fn read(file: File, path: &Path) -> Result<Self, KeyFileError> {

@@ -20,11 +20,13 @@ use crate::{
     ids::TenantId,
     plugin::routes::Route,
     queue::job::{ClaimWish, ClaimedJob, Fenced, Lease},
-    store::TenantDue,
+    store::{StoreError, TenantDue},
 };
 
-/// The longest time between two looks at the clock, so that one that was set forward is seen. The store is not asked.
+/// The longest time between two looks at the clock, so that one that was set is seen. The store is not asked.
 const CLOCK_LOOK: Duration = Duration::from_secs(1);
+/// A clock that is off by less was not set: it is being slewed, or we were held up between two readings.
+const CLOCK_STEP_MIN_MS: i64 = 2_000;
 /// The wait after the store could not be read or claimed from.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -42,6 +44,10 @@ pub(super) struct Claims {
     running: HashMap<Id, (TenantId, Lease)>,
     /// Whether the store is to be asked which tenants have jobs.
     stale: bool,
+    /// The last look at both clocks. None of our leases has run out by this wall clock.
+    looked: (Instant, i64),
+    /// How often the store had been reopened then.
+    times_reopened: u64,
 }
 
 impl Claims {
@@ -49,7 +55,10 @@ impl Claims {
     pub(super) fn new(parts: Arc<WorkerParts>, due: &[TenantDue], wakes: Arc<Wakes>, drain_by: DrainBy) -> Self {
         let mut scheduler = Scheduler::default();
         due.iter().for_each(|due| scheduler.due(&due.tenant, due.next_due_ms));
-        Self { parts, wakes, drain_by, scheduler, jobs: JoinSet::new(), running: HashMap::new(), stale: false }
+        let looked = (Instant::now(), parts.clock.now_ms());
+        let times_reopened = parts.store.times_reopened();
+        let (jobs, running) = (JoinSet::new(), HashMap::new());
+        Self { parts, wakes, drain_by, scheduler, jobs, running, stale: false, looked, times_reopened }
     }
 
     /// Runs until the host drains, and then until all jobs have ended or the drain's time is over.
@@ -87,6 +96,13 @@ impl Claims {
 
     /// Claims until permits or due jobs run out. Returns when to look again if nothing happens before.
     async fn claim_due(&mut self) -> Duration {
+        if let Err(error) = self.look_at_clock().await {
+            tracing::error!("the clock was set, and the leases cannot be reckoned anew yet: {error}");
+            return STORE_PAUSE;
+        }
+        let times_reopened = self.parts.store.times_reopened();
+        // A job whose commit failed may be in the file all the same, and nobody was told of it.
+        self.stale |= std::mem::replace(&mut self.times_reopened, times_reopened) != times_reopened;
         if self.stale {
             match self.parts.store.due_by_tenant().await {
                 Ok(tenants) => {
@@ -115,12 +131,33 @@ impl Claims {
         CLOCK_LOOK.min(Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)))
     }
 
+    /// Compares the wall clock with the one that nobody sets. When it was set forward, our own leases have not run out;
+    /// when it was set back, no job waits for it.
+    async fn look_at_clock(&mut self) -> Result<(), StoreError> {
+        let (at, now_ms) = (Instant::now(), self.parts.clock.now_ms());
+        let (looked_at, looked_ms) = self.looked;
+        let step_ms = now_ms.saturating_sub(looked_ms).saturating_sub(millis(at - looked_at));
+        if step_ms.abs() >= CLOCK_STEP_MIN_MS {
+            let own = self.running.values().map(|(_, lease)| *lease).collect();
+            let moved = self.parts.store.clock_was_set(step_ms, own, millis(self.parts.lease)).await?;
+            tracing::warn!(
+                step_ms,
+                running = self.running.len(),
+                moved,
+                "the clock was set; what runs keeps its lease"
+            );
+            self.stale = true;
+        }
+        self.looked = (at, now_ms);
+        Ok(())
+    }
+
     /// What to claim for the permits that are free, and which tenants with jobs are gone.
     fn wishes(&mut self) -> (Vec<ClaimWish>, Vec<TenantId>) {
         let (parts, limits) = (&self.parts, self.parts.limits.now());
         let permits = Permits { concurrency: limits.concurrency, per_tenant: limits.per_tenant };
         let mut removed = Vec::new();
-        let wishes = self.scheduler.wishes(parts.clock.now_ms(), permits, |id| {
+        let wishes = self.scheduler.wishes(self.looked.1, permits, |id| {
             let Some(tenant) = parts.directory.get(id.as_str()) else {
                 removed.push(id.clone());
                 return false;
@@ -133,7 +170,7 @@ impl Claims {
     async fn claim(&mut self, wishes: Vec<ClaimWish>) {
         let tenants: Vec<TenantId> = wishes.iter().map(|wish| wish.tenant.clone()).collect();
         let claimed_at = Instant::now();
-        match self.parts.store.claim(wishes, millis(self.parts.lease)).await {
+        match self.parts.store.claim(wishes, self.looked.1, millis(self.parts.lease)).await {
             Ok(claims) => {
                 for claim in claims {
                     self.scheduler.granted(&claim.tenant, claim.jobs.len(), claim.next_due_ms);

@@ -64,7 +64,7 @@ impl Bed {
     /// The one job of the tenant that is due.
     async fn claim(&self, tenant: &str) -> ClaimedJob {
         let wish = ClaimWish { tenant: id(tenant), max: 10 };
-        let claim = self.parts.store.claim(vec![wish], LEASE_MS).await.unwrap().remove(0);
+        let claim = self.parts.store.claim(vec![wish], self.parts.clock.now_ms(), LEASE_MS).await.unwrap().remove(0);
         let [job] = claim.jobs.try_into().expect("one job is due");
         job
     }

@@ -80,6 +80,7 @@ async fn a_new_file_is_private_and_neither_it_nor_a_current_one_is_backed_up() {
 fn a_backup_that_an_earlier_try_left_unfinished_is_made_anew() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("patchbay.db");
+    fs::write(folder.path().join("history.db"), "").unwrap();
     drop(migrated_to(&path, 1));
     let backup = backup_path(&path, 1);
     fs::write(format!("{}.partial", backup.display()), "half a copy").unwrap();
@@ -91,6 +92,7 @@ fn a_backup_that_an_earlier_try_left_unfinished_is_made_anew() {
 fn without_a_backup_nothing_is_migrated() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("patchbay.db");
+    fs::write(folder.path().join("history.db"), "").unwrap();
     drop(migrated_to(&path, 1));
     fs::create_dir_all(format!("{}.partial", backup_path(&path, 1).display())).unwrap();
     let Err(error) = open(&path) else { panic!("migrated without a backup") };
