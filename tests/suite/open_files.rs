@@ -36,7 +36,7 @@ fn more_connections_than_files_leave_the_store_and_the_tools_their_own() {
 fn without_any_file_left_accepting_waits_and_says_so_once() {
     /// For so long nothing can be accepted.
     const NONE_LEFT: Duration = Duration::from_millis(700);
-    let line = Line::with(&[]);
+    let line = Line::start(Host::builder().open_files_max(FILES_MAX));
     let process = Pid::from_raw(i32::try_from(line.host.process_id()).unwrap());
     let before = prlimit(process, Resource::Nofile, Rlimit { current: Some(3), maximum: Some(FILES_MAX) }).unwrap();
     let worked = processor_ticks(&line);

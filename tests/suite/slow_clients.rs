@@ -121,20 +121,22 @@ fn check(kind: &Kind) {
     let line = line();
     thread::scope(|scope| {
         let slow = scope.spawn(|| hold(line.host.address(), kind));
-        let (mut answered, mut slowest) = (0, Duration::ZERO);
+        let mut took = Vec::new();
         while !slow.is_finished() {
             let started = Instant::now();
-            let answer = line.host.send(&created("acme", &answered.to_string()));
+            let answer = line.host.send(&created("acme", &took.len().to_string()));
             assert_eq!(answer.status, 202, "{}", answer.text());
-            slowest = slowest.max(started.elapsed());
-            answered += 1;
+            took.push(started.elapsed());
         }
         let open = slow.join().expect("all are closed");
         // As long as configured, so by no other cause; how much longer is the machine's affair.
         assert!(open.iter().min() >= Some(&TIME_MAX), "the first was closed after {:?}", open.iter().min());
-        assert!(answered >= 10, "only {answered} webhooks were answered meanwhile");
-        assert!(slowest < TIME_MAX, "a webhook waited {slowest:?} for slow clients");
-        eprintln!("{answered} webhooks, the slowest {slowest:?}; clients open {:?}", open.iter().max());
+        assert!(took.len() >= 10, "only {} webhooks were answered meanwhile", took.len());
+        took.sort();
+        let (median, slowest) = (took[took.len() / 2], took[took.len() - 1]);
+        assert!(median < TIME_MAX / 4, "webhooks wait for slow clients: {median:?}, one of them {slowest:?}");
+        let longest = open.iter().max();
+        println!("{} webhooks took {median:?}, the slowest {slowest:?}; clients were open {longest:?}", took.len());
     });
 }
 
