@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{Read as _, Seek as _, Write as _},
+    net::SocketAddr,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
     sync::{
@@ -24,9 +25,10 @@ use crate::{
     admin::{self, AdminParts},
     clock::Clock,
     config::{Config, WhenStuck},
-    http::{routes::FrontDoor, server},
+    http::{body::BodyRoom, routes::FrontDoor, server},
     ingest::Ingest,
     limits::SharedLimits,
+    open_files::OpenFiles,
     plugin::{
         blame,
         capability::Services,
@@ -39,7 +41,7 @@ use crate::{
     shutdown::{self, Shutdown},
     store::{Hooks, PLUGIN_EVENTS_MAX, PluginEvent, Store, StoreConfig},
     telemetry::{self, LogControl, metrics::Metrics},
-    tenant::{directory::TenantDirectory, secrets::KeyRing},
+    tenant::{directory::TenantDirectory, rates::TenantRates, secrets::KeyRing},
     threads,
     worker::{Worker, WorkerParts},
 };
@@ -54,7 +56,7 @@ const FOR_GOOD: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 const EXIT_RESTART: u8 = 75;
 /// Most plugin events that wait for the disk.
 const EVENTS_WAITING_MAX: usize = 1024;
-/// How often opened secrets that nobody uses any more are overwritten.
+/// How often opened secrets that nobody uses any more are overwritten, and idle tenants' rates forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs the host until it is told to end. `reread` reads the configuration again, for SIGHUP.
@@ -71,7 +73,8 @@ pub fn run(config: Config, reread: impl Fn() -> anyhow::Result<Config> + Send + 
         .on_thread_start(threads::register)
         .build()?;
     threads::register();
-    runtime.block_on(serve(config, log, reread))?;
+    let files = OpenFiles::raise();
+    runtime.block_on(serve(config, log, files, reread))?;
     // All is on disk and nothing is left to do. An ordinary exit would still run what plugins have left behind, and wait
     // for a library that hangs.
     crash::end_now(0)
@@ -80,6 +83,7 @@ pub fn run(config: Config, reread: impl Fn() -> anyhow::Result<Config> + Send + 
 async fn serve(
     config: Config,
     log: LogControl,
+    files: OpenFiles,
     reread: impl Fn() -> anyhow::Result<Config> + Send + 'static,
 ) -> anyhow::Result<()> {
     let _lock = lock_state(&config.state_dir)?;
@@ -88,6 +92,12 @@ async fn serve(
     let clock = Clock::system();
     let metrics = Metrics::new();
     let limits = SharedLimits::new(config.clone());
+    let connections_max = files.connections_max(config.worker.concurrency);
+    if connections_max < config.server.connections_max {
+        tracing::warn!(
+            "the limit of open files leaves room for {connections_max} connections; raise it, or lower server.connections_max"
+        );
+    }
 
     let store = open_store(&config, &clock, &metrics).await?;
     let keys = KeyRing::load_or_create(&config.secrets.key_file, store.has_secrets().await?)?;
@@ -138,10 +148,11 @@ async fn serve(
     })
     .context("the plugin manager cannot start")?;
 
-    let webhooks = bind(config.server.listen, "server.listen").await?;
+    let webhooks =
+        server::listen(config.server.listen).with_context(|| not_free("server.listen", config.server.listen))?;
     let webhooks_at = webhooks.local_addr()?;
     let metrics_listener = match config.admin.listen {
-        Some(address) => Some(bind(address, "admin.listen").await?),
+        Some(address) => Some(TcpListener::bind(address).await.with_context(|| not_free("admin.listen", address))?),
         None => None,
     };
     let metrics_at = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
@@ -169,7 +180,8 @@ async fn serve(
     if let Some(watch) = watch {
         tokio::spawn(watch.follow(manager.clone(), config.plugins.rescan));
     }
-    tokio::spawn(forget_secrets(directory.clone()));
+    let rates = TenantRates::new(limits.clone());
+    tokio::spawn(forget_unused(directory.clone(), rates.clone()));
     tokio::spawn(follow_reloads(reloads, reread, log, limits.clone()));
     let woken = worker.clone();
     let door = FrontDoor {
@@ -177,6 +189,7 @@ async fn serve(
             directory,
             routes,
             store: store.clone(),
+            rates,
             on_job: Arc::new(move |tenant| woken.wake(&tenant.id)),
         },
         store: store.clone(),
@@ -184,6 +197,8 @@ async fn serve(
         limits,
         metrics,
         clock,
+        bodies: BodyRoom::default(),
+        warned: Arc::default(),
     };
     let here = std::env::current_dir().unwrap_or_default();
     let shown = config.admin.socket.strip_prefix(&here).unwrap_or(&config.admin.socket);
@@ -194,7 +209,7 @@ async fn serve(
         manager.generation_counts().len()
     );
 
-    server::serve(webhooks, door, ended(&shutdown), DRAIN_MAX).await;
+    server::serve(webhooks, door, files, ended(&shutdown), DRAIN_MAX).await;
     tracing::info!("draining: no more webhooks are taken");
     worker.drained(DRAIN_MAX).await;
     if stuck.load(Ordering::SeqCst) {
@@ -358,10 +373,8 @@ async fn start_blocking_threads() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn bind(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("{key}: cannot listen on {address}; is another program there?"))
+fn not_free(key: &str, address: SocketAddr) -> String {
+    format!("{key}: cannot listen on {address}; is another program there?")
 }
 
 /// A future of one's own that ends when the host is told to end.
@@ -370,11 +383,12 @@ fn ended(shutdown: &Shutdown) -> impl Future<Output = ()> + Send + 'static {
     async move { shutdown.requested().await }
 }
 
-async fn forget_secrets(directory: TenantDirectory) {
+async fn forget_unused(directory: TenantDirectory, rates: TenantRates) {
     let mut ticks = tokio::time::interval(FORGET_EVERY);
     loop {
         ticks.tick().await;
         directory.forget_stale_secrets();
+        rates.forget_idle();
     }
 }
 

@@ -61,8 +61,21 @@ pub struct Server {
     pub header_timeout: Duration,
     /// From the end of the headers to the end of the body.
     pub body_timeout: Duration,
+    /// For how long a client may take nothing of what is sent to it.
+    pub answer_timeout: Duration,
     /// Connections open at once.
     pub connections_max: usize,
+    /// Authentic webhooks of one tenant.
+    pub tenant_rate: TenantRate,
+}
+
+/// How many authentic webhooks of one tenant are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TenantRate {
+    /// In a second, over a longer time; 0 is without a limit.
+    pub per_s: u32,
+    /// At once, after a while without any; at least 1.
+    pub burst: u32,
 }
 
 /// `[admin]`
@@ -257,7 +270,12 @@ impl Config {
                 body_bytes_max: check.integer("server.body_bytes_max", raw.server.body_bytes_max, 1..=67_108_864),
                 header_timeout: check.seconds("server.header_timeout_s", raw.server.header_timeout_s, 1..=300),
                 body_timeout: check.seconds("server.body_timeout_s", raw.server.body_timeout_s, 1..=600),
+                answer_timeout: check.seconds("server.answer_timeout_s", raw.server.answer_timeout_s, 1..=600),
                 connections_max: check.integer("server.connections_max", raw.server.connections_max, 1..=1_000_000),
+                tenant_rate: TenantRate {
+                    per_s: check.integer("server.tenant_rate_per_s", raw.server.tenant_rate_per_s, 0..=1_000_000),
+                    burst: check.integer("server.tenant_burst", raw.server.tenant_burst, 1..=10_000_000),
+                },
             },
             admin: Admin {
                 socket: check.socket("admin.socket", &raw.admin.socket),

@@ -1,6 +1,8 @@
 //! The front door: connections, routes and answers. What a delivery becomes is `ingest`'s business.
 
 pub mod answer;
+pub mod body;
 pub mod routes;
 pub mod server;
+mod stalled;
 mod tenant_scan;

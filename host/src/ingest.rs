@@ -1,6 +1,6 @@
 //! The front half on one page: a delivery becomes a job on disk, or is refused with a reason.
 //!
-//! tenant ▸ route ▸ validate the raw bytes ▸ extract ▸ check ▸ dedup and durable write, in this order.
+//! tenant ▸ route ▸ validate the raw bytes ▸ extract ▸ charge ▸ check ▸ dedup and durable write, in this order.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::{
     },
     queue::job::{Accepted, DedupKey, JobKind, NewJob},
     store::{Store, StoreError},
-    tenant::{EnhanceOn, Tenant, directory::TenantDirectory},
+    tenant::{EnhanceOn, Tenant, directory::TenantDirectory, rates::TenantRates},
 };
 
 /// Most characters of a ticket's id.
@@ -100,6 +100,9 @@ pub enum Rejection {
     /// The store.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// The sender, who is authentic, but sends too much.
+    #[error("the tenant sends more than server.tenant_rate_per_s")]
+    RateLimited,
 }
 
 /// What the front half needs.
@@ -111,6 +114,8 @@ pub struct Ingest {
     pub routes: Routes,
     /// The queue.
     pub store: Store,
+    /// What each tenant may send.
+    pub rates: TenantRates,
     /// Told of each new job's tenant; must not block.
     pub on_job: Arc<dyn Fn(&Tenant) + Send + Sync>,
 }
@@ -124,7 +129,12 @@ impl Ingest {
         let tenant = self.tenant(delivery.tenant_id.as_deref())?;
         let plugin = self.routes.enter(&tenant.tool_type)?;
         let webhook = Arc::new(delivery.for_tenant(Arc::clone(&tenant)));
-        let metadata = match plugin.receive(Arc::clone(&webhook)).await? {
+        let verdict = plugin.receive(Arc::clone(&webhook)).await?;
+        // Only what is authentic is charged: else anybody could use up a tenant's rate.
+        if !matches!(verdict, Verdict::NotAuthentic) && !self.rates.take(&tenant.id) {
+            return Err(Rejection::RateLimited);
+        }
+        let metadata = match verdict {
             Verdict::NotAuthentic => return Err(Rejection::NotAuthentic("the plugin did not validate it")),
             Verdict::Unreadable(PluginError::Validation(fields)) => return Err(Rejection::Invalid(fields)),
             Verdict::Unreadable(error) => return Err(Rejection::Malformed(error.to_string())),

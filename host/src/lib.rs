@@ -11,6 +11,7 @@ pub mod ids;
 pub mod ingest;
 pub mod limits;
 pub mod mailbox;
+pub mod open_files;
 pub mod plugin;
 pub mod queue;
 pub mod shutdown;

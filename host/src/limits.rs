@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 
-use crate::config::{Config, Retry};
+use crate::config::{Config, Retry, TenantRate};
 
 /// Keys whose new value holds from the next reload on; every other key waits for a restart. `log.level` is changed
 /// through [`LogControl`](crate::telemetry::LogControl), the others are [`Limits`].
-pub const RELOADABLE: [&str; 14] = [
+pub const RELOADABLE: [&str; 17] = [
     "log.level",
     "plugins.trusted_keys",
     "retry.base_s",
@@ -17,10 +17,13 @@ pub const RELOADABLE: [&str; 14] = [
     "retry.max_s",
     "retry.multiplier",
     "retry.statuses",
+    "server.answer_timeout_s",
     "server.body_bytes_max",
     "server.body_timeout_s",
     "server.connections_max",
     "server.header_timeout_s",
+    "server.tenant_burst",
+    "server.tenant_rate_per_s",
     "worker.concurrency",
     "worker.per_tenant",
 ];
@@ -34,8 +37,12 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Time for a request's body.
     pub body_timeout: Duration,
+    /// For how long a client may take nothing of what is sent to it. Connections that are open keep the one they began with.
+    pub answer_timeout: Duration,
     /// Connections open at once.
     pub connections_max: usize,
+    /// Authentic webhooks of one tenant.
+    pub tenant_rate: TenantRate,
     /// Jobs worked on at once.
     pub concurrency: usize,
     /// Jobs of one tenant worked on at once.
@@ -52,7 +59,9 @@ impl Limits {
             body_bytes_max: config.server.body_bytes_max,
             header_timeout: config.server.header_timeout,
             body_timeout: config.server.body_timeout,
+            answer_timeout: config.server.answer_timeout,
             connections_max: config.server.connections_max,
+            tenant_rate: config.server.tenant_rate,
             concurrency: config.worker.concurrency,
             per_tenant: config.worker.per_tenant,
             retry: config.retry.clone(),

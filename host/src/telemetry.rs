@@ -1,6 +1,7 @@
 //! Logs to standard error: flat lines for people or for programs, with a level that changes while the host runs.
 
 pub mod metrics;
+pub mod seldom;
 
 use std::fmt;
 

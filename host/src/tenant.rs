@@ -10,6 +10,7 @@ use url::{Host, Url};
 use crate::ids::{TenantId, ToolType};
 
 pub mod directory;
+pub mod rates;
 pub mod secrets;
 
 /// Settings that one tenant may have.

@@ -34,6 +34,7 @@ pub struct HostBuilder {
     config: Vec<(String, String)>,
     environment: Vec<(String, OsString)>,
     lacks: Vec<Lacks>,
+    open_files_max: Option<u64>,
 }
 
 impl HostBuilder {
@@ -66,6 +67,13 @@ impl HostBuilder {
         self
     }
 
+    /// Runs the host where a process may have no more files open than this.
+    #[must_use]
+    pub fn open_files_max(mut self, max: u64) -> Self {
+        self.open_files_max = Some(max);
+        self
+    }
+
     /// Makes the folder, starts the host and waits until it is ready.
     ///
     /// # Panics
@@ -80,7 +88,13 @@ impl HostBuilder {
     /// Makes the folder, but starts nothing in it yet.
     pub fn stopped(self) -> Host {
         let folder = tempfile::tempdir().expect("a folder for the test");
-        let host = Host { folder, environment: self.environment, process: None, lacks: self.lacks };
+        let host = Host {
+            folder,
+            environment: self.environment,
+            process: None,
+            lacks: self.lacks,
+            open_files_max: self.open_files_max,
+        };
         fs::create_dir(host.plugins()).expect("the folder is new");
         for plugin in self.plugins {
             host.put_plugin(plugin);
@@ -97,6 +111,7 @@ pub struct Host {
     environment: Vec<(String, OsString)>,
     process: Option<Process>,
     lacks: Vec<Lacks>,
+    open_files_max: Option<u64>,
 }
 
 /// How a run of plugin-ctl ended.
@@ -213,7 +228,7 @@ impl Host {
     }
 
     fn run(&self, args: &[&str]) -> Result<Process, Ended> {
-        Process::start(self.folder(), args, &self.environment, &self.lacks)
+        Process::start(self.folder(), args, &self.environment, &self.lacks, self.open_files_max)
     }
 
     /// SIGKILL, as a crash of the machine would end it. The folder stays.

@@ -77,8 +77,17 @@ impl Process {
         args: &[&str],
         environment: &[(String, OsString)],
         lacks: &[Lacks],
+        open_files_max: Option<u64>,
     ) -> Result<Self, Ended> {
-        let mut command = Command::new(Artifact::PATCHBAY.path());
+        let mut command = match open_files_max {
+            None => Command::new(Artifact::PATCHBAY.path()),
+            Some(max) => {
+                // It becomes the host, with the same process id.
+                let mut command = Command::new("/usr/bin/prlimit");
+                command.arg(format!("--nofile={max}:{max}")).arg(Artifact::PATCHBAY.path());
+                command
+            }
+        };
         command
             .args(args)
             .current_dir(folder)

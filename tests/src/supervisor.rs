@@ -143,7 +143,7 @@ impl Shared {
 
     fn keep_running(&self, folder: &Path) {
         while !self.lock().stop && self.lock().ended.len() < RUNS_MAX {
-            let ended = match Process::start(folder, SERVE, &[], &[]) {
+            let ended = match Process::start(folder, SERVE, &[], &[], None) {
                 Err(ended) => ended,
                 Ok(process) => {
                     {

@@ -93,6 +93,62 @@ fn a_body_of_the_limit_is_read_and_one_byte_more_is_not() {
     assert_eq!(status("transfer-encoding: chunked\r\n", &chunked(&beyond, 512)), 413);
 }
 
+/// What a proxy in front may take for another request than we do: refused, or at least the last of its connection.
+#[test]
+fn lengths_and_chunks_that_servers_read_differently_are_refused() {
+    let line = line();
+    let webhook = created("acme", "1");
+    let length = webhook.body.len();
+    let whole = chunked(&webhook.body, 100);
+    let size = format!("{length:x}");
+    let chunk = |head: &str| [head.as_bytes(), b"\r\n", &webhook.body, b"\r\n0\r\n\r\n"].concat();
+    let lengths = [
+        format!("content-length: {length}\r\ncontent-length: {}\r\n", length + 1),
+        format!("content-length: {length}, {}\r\n", length + 1),
+        format!("content-length: +{length}\r\n"),
+        format!("content-length: -{length}\r\n"),
+        format!("content-length: {length}.0\r\n"),
+        format!("content-length: 0x{length:x}\r\n"),
+        format!("content-length: {length} {length}\r\n"),
+        "content-length: \r\n".to_owned(),
+        "content-length: 99999999999999999999999\r\n".to_owned(),
+        format!("content-length : {length}\r\n"),
+        format!("content-length\0: {length}\r\n"),
+        format!("x-a: b\r\n continued\r\ncontent-length: {length}\r\n"),
+    ];
+    let encodings = [
+        ("transfer-encoding : chunked\r\n", whole.clone()),
+        ("transfer-encoding: xchunked\r\n", whole.clone()),
+        ("transfer-encoding: chunked;q=1\r\n", whole.clone()),
+        ("transfer-encoding: \"chunked\"\r\n", whole.clone()),
+        ("transfer-encoding:\r\n chunked\r\n", whole.clone()),
+        ("transfer-encoding: \r\ntransfer-encoding: chunked\r\n", whole),
+        ("transfer-encoding: chunked\r\n", chunk(&format!("0x{size}"))),
+        ("transfer-encoding: chunked\r\n", chunk(&format!("+{size}"))),
+        ("transfer-encoding: chunked\r\n", chunk(&format!("-{size}"))),
+        ("transfer-encoding: chunked\r\n", chunk(&format!("{size}g"))),
+        ("transfer-encoding: chunked\r\n", chunk("fffffffffffffffff")),
+        ("transfer-encoding: chunked\r\n", chunk("")),
+    ];
+    let lengths = lengths.iter().map(|headers| (headers.as_str(), webhook.body.clone()));
+    for (headers, bytes) in lengths.chain(encodings) {
+        let answer = send(&line, &webhook, headers, &bytes);
+        assert!((400..500).contains(&answer.status) && answer.status != 401, "{headers:?}: {answer:?}");
+        assert!(answer.closed, "{headers:?}: {answer:?}");
+    }
+    let jobs = line.host.ctl(&["job", "list"]);
+    assert_eq!(jobs.as_array().map(Vec::len), Some(0), "{jobs:#}");
+}
+
+#[test]
+fn chunks_in_http_1_0_are_refused() {
+    let line = line();
+    let webhook = created("acme", "1");
+    let head = format!("POST {} HTTP/1.0\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n", webhook.path);
+    let answer = http::over_tcp(line.host.address(), &[head.as_bytes(), &chunked(&webhook.body, 100)].concat());
+    assert_eq!((answer.status, answer.closed), (400, true), "{answer:?}");
+}
+
 #[test]
 fn what_is_no_http_gets_an_answer_and_no_job() {
     let line = line();

@@ -25,7 +25,10 @@ pub(super) struct Server {
     pub(super) body_bytes_max: i64,
     pub(super) header_timeout_s: i64,
     pub(super) body_timeout_s: i64,
+    pub(super) answer_timeout_s: i64,
     pub(super) connections_max: i64,
+    pub(super) tenant_rate_per_s: i64,
+    pub(super) tenant_burst: i64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -118,7 +121,10 @@ impl Default for Raw {
                 body_bytes_max: 1_048_576,
                 header_timeout_s: 10,
                 body_timeout_s: 20,
+                answer_timeout_s: 20,
                 connections_max: 10_000,
+                tenant_rate_per_s: 10_000,
+                tenant_burst: 20_000,
             },
             admin: Admin { socket: "<state_dir>/admin.sock".into(), listen: "127.0.0.1:9090".into() },
             plugins: Plugins {

@@ -33,6 +33,8 @@ pub enum BadRequest {
     TooLarge(usize),
     /// The body did not come in time.
     Slow,
+    /// The bodies that are being read fill the memory that there is for them.
+    Crowded,
     /// Transfer-Encoding is something else than one `chunked`.
     TransferEncoding,
 }
@@ -101,6 +103,8 @@ pub fn rejected(rejection: &Rejection, correlation_id: &CorrelationId) -> Answer
         },
         R::Store(StoreError::Saturated { .. }) => temporary("store_saturated", 2),
         R::Store(_) => temporary("store_unavailable", 10),
+        // The rate is at least one in a second, so there is a place again after the least wait that can be said.
+        R::RateLimited => problem(StatusCode::TOO_MANY_REQUESTS, "rate_limited", None, &[], Some(1), correlation_id),
     }
 }
 
@@ -115,16 +119,20 @@ pub fn refused(fault: BadRequest, correlation_id: &CorrelationId) -> Answer {
             (StatusCode::PAYLOAD_TOO_LARGE, "too_large", Some(detail.as_str()))
         }
         BadRequest::Slow => (StatusCode::REQUEST_TIMEOUT, "body_timeout", None),
+        BadRequest::Crowded => (StatusCode::SERVICE_UNAVAILABLE, "saturated", None),
         BadRequest::TransferEncoding => (StatusCode::BAD_REQUEST, "transfer_encoding", None),
     };
-    let mut answer = problem(status, code, text, &[], None, correlation_id);
+    let wait_s = matches!(fault, BadRequest::Crowded).then_some(2);
+    let mut answer = problem(status, code, text, &[], wait_s, correlation_id);
     match fault {
         BadRequest::Method(allowed) => {
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
         }
         BadRequest::NotFound => {}
         // What is left of the body would be read as the next request.
-        BadRequest::TooLarge(_) | BadRequest::Slow | BadRequest::TransferEncoding => close(&mut answer),
+        BadRequest::TooLarge(_) | BadRequest::Slow | BadRequest::Crowded | BadRequest::TransferEncoding => {
+            close(&mut answer);
+        }
     }
     answer
 }
@@ -200,6 +208,7 @@ mod tests {
             (R::Plugin(CallError::Plugin(panicked)), 503, Some(10)),
             (R::Plugin(CallError::Plugin(PluginError::Configuration("x".into()))), 503, Some(30)),
             (R::Plugin(CallError::Lost), 500, None),
+            (R::RateLimited, 429, Some(1)),
         ] {
             let answer = rejected(&rejection, &CorrelationId::fresh());
             assert_eq!(answer.status().as_u16(), status, "{rejection}");

@@ -1,18 +1,17 @@
 //! The routes of the front door, and the way of one request through them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt as _;
 use hyper::{
     Method, Request,
-    body::{Body as _, Incoming},
+    body::Incoming,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
 };
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     answer::{self, Answer, BadRequest, CORRELATION_HEADER},
+    body::BodyRoom,
     tenant_scan,
 };
 use crate::{
@@ -22,7 +21,7 @@ use crate::{
     limits::SharedLimits,
     plugin::manager::PluginManager,
     store::Store,
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, seldom::Seldom},
 };
 
 /// Every 401 leaves a whole number of these after the body's last byte: why it was refused does not show in the time.
@@ -45,6 +44,10 @@ pub struct FrontDoor {
     pub metrics: Metrics,
     /// The host's time.
     pub clock: Clock,
+    /// Memory for bodies.
+    pub bodies: BodyRoom,
+    /// When to warn of deliveries that are not taken.
+    pub warned: Arc<Seldom>,
 }
 
 /// Where a request goes.
@@ -139,7 +142,8 @@ impl FrontDoor {
         if declared.is_some_and(|length| length > limits.body_bytes_max as u64) {
             return Err(BadRequest::TooLarge(limits.body_bytes_max));
         }
-        let body = whole(body, limits.body_bytes_max, Instant::now() + limits.body_timeout).await?;
+        // The room is given back when the answer is known.
+        let (body, _room) = self.bodies.whole(body, limits.body_bytes_max, limits.body_timeout).await?;
         let received = Instant::now();
         let path = parts.uri.path();
         let tenant_id = match Route::of(path) {
@@ -159,7 +163,7 @@ impl FrontDoor {
         match self.ingest.take(delivery).await {
             Ok(receipt) => Ok(answer::taken(&receipt, correlation_id)),
             Err(rejection) => {
-                report(&rejection, correlation_id);
+                self.report(&rejection, correlation_id);
                 if matches!(rejection, Rejection::NotAuthentic(_)) {
                     sleep_until(next_tick(received, Instant::now())).await;
                 }
@@ -177,16 +181,19 @@ impl FrontDoor {
             Ok(Err(_)) | Err(_) => answer::health(false, "the store does not answer", correlation_id),
         }
     }
-}
 
-/// What a sender causes is for the debug log; what an operator must mend is a warning.
-fn report(rejection: &Rejection, correlation_id: &CorrelationId) {
-    match rejection {
-        Rejection::NotAuthentic(_) | Rejection::Malformed(_) | Rejection::Invalid(_) => {
-            tracing::debug!(%correlation_id, "delivery refused: {rejection}");
-        }
-        Rejection::NoRoute(_) | Rejection::Plugin(_) | Rejection::Store(_) => {
-            tracing::warn!(%correlation_id, "delivery not taken, the sender is asked to come again: {rejection}");
+    /// What a sender causes is for the debug log; what an operator must mend is a warning, one for all that come at once.
+    fn report(&self, rejection: &Rejection, correlation_id: &CorrelationId) {
+        let operators = match rejection {
+            Rejection::NotAuthentic(_) | Rejection::Malformed(_) | Rejection::Invalid(_) | Rejection::RateLimited => {
+                false
+            }
+            Rejection::NoRoute(_) | Rejection::Plugin(_) | Rejection::Store(_) => true,
+        };
+        if operators && self.warned.is_due() {
+            tracing::warn!(%correlation_id, "deliveries are not taken, their senders are asked to come again: {rejection}");
+        } else {
+            tracing::debug!(%correlation_id, "delivery not taken: {rejection}");
         }
     }
 }
@@ -199,31 +206,6 @@ fn check_transfer_encoding(request: &Request<Incoming>) -> Result<(), BadRequest
         (Some(value), None) if value.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
         _ => Err(BadRequest::TransferEncoding),
     }
-}
-
-/// Reads a body up to a size and a time. One that comes in a single piece is not copied.
-async fn whole(mut body: Incoming, bytes_max: usize, deadline: Instant) -> Result<Bytes, BadRequest> {
-    let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
-    while !body.is_end_stream() {
-        let frame = timeout_at(deadline, body.frame()).await.map_err(|_| BadRequest::Slow)?;
-        let Some(frame) = frame else { break };
-        // The connection broke: nobody will read the answer.
-        let Ok(frame) = frame else { return Err(BadRequest::Slow) };
-        let Ok(data) = frame.into_data() else { continue };
-        if first.len() + rest.len() + data.len() > bytes_max {
-            return Err(BadRequest::TooLarge(bytes_max));
-        }
-        if first.is_empty() && rest.is_empty() {
-            first = data;
-        } else {
-            if rest.is_empty() {
-                rest.extend_from_slice(&std::mem::take(&mut first));
-            }
-            rest.extend_from_slice(&data);
-        }
-    }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
 
 /// The first tick after `received` that is not over yet.

@@ -1,6 +1,6 @@
-//! Connections: how many, how long they may take over a header, and how they end.
+//! Connections: how many, how long they may take over a header and an answer, and how they end.
 
-use std::{convert::Infallible, future::Future, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::{
@@ -8,28 +8,54 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use super::routes::FrontDoor;
+use super::{routes::FrontDoor, stalled::NeverStalled};
+use crate::{open_files::OpenFiles, telemetry::seldom::Seldom};
 
 /// Most bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Most headers of a request.
 const HEADERS_MAX: usize = 100;
+/// Bytes of answers that wait in the kernel for a connection's other side, at most: else it keeps megabytes for each.
+const ANSWER_BYTES_WAITING_MAX: u32 = 16 << 10;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1 << 10;
 /// How long accepting rests when the process has no file descriptors left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
+/// Listens for webhooks.
+///
+/// # Errors
+/// When the address is not there, or not free.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A host that starts again must not wait until the kernel has forgotten its predecessor's connections.
+    socket.set_reuseaddr(true)?;
+    // Connections have it from their listener.
+    socket.set_send_buffer_size(ANSWER_BYTES_WAITING_MAX)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// Serves connections until `shutdown` ends, then lets open ones finish what they have begun, for `drain_max` at most.
-pub async fn serve(listener: TcpListener, door: FrontDoor, shutdown: impl Future<Output = ()>, drain_max: Duration) {
+pub async fn serve(
+    listener: TcpListener,
+    door: FrontDoor,
+    files: OpenFiles,
+    shutdown: impl Future<Output = ()>,
+    drain_max: Duration,
+) {
     let door = Arc::new(door);
-    let mut connections_max = door.limits.now().connections_max;
+    let mut connections_max = wanted(&door, files);
+    let exhausted = Seldom::default();
     let places = Arc::new(Semaphore::new(connections_max));
     let graceful = GracefulShutdown::new();
     tokio::pin!(shutdown);
     loop {
-        resize(&places, &mut connections_max, door.limits.now().connections_max);
+        resize(&places, &mut connections_max, wanted(&door, files));
         // Beyond the limit connections wait in the kernel's queue instead of in our memory.
         let place = tokio::select! {
             place = Arc::clone(&places).acquire_owned() => place.expect("the semaphore is never closed"),
@@ -38,7 +64,7 @@ pub async fn serve(listener: TcpListener, door: FrontDoor, shutdown: impl Future
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => start(stream, place, &door, &graceful),
-                Err(fault) => rest(&fault).await,
+                Err(fault) => rest(&fault, &exhausted).await,
             },
             () = &mut shutdown => break,
         }
@@ -47,6 +73,12 @@ pub async fn serve(listener: TcpListener, door: FrontDoor, shutdown: impl Future
     if tokio::time::timeout(drain_max, graceful.shutdown()).await.is_err() {
         tracing::warn!("connections were still open after {} s; they are cut", drain_max.as_secs());
     }
+}
+
+/// Connections that there may be by the limits in force.
+fn wanted(door: &FrontDoor, files: OpenFiles) -> usize {
+    let limits = door.limits.now();
+    limits.connections_max.min(files.connections_max(limits.concurrency))
 }
 
 /// Follows a reload of the limit. Places that are taken are given back by their connections, so shrinking takes what is free.
@@ -65,12 +97,13 @@ fn start(stream: TcpStream, place: OwnedSemaphorePermit, door: &Arc<FrontDoor>, 
         tracing::debug!("a connection ended at once: {fault}");
         return;
     }
+    let limits = door.limits.now();
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(door.limits.now().header_timeout)
+        .header_read_timeout(limits.header_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), {
+        .serve_connection(TokioIo::new(NeverStalled::new(stream, limits.answer_timeout)), {
             let door = Arc::clone(door);
             service_fn(move |request| {
                 let door = Arc::clone(&door);
@@ -87,7 +120,14 @@ fn start(stream: TcpStream, place: OwnedSemaphorePermit, door: &Arc<FrontDoor>, 
     });
 }
 
-async fn rest(fault: &io::Error) {
-    tracing::warn!("no connection could be accepted: {fault}; raise the limit of open files if this goes on");
+async fn rest(fault: &io::Error, exhausted: &Seldom) {
+    use io::ErrorKind as K;
+    if matches!(fault.kind(), K::ConnectionAborted | K::ConnectionReset | K::ConnectionRefused | K::Interrupted) {
+        // That one was gone before it was accepted; the next one need not wait.
+        return;
+    }
+    if exhausted.is_due() {
+        tracing::warn!("no connection can be accepted: {fault}; they wait, and are tried again and again");
+    }
     tokio::time::sleep(EXHAUSTED_PAUSE).await;
 }

@@ -80,7 +80,9 @@ impl<'a> Installation<'a> {
     /// As [`Server::start`].
     pub(crate) fn start(&self, configuration: &str) -> anyhow::Result<Server> {
         let file = self.folder.path().join("patchbay.toml");
-        let addresses = "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n";
+        // All webhooks are of one tenant, and come as fast as they can.
+        let addresses =
+            "[server]\nlisten = \"127.0.0.1:0\"\ntenant_rate_per_s = 0\n[admin]\nlisten = \"127.0.0.1:0\"\n";
         fs::write(&file, format!("{addresses}[log]\nlevel = \"error\"\n{configuration}"))?;
         Server::start("patchbay", Command::new(&self.programs.patchbay).arg("serve").arg("--config").arg(file))
     }

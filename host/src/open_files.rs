@@ -1,0 +1,66 @@
+//! The process's limit of open files: raised as far as it goes, and shared between connections and everything else.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Kept for what is no webhook's connection, beside one for each job: two databases with their readers, plugins that are
+/// being read, tried and loaded, the admin socket, the metrics, connections to tools that are kept for the next request.
+const RESERVE: usize = 256;
+/// When the limit is so low that the reserve would leave hardly anything: connections get one in this many.
+const LEAST_SHARE: usize = 4;
+
+/// How many files this process may have open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenFiles {
+    /// `None` is without a limit.
+    max: Option<usize>,
+}
+
+impl OpenFiles {
+    /// Raises the soft limit to the hard one, which any process may. Once, before the process has many files open.
+    pub fn raise() -> Self {
+        let had = getrlimit(Resource::Nofile);
+        let wanted = Rlimit { current: had.maximum, maximum: had.maximum };
+        match setrlimit(Resource::Nofile, wanted) {
+            Ok(()) => {}
+            Err(fault) => tracing::warn!("the limit of open files stays as it is: {fault}"),
+        }
+        let has = getrlimit(Resource::Nofile).current;
+        tracing::debug!(before = had.current, now = has, "the limit of open files was raised");
+        Self { max: has.map(|max| usize::try_from(max).unwrap_or(usize::MAX)) }
+    }
+
+    /// Connections to the webhook listener that fit beside everything else, when so many jobs run at once.
+    pub fn connections_max(self, jobs: usize) -> usize {
+        let Some(max) = self.max else { return usize::MAX };
+        max.saturating_sub(RESERVE + jobs).max(max / LEAST_SHARE).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_room_for_the_rest() {
+        for (max, jobs, expected) in [
+            (None, 64, usize::MAX),
+            (Some(20_000), 64, 19_680),
+            (Some(1_024), 64, 704),
+            (Some(1_024), 10_000, 256),
+            (Some(400), 64, 100),
+            (Some(3), 64, 1),
+        ] {
+            assert_eq!(OpenFiles { max }.connections_max(jobs), expected, "{max:?} files, {jobs} jobs");
+        }
+    }
+
+    #[test]
+    fn the_soft_limit_is_raised_to_the_hard_one() {
+        let limit = getrlimit(Resource::Nofile);
+        let lower = limit.maximum.map_or(1 << 16, |max| max - 1);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(lower), ..limit }).unwrap();
+        let files = OpenFiles::raise();
+        assert_eq!(getrlimit(Resource::Nofile).current, limit.maximum);
+        assert_eq!(files.max.map(|max| max as u64), limit.maximum);
+    }
+}
