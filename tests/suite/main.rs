@@ -21,6 +21,7 @@ mod refusals;
 mod reload;
 mod restart;
 mod retries;
+mod saturated;
 mod secrets;
 mod slow_clients;
 mod stuck_linker;
