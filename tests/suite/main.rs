@@ -24,6 +24,7 @@ mod refusals;
 mod reload;
 mod restart;
 mod retries;
+mod saturated;
 mod secrets;
 mod slow_clients;
 mod store_faults;

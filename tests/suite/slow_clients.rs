@@ -136,7 +136,7 @@ fn check(kind: &Kind) {
         let (median, slowest) = (took[took.len() / 2], took[took.len() - 1]);
         assert!(median < TIME_MAX / 4, "webhooks wait for slow clients: {median:?}, one of them {slowest:?}");
         let longest = open.iter().max();
-        println!("{} webhooks took {median:?}, the slowest {slowest:?}; clients were open {longest:?}", took.len());
+        eprintln!("{} webhooks took {median:?}, the slowest {slowest:?}; clients were open {longest:?}", took.len());
     });
 }
 

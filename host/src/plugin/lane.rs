@@ -218,6 +218,11 @@ impl Lanes {
         stuck
     }
 
+    /// Whether so many calls do not return that none of their lanes is replaced any more.
+    pub fn are_stuck(&self) -> bool {
+        self.inner.lock().given_up >= REPLACED_MAX
+    }
+
     /// Takes no more calls; what is queued is still run.
     pub fn close(&self) {
         self.inner.queue.close();

@@ -71,8 +71,9 @@ pub(super) fn bound_wal(connection: &Connection, file: &Path) -> rusqlite::Resul
     let wal = PathBuf::from(format!("{}-wal", file.display()));
     if wal.metadata().is_ok_and(|log| log.len() > WAL_BYTES_MAX) {
         connection.busy_timeout(WAL_WAIT_MAX)?;
-        connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))?;
+        let restarted = connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()));
         connection.busy_timeout(BUSY_TIMEOUT)?;
+        restarted?;
     }
     Ok(())
 }

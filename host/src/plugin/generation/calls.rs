@@ -1,7 +1,10 @@
 //! The calls that a generation takes: what goes to a lane, what comes back, and how it may fail.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -73,8 +76,8 @@ pub enum CallError {
     /// The deadline passed.
     #[error("the plugin did not answer within {0:?}")]
     Overrun(Duration),
-    /// Too many calls wait.
-    #[error("the plugin's queue is full")]
+    /// Too many calls wait, or this one has waited until its deadline for those before it.
+    #[error("the plugin has more calls than it can take")]
     Saturated,
     /// The plugin has failed too often for this tenant just now.
     #[error("the plugin is shut out for this tenant after {0}")]
@@ -267,7 +270,10 @@ impl Generation {
             return Err(CallError::ShutOut("panics or overruns of its calls; it is let in again within 30 s"));
         }
         let (reply, answer) = oneshot::channel();
+        let begun = Arc::new(AtomicBool::new(false));
+        let begins = Arc::clone(&begun);
         let work = move |plugin: &LoadedPlugin<Capability>, place: usize| {
+            begins.store(true, Ordering::Relaxed);
             let capability = &plugin.host().0;
             let call = capability.begin(place, scope);
             let mut answer = run(plugin, call);
@@ -280,12 +286,17 @@ impl Generation {
             let _given_up = reply.send(answer);
         };
         self.calls.fetch_add(1, Ordering::Relaxed);
+        // What waited behind too much honest work is no fault of the plugin, and must not have it quarantined.
+        let late = || match begun.load(Ordering::Relaxed) || lanes.are_stuck() {
+            true => CallError::Overrun(limit),
+            false => CallError::Saturated,
+        };
         let answer = match lanes.submit(Work { deadline, step, run: Box::new(work) }) {
             Ok(()) => match tokio::time::timeout_at(deadline.into(), answer).await {
                 Ok(Ok(answer)) => answer,
-                Ok(Err(_dropped)) if Instant::now() >= deadline => Err(CallError::Overrun(limit)),
+                Ok(Err(_dropped)) if Instant::now() >= deadline => Err(late()),
                 Ok(Err(_dropped)) => Err(CallError::Lost),
-                Err(_elapsed) => Err(CallError::Overrun(limit)),
+                Err(_elapsed) => Err(late()),
             },
             Err(NotTaken::Saturated) => Err(CallError::Saturated),
             Err(NotTaken::Closed) => Err(CallError::Closed),

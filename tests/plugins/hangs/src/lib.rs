@@ -1,4 +1,6 @@
-//! A plugin that never returns from the method that the tenant's setting `in` names.
+//! A plugin that never returns from the method that the tenant's setting `in` names, and takes `slow_ms` over each webhook.
+
+use std::time::Duration;
 
 use desk::{Behaviour, Desk};
 use plugin_abi::prelude::*;
@@ -15,6 +17,10 @@ impl Behaviour for Hangs {
     fn before(&self, tenant: &Tenant<'_>, method: &str) {
         while tenant.setting("in") == Some(method) {
             std::thread::park();
+        }
+        let slow_ms = tenant.setting("slow_ms").and_then(|ms| ms.parse().ok());
+        if let Some(ms) = slow_ms.filter(|_| method == "validate") {
+            std::thread::sleep(Duration::from_millis(ms));
         }
     }
 }
