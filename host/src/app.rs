@@ -44,6 +44,8 @@ use crate::{
     worker::{Worker, WorkerParts},
 };
 
+/// How long the plugins may take after that to be taken apart.
+const PLUGINS_END_MAX: Duration = Duration::from_secs(2);
 /// Threads for what blocks: the store's readers, and one generation at a time that is taken apart.
 const BLOCKING_THREADS: usize = 8;
 /// Threads of the blocking pool do not end while the host runs.
@@ -201,7 +203,7 @@ async fn serve(
         events.flush().await;
         crash::end_now(EXIT_RESTART);
     }
-    manager.stop(Duration::from_secs(1)).await;
+    manager.stop(PLUGINS_END_MAX).await;
     let _ended = admin.await;
     if let Some(server) = metrics_server {
         let _ended = server.await;

@@ -9,8 +9,8 @@ use serde_json::json;
 /// How long the tool takes for its one slow answer: longer than the drain, far less than a call's deadline.
 const SLOW: Duration = Duration::from_secs(2);
 
-/// Far more than a stop with a drain of one second takes, far less than the tool hangs.
-const END_TIME_MAX: Duration = Duration::from_secs(20);
+/// Far more than a stop with a drain of one second takes, less than one that waits for a call's deadline or a lane.
+const END_TIME_MAX: Duration = Duration::from_secs(9);
 
 #[test]
 fn after_the_drain_its_calls_end_without_an_attempt_and_the_successor_does_the_job() {

@@ -13,7 +13,8 @@ const PLACES: [(&str, &str, u32); 9] = [
     ("written", "duplicate", 2),
     ("marked_sent", "duplicate", 2),
     ("posted", "duplicate", 2),
-    ("history_written", "duplicate", 2),
+    // The history has the attempt that posted.
+    ("history_written", "duplicate", 1),
     ("completed", "duplicate", 1),
 ];
 

@@ -66,7 +66,7 @@ fn all_wait_until_all_may_run_but_not_who_is_paused_alone() {
 
     let queue = line.host.ctl(&["job", "resume"]);
     assert_eq!((&queue["paused"], &queue["live"]), (&json!(false), &json!(2)), "{queue:#}");
-    line.note_on("2");
+    line.job("2", "done", |job| job["state"] == "done");
     assert_eq!(waiting(&line), [json!(["1", true, "queued", 0])]);
     line.host.ctl(&["tenant", "resume", "acme"]);
     line.note_on("1");

@@ -175,4 +175,14 @@ mod tests {
         assert!(text.find("attempt 2") < text.find("attempt 1"), "{text}");
         assert!(text.ends_with("note:\nline 1\nline 2\n"), "{text}");
     }
+
+    #[test]
+    fn what_may_have_been_done_twice_is_said_in_words() {
+        let ended = |outcome: &str| {
+            let job = Job { outcome: Some(outcome.to_owned()), ..job("1", "done") };
+            one(&JobDetail { job, errors: Vec::new(), sent: true, note: None }).text
+        };
+        assert!(ended(POSSIBLY_TWICE).contains("possibly twice"));
+        assert!(ended("not_found").contains("not_found"));
+    }
 }
