@@ -27,6 +27,8 @@ mod socket;
 mod tenants;
 #[cfg(feature = "test-hooks")]
 mod test_clock;
+#[cfg(feature = "test-hooks")]
+mod test_fault;
 pub mod wire;
 
 pub use self::{
@@ -86,6 +88,8 @@ pub async fn serve_metrics(listener: TcpListener, parts: AdminParts, shutdown: i
 /// as they were, and says so in the log.
 async fn refresh_gauges(parts: &AdminParts) {
     parts.metrics.set_generations(parts.manager.generation_counts());
+    let paused = parts.directory.list().iter().filter(|tenant| parts.directory.is_paused(tenant)).count();
+    parts.metrics.set_paused_tenants(paused);
     match parts.store.depth().await {
         Ok(depth) => parts.metrics.set_queue(
             usize::try_from(depth.live).unwrap_or(usize::MAX),
@@ -98,11 +102,11 @@ async fn refresh_gauges(parts: &AdminParts) {
 
 fn router(parts: AdminParts) -> Router {
     let router = plugins::routes(parts.manager)
-        .merge(tenants::routes(parts.directory, parts.store.clone(), Arc::clone(&parts.wake)))
+        .merge(tenants::routes(parts.directory.clone(), parts.store.clone(), Arc::clone(&parts.wake)))
         .merge(events::routes(parts.store.clone()))
-        .merge(jobs::routes(parts.store, Arc::clone(&parts.wake)));
+        .merge(jobs::routes(parts.directory, parts.store, Arc::clone(&parts.wake)));
     #[cfg(feature = "test-hooks")]
-    let router = router.merge(test_clock::routes(parts.clock, parts.wake));
+    let router = router.merge(test_clock::routes(parts.clock, parts.wake)).merge(test_fault::routes());
     router
         .fallback(async || Fault::unknown_route())
         .method_not_allowed_fallback(async || Fault::unknown_route())

@@ -46,8 +46,8 @@ use crate::{
     worker::{Worker, WorkerParts},
 };
 
-/// How long the host takes at most to end in order.
-const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// How long the plugins may take after that to be taken apart.
+const PLUGINS_END_MAX: Duration = Duration::from_secs(2);
 /// Threads for what blocks: the store's readers, and one generation at a time that is taken apart.
 const BLOCKING_THREADS: usize = 8;
 /// Threads of the blocking pool do not end while the host runs.
@@ -209,15 +209,20 @@ async fn serve(
         manager.generation_counts().len()
     );
 
-    server::serve(webhooks, door, files, ended(&shutdown), DRAIN_MAX).await;
-    tracing::info!("draining: no more webhooks are taken");
-    worker.drained(DRAIN_MAX).await;
+    // Both drain at the same time, so that neither waits for what the other has left of it.
+    let drain_max = config.worker.drain;
+    let drained = async {
+        shutdown.requested().await;
+        tracing::info!("draining: no more webhooks are taken");
+        worker.drained(drain_max).await;
+    };
+    tokio::join!(server::serve(webhooks, door, files, ended(&shutdown), drain_max), drained);
     if stuck.load(Ordering::SeqCst) {
         // No library can be closed and no thread be started: what is on disk is safe, the rest is the next host's.
         events.flush().await;
         crash::end_now(if config.plugins.when_stuck == WhenStuck::Restart { EXIT_RESTART } else { 0 });
     }
-    manager.stop(Duration::from_secs(1)).await;
+    manager.stop(PLUGINS_END_MAX).await;
     let _ended = admin.await;
     if let Some(server) = metrics_server {
         let _ended = server.await;
@@ -284,13 +289,7 @@ async fn open_store(config: &Config, clock: &Clock, metrics: &Metrics) -> anyhow
         },
     };
     let clock = clock.clone();
-    let store = tokio::task::spawn_blocking(move || Store::open(store, clock)).await??;
-    // This host is the only one on this state folder, so leases that are there belong to one that is gone.
-    let released = store.release_all_leases().await?;
-    if released > 0 {
-        tracing::info!(jobs = released, "jobs of an earlier run are taken up again");
-    }
-    Ok(store)
+    Ok(tokio::task::spawn_blocking(move || Store::open(store, clock)).await??)
 }
 
 /// Keeps plugin events in the order in which they come, without making whoever tells them wait for the disk.

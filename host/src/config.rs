@@ -167,6 +167,8 @@ pub struct Worker {
     pub per_tenant: usize,
     /// For how long a job belongs to the worker that took it, unless extended.
     pub lease: Duration,
+    /// How long what is under way may take to end after SIGTERM.
+    pub drain: Duration,
 }
 
 /// `[retry]`
@@ -294,6 +296,7 @@ impl Config {
                 concurrency: check.integer("worker.concurrency", raw.worker.concurrency, 1..=10_000),
                 per_tenant: check.integer("worker.per_tenant", raw.worker.per_tenant, 1..=10_000),
                 lease: check.seconds("worker.lease_s", raw.worker.lease_s, 10..=3_600),
+                drain: check.seconds("worker.drain_s", raw.worker.drain_s, 1..=30),
             },
             retry: Self::checked_retry(&raw.retry, check),
             http: Http {

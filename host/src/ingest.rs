@@ -14,6 +14,7 @@ use plugin_abi::{
 };
 
 use crate::{
+    fault,
     ids::CorrelationId,
     plugin::{
         generation::{CallError, ReceivedWebhook, Verdict},
@@ -182,6 +183,7 @@ impl Ingest {
         };
         match self.store.accept(job, key).await? {
             Accepted::New(_) => {
+                fault::reached(fault::Point::Accepted);
                 (self.on_job)(tenant);
                 Ok(Status::Accepted)
             }

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod ctl;
 pub mod enhance;
+pub mod fault;
 pub mod http;
 pub mod ids;
 pub mod ingest;

@@ -88,6 +88,8 @@ pub struct Tenant {
     pub allow_origins: Vec<String>,
     /// Whether its webhooks are taken and its jobs run.
     pub enabled: bool,
+    /// Whether its jobs wait although its webhooks are taken.
+    pub paused: bool,
     /// How old a signed timestamp may be, in seconds.
     pub replay_window_s: u32,
     /// Which events are enhanced.
@@ -157,6 +159,7 @@ impl NewTenant {
             settings: self.settings,
             allow_origins,
             enabled: true,
+            paused: false,
             replay_window_s: self.replay_window_s,
             enhance_on: self.enhance_on,
         })

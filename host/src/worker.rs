@@ -11,12 +11,13 @@ use tracing::Instrument as _;
 
 use crate::{
     clock::Clock,
+    fault::{self, Point},
     ids::TenantId,
     limits::SharedLimits,
     plugin::{generation::OwnedNote, routes::Routes},
     queue::job::JobKind,
     shutdown::Shutdown,
-    store::{Store, StoreError},
+    store::{Rescued, Store, StoreError},
     telemetry::metrics::Metrics,
     tenant::directory::TenantDirectory,
 };
@@ -32,7 +33,7 @@ mod tests;
 mod wakes;
 
 use claims::Claims;
-use decision::Failure;
+use decision::{Failure, GAVE_UP, millis};
 use held::Held;
 use stages::Staffed;
 use wakes::Wakes;
@@ -73,13 +74,13 @@ struct Inner {
 }
 
 impl Worker {
-    /// Starts taking jobs. Those that were running when an earlier process was killed are due at once, so there must be
-    /// no other worker on this store.
+    /// Starts taking jobs. Those that were running when an earlier process was killed are due at once, or given up when they
+    /// are too old; so there must be no other worker on this store.
     ///
     /// # Errors
     /// When the queue cannot be read.
     pub async fn start(parts: WorkerParts) -> Result<Self, StoreError> {
-        parts.store.release_all_leases().await?;
+        rescue(&parts).await?;
         let moved = parts.store.find_clock_set_back().await?;
         if moved > 0 {
             tracing::warn!(
@@ -124,8 +125,32 @@ impl Worker {
 
 /// How a job was done.
 enum Outcome {
-    Posted(OwnedNote),
+    Posted(Posted),
+    /// An earlier attempt was cut off between the history and the queue.
+    InHistory,
     Recorded,
+}
+
+/// A note that the tool has taken.
+struct Posted {
+    note: OwnedNote,
+    /// An earlier attempt may have posted it as well, and the plugin cannot look.
+    possibly_twice: bool,
+}
+
+/// Takes up what an earlier process was working on when it ended. Each of these attempts has failed.
+async fn rescue(parts: &WorkerParts) -> Result<(), StoreError> {
+    let give_up_ms = millis(parts.limits.now().retry.give_up);
+    let Rescued { put_back, given_up } = parts.store.rescue(give_up_ms, GAVE_UP).await?;
+    (0..given_up).for_each(|_| parts.metrics.dead_letter(GAVE_UP));
+    if put_back + given_up > 0 {
+        tracing::warn!(
+            put_back,
+            given_up,
+            "the host ended while jobs ran: they are taken up again, or too old for that"
+        );
+    }
+    Ok(())
 }
 
 /// A claimed job from here to its end. Returns when it falls due again, milliseconds since the epoch, if it does.
@@ -153,14 +178,19 @@ async fn work(parts: &WorkerParts, held: &Held) -> Option<i64> {
 }
 
 async fn attempt(parts: &WorkerParts, held: &Held) -> Result<Outcome, Failure> {
+    fault::reached(Point::Claimed);
     let tenant = stages::tenant(parts, held)?;
     match held.job.kind {
+        JobKind::Enhance if held.job.sent && parts.store.was_enhanced(held.job.lease.id).await? => {
+            Ok(Outcome::InHistory)
+        }
         JobKind::Enhance => {
             let staffed = Staffed::enter(parts, held, tenant)?;
             let fetched = staffed.fetch().await?;
+            fault::reached(Point::Fetched);
             let written = fetched.write().await;
-            let note = written.post().await?;
-            Ok(Outcome::Posted(note))
+            fault::reached(Point::Written);
+            Ok(Outcome::Posted(written.post().await?))
         }
         JobKind::Record => {
             stages::record(parts, held).await?;

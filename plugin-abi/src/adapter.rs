@@ -72,7 +72,10 @@ impl<P: TicketingToolPlugin> Guarded for Adapter<P> {
                         wire::sent_text(request, Tag::TICKET_ID),
                         &wire::sent_note(request),
                     )?;
-                    sink.reply(&[Field::new(Tag::OUTCOME, wire::flag_bytes(taken))]);
+                    sink.reply(&[
+                        Field::new(Tag::OUTCOME, wire::flag_bytes(taken)),
+                        Field::new(Tag::FINDS_NOTES, wire::flag_bytes(P::FINDS_NOTES)),
+                    ]);
                 }
             }
             Ok(())

@@ -46,6 +46,15 @@ pub struct CallContext<'a> {
     pub replay_window: Duration,
 }
 
+/// What `update_ticket` answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Updated {
+    /// Whether the tool has the note.
+    pub taken: bool,
+    /// Whether the plugin looks for the note of an earlier attempt; false of plugins from before that could be said.
+    pub finds_notes: bool,
+}
+
 /// A webhook in the host's hands.
 #[derive(Clone, Copy, Debug)]
 pub struct WebhookParts<'a, F> {
@@ -189,8 +198,11 @@ pub fn update_ticket<C: HostCalls>(
     host: &HostSide<C>,
     call: u64,
     request: &[Field<'_>],
-) -> Result<bool, CallFault> {
-    perform(plugin, Method::Update, host, call, request, wire::read_flag)
+) -> Result<Updated, CallFault> {
+    perform(plugin, Method::Update, host, call, request, |reply| {
+        let finds_notes = find(reply, Tag::FINDS_NOTES).is_some_and(|flag| flag.bytes() == [1]);
+        Ok(Updated { taken: wire::read_flag(reply)?, finds_notes })
+    })
 }
 
 fn perform<C: HostCalls, T>(

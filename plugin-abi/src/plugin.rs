@@ -29,6 +29,11 @@ pub trait TicketingToolPlugin: Sized + Send + Sync + 'static {
     /// What the plugin is: [`plugin_info!`](crate::plugin_info).
     const INFO: PluginInfo;
 
+    /// Whether [`update_ticket`](Self::update_ticket) looks for the note's [`marker`](Note::marker) on the ticket before it
+    /// posts when an earlier attempt may have posted already ([`Tenant::attempt`] above 1). Where a tool shows no notes that
+    /// cannot be done; then the history says of a job that was taken up again that its note may be there twice.
+    const FINDS_NOTES: bool = false;
+
     /// Makes the one instance of a loaded plugin. Secrets and the network are not available here.
     ///
     /// # Errors

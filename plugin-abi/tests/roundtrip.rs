@@ -60,6 +60,7 @@ fn flag(answer: Answer) -> bool {
 
 impl TicketingToolPlugin for Scripted {
     const INFO: PluginInfo = plugin_info!("scripted");
+    const FINDS_NOTES: bool = true;
 
     fn new(host: &Host<'_>) -> Result<Self, PluginError> {
         ON_NEW.with_borrow(|act| *act)(host).map(|()| Self)
@@ -163,7 +164,10 @@ impl Loaded {
                 .map(Answer::Ticket),
             "update" => context
                 .with_ticket("T/1 é", Some(&note), |fields| host::update_ticket(plugin, host, 2, fields))
-                .map(Answer::Flag),
+                .map(|updated| {
+                    assert!(updated.finds_notes, "the constant is told with each answer");
+                    Answer::Flag(updated.taken)
+                }),
             other => panic!("there is no method {other}"),
         }
     }

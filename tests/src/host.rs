@@ -296,8 +296,13 @@ impl Host {
     /// Delivers a webhook.
     #[track_caller]
     pub fn send(&self, webhook: &SignedRequest) -> Answer {
-        let headers: Vec<_> = webhook.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        self.http("POST", &webhook.path, &headers, &webhook.body)
+        http::over_tcp(self.address(), &http::delivery(webhook))
+    }
+
+    /// Delivers a webhook; `None` when the host ended meanwhile.
+    #[track_caller]
+    pub fn try_send(&self, webhook: &SignedRequest) -> Option<Answer> {
+        http::try_over_tcp(self.address(), &http::delivery(webhook))
     }
 
     /// A request to the webhook listener.
@@ -323,6 +328,12 @@ impl Host {
         self.process().id()
     }
 
+    /// Lets the host end as by kill -9 when the next job comes by this place of its way.
+    #[track_caller]
+    pub fn kill_at(&self, place: &str) {
+        self.test_hook("/v1/test/fault", &json!({ "point": place }));
+    }
+
     /// Moves the host's clock forward, and with it everything that waits for a time.
     #[track_caller]
     pub fn advance_clock(&self, by: Duration) {
@@ -332,10 +343,14 @@ impl Host {
     /// Sets the host's clock by so many milliseconds, either way.
     #[track_caller]
     pub fn set_clock(&self, step_ms: i64) {
-        let body = json!({ "advance_ms": step_ms }).to_string();
+        self.test_hook("/v1/test/clock", &json!({ "advance_ms": step_ms }));
+    }
+
+    #[track_caller]
+    fn test_hook(&self, path: &str, body: &Value) {
         let headers = [("content-type", "application/json")];
-        let answer =
-            http::over_unix(&self.socket(), &http::request("POST", "/v1/test/clock", &headers, body.as_bytes()));
+        let request = http::request("POST", path, &headers, body.to_string().as_bytes());
+        let answer = http::over_unix(&self.socket(), &request);
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
 

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use sandbox::webhook::SignedRequest;
 use serde_json::Value;
 
 /// How long an answer is waited for.
@@ -77,6 +78,12 @@ pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) 
     [head.as_bytes(), body].concat()
 }
 
+/// The request that delivers a webhook.
+pub fn delivery(webhook: &SignedRequest) -> Vec<u8> {
+    let headers: Vec<_> = webhook.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    request("POST", &webhook.path, &headers, &webhook.body)
+}
+
 /// Sends these bytes over TCP and reads one answer.
 ///
 /// # Panics
@@ -97,6 +104,29 @@ pub fn try_over_tcp(address: SocketAddr, bytes: &[u8]) -> Option<Answer> {
     let stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(ANSWER_TIME_MAX)).expect("a time-out above zero can be set");
     try_exchange(stream, bytes).ok()
+}
+
+/// A connection that is kept for many requests.
+#[derive(Debug)]
+pub struct Connection(TcpStream);
+
+impl Connection {
+    /// `None` when nobody listens there.
+    pub fn open(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(ANSWER_TIME_MAX)).expect("a time-out above zero can be set");
+        stream.set_nodelay(true).expect("a connected socket has options");
+        Some(Self(stream))
+    }
+
+    /// Sends a request and reads its answer; `None` when the other side is gone before it has given it whole.
+    ///
+    /// # Panics
+    /// When the answer takes too long.
+    #[track_caller]
+    pub fn exchange(&self, bytes: &[u8]) -> Option<Answer> {
+        try_exchange(&self.0, bytes).ok()
+    }
 }
 
 /// Sends these bytes over a Unix socket and reads one answer.

@@ -93,8 +93,7 @@ impl Supervisor {
     #[track_caller]
     pub fn send(&self, webhook: &SignedRequest) -> Option<u16> {
         let up = self.shared.wait_until(|now| now.up.is_some()).up.expect("the host comes up again");
-        let headers: Vec<_> = webhook.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let answer = http::try_over_tcp(up.webhooks, &http::request("POST", &webhook.path, &headers, &webhook.body))?;
+        let answer = http::try_over_tcp(up.webhooks, &http::delivery(webhook))?;
         if answer.status != 202 {
             eprintln!("{}: {} {}", webhook.path, answer.status, answer.text());
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use patchbay_tests::{Artifact, Line, TOOL, WAIT_MAX, created, wait_until};
+use patchbay_tests::{Artifact, Host, Line, TOOL, WAIT_MAX, created, wait_until};
 use sandbox::{Effect, Target};
 use serde_json::Value;
 
@@ -141,4 +141,56 @@ fn jobs_of_a_disabled_tenant_wait_and_spend_no_attempt() {
     line.note_on("1");
     assert_eq!(line.tool.ticket(TOOL, "1").unwrap().notes.len(), 1);
     assert_eq!(line.job("1", "done", |job| job["state"] == "done")["attempts"], 2);
+}
+
+#[test]
+fn every_form_of_retry_after_may_pass_the_longest_wait_but_not_the_time_to_give_up() {
+    use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+
+    let builder = Host::builder().plugin(Artifact::SERVICEDESK_PLUS);
+    let line =
+        Line::start(builder.config("retry.base_s", 60).config("retry.max_s", 60).config("retry.give_up_hours", 2));
+    line.add_tenant("acme", "servicedesk_plus", &[]);
+    let in_an_hour = OffsetDateTime::now_utc() + Duration::from_secs(3_600);
+    let http_date =
+        format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
+    let hour = 3_500..=3_600;
+    for (ticket, retry_after, wait_s) in [
+        ("1", Some("3600".to_owned()), Some(hour.clone())),
+        ("2", Some(in_an_hour.format(http_date).unwrap()), Some(hour.clone())),
+        ("3", Some(in_an_hour.format(&Rfc3339).unwrap()), Some(hour)),
+        ("4", Some("7200".to_owned()), None),
+        ("5", Some("soon".to_owned()), Some(45..=60)),
+        ("6", None, Some(45..=60)),
+    ] {
+        line.open_ticket(ticket);
+        line.fail(Target::Get, Some(1), Effect::RateLimited { retry_after: retry_after.clone() });
+        assert_eq!(line.host.send(&created("acme", ticket)).status, 202);
+        let job = line.job(ticket, "was put off", |job| job["attempts"] == 1 && job["state"] != "running");
+        let at = |name: &str| OffsetDateTime::parse(job[name].as_str().unwrap(), &Rfc3339).unwrap();
+        match wait_s {
+            Some(wait_s) => {
+                let wait =
+                    at("due_at") - OffsetDateTime::parse(job["last_error"]["at"].as_str().unwrap(), &Rfc3339).unwrap();
+                assert!(wait_s.contains(&wait.whole_seconds()), "{retry_after:?}: {wait} {job:#}");
+            }
+            None => assert_eq!((&job["state"], &job["outcome"]), (&"dead".into(), &"gave_up".into()), "{job:#}"),
+        }
+    }
+}
+
+#[test]
+fn a_dead_letter_that_was_purged_is_not_done() {
+    let line = line();
+    // There is no such ticket.
+    assert_eq!(line.host.send(&created("acme", "404")).status, 202);
+    let dead = line.job("404", "dead", |job| job["state"] == "dead");
+    assert_eq!(dead["outcome"], "not_found", "{dead:#}");
+    let id = dead["id"].as_str().unwrap();
+    assert_eq!(line.host.ctl(&["job", "list", "--state", "done"]), serde_json::json!([]));
+    assert_eq!(line.host.ctl(&["job", "purge", "--yes"])["jobs"], 1);
+    let purged = line.host.ctl(&["job", "show", id]);
+    assert_eq!((&purged["state"], &purged["errors"]), (&"purged".into(), &dead["errors"]), "{purged:#}");
+    assert_eq!(line.host.ctl(&["job", "list", "--state", "done"]), serde_json::json!([]));
+    assert_eq!(line.host.try_ctl(&["job", "retry", id]).failure()["code"], "NOT_DEAD");
 }

@@ -16,6 +16,7 @@ use crate::{
     ids::{JobId, TenantId},
     queue::job::{JobError, JobState, JobView},
     store::{DeadLetters, JobFilter, Store},
+    tenant::directory::TenantDirectory,
 };
 
 /// Jobs that a list shows unless told otherwise.
@@ -25,6 +26,7 @@ pub const JOBS_LISTED_MAX: u32 = 1_000;
 
 #[derive(Clone)]
 struct Parts {
+    directory: TenantDirectory,
     store: Store,
     wake: Wake,
 }
@@ -39,15 +41,17 @@ struct Wanted {
 
 type Answer<T> = Result<Json<T>, Fault>;
 
-pub(super) fn routes(store: Store, wake: Wake) -> Router {
+pub(super) fn routes(directory: TenantDirectory, store: Store, wake: Wake) -> Router {
     Router::new()
         .route("/v1/jobs", get(list))
         .route("/v1/jobs/depth", get(depth))
+        .route("/v1/jobs/pause", post(pause))
+        .route("/v1/jobs/resume", post(resume))
         .route("/v1/jobs/retry-dead", post(retry_dead))
         .route("/v1/jobs/purge-dead", post(purge_dead))
         .route("/v1/jobs/{id}", get(show))
         .route("/v1/jobs/{id}/retry", post(retry))
-        .with_state(Parts { store, wake })
+        .with_state(Parts { directory, store, wake })
 }
 
 async fn list(State(parts): State<Parts>, wanted: Result<Query<Wanted>, QueryRejection>) -> Answer<Vec<wire::Job>> {
@@ -57,20 +61,40 @@ async fn list(State(parts): State<Parts>, wanted: Result<Query<Wanted>, QueryRej
         return Err(Fault::bad_request(format!("the limit is 1 to {JOBS_LISTED_MAX} jobs")));
     }
     let state = wanted.state.map(|text| {
-        JobState::parse(&text).ok_or_else(|| Fault::bad_request("the state is queued, running, waiting, dead or done"))
+        JobState::parse(&text)
+            .filter(|state| *state != JobState::Purged)
+            .ok_or_else(|| Fault::bad_request("the state is queued, running, waiting, dead or done"))
     });
     let tenant = wanted.tenant.map(|text| TenantId::parse(&text)).transpose()?;
     let jobs = parts.store.jobs(JobFilter { state: state.transpose()?, tenant, limit }).await?;
-    Ok(Json(jobs.iter().map(job).collect()))
+    Ok(Json(jobs.iter().map(|view| parts.job(view)).collect()))
 }
 
 async fn depth(State(parts): State<Parts>) -> Answer<wire::Queue> {
-    let depth = parts.store.depth().await?;
-    Ok(Json(wire::Queue { live: depth.live, dead: depth.dead, oldest_age_ms: depth.oldest_age_ms }))
+    parts.depth().await
+}
+
+async fn pause(State(parts): State<Parts>) -> Answer<wire::Queue> {
+    parts.directory.set_all_paused(true).await?;
+    tracing::info!("the jobs of all tenants are paused");
+    parts.depth().await
+}
+
+async fn resume(State(parts): State<Parts>) -> Answer<wire::Queue> {
+    parts.directory.set_all_paused(false).await?;
+    tracing::info!("jobs run again");
+    (parts.wake)(None);
+    parts.depth().await
 }
 
 async fn show(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::JobDetail> {
-    Ok(Json(detail(parts.find(&id).await?)))
+    let view = parts.find(&id).await?;
+    Ok(Json(wire::JobDetail {
+        job: parts.job(&view),
+        errors: view.errors.into_iter().map(attempt).collect(),
+        sent: view.sent,
+        note: view.note,
+    }))
 }
 
 async fn retry(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::JobDetail> {
@@ -113,36 +137,36 @@ impl Parts {
         let found = self.store.job(id).await?;
         found.ok_or_else(|| Fault::not_found("UNKNOWN_JOB", format!("there is no job {id}")))
     }
-}
 
-fn job(view: &JobView) -> wire::Job {
-    wire::Job {
-        id: view.id.to_string(),
-        state: view.state.as_str().to_owned(),
-        tenant: view.tenant.to_string(),
-        tool_type: view.tool_type.to_string(),
-        kind: view.kind.as_str().to_owned(),
-        ticket_id: view.ticket_id.clone(),
-        correlation_id: view.correlation_id.to_string(),
-        attempts: view.attempt,
-        accepted_at: rfc3339(view.accepted_ms),
-        due_at: view.due_ms.map(rfc3339),
-        ended_at: view.ended_ms.map(rfc3339),
-        outcome: view.outcome.clone(),
-        last_error: view.errors.last().map(|error| wire::LastError {
-            code: error.kind.clone(),
-            message: error.message.clone(),
-            at: rfc3339(error.at_ms),
-        }),
+    async fn depth(&self) -> Answer<wire::Queue> {
+        let depth = self.store.depth().await?;
+        let paused = self.directory.is_all_paused();
+        Ok(Json(wire::Queue { live: depth.live, dead: depth.dead, oldest_age_ms: depth.oldest_age_ms, paused }))
     }
-}
 
-fn detail(view: JobView) -> wire::JobDetail {
-    wire::JobDetail {
-        job: job(&view),
-        errors: view.errors.into_iter().map(attempt).collect(),
-        sent: view.sent,
-        note: view.note,
+    fn job(&self, view: &JobView) -> wire::Job {
+        let waits = matches!(view.state, JobState::Queued | JobState::Waiting);
+        let tenant = waits.then(|| self.directory.get(view.tenant.as_str())).flatten();
+        wire::Job {
+            id: view.id.to_string(),
+            state: view.state.as_str().to_owned(),
+            tenant: view.tenant.to_string(),
+            tool_type: view.tool_type.to_string(),
+            kind: view.kind.as_str().to_owned(),
+            ticket_id: view.ticket_id.clone(),
+            correlation_id: view.correlation_id.to_string(),
+            attempts: view.attempt,
+            accepted_at: rfc3339(view.accepted_ms),
+            due_at: view.due_ms.map(rfc3339),
+            ended_at: view.ended_ms.map(rfc3339),
+            outcome: view.outcome.clone(),
+            last_error: view.errors.last().map(|error| wire::LastError {
+                code: error.kind.clone(),
+                message: error.message.clone(),
+                at: rfc3339(error.at_ms),
+            }),
+            paused: tenant.is_some_and(|tenant| self.directory.is_paused(&tenant)),
+        }
     }
 }
 

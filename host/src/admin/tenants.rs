@@ -50,6 +50,8 @@ pub(super) fn routes(directory: TenantDirectory, store: Store, wake: Wake) -> Ro
         .route("/v1/tenants/{id}", get(show).delete(remove))
         .route("/v1/tenants/{id}/enable", post(enable))
         .route("/v1/tenants/{id}/disable", post(disable))
+        .route("/v1/tenants/{id}/pause", post(pause))
+        .route("/v1/tenants/{id}/resume", post(resume))
         .route("/v1/tenants/{id}/secrets/{name}", put(rotate_secret))
         .with_state(Parts { directory, store, wake })
 }
@@ -94,6 +96,21 @@ async fn disable(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<w
     parts.with_jobs(&id).await
 }
 
+async fn pause(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::Tenant> {
+    let id = TenantId::parse(&id)?;
+    parts.directory.set_paused(&id, true).await?;
+    tracing::info!(tenant = %id, "the tenant's jobs are paused");
+    parts.with_jobs(&id).await
+}
+
+async fn resume(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::Tenant> {
+    let id = TenantId::parse(&id)?;
+    parts.directory.set_paused(&id, false).await?;
+    tracing::info!(tenant = %id, "the tenant's jobs run again");
+    (parts.wake)(Some(&id));
+    parts.with_jobs(&id).await
+}
+
 async fn remove(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::RemovedTenant> {
     let id = TenantId::parse(&id)?;
     let removed = parts.directory.remove(&id).await?;
@@ -134,6 +151,7 @@ impl Parts {
             tool_type: tenant.tool_type.to_string(),
             base_url: tenant.base_url.to_string(),
             enabled: tenant.enabled,
+            paused: self.directory.is_paused(tenant),
             settings: tenant.settings.clone(),
             allow_origins: tenant.allow_origins.clone(),
             replay_window_s: tenant.replay_window_s,

@@ -77,6 +77,9 @@ pub struct Tenant {
     pub base_url: String,
     /// Whether its webhooks are taken and its jobs run.
     pub enabled: bool,
+    /// Whether its jobs wait because they, or the jobs of all, are paused. Its webhooks are taken all the same.
+    #[serde(default)]
+    pub paused: bool,
     /// Settings that its plugin reads.
     pub settings: BTreeMap<String, String>,
     /// Other origins that its plugin may call.
@@ -126,7 +129,7 @@ pub struct RotateSecret {
 pub struct Job {
     /// Its id.
     pub id: String,
-    /// `queued`, `running`, `waiting`, `dead` or `done`.
+    /// `queued`, `running`, `waiting`, `dead` or `done`; of a single job also `purged`.
     pub state: String,
     /// Whose ticket it is.
     pub tenant: String,
@@ -150,6 +153,9 @@ pub struct Job {
     pub outcome: Option<String>,
     /// What went wrong last.
     pub last_error: Option<LastError>,
+    /// Whether it waits because its tenant, or all tenants, are paused.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// Everything about one job.
@@ -188,6 +194,9 @@ pub struct Queue {
     pub dead: u64,
     /// How long ago the oldest live job was accepted, in milliseconds.
     pub oldest_age_ms: i64,
+    /// Whether the jobs of all tenants are paused.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// How many dead letters a command changed.

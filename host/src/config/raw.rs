@@ -78,6 +78,7 @@ pub(super) struct Worker {
     pub(super) concurrency: i64,
     pub(super) per_tenant: i64,
     pub(super) lease_s: i64,
+    pub(super) drain_s: i64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -146,7 +147,7 @@ impl Default for Raw {
             },
             store: Store { url: "sqlite:<state_dir>/patchbay.db".into(), dedup_hours: 72 },
             secrets: Secrets { key_file: "<state_dir>/secret.key".into(), cache_s: 60 },
-            worker: Worker { concurrency: 64, per_tenant: 8, lease_s: 90 },
+            worker: Worker { concurrency: 64, per_tenant: 8, lease_s: 90, drain_s: 30 },
             retry: Retry {
                 base_s: 2,
                 multiplier: 2.0,

@@ -115,7 +115,7 @@ pub enum Command {
     /// Add, show, change and remove tenants
     #[command(subcommand)]
     Tenant(TenantCommand),
-    /// Look at jobs, and put dead letters back
+    /// Look at jobs, pause them, and put dead letters back
     #[command(subcommand)]
     Job(JobCommand),
 }
@@ -152,6 +152,18 @@ pub enum TenantCommand {
     },
     /// Refuse a tenant's webhooks; its jobs wait
     Disable {
+        /// Its id
+        #[arg(value_parser = TenantId::parse)]
+        id: TenantId,
+    },
+    /// Let a tenant's jobs wait; its webhooks are taken all the same
+    Pause {
+        /// Its id
+        #[arg(value_parser = TenantId::parse)]
+        id: TenantId,
+    },
+    /// Let a paused tenant's jobs run again
+    Resume {
         /// Its id
         #[arg(value_parser = TenantId::parse)]
         id: TenantId,
@@ -231,6 +243,10 @@ pub enum JobCommand {
         #[arg(long, conflicts_with = "id")]
         dead: bool,
     },
+    /// Let the jobs of all tenants wait; webhooks are taken all the same
+    Pause,
+    /// Let jobs run again; those of tenants that are paused by themselves still wait
+    Resume,
     /// Delete all dead letters for good
     Purge {
         /// Do not ask

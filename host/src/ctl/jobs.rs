@@ -1,6 +1,6 @@
 //! `job …`: looking at jobs, putting dead letters back, and throwing them away.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
 use super::{
     Shown,
@@ -11,7 +11,10 @@ use super::{
     table::{cell, fields, number, plain, plain_lines, severity, state, table},
     tenants::count,
 };
-use crate::admin::wire::{Changed, Job, JobDetail, Queue};
+use crate::{
+    admin::wire::{Changed, Job, JobDetail, Queue},
+    store::POSSIBLY_TWICE,
+};
 
 pub(super) fn run(command: JobCommand, client: &Client, console: &Console) -> Result<Shown, Failure> {
     match command {
@@ -38,6 +41,14 @@ pub(super) fn run(command: JobCommand, client: &Client, console: &Console) -> Re
             }
             Ok(Shown::new(text, &changed))
         }
+        JobCommand::Pause => {
+            let queue: Queue = client.post("/v1/jobs/pause", &())?;
+            Ok(Shown::new(format!("Jobs are paused; {} will wait.\n", count(queue.live)), &queue))
+        }
+        JobCommand::Resume => {
+            let queue: Queue = client.post("/v1/jobs/resume", &())?;
+            Ok(Shown::new(format!("Jobs run again; there are {}.\n", count(queue.live)), &queue))
+        }
         JobCommand::Purge { yes } => {
             let queue: Queue = client.get("/v1/jobs/depth")?;
             console.confirm(&format!("Delete all dead letters for good ({})?", count(queue.dead)), yes)?;
@@ -58,7 +69,7 @@ fn list_text(jobs: &[Job], limit: u32, color: bool) -> String {
         let next = job.due_at.as_deref().or(job.ended_at.as_deref());
         vec![
             cell(Some(&job.id)),
-            state(&job.state),
+            state(&shown_state(job)),
             cell(Some(&job.tenant)),
             cell(Some(&job.tool_type)),
             cell(Some(&job.kind)),
@@ -82,7 +93,7 @@ fn one(detail: &JobDetail) -> Shown {
     let job = &detail.job;
     let mut text = fields([
         ("job", Some(job.id.clone())),
-        ("state", Some(job.state.clone())),
+        ("state", Some(shown_state(job).into_owned())),
         ("tenant", Some(job.tenant.clone())),
         ("tool type", Some(job.tool_type.clone())),
         ("kind", Some(job.kind.clone())),
@@ -93,7 +104,7 @@ fn one(detail: &JobDetail) -> Shown {
         ("accepted", Some(job.accepted_at.clone())),
         ("due", job.due_at.clone()),
         ("ended", job.ended_at.clone()),
-        ("outcome", job.outcome.clone()),
+        ("outcome", job.outcome.as_deref().map(outcome)),
     ]);
     for error in detail.errors.iter().rev() {
         let line = format!("attempt {} at {}: {}: {}", error.attempt, error.at, error.code, error.message);
@@ -103,6 +114,21 @@ fn one(detail: &JobDetail) -> Shown {
         writeln!(text, "note:\n{}", plain_lines(note)).expect("a String takes all");
     }
     Shown::new(text, detail)
+}
+
+/// The state, and whether the job would run if nobody had paused it.
+fn shown_state(job: &Job) -> Cow<'_, str> {
+    if job.paused { format!("{}, paused", job.state).into() } else { job.state.as_str().into() }
+}
+
+/// How a job ended, where the code alone says too little.
+fn outcome(code: &str) -> String {
+    match code {
+        POSSIBLY_TWICE => {
+            "possibly twice: an earlier attempt may have posted the note too, and the plugin cannot look".to_owned()
+        }
+        code => code.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -125,6 +151,7 @@ mod tests {
             ended_at: None,
             outcome: None,
             last_error: Some(LastError { code: "api".to_owned(), message: "500".to_owned(), at: "t".to_owned() }),
+            paused: false,
         }
     }
 
@@ -136,6 +163,8 @@ mod tests {
         assert_eq!(ids, ["2", "1", "The"]);
         assert!(text.contains("api: 500") && !text.contains('\x1b'), "{text}");
         assert!(!list_text(&jobs, 3, false).contains("--limit"));
+        let paused = Job { paused: true, ..job("1", "queued") };
+        assert!(list_text(&[paused], 3, false).contains("queued, paused"));
     }
 
     #[test]
@@ -145,5 +174,15 @@ mod tests {
         let text = one(&JobDetail { job: job("1", "done"), errors: vec![error(1), error(2)], sent: true, note }).text;
         assert!(text.find("attempt 2") < text.find("attempt 1"), "{text}");
         assert!(text.ends_with("note:\nline 1\nline 2\n"), "{text}");
+    }
+
+    #[test]
+    fn what_may_have_been_done_twice_is_said_in_words() {
+        let ended = |outcome: &str| {
+            let job = Job { outcome: Some(outcome.to_owned()), ..job("1", "done") };
+            one(&JobDetail { job, errors: Vec::new(), sent: true, note: None }).text
+        };
+        assert!(ended(POSSIBLY_TWICE).contains("possibly twice"));
+        assert!(ended("not_found").contains("not_found"));
     }
 }

@@ -48,6 +48,8 @@ pub(super) fn run(
         TenantCommand::Show { id } => Ok(one(&client()?.get(&format!("/v1/tenants/{id}"))?)),
         TenantCommand::Enable { id } => Ok(one(&client()?.post(&format!("/v1/tenants/{id}/enable"), &())?)),
         TenantCommand::Disable { id } => Ok(one(&client()?.post(&format!("/v1/tenants/{id}/disable"), &())?)),
+        TenantCommand::Pause { id } => Ok(one(&client()?.post(&format!("/v1/tenants/{id}/pause"), &())?)),
+        TenantCommand::Resume { id } => Ok(one(&client()?.post(&format!("/v1/tenants/{id}/resume"), &())?)),
         TenantCommand::Remove { id, yes } => remove(&client()?, &id, yes, console),
         TenantCommand::RotateSecret { id, name, value, grace } => {
             let value = secret(&name, &value, &mut SecretReader::new(io::stdin()), console)?;
@@ -143,8 +145,12 @@ fn newest(tenant: &Tenant) -> usize {
     tenant.secrets.iter().filter(|secret| secret.expires_at.is_none()).count()
 }
 
-fn enabled(tenant: &Tenant) -> &'static str {
-    if tenant.enabled { "enabled" } else { "disabled" }
+fn state_of(tenant: &Tenant) -> &'static str {
+    match tenant {
+        Tenant { enabled: false, .. } => "disabled",
+        Tenant { paused: true, .. } => "paused",
+        _ => "enabled",
+    }
 }
 
 fn list_text(tenants: &[Tenant], color: bool) -> String {
@@ -154,7 +160,7 @@ fn list_text(tenants: &[Tenant], color: bool) -> String {
     let rows = tenants.iter().map(|tenant| -> Vec<Cell> {
         vec![
             cell(Some(&tenant.id)),
-            state(enabled(tenant)),
+            state(state_of(tenant)),
             cell(Some(&tenant.tool_type)),
             cell(Some(&tenant.base_url)),
             number(newest(tenant)),
@@ -166,7 +172,7 @@ fn list_text(tenants: &[Tenant], color: bool) -> String {
 fn one(tenant: &Tenant) -> Shown {
     let mut lines = vec![
         ("tenant", Some(tenant.id.clone())),
-        ("state", Some(enabled(tenant).to_owned())),
+        ("state", Some(state_of(tenant).to_owned())),
         ("tool type", Some(tenant.tool_type.clone())),
         ("base URL", Some(tenant.base_url.clone())),
         ("webhooks", Some(format!("POST /webhooks/{}", tenant.id))),

@@ -229,20 +229,31 @@ impl PluginManager {
         self.shared.scanned.load(Ordering::Acquire)
     }
 
-    /// Takes all routes away and drains every generation: for the end of the host. What does not end in time is left.
+    /// Takes all routes away and takes every generation apart: for the end of the host. What does not end within
+    /// `time_max`, which is for all of them, is left as it is.
     pub async fn stop(&self, time_max: Duration) {
-        let generations: Vec<_> = {
+        let end = tokio::time::Instant::now() + time_max;
+        let left = || end.saturating_duration_since(tokio::time::Instant::now());
+        let mut generations: Vec<_> = {
             let mut known = self.shared.lock();
             let tools = std::mem::take(&mut known.tools);
             tools.into_iter().filter_map(|(tool_type, tool)| Some((tool_type, tool.active?))).collect()
         };
+        // Those with calls that hang come last: they take none of the others' time.
+        generations.sort_by_key(|(_, generation)| generation.in_flight());
         for (tool_type, generation) in generations {
             self.shared.routes.set(&tool_type, None);
-            generation.drain(time_max).await;
-            let taken_apart = Arc::clone(&generation);
-            let dismantled = tokio::task::spawn_blocking(move || taken_apart.dismantle(retire::LANES_MAX)).await;
-            if let Ok(Err(retained)) = dismantled {
-                tracing::warn!(%tool_type, generation = generation.number(), "at the end: {}", retained.reason);
+            let number = generation.number();
+            generation.drain(left()).await;
+            let lanes_max = left();
+            let taken_apart = tokio::task::spawn_blocking(move || generation.dismantle(lanes_max));
+            match tokio::time::timeout_at(end, taken_apart).await {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(retained))) => {
+                    tracing::warn!(%tool_type, generation = number, "at the end: {}", retained.reason);
+                }
+                Ok(Err(fault)) => tracing::error!(%tool_type, generation = number, "a fault of the host: {fault}"),
+                Err(_elapsed) => tracing::warn!(%tool_type, generation = number, "at the end: it takes too long"),
             }
         }
     }

@@ -207,12 +207,15 @@ pub enum JobState {
     Dead,
     /// Finished; known from the history.
     Done,
+    /// Was given up and thrown away; known from the history, where dead letters that are still there look the same. So
+    /// only a single job is ever shown as this.
+    Purged,
 }
 
 impl JobState {
-    const ALL: [Self; 5] = [Self::Queued, Self::Running, Self::Waiting, Self::Dead, Self::Done];
+    const ALL: [Self; 6] = [Self::Queued, Self::Running, Self::Waiting, Self::Dead, Self::Done, Self::Purged];
 
-    /// `queued`, `running`, `waiting`, `dead` or `done`.
+    /// `queued`, `running`, `waiting`, `dead`, `done` or `purged`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -220,6 +223,7 @@ impl JobState {
             Self::Waiting => "waiting",
             Self::Dead => "dead",
             Self::Done => "done",
+            Self::Purged => "purged",
         }
     }
 

@@ -13,6 +13,13 @@ pub const SIMILAR_TERMS_MAX: usize = 32;
 /// Shorter words say little and are left out; in characters.
 const TERM_CHARS_MIN: usize = 3;
 
+/// How an enhancement ended: its note is on the ticket.
+pub const DONE: &str = "done";
+/// ... but an earlier attempt may have posted it as well, and the plugin could not look.
+pub const POSSIBLY_TWICE: &str = "possibly_twice";
+/// It was given up, and is or was a dead letter.
+pub const DEAD: &str = "dead";
+
 /// A finished enhancement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnhancementRecord {
@@ -26,7 +33,7 @@ pub struct EnhancementRecord {
     pub ticket_id: String,
     /// The webhook's id.
     pub correlation_id: CorrelationId,
-    /// How it ended, a short code.
+    /// How it ended: [`DONE`], [`POSSIBLY_TWICE`] or [`DEAD`].
     pub outcome: String,
     /// The note as posted, when one was.
     pub note: Option<String>,
@@ -107,6 +114,20 @@ impl Store {
                         record.finished_ms,
                     ])?;
                 Ok(())
+            })
+            .await
+    }
+
+    /// Whether the history has the note of this job.
+    pub async fn was_enhanced(&self, job: JobId) -> Result<bool, StoreError> {
+        self.inner
+            .history_reads
+            .read(move |connection| {
+                connection
+                    .prepare_cached(
+                        "SELECT EXISTS (SELECT 1 FROM enhancement_history WHERE job_id = ?1 AND note IS NOT NULL)",
+                    )?
+                    .query_row([job.as_bytes()], |row| row.get(0))
             })
             .await
     }

@@ -8,12 +8,25 @@ use super::{
     encoding::{error_json, errors_from_json, metadata_from_json, metadata_json},
 };
 use crate::{
+    fault,
     ids::{CorrelationId, JobId, TenantId, ToolType},
     queue::job::{
         Accepted, ClaimWish, ClaimedJob, DedupKey, Fenced, JOB_ERRORS_MAX, JobError, JobKind, Lease, NewJob,
         TenantClaim,
     },
 };
+
+/// The code of an attempt that was cut off with its host.
+const HOST_ENDED: &str = "host_ended";
+
+/// What became of the jobs that were running when a host was cut off.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rescued {
+    /// They are due again.
+    pub put_back: usize,
+    /// They were too old, and are dead letters.
+    pub given_up: usize,
+}
 
 /// Takes a tenant's due jobs, the longest due first. Finds them in one range of `jobs_due`, whatever others have waiting.
 pub(super) const CLAIM: &str = "UPDATE jobs SET running = 1, due_ms = :until, fence = fence + 1, attempt = attempt + 1
@@ -50,6 +63,7 @@ impl Store {
                         metadata,
                         now_ms,
                     ])?;
+                fault::reached(fault::Point::Inserted);
                 Ok(Accepted::New(id))
             })
             .await
@@ -190,17 +204,27 @@ impl Store {
         .await
     }
 
-    /// Ends all leases, so that their jobs are due now; the attempts stay counted. For start and stop, when nothing runs:
-    /// this host is the only one on the file. Returns how many there were.
-    pub async fn release_all_leases(&self) -> Result<usize, StoreError> {
+    /// Ends the leases of a host that was cut off: this one is the only one on the file, and nothing runs yet. Each of
+    /// these attempts counts and leaves an error with its job. The jobs are due now; those that were accepted `give_up_ms`
+    /// ago go to the dead letters with `reason`.
+    pub async fn rescue(&self, give_up_ms: i64, reason: &'static str) -> Result<Rescued, StoreError> {
         let clock = self.inner.clock.clone();
         self.inner
             .main
             .apply(move |connection| {
-                connection.execute(
-                    "UPDATE jobs SET running = 0, due_ms = min(due_ms, ?1) WHERE running = 1",
-                    params![clock.now_ms()],
-                )
+                let (now_ms, mut rescued) = (clock.now_ms(), Rescued::default());
+                for (lease, attempt, accepted_ms) in leased(connection)? {
+                    let error = JobError::new(attempt, now_ms, HOST_ENDED, "the host ended while this attempt ran");
+                    keep_error(connection, lease, &error)?;
+                    if now_ms.saturating_sub(accepted_ms) >= give_up_ms {
+                        rescued.given_up += bury(connection, lease.slot, lease.id.as_bytes(), now_ms, reason)?;
+                    } else {
+                        rescued.put_back += connection
+                            .prepare_cached("UPDATE jobs SET running = 0, due_ms = ?3 WHERE slot = ?1 AND id = ?2")?
+                            .execute(params![lease.slot, lease.id.as_bytes(), now_ms])?;
+                    }
+                }
+                Ok(rescued)
             })
             .await
     }
@@ -233,6 +257,16 @@ fn extend(connection: &Connection, lease: Lease, until_ms: i64) -> rusqlite::Res
 /// What was due before the clock was set back is due now, and what had to wait waits as long as it had to.
 fn bring_forward(connection: &Connection, now_ms: i64, by_ms: i64) -> rusqlite::Result<usize> {
     connection.execute("UPDATE jobs SET due_ms = max(?1, due_ms - ?2) WHERE due_ms > ?1", params![now_ms, by_ms])
+}
+
+fn leased(connection: &Connection) -> rusqlite::Result<Vec<(Lease, u32, i64)>> {
+    connection
+        .prepare("SELECT slot, id, fence, attempt, accepted_ms FROM jobs WHERE running = 1")?
+        .query_map([], |row| {
+            let lease = Lease { slot: row.get(0)?, id: JobId::from_bytes(row.get(1)?), fence: row.get(2)? };
+            Ok((lease, row.get(3)?, row.get(4)?))
+        })?
+        .collect()
 }
 
 /// Appends the error to a job that is leased with this fence, and drops the oldest beyond the limit. False: lease lost.

@@ -28,6 +28,7 @@ const MAIN: &[M<'_>] = &[
     M::up(include_str!("migrations/0004_queue.sql")),
     M::up(include_str!("migrations/0005_plugin_events.sql")),
     M::up(include_str!("migrations/0006_append.sql")),
+    M::up(include_str!("migrations/0007_pause.sql")),
 ];
 const HISTORY: &[M<'_>] = &[M::up(include_str!("migrations/history_0001.sql"))];
 

@@ -45,8 +45,8 @@ impl Store {
             .apply(move |connection| {
                 let inserted = connection.execute(
                     "INSERT OR IGNORE INTO tenants (id, slot, tool_type, base_url, settings, allow_origins, enabled,
-                                                    replay_window_s, enhance_on, created_ms, updated_ms)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10)",
+                                                    replay_window_s, enhance_on, created_ms, updated_ms, paused)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11)",
                     params![
                         tenant.id.as_str(),
                         tenant.slot,
@@ -58,6 +58,7 @@ impl Store {
                         tenant.replay_window_s,
                         events_json(&tenant.enhance_on),
                         now_ms,
+                        tenant.paused,
                     ],
                 )?;
                 if inserted == 1 {
@@ -80,7 +81,7 @@ impl Store {
             .apply(move |connection| {
                 connection.execute(
                     "UPDATE tenants SET tool_type = ?2, base_url = ?3, settings = ?4, allow_origins = ?5, enabled = ?6,
-                                        replay_window_s = ?7, enhance_on = ?8, updated_ms = ?9 WHERE id = ?1",
+                                        replay_window_s = ?7, enhance_on = ?8, updated_ms = ?9, paused = ?10 WHERE id = ?1",
                     params![
                         tenant.id.as_str(),
                         tenant.tool_type.as_str(),
@@ -91,6 +92,7 @@ impl Store {
                         tenant.replay_window_s,
                         events_json(&tenant.enhance_on),
                         now_ms,
+                        tenant.paused,
                     ],
                 )
             })
@@ -157,11 +159,32 @@ impl Store {
             .read(|connection| {
                 connection
                     .prepare(
-                        "SELECT id, tool_type, base_url, settings, allow_origins, enabled, replay_window_s, enhance_on
+                        "SELECT id, tool_type, base_url, settings, allow_origins, enabled, replay_window_s, enhance_on,
+                                paused
                          FROM tenants ORDER BY id",
                     )?
                     .query_map([], tenant)?
                     .collect()
+            })
+            .await
+    }
+
+    /// Whether the jobs of all tenants are paused.
+    pub async fn jobs_paused(&self) -> Result<bool, StoreError> {
+        self.inner
+            .main_reads
+            .read(|connection| {
+                connection.query_row("SELECT value FROM meta WHERE key = 'jobs_paused'", [], |row| row.get(0))
+            })
+            .await
+    }
+
+    /// Keeps whether they are.
+    pub async fn set_jobs_paused(&self, paused: bool) -> Result<(), StoreError> {
+        self.inner
+            .main
+            .apply(move |connection| {
+                connection.execute("UPDATE meta SET value = ?1 WHERE key = 'jobs_paused'", [paused]).map(drop)
             })
             .await
     }
@@ -231,6 +254,7 @@ fn tenant(row: &Row<'_>) -> rusqlite::Result<Tenant> {
         enabled: row.get(5)?,
         replay_window_s: row.get(6)?,
         enhance_on: column(row, 7, events_from_json)?,
+        paused: row.get(8)?,
     })
 }
 

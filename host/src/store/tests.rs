@@ -259,7 +259,7 @@ async fn the_oldest_errors_go_first() {
 }
 
 #[tokio::test]
-async fn leases_handed_back_are_due_at_once_with_their_attempt_counted() {
+async fn a_job_that_was_cut_off_is_due_at_once_and_its_attempt_counts_and_is_seen() {
     let bed = Bed::new();
     let waiting = bed.accept("acme", "1").await;
     let lease = bed.lease("acme").await;
@@ -267,11 +267,28 @@ async fn leases_handed_back_are_due_at_once_with_their_attempt_counted() {
     bed.accept("acme", "2").await;
     let lease = bed.lease("acme").await;
     let bed = bed.reopened().await;
-    assert_eq!(bed.store.release_all_leases().await, Ok(1));
-    assert_eq!(bed.store.complete(lease).await, Ok(Fenced::Lost), "it was handed back");
+    assert_eq!(bed.store.rescue(HOUR_MS, "gave_up").await, Ok(Rescued { put_back: 1, given_up: 0 }));
+    assert_eq!(bed.store.complete(lease).await, Ok(Fenced::Lost), "nobody holds it");
     let [again] = bed.claim("acme", 10).await.try_into().unwrap();
     assert_eq!((again.lease.id, again.attempt), (lease.id, 2));
+    let seen: Vec<_> = again.errors.iter().map(|error| (error.attempt, error.kind.as_str())).collect();
+    assert_eq!(seen, [(1, "host_ended")]);
     assert_eq!(bed.state(waiting).await, Some(JobState::Waiting), "a wait is no lease");
+}
+
+#[tokio::test]
+async fn a_job_that_is_cut_off_when_its_time_is_over_is_given_up() {
+    let bed = Bed::new();
+    let job = bed.accept("acme", "17").await;
+    for (attempts, state) in [(1, JobState::Queued), (2, JobState::Dead)] {
+        bed.lease("acme").await;
+        bed.clock.advance_ms(HOUR_MS / 2);
+        let dead = usize::from(state == JobState::Dead);
+        let rescued = bed.store.rescue(HOUR_MS, "gave_up").await;
+        assert_eq!(rescued, Ok(Rescued { put_back: 1 - dead, given_up: dead }), "{attempts}");
+        let view = bed.store.job(job).await.unwrap().unwrap();
+        assert_eq!((view.state, view.attempt, view.errors.len()), (state, attempts, view.attempt as usize));
+    }
 }
 
 #[tokio::test]

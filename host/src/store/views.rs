@@ -48,7 +48,8 @@ const LIVE: &str = "SELECT id, tenant, tool_type, kind, ticket_id, correlation_i
 const DEAD: &str = "SELECT id, tenant, tool_type, kind, ticket_id, correlation_id, attempt, errors, sent, accepted_ms,
     NULL, died_ms, reason, NULL, 'dead' AS state FROM dead_letters";
 const DONE: &str = "SELECT job_id AS id, tenant, tool_type, 'enhance', ticket_id, correlation_id, attempts, errors,
-    note IS NOT NULL, accepted_ms, NULL, finished_ms, outcome, note, 'done' AS state FROM enhancement_history";
+    note IS NOT NULL, accepted_ms, NULL, finished_ms, outcome, note,
+    CASE outcome WHEN 'dead' THEN 'purged' ELSE 'done' END AS state FROM enhancement_history";
 
 impl Store {
     /// Jobs that the filter lets through, newest first.
@@ -58,7 +59,7 @@ impl Store {
             None => (&[LIVE, DEAD], &self.inner.main_reads),
             Some(JobState::Queued | JobState::Running | JobState::Waiting) => (&[LIVE], &self.inner.main_reads),
             Some(JobState::Dead) => (&[DEAD], &self.inner.main_reads),
-            Some(JobState::Done) => (&[DONE], &self.inner.history_reads),
+            Some(JobState::Done | JobState::Purged) => (&[DONE], &self.inner.history_reads),
         };
         file.read(move |connection| {
             let mut found = Vec::new();
@@ -72,7 +73,7 @@ impl Store {
         .await
     }
 
-    /// One job wherever it is: live, dead, or done with an enhancement. (A done record is known by its ticket only.)
+    /// One job wherever it is: live, dead, or in the history of enhancements. (A done record is known by its ticket only.)
     pub async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
         let now_ms = self.inner.clock.now_ms();
         let live_or_dead = self

@@ -52,6 +52,7 @@ struct Inner {
     reloads: Family<ReloadLabel, Counter>,
     jobs: Family<JobsLabel, Gauge>,
     oldest_age: Gauge<f64, AtomicU64>,
+    paused_tenants: Gauge,
     attempts: Family<AttemptLabel, Counter>,
     dead_letters: Family<ReasonLabel, Counter>,
     notes: Counter,
@@ -161,6 +162,12 @@ impl Metrics {
             reloads: registered(&mut r, "plugin_reloads", "Loads and replacements of plugins", Family::default()),
             jobs: registered(&mut r, "queue_jobs", "Jobs in the store: live ones, and dead letters", Family::default()),
             oldest_age: timed(&mut r, "queue_oldest_age", "Age of the oldest live job", Gauge::default()),
+            paused_tenants: registered(
+                &mut r,
+                "tenants_paused",
+                "Tenants whose jobs are paused, alone or with all",
+                Gauge::default(),
+            ),
             attempts: registered(&mut r, "job_attempts", "Attempts of jobs", Family::default()),
             dead_letters: registered(&mut r, "dead_letters", "Jobs that became dead letters", Family::default()),
             notes: registered(&mut r, "notes_posted", "Notes that a tool has taken", Counter::default()),
@@ -224,6 +231,11 @@ impl Metrics {
         self.inner.jobs.get_or_create(&JobsLabel { state: "live" }).set(signed(live));
         self.inner.jobs.get_or_create(&JobsLabel { state: "dead" }).set(signed(dead));
         self.inner.oldest_age.set(oldest_age.as_secs_f64());
+    }
+
+    /// How many tenants' jobs are paused; call it before [`encode`](Self::encode).
+    pub fn set_paused_tenants(&self, paused: usize) {
+        self.inner.paused_tenants.set(signed(paused));
     }
 
     /// A plugin file was taken up, or was not.

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::{
@@ -55,6 +58,7 @@ struct Inner {
     clock: Clock,
     cache_ms: i64,
     entries: RwLock<HashMap<String, Arc<Entry>>>,
+    all_paused: AtomicBool,
     /// Held through a change: store first, then memory, one after the other.
     changing: tokio::sync::Mutex<()>,
 }
@@ -101,6 +105,7 @@ impl TenantDirectory {
             store: store.clone(),
             keys,
             cache_ms: i64::from(cache_s) * 1_000,
+            all_paused: AtomicBool::new(store.jobs_paused().await?),
             entries: RwLock::new(entries.into_iter().map(|(id, entry)| (id, Arc::new(entry))).collect()),
             changing: tokio::sync::Mutex::new(()),
         };
@@ -202,6 +207,31 @@ impl TenantDirectory {
     /// Refuses a tenant's webhooks from now on; its jobs wait.
     pub async fn disable(&self, id: &TenantId) -> Result<Arc<Tenant>, DirectoryError> {
         self.update(id, |tenant| tenant.enabled = false).await
+    }
+
+    /// Lets a tenant's jobs wait, or run again. Its webhooks are taken either way.
+    pub async fn set_paused(&self, id: &TenantId, paused: bool) -> Result<Arc<Tenant>, DirectoryError> {
+        self.update(id, move |tenant| tenant.paused = paused).await
+    }
+
+    /// Lets the jobs of all tenants wait, or run again where the tenant itself is not paused.
+    pub async fn set_all_paused(&self, paused: bool) -> Result<(), DirectoryError> {
+        self.changing(move |inner| async move {
+            inner.store.set_jobs_paused(paused).await?;
+            inner.all_paused.store(paused, Ordering::Relaxed);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Whether the jobs of all tenants wait.
+    pub fn is_all_paused(&self) -> bool {
+        self.inner.all_paused.load(Ordering::Relaxed)
+    }
+
+    /// Whether a tenant's jobs wait because somebody paused them.
+    pub fn is_paused(&self, tenant: &Tenant) -> bool {
+        tenant.paused || self.is_all_paused()
     }
 
     /// Removes a tenant with its secrets; its jobs become dead letters. Its webhooks are refused first.

@@ -162,7 +162,9 @@ impl Claims {
                 removed.push(id.clone());
                 return false;
             };
-            tenant.enabled && matches!(parts.routes.get(&tenant.tool_type), Some(Route::Active(_)))
+            tenant.enabled
+                && !parts.directory.is_paused(&tenant)
+                && matches!(parts.routes.get(&tenant.tool_type), Some(Route::Active(_)))
         });
         (wishes, removed)
     }

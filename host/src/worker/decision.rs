@@ -31,6 +31,9 @@ pub enum Failure {
     /// An operator has disabled the tenant.
     #[error("the tenant is disabled")]
     TenantDisabled,
+    /// An operator has paused the tenant's jobs, or all.
+    #[error("the tenant's jobs are paused")]
+    Paused,
     /// Nothing serves the job's tool type.
     #[error(transparent)]
     NoRoute(#[from] NoRoute),
@@ -57,6 +60,7 @@ impl Failure {
         match self {
             Self::TenantRemoved => TENANT_REMOVED,
             Self::TenantDisabled => "tenant_disabled",
+            Self::Paused => "paused",
             Self::NoRoute(_) => "no_plugin",
             Self::Call(error) => error.code(),
             Self::NoTicket => "not_found",
@@ -104,7 +108,7 @@ pub fn decide(failure: &Failure, attempt: Attempt, retry: &Retry, random: f64) -
     match failure {
         Failure::LeaseLost | Failure::Store(_) => Next::Leave,
         Failure::TenantRemoved | Failure::NoTicket => Next::Bury(failure.kind()),
-        Failure::TenantDisabled | Failure::NoRoute(_) => postpone(AWAY_MS),
+        Failure::TenantDisabled | Failure::Paused | Failure::NoRoute(_) => postpone(AWAY_MS),
         Failure::NotTaken => again(None),
         Failure::Call(error) => match error {
             CallError::ShutOut(_) => postpone(AWAY_MS),
@@ -212,6 +216,7 @@ mod tests {
         for (failure, expected) in [
             (Failure::TenantRemoved, Bury(TENANT_REMOVED)),
             (Failure::TenantDisabled, PostponeUntil(NOW_MS + AWAY_MS)),
+            (Failure::Paused, PostponeUntil(NOW_MS + AWAY_MS)),
             (NoRoute::Missing.into(), PostponeUntil(NOW_MS + AWAY_MS)),
             (NoRoute::Quarantined.into(), PostponeUntil(NOW_MS + AWAY_MS)),
             (NoRoute::Disabled.into(), PostponeUntil(NOW_MS + AWAY_MS)),

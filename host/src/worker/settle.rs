@@ -3,13 +3,14 @@
 use plugin_abi::time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    Outcome, WorkerParts,
+    Outcome, Posted, WorkerParts,
     decision::{Attempt, Failure, Next, decide, millis},
     held::Held,
 };
 use crate::{
+    fault::{self, Point},
     queue::job::{Fenced, JOB_ERRORS_MAX, JobError, JobKind},
-    store::{EnhancementRecord, StoreError},
+    store::{DEAD, DONE, EnhancementRecord, POSSIBLY_TWICE, StoreError},
     telemetry::metrics::AttemptOutcome,
 };
 
@@ -20,7 +21,13 @@ pub(super) async fn settle(parts: &WorkerParts, held: &Held, ended: Result<Outco
         Ok(outcome) => {
             let kept = finish(parts, held, &outcome).await;
             report(parts, kept, AttemptOutcome::Done, || match outcome {
+                Outcome::Posted(Posted { possibly_twice: true, .. }) => {
+                    tracing::warn!(
+                        "the note is on the ticket, possibly twice: the plugin cannot look for an earlier one"
+                    );
+                }
                 Outcome::Posted(_) => tracing::info!("the note is on the ticket"),
+                Outcome::InHistory => tracing::info!("the history has the note of an earlier attempt"),
                 Outcome::Recorded => tracing::info!("the solved ticket is in the history"),
             });
             return None;
@@ -63,11 +70,15 @@ pub(super) async fn settle(parts: &WorkerParts, held: &Held, ended: Result<Outco
 }
 
 async fn finish(parts: &WorkerParts, held: &Held, outcome: &Outcome) -> Result<Fenced, StoreError> {
-    if let Outcome::Posted(note) = outcome {
-        let record = history(parts, held, "done", Some(&note.text), held.job.errors.clone());
+    if let Outcome::Posted(Posted { note, possibly_twice }) = outcome {
+        let how = if *possibly_twice { POSSIBLY_TWICE } else { DONE };
+        let record = history(parts, held, how, Some(&note.text), held.job.errors.clone());
         held.persist(|| parts.store.record_enhancement(record.clone())).await?;
+        fault::reached(Point::HistoryWritten);
     }
-    held.persist(|| parts.store.complete(held.job.lease)).await
+    let kept = held.persist(|| parts.store.complete(held.job.lease)).await;
+    fault::reached(Point::Completed);
+    kept
 }
 
 async fn bury(parts: &WorkerParts, held: &Held, why: &str, error: JobError) -> Result<Fenced, StoreError> {
@@ -80,7 +91,7 @@ async fn bury(parts: &WorkerParts, held: &Held, why: &str, error: JobError) -> R
         let mut errors = held.job.errors.clone();
         errors.push(error.clone());
         errors.drain(..errors.len().saturating_sub(JOB_ERRORS_MAX));
-        let record = history(parts, held, "dead", None, errors);
+        let record = history(parts, held, DEAD, None, errors);
         held.persist(|| parts.store.record_enhancement(record.clone())).await?;
     }
     held.persist(|| parts.store.dead(held.job.lease, why, error.clone())).await

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use plugin_abi::types::{Event, Ticket};
 
-use super::{WorkerParts, decision::Failure, held::Held};
+use super::{Posted, WorkerParts, decision::Failure, held::Held};
 use crate::{
     enhance::{Enhancement, SIMILAR_MAX, enhance},
+    fault::{self, Point},
     plugin::generation::{InFlight, JobCall, OwnedNote},
     queue::job::Fenced,
     store::ResolvedTicket,
@@ -43,6 +44,7 @@ pub(super) fn tenant(parts: &WorkerParts, held: &Held) -> Result<Arc<Tenant>, Fa
     match parts.directory.get(held.job.tenant.as_str()) {
         None => Err(Failure::TenantRemoved),
         Some(tenant) if !tenant.enabled => Err(Failure::TenantDisabled),
+        Some(tenant) if parts.directory.is_paused(&tenant) => Err(Failure::Paused),
         Some(tenant) => Ok(tenant),
     }
 }
@@ -103,19 +105,22 @@ impl<'a> Fetched<'a> {
 }
 
 impl Written<'_> {
-    /// Posts the note, after keeping that it may be posted from now on; returns it.
-    pub(super) async fn post(self) -> Result<OwnedNote, Failure> {
+    /// Posts the note, after keeping that it may be posted from now on.
+    pub(super) async fn post(self) -> Result<Posted, Failure> {
         let Self { staffed, note } = self;
-        let lease = staffed.held.job.lease;
+        let (lease, sent_before) = (staffed.held.job.lease, staffed.held.job.sent);
         match staffed.held.persist(|| staffed.parts.store.mark_sent(lease)).await? {
             Fenced::Done => {}
             Fenced::Lost => return Err(Failure::LeaseLost),
         }
-        if !staffed.generation.update_ticket(staffed.call(), note.clone()).await? {
+        fault::reached(Point::MarkedSent);
+        let updated = staffed.generation.update_ticket(staffed.call(), note.clone()).await?;
+        fault::reached(Point::Posted);
+        if !updated.taken {
             return Err(Failure::NotTaken);
         }
         staffed.parts.metrics.note_posted();
-        Ok(note)
+        Ok(Posted { note, possibly_twice: sent_before && !updated.finds_notes })
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     plugin::{generation::CallError, routes::NoRoute},
     queue::job::{Accepted, ClaimWish, ClaimedJob, DedupKey, Fenced, JobState, JobView, NewJob},
     shutdown::ShutdownTrigger,
-    store::{Hooks, JobFilter, StoreConfig},
+    store::{DeadLetters, Hooks, JobFilter, StoreConfig},
     tenant::{NewTenant, secrets::KeyRing},
 };
 
@@ -108,7 +108,7 @@ fn tool_type() -> ToolType {
 fn posted() -> Result<Outcome, Failure> {
     let form = |name: &str| format!("{name} patchbay:1");
     let note = OwnedNote { markdown: form("m"), html: form("h"), text: form("t"), marker: "patchbay:1".to_owned() };
-    Ok(Outcome::Posted(note))
+    Ok(Outcome::Posted(Posted { note, possibly_twice: false }))
 }
 
 #[tokio::test]
@@ -131,9 +131,13 @@ async fn a_resolved_ticket_is_kept_without_any_plugin() {
 async fn without_plugin_or_tenant_a_claimed_job_waits_and_spends_no_attempt() {
     let bed = Bed::new().await;
     let job = bed.accept_ticket("acme", "17").await;
-    for change in ["no plugin", "tenant disabled"] {
-        if change == "tenant disabled" {
-            bed.parts.directory.disable(&id("acme")).await.unwrap();
+    let (directory, acme) = (&bed.parts.directory, id("acme"));
+    for change in ["no plugin", "tenant disabled", "tenant paused", "all paused"] {
+        match change {
+            "tenant disabled" => drop(directory.disable(&acme).await.unwrap()),
+            "tenant paused" => drop(directory.set_paused(&acme, true).await.unwrap()),
+            "all paused" => directory.set_all_paused(true).await.unwrap(),
+            _ => {}
         }
         let due_ms = work(&bed.parts, &bed.hold("acme", LEASE).await).await.expect("it is due again");
         let view = bed.job(job).await.unwrap();
@@ -181,6 +185,19 @@ async fn the_history_has_the_note_and_what_went_wrong_before_it() {
 }
 
 #[tokio::test]
+async fn a_dead_letter_that_was_thrown_away_is_not_done() {
+    let bed = Bed::new().await;
+    let job = bed.accept_ticket("acme", "17").await;
+    settle::settle(&bed.parts, &bed.hold("acme", LEASE).await, Err(Failure::NoTicket)).await;
+    let done = || JobFilter { state: Some(JobState::Done), tenant: None, limit: 10 };
+    assert_eq!(bed.parts.store.jobs(done()).await.unwrap(), [], "it is a dead letter");
+    assert_eq!(bed.parts.store.purge_dead(DeadLetters::All).await, Ok(1));
+    let view = bed.job(job).await.unwrap();
+    assert_eq!((view.state, view.outcome.as_deref(), view.errors.len()), (JobState::Purged, Some("dead"), 1));
+    assert_eq!(bed.parts.store.jobs(done()).await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn nothing_is_changed_by_who_has_lost_the_lease() {
     for ended in [posted(), Err(Failure::NotTaken), Err(Failure::NoTicket), Err(CallError::Saturated.into())] {
         let bed = Bed::new().await;
@@ -194,8 +211,8 @@ async fn nothing_is_changed_by_who_has_lost_the_lease() {
         assert_eq!((live.state, live.attempt), (JobState::Running, 2));
         assert!(bed.counted("patchbay_job_attempts_total{outcome=\"lost\"} 1"));
         if buried {
-            let done = JobFilter { state: Some(JobState::Done), tenant: None, limit: 10 };
-            assert_eq!(bed.parts.store.jobs(done).await.unwrap(), [], "the history says nothing of it");
+            let given_up = JobFilter { state: Some(JobState::Purged), tenant: None, limit: 10 };
+            assert_eq!(bed.parts.store.jobs(given_up).await.unwrap(), [], "the history says nothing of it");
         }
     }
 }

@@ -19,6 +19,7 @@ pub struct ServiceDeskPlus;
 
 impl TicketingToolPlugin for ServiceDeskPlus {
     const INFO: PluginInfo = plugin_info!("servicedesk_plus");
+    const FINDS_NOTES: bool = true;
 
     fn new(_host: &Host<'_>) -> Result<Self, PluginError> {
         Ok(Self)

@@ -12,7 +12,9 @@ use bytes::Bytes;
 use hyper::{HeaderMap, Method as HttpMethod};
 use plugin_abi::{
     PluginError,
-    host::{CallContext, CallFault, WebhookParts, extract_metadata, get_ticket, update_ticket, validate_webhook},
+    host::{
+        CallContext, CallFault, Updated, WebhookParts, extract_metadata, get_ticket, update_ticket, validate_webhook,
+    },
     raw::{Field, Method},
     time::OffsetDateTime,
     types::{Note, Ticket, TicketMetadata},
@@ -197,11 +199,11 @@ impl Generation {
         .await
     }
 
-    /// Puts a note on a ticket on a slow lane; false when the tool did not take it.
+    /// Puts a note on a ticket on a slow lane.
     ///
     /// # Errors
     /// [`CallError`].
-    pub async fn update_ticket(&self, job: JobCall, note: OwnedNote) -> Result<bool, CallError> {
+    pub async fn update_ticket(&self, job: JobCall, note: OwnedNote) -> Result<Updated, CallError> {
         self.job_call(MetricMethod::UpdateTicket, Method::Update, job, Some(note), |plugin, call, request| {
             update_ticket(plugin.instance(), plugin.host(), call, request)
         })
@@ -348,6 +350,12 @@ trait Answered {
 impl Answered for bool {
     fn is_no(&self) -> bool {
         !self
+    }
+}
+
+impl Answered for Updated {
+    fn is_no(&self) -> bool {
+        !self.taken
     }
 }
 

@@ -1,0 +1,23 @@
+//! `/v1/test/fault`: lets the host end as by kill -9 at a place of a job's way. Only with the feature `test-hooks`.
+
+use axum::{Json, Router, routing::post};
+use serde::Deserialize;
+
+use super::fault::{Body, Fault};
+use crate::fault::{Point, armed};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Arm {
+    point: String,
+}
+
+pub(super) fn routes() -> Router {
+    Router::new().route("/v1/test/fault", post(arm))
+}
+
+async fn arm(Body(wanted): Body<Arm>) -> Result<Json<()>, Fault> {
+    let point = Point::parse(&wanted.point).ok_or_else(|| Fault::bad_request("there is no such place"))?;
+    armed::arm(point);
+    Ok(Json(()))
+}

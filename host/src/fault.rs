@@ -1,0 +1,78 @@
+//! Places between two steps of a job's way at which a test can let the host end as by kill -9. Without the feature
+//! `test-hooks` nothing is left of them.
+
+/// A place, in the order in which a job comes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// The job is in a transaction that is not committed yet.
+    Inserted = 1,
+    /// The job is on disk, the sender has no answer yet.
+    Accepted,
+    /// The job is leased.
+    Claimed,
+    /// The tool has shown the ticket.
+    Fetched,
+    /// The note is written.
+    Written,
+    /// It is kept that the note may be posted from now on.
+    MarkedSent,
+    /// The tool has taken the note.
+    Posted,
+    /// The history has it, the queue has the job still.
+    HistoryWritten,
+    /// The queue does not have the job any more.
+    Completed,
+}
+
+/// Ends the process when the place is armed.
+#[inline]
+pub fn reached(point: Point) {
+    #[cfg(feature = "test-hooks")]
+    armed::reached(point);
+    #[cfg(not(feature = "test-hooks"))]
+    let _never_armed = point;
+}
+
+#[cfg(feature = "test-hooks")]
+pub(crate) mod armed {
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    use rustix::process::{Signal, getpid, kill_process};
+
+    use super::Point;
+
+    /// None.
+    const NOWHERE: u8 = 0;
+    static ARMED: AtomicU8 = AtomicU8::new(NOWHERE);
+
+    impl Point {
+        const ALL: [(&str, Self); 9] = [
+            ("inserted", Self::Inserted),
+            ("accepted", Self::Accepted),
+            ("claimed", Self::Claimed),
+            ("fetched", Self::Fetched),
+            ("written", Self::Written),
+            ("marked_sent", Self::MarkedSent),
+            ("posted", Self::Posted),
+            ("history_written", Self::HistoryWritten),
+            ("completed", Self::Completed),
+        ];
+
+        pub(crate) fn parse(text: &str) -> Option<Self> {
+            Self::ALL.into_iter().find(|(name, _)| *name == text).map(|(_, point)| point)
+        }
+    }
+
+    /// Whoever comes by this place next ends the process.
+    pub(crate) fn arm(point: Point) {
+        ARMED.store(point as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn reached(point: Point) {
+        if ARMED.load(Ordering::Relaxed) == point as u8 {
+            // Nothing of this process runs after the call: no destructor, no handler, no other thread.
+            let _refused = kill_process(getpid(), Signal::KILL);
+            std::process::abort();
+        }
+    }
+}
