@@ -191,10 +191,47 @@ fn json(status: StatusCode, kind: &'static str, body: &impl Serialize, correlati
 mod tests {
     use std::time::Duration;
 
+    use http_body_util::BodyExt as _;
+
     use super::*;
 
-    #[test]
-    fn every_rejection_has_its_status_and_a_short_wait() {
+    const PAGE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/answers.md"));
+
+    /// Status and code as the reference page has them in one row.
+    #[track_caller]
+    fn documented(status: u16, code: &str) {
+        assert!(PAGE.contains(&format!("\n| {status} | `{code}` | ")), "{status} {code} is not on the page");
+    }
+
+    async fn code(answer: Answer) -> String {
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        serde_json::from_slice::<serde_json::Value>(&body).unwrap()["code"].as_str().unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn what_never_became_a_delivery_has_its_status_and_ends_the_connection_where_it_must() {
+        use BadRequest as B;
+        for (fault, status, closes, waits) in [
+            (B::NotFound, 404, false, false),
+            (B::Method("POST"), 405, false, false),
+            (B::TooLarge(7), 413, true, false),
+            (B::Slow, 408, true, false),
+            (B::Crowded, 503, true, true),
+            (B::TransferEncoding, 400, true, false),
+        ] {
+            let answer = refused(fault, &CorrelationId::fresh());
+            let has = |name| answer.headers().contains_key(name);
+            assert_eq!(
+                (answer.status().as_u16(), has(CONNECTION), has(RETRY_AFTER)),
+                (status, closes, waits),
+                "{fault:?}"
+            );
+            documented(status, &code(answer).await);
+        }
+    }
+
+    #[tokio::test]
+    async fn every_rejection_has_its_status_and_a_short_wait() {
         use Rejection as R;
         let panicked = PluginError::Panicked { message: String::new(), location: String::new() };
         for (rejection, status, wait) in [
@@ -203,11 +240,18 @@ mod tests {
             (R::Invalid(vec![FieldError::new("a", "b")]), 422, None),
             (R::NoRoute(NoRoute::Missing), 503, Some(30)),
             (R::NoRoute(NoRoute::Quarantined), 503, Some(30)),
+            (R::NoRoute(NoRoute::Disabled), 503, Some(30)),
             (R::Plugin(CallError::Saturated), 503, Some(2)),
+            (R::Plugin(CallError::ShutOut("x")), 503, Some(30)),
+            (R::Plugin(CallError::Closed), 503, Some(1)),
+            (R::Plugin(CallError::InvalidReply("x".into())), 503, Some(30)),
+            (R::Plugin(CallError::Plugin(PluginError::api("x"))), 503, Some(10)),
             (R::Plugin(CallError::Overrun(Duration::from_secs(1))), 503, Some(10)),
             (R::Plugin(CallError::Plugin(panicked)), 503, Some(10)),
             (R::Plugin(CallError::Plugin(PluginError::Configuration("x".into()))), 503, Some(30)),
             (R::Plugin(CallError::Lost), 500, None),
+            (R::Store(StoreError::Saturated { file: "x".into(), waiting_max: 1 }), 503, Some(2)),
+            (R::Store(StoreError::Closed { file: "x".into() }), 503, Some(10)),
             (R::RateLimited, 429, Some(1)),
         ] {
             let answer = rejected(&rejection, &CorrelationId::fresh());
@@ -215,6 +259,7 @@ mod tests {
             let found = answer.headers().get(RETRY_AFTER).map(|wait| wait.to_str().unwrap().parse::<u16>().unwrap());
             assert_eq!(found, wait, "{rejection}");
             assert!(found.is_none_or(|seconds| seconds < 60), "Zendesk gives up at 60 s");
+            documented(status, &code(answer).await);
         }
     }
 }
