@@ -228,3 +228,23 @@ async fn a_window_that_began_in_the_future_begins_now() {
     bed.clock.advance_ms(window_ms);
     bed.accept("acme", "17").await;
 }
+
+#[tokio::test]
+async fn jobs_of_a_backup_look_for_their_note_first() {
+    let bed = Bed::new();
+    bed.store.insert_tenant(tenant("acme"), Vec::new()).await.unwrap();
+    let dead = bed.accept("acme", "dead").await;
+    let lease = bed.lease("acme").await;
+    assert_eq!(bed.store.dead(lease, "gave_up", failure(1)).await, Ok(Fenced::Done));
+    let live = bed.accept("acme", "live").await;
+    let restored = tempfile::tempdir().unwrap();
+    let report = back_up(&bed.folder.path().join("patchbay.db"), &restored.path().join("patchbay.db")).unwrap();
+    fs::rename(report.history, restored.path().join(HISTORY_FILE)).unwrap();
+    for (folder, sent) in [(bed.folder.path(), false), (restored.path(), true)] {
+        let config = StoreConfig { path: folder.join("patchbay.db"), ..config(&bed.folder) };
+        let store = Store::open(config, bed.clock.clone()).unwrap();
+        for id in [dead, live] {
+            assert_eq!(store.job(id).await.unwrap().unwrap().sent, sent, "{}", folder.display());
+        }
+    }
+}
