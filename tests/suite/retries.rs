@@ -180,6 +180,33 @@ fn every_form_of_retry_after_may_pass_the_longest_wait_but_not_the_time_to_give_
 }
 
 #[test]
+fn of_a_plugin_that_cannot_look_only_what_the_tool_did_not_refuse_is_possibly_twice() {
+    let line = Line::with(&[Artifact::GOOD]);
+    line.add_tenant("acme", "desk_good", &[]);
+    let refused = || Effect::RateLimited { retry_after: None };
+    for (ticket, effects, outcome) in [
+        ("1", vec![(Target::Get, status(500))], "done"),
+        ("2", vec![(Target::Note, refused()), (Target::Note, refused())], "done"),
+        ("3", vec![(Target::Note, status(500))], "possibly_twice"),
+        ("4", vec![(Target::Note, Effect::DropAfter), (Target::Note, refused())], "possibly_twice"),
+    ] {
+        line.open_ticket(ticket);
+        for (attempts, (operation, effect)) in (1..).zip(effects) {
+            line.fail(operation, Some(1), effect);
+            if attempts == 1 {
+                assert_eq!(line.host.send(&created("acme", ticket)).status, 202);
+            } else {
+                line.skip_wait(attempts - 1);
+            }
+            line.job(ticket, "waits", waits_after(attempts.into()));
+        }
+        line.host.advance_clock(Duration::from_secs(60));
+        let job = line.job(ticket, "done", |job| job["state"] == "done");
+        assert_eq!(job["outcome"], outcome, "{job:#}");
+    }
+}
+
+#[test]
 fn a_dead_letter_that_was_purged_is_not_done() {
     let line = line();
     // There is no such ticket.

@@ -189,6 +189,8 @@ fn loops_until_it_is_left_out(orders: &str, how: &str, step: &str) {
     host.all_is_done(&[EARLIER, "8", "9"], ends);
     let done = host.line.job("9", "done", |job| job["state"] == "done");
     assert_eq!(done["attempts"], CRASHES_MAX + 1, "{orders}: {done:#}");
+    let errors: Vec<_> = done["errors"].as_array().unwrap().iter().map(|error| &error["code"]).collect();
+    assert_eq!(errors, ["host_ended"; CRASHES_MAX], "{orders}: {done:#}");
 }
 
 #[test]

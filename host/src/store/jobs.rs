@@ -168,13 +168,29 @@ impl Store {
 
     /// Puts the job back until `due_ms` and keeps the error with it.
     pub async fn retry(&self, lease: Lease, due_ms: i64, error: JobError) -> Result<Fenced, StoreError> {
+        let put_back = "UPDATE jobs SET running = 0, due_ms = ?3 WHERE slot = ?1 AND id = ?2";
+        self.put_back(lease, due_ms, error, put_back).await
+    }
+
+    /// As [`retry`](Self::retry), of a job whose note the tool has refused and no earlier attempt can have posted: what
+    /// [`mark_sent`](Self::mark_sent) kept is taken back.
+    pub async fn retry_unsent(&self, lease: Lease, due_ms: i64, error: JobError) -> Result<Fenced, StoreError> {
+        let put_back = "UPDATE jobs SET running = 0, due_ms = ?3, sent = 0 WHERE slot = ?1 AND id = ?2";
+        self.put_back(lease, due_ms, error, put_back).await
+    }
+
+    async fn put_back(
+        &self,
+        lease: Lease,
+        due_ms: i64,
+        error: JobError,
+        put_back: &'static str,
+    ) -> Result<Fenced, StoreError> {
         self.fenced(lease, move |connection, lease| {
             if !keep_error(connection, lease, &error)? {
                 return Ok(0);
             }
-            connection
-                .prepare_cached("UPDATE jobs SET running = 0, due_ms = ?3 WHERE slot = ?1 AND id = ?2")?
-                .execute(params![lease.slot, lease.id.as_bytes(), due_ms])
+            connection.prepare_cached(put_back)?.execute(params![lease.slot, lease.id.as_bytes(), due_ms])
         })
         .await
     }

@@ -69,6 +69,11 @@ impl Failure {
             Self::Store(_) => "store",
         }
     }
+
+    /// Whether the tool has said that it did not do what it was asked.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::NotTaken | Self::Call(CallError::Plugin(PluginError::RateLimit { .. })))
+    }
 }
 
 /// What becomes of the job.

@@ -40,7 +40,15 @@ pub(super) async fn settle(parts: &WorkerParts, held: &Held, ended: Result<Outco
     let reason = failure.kind();
     match decide(&failure, attempt, &parts.limits.now().retry, random()) {
         Next::RetryAt(at_ms) => {
-            let kept = held.persist(|| store.retry(job.lease, at_ms, error.clone())).await;
+            let unsent = failure.is_refusal() && !job.sent;
+            let put_back = async || {
+                if unsent {
+                    store.retry_unsent(job.lease, at_ms, error.clone()).await
+                } else {
+                    store.retry(job.lease, at_ms, error.clone()).await
+                }
+            };
+            let kept = held.persist(put_back).await;
             report(parts, kept, AttemptOutcome::Retry, || {
                 tracing::info!(reason, next = shown(at_ms), "the job will be tried again: {failure}");
             });
