@@ -16,6 +16,7 @@ pub mod loader;
 pub mod manager;
 pub mod permissions;
 pub mod probe;
+mod redact;
 pub mod refusal;
 pub mod routes;
 pub mod verdicts;

@@ -54,13 +54,15 @@ impl Artifact {
     pub const OTHER_LAYOUT: Self = Self { package: "test-plugin-other-layout", file: "libtest_plugin_other_layout.so" };
     /// Works, with an allocator of its own; tool type `desk_allocator`.
     pub const ALLOCATOR: Self = Self { package: "test-plugin-allocator", file: "libtest_plugin_allocator.so" };
+    /// Takes webhooks by the scheme that the tenant's setting `scheme` says, and is its own tool; `desk_schemes`.
+    pub const SCHEMES: Self = Self { package: "test-plugin-schemes", file: "libtest_plugin_schemes.so" };
     /// A library that exports no plugin.
     pub const NO_PLUGIN: Self = Self { package: "test-plugin-none", file: "libtest_plugin_none.so" };
     /// Preloaded into a host, writes down who notes a thread-local's destructor.
     pub const ATEXIT_WATCH: Self =
         Self { package: "test-preload-atexit-watch", file: "libtest_preload_atexit_watch.so" };
 
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::PATCHBAY,
         Self::PLUGIN_CTL,
         Self::SERVICEDESK_PLUS,
@@ -74,6 +76,7 @@ impl Artifact {
         Self::NO_LAYOUT,
         Self::OTHER_LAYOUT,
         Self::ALLOCATOR,
+        Self::SCHEMES,
         Self::NO_PLUGIN,
         Self::ATEXIT_WATCH,
     ];

@@ -14,6 +14,7 @@
 //! operator could see. Time that the host waits for is skipped by [`Host::advance_clock`].
 
 pub mod artifacts;
+pub mod forgeries;
 mod host;
 pub mod hostile;
 pub mod http;

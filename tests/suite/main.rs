@@ -5,12 +5,15 @@
 mod answers;
 mod backup;
 mod bulkheads;
+mod canary;
 mod changing;
 mod clocks;
 mod configuration;
 mod confinement;
 mod draining;
 mod end_to_end;
+mod fairness;
+mod forgery;
 mod hostile;
 mod keys;
 mod killed_at;

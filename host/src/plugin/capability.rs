@@ -20,7 +20,10 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::egress::{Egress, Outgoing};
+use super::{
+    egress::{Egress, Outgoing},
+    redact::Forms,
+};
 use crate::{
     clock::Clock,
     ids::{CorrelationId, ToolType},
@@ -33,8 +36,6 @@ use crate::{
 
 /// Most bytes of one line that a plugin logs.
 const LOG_BYTES_MAX: usize = 4096;
-/// Most filled-in texts that one call is searched for.
-const FILLED_IN_MAX: usize = 16;
 /// Most lines that a generation may log in a second.
 const LOG_LINES_PER_S_MAX: u32 = 50;
 
@@ -83,8 +84,6 @@ struct Place {
     scope: Option<CallScope>,
     /// Whether the call waits for a tool's answer, which ends by itself.
     waiting: bool,
-    /// What was filled into the call's requests: a tool may send it back, and it must not stand in an error.
-    filled_in: Vec<Zeroizing<String>>,
 }
 
 /// A call's number is its count times this, plus its place.
@@ -109,11 +108,10 @@ impl Capability {
     /// Ends the call of the thread with this place, and takes what must not be told out of its error.
     pub fn end(&self, place: usize, error: Option<&mut PluginError>) {
         let mut at = self.places[place].lock().unwrap_or_else(PoisonError::into_inner);
-        at.scope = None;
-        let filled_in = std::mem::take(&mut at.filled_in);
+        let scope = at.scope.take();
         drop(at);
-        if let Some(error) = error.filter(|_| !filled_in.is_empty()) {
-            texts_of(error).into_iter().for_each(|text| scrub(text, &filled_in));
+        if let (Some(scope), Some(error)) = (scope, error) {
+            self.secret_forms(&scope.tenant).clean_error(error);
         }
     }
 
@@ -162,12 +160,15 @@ impl HostCalls for Capability {
         if !self.log_limit.admits(self.services.clock.now_ms() / 1000) {
             return;
         }
-        let mut text = text[..text.floor_char_boundary(LOG_BYTES_MAX)].to_owned();
-        if let Some(place) = self.place(call) {
-            scrub(&mut text, &place.lock().unwrap_or_else(PoisonError::into_inner).filled_in);
+        let mut text = text.to_owned();
+        let scope = self.with_scope(call, |scope| Ok(scope.clone())).ok();
+        if let Some(scope) = &scope {
+            self.secret_forms(&scope.tenant).clean(&mut text);
         }
-        let known = self.with_scope(call, |scope| Ok((scope.tenant.id.to_string(), scope.correlation_id.to_string())));
-        let (tenant, correlation_id) = known.unwrap_or_default();
+        // Not before: half a secret would not be known again.
+        text.truncate(text.floor_char_boundary(LOG_BYTES_MAX));
+        let tenant = scope.as_ref().map(|scope| scope.tenant.id.as_str()).unwrap_or_default();
+        let correlation_id = scope.as_ref().map(|scope| scope.correlation_id.as_str()).unwrap_or_default();
         let (tool_type, generation) = (self.tool_type.as_str(), self.generation);
         macro_rules! line {
             ($level:ident) => {
@@ -225,13 +226,12 @@ impl HostCalls for Capability {
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(PluginError::Cancelled);
         }
-        let credential =
-            request.parts().2.map(|credential| self.filled_in(call, &scope.tenant, credential)).transpose()?;
+        let credential = request.parts().2.map(|credential| self.filled_in(&scope.tenant, credential)).transpose()?;
         let outgoing = Outgoing { tenant: &scope.tenant, request, credential, deadline: scope.deadline };
         self.set_waiting(call, true);
         let answer = self.services.egress.send(outgoing);
         self.set_waiting(call, false);
-        answer
+        answer.map(|answer| self.secret_forms(&scope.tenant).clean_answer(answer))
     }
 }
 
@@ -239,7 +239,6 @@ impl Capability {
     /// The header that carries the secret.
     fn filled_in(
         &self,
-        call: u64,
         tenant: &Tenant,
         credential: &plugin_abi::types::Credential,
     ) -> Result<(String, Zeroizing<String>), PluginError> {
@@ -264,39 +263,15 @@ impl Capability {
             Credential::Header { header, scheme: None, .. } => (header.to_string(), Zeroizing::new(secret.to_owned())),
             _ => return Err(PluginError::Configuration("this host does not know that kind of credential".to_owned())),
         };
-        if let Some(place) = self.place(call) {
-            let mut at = place.lock().unwrap_or_else(PoisonError::into_inner);
-            if at.filled_in.len() < FILLED_IN_MAX {
-                let encoded = value.rsplit(' ').next().unwrap_or_default();
-                at.filled_in.extend([Zeroizing::new(secret.to_owned()), Zeroizing::new(encoded.to_owned())]);
-            }
-        }
         Ok((header, value))
     }
-}
 
-/// The texts of an error that a plugin may have made from a tool's answer.
-fn texts_of(error: &mut PluginError) -> Vec<&mut String> {
-    match error {
-        PluginError::Malformed(text)
-        | PluginError::Authentication(text)
-        | PluginError::Configuration(text)
-        | PluginError::NotFound(text)
-        | PluginError::Api { message: text, .. }
-        | PluginError::RateLimit { message: text, .. }
-        | PluginError::Panicked { message: text, .. } => vec![text],
-        PluginError::Validation(faults) => {
-            faults.iter_mut().flat_map(|fault| [&mut fault.field, &mut fault.message]).collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-fn scrub(text: &mut String, secrets: &[Zeroizing<String>]) {
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        if text.contains(secret.as_str()) {
-            *text = text.replace(secret.as_str(), "[secret]");
-        }
+    /// What the tenant's secrets look like in a text. A plugin is presented with some by webhooks, and a tool may send back
+    /// what it was sent; a secret that cannot be opened was given to neither.
+    fn secret_forms(&self, tenant: &Tenant) -> Forms {
+        let names = self.services.directory.secret_infos(&tenant.id).into_iter().map(|info| info.name);
+        let secrets: Vec<_> = names.filter_map(|name| self.secrets(tenant, &name).ok()).collect();
+        Forms::of(secrets.iter().flat_map(|secrets| secrets.iter()).map(SecretText::expose))
     }
 }
 

@@ -237,7 +237,7 @@ async fn services(config: &Config, folder: &Path) -> anyhow::Result<(Services, A
 
 /// What arrives when the load generator sends it.
 fn received(tenant: &Arc<Tenant>) -> anyhow::Result<ReceivedWebhook> {
-    let webhook = webhooks::created(FIRST_TICKET, &webhooks::now()?);
+    let webhook = webhooks::created(TENANT, FIRST_TICKET, &webhooks::now()?);
     let mut headers = HeaderMap::new();
     headers.insert("host", HeaderValue::from_static("localhost"));
     headers.insert("content-type", HeaderValue::from_static("application/json"));

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::Write as _,
     os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, SystemTime},
 };
@@ -27,6 +27,8 @@ pub(crate) struct Programs {
     pub(crate) plugin_ctl: PathBuf,
     /// The native plugin.
     pub(crate) plugin: PathBuf,
+    /// The test plugin that is its own tool: it answers at once, without any request.
+    pub(crate) instant: PathBuf,
 }
 
 impl Programs {
@@ -43,7 +45,8 @@ impl Programs {
             Ok(path)
         };
         let (patchbay, plugin_ctl) = (found("patchbay")?, found("plugin-ctl")?);
-        Ok(Self { patchbay, plugin_ctl, plugin: found("libservicedesk_plus.so")?, folder })
+        let (plugin, instant) = (found("libservicedesk_plus.so")?, found("libtest_plugin_schemes.so")?);
+        Ok(Self { patchbay, plugin_ctl, plugin, instant, folder })
     }
 }
 
@@ -66,12 +69,19 @@ impl<'a> Installation<'a> {
         let plugin = fs::read(&programs.plugin)?;
         for number in 0..plugins {
             let bytes = if number == 0 { plugin.clone() } else { with_another_tool_type(&plugin, number)? };
-            let mut file = fs::File::create(dir.join(format!("plugin-{number}.so")))?;
-            file.write_all(&bytes)?;
-            // The host waits until a file that was just written has settled; these have.
-            file.set_modified(SystemTime::now() - Duration::from_secs(3600))?;
+            put_plugin(&dir.join(format!("plugin-{number}.so")), &bytes)?;
         }
         Ok(Self { programs, folder })
+    }
+
+    /// With the plugin that is its own tool.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub(crate) fn with_instant_tool(programs: &'a Programs) -> anyhow::Result<Self> {
+        let installation = Self::new(programs, 0)?;
+        put_plugin(&installation.folder.path().join("plugins/instant.so"), &fs::read(&programs.instant)?)?;
+        Ok(installation)
     }
 
     /// Starts the host on free ports with these lines in its configuration.
@@ -92,19 +102,18 @@ impl<'a> Installation<'a> {
     /// # Errors
     /// When the host refuses it.
     pub(crate) fn add_tenant(&self, base_url: &str, api_key: &str) -> anyhow::Result<()> {
+        self.add_tenant_as(TENANT, base_url, api_key, &[])
+    }
+
+    /// Adds another tenant, with further arguments.
+    ///
+    /// # Errors
+    /// When the host refuses it.
+    pub(crate) fn add_tenant_as(&self, id: &str, base_url: &str, api_key: &str, more: &[&str]) -> anyhow::Result<()> {
         let webhook_secret = self.secret_file("webhook_secret", SECRET)?;
         let api_key = self.secret_file("api_key", api_key)?;
-        self.plugin_ctl(&[
-            "tenant",
-            "add",
-            TENANT,
-            "--base-url",
-            base_url,
-            "--secret",
-            &webhook_secret,
-            "--secret",
-            &api_key,
-        ])
+        let secrets = ["--secret", &webhook_secret, "--secret", &api_key];
+        self.plugin_ctl(&[&["tenant", "add", id, "--base-url", base_url][..], &secrets, more].concat())
     }
 
     /// Runs a command of plugin-ctl.
@@ -118,7 +127,8 @@ impl<'a> Installation<'a> {
         Ok(())
     }
 
-    fn state(&self) -> PathBuf {
+    /// The state folder.
+    pub(crate) fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
 
@@ -128,6 +138,13 @@ impl<'a> Installation<'a> {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         Ok(format!("{name}=@{}", path.display()))
     }
+}
+
+fn put_plugin(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut file = fs::File::create(path)?;
+    file.write_all(bytes)?;
+    // The host waits until a file that was just written has settled; these have.
+    Ok(file.set_modified(SystemTime::now() - Duration::from_secs(3600))?)
 }
 
 /// The same plugin for a tool type of its own: a host with several plugins needs several files that differ in what they

@@ -7,14 +7,17 @@ use clap::{Parser, Subcommand, ValueEnum};
 mod accept;
 mod baseline;
 mod boundary;
+mod history;
 mod installation;
 mod load;
+mod neighbour;
 mod pipeline;
 mod process;
 mod report;
 mod silent_tool;
 mod start;
 mod webhooks;
+mod whole;
 mod wrk;
 
 use crate::{installation::Programs, report::Report};
@@ -33,6 +36,9 @@ struct Arguments {
     /// Where machine, versions and figures are written as JSON
     #[arg(long, value_name = "FILE", default_value = "target/bench.json")]
     output: PathBuf,
+    /// Rows of history beside which accepts are measured; ten million take minutes to make, and 3 GB
+    #[arg(long, value_name = "ROWS", default_value_t = 1_000_000)]
+    history_rows: u64,
 }
 
 #[derive(Subcommand)]
@@ -47,10 +53,16 @@ enum Benchmark {
     Accept,
     /// Validate and extract over the plugin boundary, beside the same code called directly
     Boundary,
+    /// Durable accepts beside a long history, beside an empty one
+    History,
+    /// One tenant beside another that floods, beside itself alone
+    Neighbour,
     /// From accepted webhooks to notes, beside the tool alone
     Pipeline,
     /// Start to ready with up to 200 plugins, and memory, beside bare hyper; loading one plugin
     Start,
+    /// Webhooks accepted and worked off, with a tool that answers at once
+    Whole,
 }
 
 fn main() -> ExitCode {
@@ -82,8 +94,11 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
         match benchmark {
             Benchmark::Accept => accept::run(&programs, &mut report),
             Benchmark::Boundary => boundary::run(&programs, &mut report),
+            Benchmark::History => history::run(&programs, arguments.history_rows, &mut report),
+            Benchmark::Neighbour => neighbour::run(&programs, &mut report),
             Benchmark::Pipeline => pipeline::run(&programs, &mut report),
             Benchmark::Start => start::run(&programs, &mut report).and_then(|()| load::run(&programs, &mut report)),
+            Benchmark::Whole => whole::run(&programs, &mut report),
         }?;
         eprintln!("{benchmark:?}: {} s", started.elapsed().as_secs());
     }

@@ -15,7 +15,7 @@ use ureq::Agent;
 use crate::{
     installation::{Installation, Programs},
     process::Server,
-    report::{Report, Row, quantile},
+    report::{Goal, Report, Row, quantile},
     silent_tool::{ONE_CALL_AT_A_TIME, SilentTool},
     webhooks::{self, FIRST_TICKET, SIGNATURE_HEADER, TENANT},
 };
@@ -67,7 +67,7 @@ pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()
         unit: "1/s",
         baseline: Some(f64::midpoint(before, after)),
         product: rate,
-        goal: None,
+        goal: Some(Goal::FigureMin(1_500.0)),
     });
     one_by_one(&host, &tool, singles, plain.start, report)?;
     host.stop()
@@ -80,7 +80,7 @@ fn pile_up(installation: &Installation<'_>, tickets: Range<u64>) -> anyhow::Resu
     let address = silent.address();
     let host = installation.start(ONE_CALL_AT_A_TIME)?;
     installation.add_tenant(&format!("http://{address}/servicedesk"), DEFAULT_TOKEN)?;
-    let sender = Sender::to(&host)?;
+    let sender = Sender::to(&host, TENANT)?;
     each(tickets, |ticket| sender.send(ticket))?;
     installation.plugin_ctl(&["tenant", "disable", TENANT])?;
     // Not a graceful end, which would wait for the call that is never answered.
@@ -95,7 +95,7 @@ fn one_by_one(
     plain_ticket: u64,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let sender = Sender::to(host)?;
+    let sender = Sender::to(host, TENANT)?;
     let client = PlainClient::of(tool);
     let (mut plain, mut noted) = (Vec::new(), Vec::new());
     for ticket in tickets {
@@ -157,20 +157,29 @@ fn agent() -> Agent {
 }
 
 /// Sends webhooks as the tool would.
-struct Sender {
+pub(crate) struct Sender {
     agent: Agent,
+    tenant: &'static str,
     url: String,
     created_at: String,
 }
 
 impl Sender {
-    fn to(host: &Server) -> anyhow::Result<Self> {
-        let url = format!("{}/webhooks/{TENANT}", host.address("webhooks")?);
-        Ok(Self { agent: agent(), url, created_at: webhooks::now()? })
+    /// Of webhooks for this tenant.
+    ///
+    /// # Errors
+    /// When the host has not said where it listens.
+    pub(crate) fn to(host: &Server, tenant: &'static str) -> anyhow::Result<Self> {
+        let url = format!("{}/webhooks/{tenant}", host.address("webhooks")?);
+        Ok(Self { agent: agent(), tenant, url, created_at: webhooks::now()? })
     }
 
-    fn send(&self, ticket: u64) -> anyhow::Result<()> {
-        let webhook = webhooks::created(ticket, &self.created_at);
+    /// Sends the webhook about a ticket's creation.
+    ///
+    /// # Errors
+    /// When it is not accepted.
+    pub(crate) fn send(&self, ticket: u64) -> anyhow::Result<()> {
+        let webhook = webhooks::created(self.tenant, ticket, &self.created_at);
         let request = self.agent.post(&self.url).header("content-type", "application/json");
         let mut answer = request.header(SIGNATURE_HEADER, &webhook.signature).send(&webhook.body)?;
         let said = answer.body_mut().read_to_string()?;

@@ -30,13 +30,17 @@ pub(crate) struct Row {
     pub(crate) goal: Option<Goal>,
 }
 
-/// The most that a figure, or its ratio, should be.
+/// What a figure, or its ratio, should be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Goal {
-    /// In the row's unit: holds for a machine like the one in docs/reference/benchmarks.md.
+    /// At most this, in the row's unit: holds for a machine like the one in docs/reference/benchmarks.md.
     Figure(f64),
-    /// Holds on every machine.
+    /// At most this ratio; holds on every machine.
     Ratio(f64),
+    /// At least this, in the row's unit; as `Figure`.
+    FigureMin(f64),
+    /// At least this ratio; as `Ratio`.
+    RatioMin(f64),
 }
 
 impl Row {
@@ -46,11 +50,14 @@ impl Row {
 
     /// The goal as the table shows it, and whether it is met.
     fn judged(&self) -> Option<(String, bool)> {
-        let (most, figure, unit) = match self.goal? {
-            Goal::Figure(most) => (most, self.product, self.unit),
-            Goal::Ratio(most) => (most, self.ratio()?, "×"),
+        let (sign, bound, figure, unit) = match self.goal? {
+            Goal::Figure(most) => ("≤", most, self.product, self.unit),
+            Goal::Ratio(most) => ("≤", most, self.ratio()?, "×"),
+            Goal::FigureMin(least) => ("≥", least, self.product, self.unit),
+            Goal::RatioMin(least) => ("≥", least, self.ratio()?, "×"),
         };
-        Some((format!("≤ {} {unit}", shown(most)), figure <= most))
+        let met = if sign == "≤" { figure <= bound } else { figure >= bound };
+        Some((format!("{sign} {} {unit}", shown(bound)), met))
     }
 }
 
@@ -214,6 +221,10 @@ mod tests {
             (Some(10.0), 11.1, Some(Goal::Ratio(1.1)), "calls 10.0 11.1 ns 1.11 ≤ 1.10 × (missed)"),
             (None, 250.0, Some(Goal::Figure(250.0)), "calls - 250 ns - ≤ 250 ns"),
             (None, 251.0, Some(Goal::Figure(250.0)), "calls - 251 ns - ≤ 250 ns (missed)"),
+            (None, 250.0, Some(Goal::FigureMin(250.0)), "calls - 250 ns - ≥ 250 ns"),
+            (None, 249.0, Some(Goal::FigureMin(250.0)), "calls - 249 ns - ≥ 250 ns (missed)"),
+            (Some(10.0), 9.0, Some(Goal::RatioMin(0.9)), "calls 10.0 9.00 ns 0.90 ≥ 0.90 ×"),
+            (Some(10.0), 8.9, Some(Goal::RatioMin(0.9)), "calls 10.0 8.90 ns 0.89 ≥ 0.90 × (missed)"),
         ] {
             report.rows = vec![row(baseline, product, goal)];
             let table = report.to_string();

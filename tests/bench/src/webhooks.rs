@@ -31,10 +31,10 @@ pub(crate) struct Webhook {
     pub(crate) signature: String,
 }
 
-/// The webhook about this ticket's creation at `created_at`.
-pub(crate) fn created(ticket: u64, created_at: &str) -> Webhook {
+/// The webhook to a tenant about this ticket's creation at `created_at`.
+pub(crate) fn created(tenant: &str, ticket: u64, created_at: &str) -> Webhook {
     let head = format!(
-        r#"{{"tenant_id":"{TENANT}","ticket_id":"{ticket}","event":"ticket_created","subject":"Mail is slow","priority":"high","created_at":"{created_at}","description":""#
+        r#"{{"tenant_id":"{tenant}","ticket_id":"{ticket}","event":"ticket_created","subject":"Mail is slow","priority":"high","created_at":"{created_at}","description":""#
     );
     let sentence = "The mail client takes about a minute to open a message since this morning. ";
     let room = BODY_BYTES.saturating_sub(head.len() + 2);
@@ -73,7 +73,7 @@ impl PreparedRequests {
         let mut file = BufWriter::with_capacity(1 << 20, File::create(&path)?);
         let (now, mut length) = (now()?, None);
         for ticket in tickets {
-            let request = request(&created(ticket, &now));
+            let request = request(&created(TENANT, ticket, &now));
             file.write_all(request.as_bytes())?;
             ensure!(*length.get_or_insert(request.len()) == request.len(), "requests differ in length");
         }
@@ -107,8 +107,8 @@ mod tests {
 
     #[test]
     fn bodies_are_json_of_one_length_and_differ() {
-        let bodies =
-            [FIRST_TICKET, FIRST_TICKET + 1, 9_999_999_999].map(|ticket| created(ticket, "2026-03-02T09:15:00Z"));
+        let bodies = [FIRST_TICKET, FIRST_TICKET + 1, 9_999_999_999]
+            .map(|ticket| created(TENANT, ticket, "2026-03-02T09:15:00Z"));
         for webhook in &bodies {
             assert_eq!(webhook.body.len(), BODY_BYTES);
             assert!(serde_json::from_str::<serde_json::Value>(&webhook.body).is_ok(), "{}", webhook.body);

@@ -1,0 +1,252 @@
+//! Canary secrets: they go every way that secrets go, and then nothing that the host has written, said or kept shows one
+//! of them, in any encoding.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+};
+use memchr::memmem::find;
+use patchbay_tests::{Artifact, Host, Line, TOOL, created, http::over_tcp, http::request, told};
+use sandbox::{
+    Effect, Sandbox, SandboxConfig, Target, TicketFields,
+    webhook::{Event, Scheme, Webhook, signed},
+};
+
+/// With what JSON, HTML and URLs write in another way.
+const HOOK: &str = r#"canary-"hook"\5b1f/+&%'s"#;
+const KEY: &str = r#"canary-"key"\9c3e/+&%'s"#;
+const ROTATED: &str = r#"canary-"rotated"\d07a/+&%'s"#;
+const PASSWORD: &str = r#"canary-"pass"\77aa/+&%'s"#;
+const ALL: [&str; 4] = [HOOK, KEY, ROTATED, PASSWORD];
+
+/// A tool and a host whose tenants have the canaries for secrets.
+fn line() -> Line {
+    let plugins = [Artifact::SERVICEDESK_PLUS, Artifact::GOOD, Artifact::SCHEMES];
+    let builder = plugins.iter().fold(Host::builder(), |builder, plugin| builder.plugin(*plugin));
+    // Every answer of the tool is for one attempt, and no second one comes between.
+    let builder = builder.config("retry.base_s", 900);
+    let tool = Sandbox::start(SandboxConfig { token: KEY.to_owned(), ..SandboxConfig::default() }).unwrap();
+    let mut line = Line { tool, host: builder.stopped() };
+    line.host.start();
+    line
+}
+
+fn add_tenant(line: &Line, id: &str, tool_type: &str, hook: &str, settings: &[&str]) {
+    let secret = |name: &str, text: &str| {
+        let file = line.host.folder().join(name);
+        fs::write(&file, text).unwrap();
+        format!("--secret={name}=@{}", file.display())
+    };
+    let (tool_type, base_url) =
+        (format!("--tool-type={tool_type}"), format!("--base-url={}", line.tool.base_url(TOOL)));
+    let secrets = [secret("webhook_secret", hook), secret("api_key", KEY)];
+    let mut args = vec!["tenant", "add", id, &tool_type, &base_url, &secrets[0], &secrets[1]];
+    args.extend(settings);
+    line.host.ctl(&args);
+}
+
+fn deliver(line: &Line, tenant: &str, ticket: &str) {
+    let webhook = Webhook::new(tenant, Event::Created, ticket);
+    let mut request = told(&webhook);
+    let proof = signed(&webhook, Scheme::HubHeader, HOOK).unwrap();
+    request.headers.retain(|(name, _)| !proof.headers.iter().any(|(known, _)| known == name));
+    request.headers.extend(proof.headers);
+    assert_eq!(line.host.send(&request).status, 202);
+}
+
+/// As a tool, or a proxy before it, would show what it was sent.
+fn echo(secret: &str) -> String {
+    let json = serde_json::json!({ "authtoken": secret, "authorization": format!("Bearer {secret}") });
+    let basic = STANDARD.encode(format!("desk:{secret}"));
+    format!("{json} {secret} {} Basic {basic} {}", percent(secret, false), hex(secret, false))
+}
+
+/// What was seen, by where it stood.
+type Seen = Vec<(String, Vec<u8>)>;
+
+#[test]
+fn canaries_are_nowhere() {
+    let (mut line, mut seen) = (line(), Seen::new());
+    a_tool_echoes(&line, &mut seen);
+    a_plugin_tells(&line, &mut seen);
+    senders_misplace(&line, &mut seen);
+    operators_look(&line, &mut seen);
+    seen.push(("the metrics".to_owned(), line.host.metrics().body));
+    let running = files(&line.host.state());
+    assert!(running.iter().any(|path| path.ends_with("patchbay.db-wal")), "{running:#?}");
+    seen.extend(contents(&running));
+    let ended = line.host.terminate();
+    assert!(ended.log.contains("presented was"), "the plugin has logged: {}", ended.log);
+    assert!(ended.log.contains("[secret]"), "{}", ended.log);
+    seen.push(("the log".to_owned(), ended.log.into_bytes()));
+    seen.extend(contents(&files(&line.host.state())));
+
+    let forms: Vec<_> = ALL.iter().flat_map(|secret| forms(secret)).collect();
+    for (what, bytes) in &seen {
+        let found: Vec<_> = forms.iter().filter(|form| find(bytes, form.as_bytes()).is_some()).collect();
+        assert!(found.is_empty(), "{found:?} is in {what}: {}", String::from_utf8_lossy(bytes));
+    }
+}
+
+#[test]
+fn a_canary_would_be_found_in_each_form() {
+    for told in [
+        HOOK.to_owned(),
+        format!("{HOOK:?}"),
+        serde_json::json!({ "x": HOOK }).to_string(),
+        percent(HOOK, false),
+        percent(HOOK, true),
+        hex(HOOK, false),
+        hex(HOOK, true),
+        STANDARD.encode(HOOK),
+        STANDARD.encode(format!("desk:{HOOK}")),
+        URL_SAFE_NO_PAD.encode(format!("a:{HOOK}:bc")),
+        STANDARD.encode(format!("ab:{HOOK}:")),
+    ] {
+        assert!(forms(HOOK).iter().any(|form| told.contains(form.as_str())), "{told}");
+    }
+}
+
+/// A tool sends back what it was sent: as errors, as what should be JSON, cut at the excerpt's end, in a ticket.
+fn a_tool_echoes(line: &Line, seen: &mut Seen) {
+    let tenants = [("desk", "desk_good"), ("acme", "servicedesk_plus")];
+    for (tenant, tool_type) in tenants {
+        add_tenant(line, tenant, tool_type, HOOK, &[]);
+    }
+    let answers = [400, 401, 404, 422, 429, 500, 503, 200].map(|status| (status, echo(KEY), None));
+    let cut = (280..300).step_by(5).map(|padding| (500, "x".repeat(padding) + KEY, Some("text/html".to_owned())));
+    let mut ticket = 100;
+    for (status, body, content_type) in answers.into_iter().chain(cut) {
+        for (tenant, _) in tenants {
+            for operation in [Target::Get, Target::Note] {
+                let id = ticket.to_string();
+                ticket += 1;
+                line.open_ticket(&id);
+                let (body, content_type) = (Some(body.clone()), content_type.clone());
+                line.fail(operation, Some(1), Effect::Status { status, body, content_type });
+                deliver(line, tenant, &id);
+                let job = line.job(&id, "has failed or is done", |job| {
+                    ["dead", "done", "waiting"].iter().any(|state| job["state"] == *state)
+                });
+                seen.push((format!("the job after {status} to {operation:?}"), job.to_string().into_bytes()));
+            }
+        }
+    }
+    line.repair();
+    let fields = TicketFields { subject: echo(KEY), description: echo(KEY), ..TicketFields::default() };
+    line.tool.put_ticket(TOOL, "99", fields).unwrap();
+    for (tenant, _) in tenants {
+        deliver(line, tenant, "99");
+    }
+    line.tool.wait_for_notes(TOOL, "99", 2, patchbay_tests::WAIT_MAX).unwrap();
+}
+
+/// A plugin tells what it was presented, and that is the secret.
+fn a_plugin_tells(line: &Line, seen: &mut Seen) {
+    let basic = format!("Basic {}", STANDARD.encode(format!("desk:{PASSWORD}")));
+    let presented = [("token", "x-token", HOOK, HOOK), ("basic", "authorization", &basic, PASSWORD)];
+    for (scheme, header, value, secret) in presented {
+        for tells in ["panic", "error", "log"] {
+            let tenant = format!("{scheme}-{tells}");
+            let settings = [format!("--set=scheme={scheme}"), format!("--set=tells={tells}")];
+            add_tenant(line, &tenant, "desk_schemes", secret, &settings.each_ref().map(String::as_str));
+            for value in [value.to_owned(), format!("{value}x")] {
+                let body = created(&tenant, "1").body;
+                let answer = line.host.http("POST", &format!("/webhooks/{tenant}"), &[(header, &value)], &body);
+                let expected = match (tells, value.ends_with('x')) {
+                    ("log", false) => 202,
+                    ("log", true) => 401,
+                    _ => 503,
+                };
+                assert_eq!(answer.status, expected, "{tenant}: {}", answer.text());
+                seen.push((format!("the answer to {tenant}"), format!("{answer:?}").into_bytes()));
+            }
+        }
+    }
+}
+
+/// Senders put a secret where it does not belong.
+fn senders_misplace(line: &Line, seen: &mut Seen) {
+    let hook = percent(HOOK, false);
+    for (path, body) in [
+        (format!("/webhooks/acme?token={hook}"), "{}".to_owned()),
+        (format!("/webhooks/{hook}"), "{}".to_owned()),
+        (format!("/{hook}"), String::new()),
+        ("/webhooks/acme".to_owned(), echo(HOOK)),
+        ("/webhooks".to_owned(), serde_json::json!({ "tenant_id": HOOK }).to_string()),
+    ] {
+        let answer = over_tcp(line.host.address(), &request("POST", &path, &[("x-token", HOOK)], body.as_bytes()));
+        assert!((400..500).contains(&answer.status), "{path}: {}", answer.text());
+        seen.push((format!("the answer to {path}"), format!("{answer:?}").into_bytes()));
+    }
+}
+
+fn operators_look(line: &Line, seen: &mut Seen) {
+    let rotated = line.host.folder().join("rotated");
+    fs::write(&rotated, ROTATED).unwrap();
+    line.host.ctl(&["tenant", "rotate-secret", "acme", "api_key", &format!("@{}", rotated.display())]);
+    deliver(line, "acme", "98");
+    line.job("98", "dead", |job| job["state"] == "dead");
+    for args in [
+        &["tenant", "list"][..],
+        &["tenant", "show", "acme"],
+        &["tenant", "show", "basic-log"],
+        &["tenant", "show", "nobody"],
+        &["tenant", "rotate-secret", "acme", "api_key", ""],
+        &["job", "list", "--limit", "1000"],
+        &["job", "list", "--state", "done"],
+        &["job", "list", "--state", "dead"],
+        &["list"],
+        &["list", "--files"],
+        &["info", "desk_schemes"],
+        &["events"],
+    ] {
+        let ended = line.host.try_ctl(args);
+        seen.push((format!("plugin-ctl {args:?}"), (ended.stdout + &ended.stderr).into_bytes()));
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// Of plain files: a socket has nothing to read.
+fn contents(files: &[PathBuf]) -> Vec<(String, Vec<u8>)> {
+    let plain = files.iter().filter(|path| path.is_file());
+    plain.map(|path| (path.display().to_string(), fs::read(path).unwrap())).collect()
+}
+
+/// Everything that a secret may look like; of Base64 the digits that stand whatever is before and after it.
+fn forms(secret: &str) -> Vec<String> {
+    let json = serde_json::Value::from(secret).to_string();
+    let json = json[1..json.len() - 1].to_owned();
+    let mut forms = vec![secret.to_owned(), json.replace('/', "\\/"), json];
+    for upper in [false, true] {
+        forms.extend([hex(secret, upper), percent(secret, upper)]);
+    }
+    for before in ["", "x", "xy"] {
+        let text = format!("{before}{secret}");
+        let whole = 4 * before.len().div_ceil(3) - usize::from(before.len() == 1);
+        let end = 4 * (text.len() / 3);
+        forms.extend(
+            [STANDARD_NO_PAD.encode(&text), URL_SAFE_NO_PAD.encode(&text)].map(|text| text[whole..end].to_owned()),
+        );
+    }
+    forms
+}
+
+fn hex(text: &str, upper: bool) -> String {
+    text.bytes().map(|byte| if upper { format!("{byte:02X}") } else { format!("{byte:02x}") }).collect()
+}
+
+fn percent(text: &str, upper: bool) -> String {
+    let encoded = |byte: u8| if upper { format!("%{byte:02X}") } else { format!("%{byte:02x}") };
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+    text.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { encoded(byte) }).collect()
+}

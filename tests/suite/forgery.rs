@@ -1,0 +1,198 @@
+//! Nobody without the secret gets a webhook in: every bit that can be flipped, and a hundred thousand mutations.
+
+use std::{collections::HashMap, fs, sync::Arc, thread, time::Duration};
+
+use bytes::Bytes;
+use hyper::{
+    HeaderMap, Method,
+    header::{HeaderName, HeaderValue},
+};
+use patchbay::{
+    clock::Clock,
+    config::{Config, Permissions},
+    ids::{CorrelationId, TenantId, ToolType},
+    plugin::{
+        artifact,
+        capability::Services,
+        egress::Egress,
+        generation::{Generation, ReceivedWebhook, Verdict},
+        lane::LaneStarter,
+        probe::Prober,
+        verdicts::Verdicts,
+    },
+    store::{Hooks, Store, StoreConfig},
+    telemetry::metrics::Metrics,
+    tenant::{
+        NewTenant, Tenant,
+        directory::TenantDirectory,
+        secrets::{KeyRing, SecretText},
+    },
+};
+use patchbay_tests::{
+    Artifact, Host,
+    forgeries::{Delivery, FORGED_SECRET, SignedBy},
+    http::over_tcp,
+};
+use time::OffsetDateTime;
+use tokio::task::JoinSet;
+
+/// Random mutations of all schemes together.
+const MUTATIONS: usize = 100_000;
+/// Of these and the bit flips, so many go to a running host over HTTP.
+const OVER_HTTP: usize = 500;
+/// Webhooks on the lanes at once.
+const IN_FLIGHT: usize = 64;
+const SEED: u64 = 20_261_120;
+/// The clock of the lanes' webhooks stands still.
+const AT: i64 = 1_790_000_000;
+
+/// A generation of the plugin as the host makes it, its lanes and the host's own callbacks included.
+struct OnLanes {
+    generation: Arc<Generation>,
+    tenants: HashMap<&'static str, Arc<Tenant>>,
+    _host: Host,
+}
+
+impl OnLanes {
+    async fn start() -> Self {
+        let host = Host::builder().plugin(Artifact::SCHEMES).stopped();
+        let (folder, clock) = (host.folder().join("lanes"), Clock::system());
+        fs::create_dir(&folder).unwrap();
+        let mut config = Config::load(None, std::iter::empty(), &folder).unwrap();
+        config.plugins.fast_lanes = 2;
+        // Debug builds on a busy machine: a deadline would say nothing about forgeries.
+        config.plugins.fast_deadline = Duration::from_secs(60);
+        let store = StoreConfig { path: folder.join("patchbay.db"), dedup_hours: 72, hooks: Hooks::default() };
+        let store = Store::open(store, clock.clone()).unwrap();
+        let keys = KeyRing::load_or_create(&folder.join("secret.key"), false).unwrap();
+        let directory = TenantDirectory::load(&store, keys, 60).await.unwrap();
+        let mut tenants = HashMap::new();
+        for scheme in SignedBy::ALL {
+            let (id, tool_type) = (TenantId::parse(scheme.name()).unwrap(), ToolType::parse("desk_schemes").unwrap());
+            let mut tenant = NewTenant::new(id, tool_type, "https://desk.example");
+            tenant.settings.insert("scheme".to_owned(), scheme.name().to_owned());
+            let secret = SecretText::new(FORGED_SECRET.to_owned()).unwrap();
+            let tenant = directory.add(tenant, vec![("webhook_secret".to_owned(), secret)]).await.unwrap();
+            tenants.insert(scheme.name(), tenant);
+        }
+        let file = host.plugins().join(Artifact::SCHEMES.path().file_name().unwrap());
+        let prober = Prober::with_program(Artifact::PATCHBAY.path(), Duration::from_secs(60));
+        let verdicts = Verdicts::load(folder.join("verdicts.json"));
+        let inspected = artifact::inspect(&file).expect("the plugin can be read");
+        let artifact = inspected.verify(Permissions::Strict, &prober, &verdicts, &folder, 1).expect("it is accepted");
+        let services = Services { directory, egress: Arc::new(Egress::new(&config.http)), clock };
+        let starter = LaneStarter::start().unwrap();
+        let generation = Generation::load(artifact, 1, &config.plugins, services, &Metrics::new(), &starter);
+        Self { generation: Arc::new(generation.expect("it loads")), tenants, _host: host }
+    }
+
+    /// Whether the plugin takes each of them for authentic; panics where it gives no verdict.
+    async fn judge(&self, scheme: SignedBy, deliveries: impl Iterator<Item = Delivery>) -> usize {
+        let tenant = &self.tenants[scheme.name()];
+        let mut shares = vec![Vec::new(); IN_FLIGHT];
+        deliveries.enumerate().for_each(|(at, delivery)| shares[at % IN_FLIGHT].push(delivery));
+        let mut tasks = JoinSet::new();
+        for share in shares {
+            let (generation, tenant) = (Arc::clone(&self.generation), Arc::clone(tenant));
+            tasks.spawn(async move {
+                let mut accepted = 0;
+                for delivery in share {
+                    match generation.receive(received(&tenant, &delivery)).await {
+                        Ok(Verdict::NotAuthentic) => {}
+                        Ok(Verdict::Authentic(_) | Verdict::Unreadable(_)) => {
+                            eprintln!("taken for authentic: {delivery:?}");
+                            accepted += 1;
+                        }
+                        Err(error) => panic!("{scheme:?}: {error} for {delivery:?}"),
+                    }
+                }
+                accepted
+            });
+        }
+        tasks.join_all().await.into_iter().sum()
+    }
+}
+
+fn received(tenant: &Arc<Tenant>, delivery: &Delivery) -> Arc<ReceivedWebhook> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &delivery.headers {
+        let value = HeaderValue::from_bytes(value).expect("forgeries can arrive over HTTP");
+        headers.append(HeaderName::from_static(name), value);
+    }
+    Arc::new(ReceivedWebhook {
+        tenant: Arc::clone(tenant),
+        correlation_id: CorrelationId::fresh(),
+        method: Method::POST,
+        path: format!("/webhooks/{}", tenant.id),
+        query: String::new(),
+        headers,
+        body: Bytes::from(delivery.body.clone()),
+        received_at: fixed_time(),
+    })
+}
+
+fn fixed_time() -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(AT).unwrap()
+}
+
+fn mutations(scheme: SignedBy, at: OffsetDateTime) -> impl Iterator<Item = Delivery> {
+    scheme.mutations(SEED, at).take(MUTATIONS.div_ceil(SignedBy::ALL.len()))
+}
+
+#[test]
+fn no_bit_can_be_flipped_and_no_mutation_is_taken() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let lanes = OnLanes::start().await;
+        for scheme in SignedBy::ALL {
+            let (valid, flips) = (scheme.valid(17, fixed_time()), scheme.bit_flips(17, fixed_time()));
+            assert!(flips.len() > 200, "{scheme:?}: {} flips", flips.len());
+            assert_eq!(lanes.judge(scheme, [valid.clone()].into_iter()).await, 1, "{scheme:?}: the valid one");
+            assert_eq!(lanes.judge(scheme, flips.into_iter()).await, 0, "{scheme:?}: bit flips");
+            assert_eq!(lanes.judge(scheme, mutations(scheme, fixed_time())).await, 0, "{scheme:?}: mutations");
+            assert_eq!(lanes.judge(scheme, [valid].into_iter()).await, 1, "{scheme:?}: the valid one afterwards");
+        }
+        lanes.generation.drain(Duration::from_secs(60)).await;
+    });
+}
+
+#[test]
+fn a_running_host_answers_all_forgeries_the_same() {
+    let host = Host::builder().plugin(Artifact::SCHEMES).start();
+    let secret = host.folder().join("secret");
+    fs::write(&secret, FORGED_SECRET).unwrap();
+    let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap();
+    let send = |scheme: SignedBy, delivery: &Delivery| over_tcp(host.address(), &bytes(scheme, delivery));
+    let (tool_type, base_url) = ("--tool-type=desk_schemes", "--base-url=http://127.0.0.1:9");
+    let secret = format!("--secret=webhook_secret=@{}", secret.display());
+    let share = OVER_HTTP.div_ceil(2 * SignedBy::ALL.len());
+    let attack = &|scheme: SignedBy| {
+        let set = format!("--set=scheme={}", scheme.name());
+        host.ctl(&["tenant", "add", scheme.name(), tool_type, base_url, &secret, &set]);
+        assert_eq!(send(scheme, &scheme.valid(17, now)).status, 202, "{scheme:?}");
+        let flips = scheme.bit_flips(18, now);
+        let every = flips.len() / share;
+        let sample = flips.into_iter().step_by(every).take(share).chain(scheme.mutations(SEED, now).take(share));
+        for delivery in sample {
+            let answer = send(scheme, &delivery);
+            assert_eq!(answer.status, 401, "{scheme:?}: {delivery:?}: {}", answer.text());
+            assert_eq!(answer.problem_code(), "not_authentic");
+        }
+        assert_eq!(send(scheme, &scheme.valid(19, now)).status, 202, "{scheme:?}");
+    };
+    // At once, since the host takes its time for a 401.
+    thread::scope(|scope| SignedBy::ALL.into_iter().for_each(|scheme| drop(scope.spawn(move || attack(scheme)))));
+}
+
+/// As [`http::request`](patchbay_tests::http::request), for values that are not text.
+fn bytes(scheme: SignedBy, delivery: &Delivery) -> Vec<u8> {
+    let Delivery { headers, body } = delivery;
+    let mut bytes = format!("POST /webhooks/{} HTTP/1.1\r\nhost: localhost\r\n", scheme.name()).into_bytes();
+    bytes.extend_from_slice(format!("content-length: {}\r\n", body.len()).as_bytes());
+    for (name, value) in headers {
+        bytes.extend_from_slice(&[name.as_bytes(), b": ", value, b"\r\n"].concat());
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(body);
+    bytes
+}
