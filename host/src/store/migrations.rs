@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, Migrations};
 
 use super::{
@@ -94,6 +94,7 @@ fn schema_version(path: &Path, known: u32) -> Result<u32, StoreError> {
     if !starts_as_database(path).map_err(|error| StoreError::unavailable(path, error))? {
         return Err(StoreError::damaged(path, "it is not a SQLite database"));
     }
+    undo_cut_off(path).map_err(|error| StoreError::from_sqlite(path, &error))?;
     let connection = open_reader(path)?;
     let look = || -> rusqlite::Result<(i64, i64)> {
         let version = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
@@ -107,6 +108,19 @@ fn schema_version(path: &Path, known: u32) -> Result<u32, StoreError> {
         found if found > known => Err(StoreError::Newer { file: shown(path), found, known }),
         found => Ok(found),
     }
+}
+
+/// A start that was cut off while it made the file left a journal beside it. Whoever opens the file for writing undoes what
+/// was not committed; a reader may not, and could not read.
+fn undo_cut_off(path: &Path) -> rusqlite::Result<()> {
+    if Path::new(&format!("{}-journal", path.display())).exists() {
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?.query_row(
+            "SELECT count(*) FROM sqlite_schema",
+            [],
+            |_| Ok(()),
+        )?;
+    }
+    Ok(())
 }
 
 /// Empty counts as a new database. SQLite itself takes any file of less than 512 bytes for empty, and would write over it.

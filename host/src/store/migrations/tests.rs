@@ -77,6 +77,24 @@ async fn a_new_file_is_private_and_neither_it_nor_a_current_one_is_backed_up() {
 }
 
 #[test]
+fn what_a_cut_off_start_left_uncommitted_is_undone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cut_off, path) = (folder.path().join("cut-off.db"), folder.path().join("patchbay.db"));
+    let writer = Connection::open(&cut_off).unwrap();
+    // A small cache and much to write: pages are in the file, and their old state in the journal, before any commit.
+    writer.execute_batch("CREATE TABLE t (b); PRAGMA cache_size = 2; BEGIN").unwrap();
+    for _ in 0..50 {
+        writer.execute("INSERT INTO t VALUES (randomblob(4000))", []).unwrap();
+    }
+    writer.execute("DROP TABLE t", []).unwrap();
+    fs::copy(&cut_off, &path).unwrap();
+    let journal = |path: &Path| format!("{}-journal", path.display());
+    fs::copy(journal(&cut_off), journal(&path)).unwrap();
+    let Err(error) = open(&path) else { panic!("it holds another program's table") };
+    assert!(error.to_string().contains("another program"), "it was looked into: {error}");
+}
+
+#[test]
 fn a_backup_that_an_earlier_try_left_unfinished_is_made_anew() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("patchbay.db");
