@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use crate::{
     installation::{Installation, Programs},
     process::Server,
-    report::{Report, Row, median},
+    report::{Goal, Report, Row, median},
     silent_tool::{ONE_CALL_AT_A_TIME, SilentTool},
     webhooks::{FIRST_TICKET, PreparedRequests},
     wrk::{self, Measured},
@@ -97,13 +97,19 @@ fn report_rows(connections: u32, bare: &[Sample], durable: &[Sample], report: &m
         ("processor time a webhook", "µs", |sample| sample.cpu_us),
     ];
     for (what, unit, figure) in figures {
+        let goal = match (what, connections) {
+            ("webhooks", 64) => Some(Goal::RatioMin(0.42)),
+            ("answer, p99", 64) => Some(Goal::Figure(12_000.0)),
+            ("answer, p50", 1) => Some(Goal::Figure(350.0)),
+            _ => None,
+        };
         report.add(Row {
             group: "accept",
             what: format!("{what}, wrk -t1 -c{connections}"),
             unit,
             baseline: Some(median(bare.iter().map(figure))),
             product: median(durable.iter().map(figure)),
-            goal: None,
+            goal,
         });
     }
 }

@@ -75,5 +75,8 @@ fn fill(installation: &Installation<'_>, rows: u64) -> anyhow::Result<()> {
     connection.pragma_update(None, "synchronous", "OFF")?;
     connection.execute(FILL, (i64::try_from(rows)?, TENANT))?;
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    drop(connection);
+    // Else the kernel would write it back while the host is measured.
+    std::fs::File::open(&file)?.sync_all()?;
     Ok(())
 }
