@@ -69,7 +69,7 @@ pub struct Generation {
     errors: AtomicU64,
     last_error: Mutex<Option<LastError>>,
     breakers: Breakers,
-    admission: Admission,
+    admission: Arc<Admission>,
     quarantined: AtomicBool,
     watched: Arc<Watched>,
 }
@@ -174,7 +174,7 @@ impl Generation {
             errors: AtomicU64::new(0),
             last_error: Mutex::new(None),
             breakers: Breakers::default(),
-            admission: Admission::new(limits.lane_queue),
+            admission: Arc::new(Admission::new(limits.lane_queue, limits.fast_lanes, limits.fast_deadline)),
             quarantined: AtomicBool::new(false),
             watched,
             tool_type,

@@ -29,6 +29,8 @@ pub(crate) struct Programs {
     pub(crate) plugin: PathBuf,
     /// The test plugin that is its own tool: it answers at once, without any request.
     pub(crate) instant: PathBuf,
+    /// The test plugin that takes as long over each webhook as its tenant's setting says.
+    pub(crate) slow: PathBuf,
 }
 
 impl Programs {
@@ -46,7 +48,8 @@ impl Programs {
         };
         let (patchbay, plugin_ctl) = (found("patchbay")?, found("plugin-ctl")?);
         let (plugin, instant) = (found("libservicedesk_plus.so")?, found("libtest_plugin_schemes.so")?);
-        Ok(Self { patchbay, plugin_ctl, plugin, instant, folder })
+        let slow = found("libtest_plugin_hangs.so")?;
+        Ok(Self { patchbay, plugin_ctl, plugin, instant, slow, folder })
     }
 }
 
@@ -74,13 +77,13 @@ impl<'a> Installation<'a> {
         Ok(Self { programs, folder })
     }
 
-    /// With the plugin that is its own tool.
+    /// With one of the test plugins.
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub(crate) fn with_instant_tool(programs: &'a Programs) -> anyhow::Result<Self> {
+    pub(crate) fn with_plugin(programs: &'a Programs, plugin: &Path) -> anyhow::Result<Self> {
         let installation = Self::new(programs, 0)?;
-        put_plugin(&installation.folder.path().join("plugins/instant.so"), &fs::read(&programs.instant)?)?;
+        put_plugin(&installation.folder.path().join("plugins/test.so"), &fs::read(plugin)?)?;
         Ok(installation)
     }
 

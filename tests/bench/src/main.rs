@@ -11,6 +11,7 @@ mod history;
 mod installation;
 mod load;
 mod neighbour;
+mod overload;
 mod pipeline;
 mod process;
 mod report;
@@ -57,6 +58,8 @@ enum Benchmark {
     History,
     /// One tenant beside another that floods, beside itself alone
     Neighbour,
+    /// Three times more webhooks than the plugin can validate, beside as many as it can
+    Overload,
     /// From accepted webhooks to notes, beside the tool alone
     Pipeline,
     /// Start to ready with up to 200 plugins, and memory, beside bare hyper; loading one plugin
@@ -96,6 +99,7 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
             Benchmark::Boundary => boundary::run(&programs, &mut report),
             Benchmark::History => history::run(&programs, arguments.history_rows, &mut report),
             Benchmark::Neighbour => neighbour::run(&programs, &mut report),
+            Benchmark::Overload => overload::run(&programs, &mut report),
             Benchmark::Pipeline => pipeline::run(&programs, &mut report),
             Benchmark::Start => start::run(&programs, &mut report).and_then(|()| load::run(&programs, &mut report)),
             Benchmark::Whole => whole::run(&programs, &mut report),

@@ -36,7 +36,7 @@ const DONE_TIME_MAX: Duration = Duration::from_secs(120);
 /// # Errors
 /// When a webhook is not accepted, or a job is not done in time.
 pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()> {
-    let installation = Installation::with_instant_tool(programs)?;
+    let installation = Installation::with_plugin(programs, &programs.instant)?;
     let host = installation.start(WORKER)?;
     let header = format!("--set=header={SIGNATURE_HEADER}");
     let scheme = ["--tool-type=desk_schemes", "--set=scheme=hex", &header];
@@ -76,6 +76,14 @@ fn measure(host: &Server, tickets: Range<u64>) -> anyhow::Result<(f64, Option<f6
     let rate = |from: &Counts, since: Instant| (now.done - from.done) as f64 / since.elapsed().as_secs_f64();
     let left = now.done - at_end.done;
     Ok((rate(&before, started), (left > 1_000).then(|| rate(&at_end, sent))))
+}
+
+/// Jobs in the host's store that are not done.
+///
+/// # Errors
+/// When its metrics cannot be read.
+pub(crate) fn live_jobs(host: &Server) -> anyhow::Result<u64> {
+    Ok(Counts::of(host)?.live)
 }
 
 /// What the host counts of itself.

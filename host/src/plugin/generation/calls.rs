@@ -155,7 +155,7 @@ impl Generation {
             return Err(CallError::Saturated);
         };
         let now = self.services.clock.now();
-        let metrics = Arc::clone(&self.metrics);
+        let (metrics, admission) = (Arc::clone(&self.metrics), Arc::clone(&self.admission));
         let limit = self.fast_deadline;
         let scope = |deadline| CallScope {
             tenant: Arc::clone(&webhook.tenant),
@@ -183,7 +183,10 @@ impl Generation {
                 body: &webhook.body,
                 received_at: webhook.received_at,
             };
-            context.with_webhook(&parts, |request| receive_on_lane(plugin, call, request, &metrics))
+            let started = Instant::now();
+            let verdict = context.with_webhook(&parts, |request| receive_on_lane(plugin, call, request, &metrics));
+            admission.took(started.elapsed());
+            verdict
         });
         answer.await
     }
