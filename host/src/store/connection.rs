@@ -8,6 +8,7 @@ use std::{
 };
 
 use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{Access, access};
 
 use super::error::StoreError;
 
@@ -37,6 +38,9 @@ pub(super) fn assert_sqlite_version() -> Result<(), StoreError> {
 
 /// The one connection that writes. The file must exist.
 pub(super) fn open_writer(file: &Path) -> Result<Connection, StoreError> {
+    // SQLite would fall back to reading, and make a log as read-only as the file, which stays so. Asked without opening the
+    // file: to close it again would take the locks of all connections of this process away.
+    access(file, Access::WRITE_OK).map_err(|error| StoreError::unavailable(file, error))?;
     let prepare = || {
         let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE | base_flags())?;
         settle(&connection)?;
