@@ -52,6 +52,7 @@ pub enum PluginError {
 
 /// One field that is missing or wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FieldError {
     /// The field's name, with dots for nesting: `request.id`.
     pub field: String,
@@ -75,6 +76,11 @@ impl PluginError {
     /// An error of the tool's API without a status: no answer, or one that cannot be read.
     pub fn api(message: impl Into<String>) -> Self {
         Self::Api { status: None, message: message.into() }
+    }
+
+    /// A setting of the tenant's with a value that is not allowed.
+    pub fn setting(name: &str, value: &str, allowed: &str) -> Self {
+        Self::Configuration(format!("setting {name} is {value:?}, must be {allowed}"))
     }
 
     /// The kind's name as it stands in logs, metrics and history.

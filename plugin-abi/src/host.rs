@@ -160,7 +160,7 @@ pub fn validate_webhook<C: HostCalls>(
     call: u64,
     request: &[Field<'_>],
 ) -> Result<bool, CallFault> {
-    perform(plugin, Method::Validate, host, call, request, wire::read_flag)
+    perform(plugin, Method::VALIDATE_WEBHOOK, host, call, request, wire::read_flag)
 }
 
 /// Calls `extract_metadata`.
@@ -173,7 +173,7 @@ pub fn extract_metadata<C: HostCalls>(
     call: u64,
     request: &[Field<'_>],
 ) -> Result<TicketMetadata, CallFault> {
-    perform(plugin, Method::Extract, host, call, request, wire::read_metadata)
+    perform(plugin, Method::EXTRACT_METADATA, host, call, request, wire::read_metadata)
 }
 
 /// Calls `get_ticket`.
@@ -186,7 +186,7 @@ pub fn get_ticket<C: HostCalls>(
     call: u64,
     request: &[Field<'_>],
 ) -> Result<Option<Ticket>, CallFault> {
-    perform(plugin, Method::Get, host, call, request, wire::read_ticket)
+    perform(plugin, Method::GET_TICKET, host, call, request, wire::read_ticket)
 }
 
 /// Calls `update_ticket`.
@@ -199,7 +199,7 @@ pub fn update_ticket<C: HostCalls>(
     call: u64,
     request: &[Field<'_>],
 ) -> Result<Updated, CallFault> {
-    perform(plugin, Method::Update, host, call, request, |reply| {
+    perform(plugin, Method::UPDATE_TICKET, host, call, request, |reply| {
         let finds_notes = find(reply, Tag::FINDS_NOTES).is_some_and(|flag| flag.bytes() == [1]);
         Ok(Updated { taken: wire::read_flag(reply)?, finds_notes })
     })

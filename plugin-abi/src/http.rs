@@ -296,8 +296,8 @@ impl Response {
 }
 
 /// Everything but RFC 3986's unreserved characters.
-fn percent_encode(target: &mut String, text: &str) {
-    for byte in text.bytes() {
+pub(crate) fn percent_encode(target: &mut String, text: impl AsRef<[u8]>) {
+    for &byte in text.as_ref() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
             target.push(char::from(byte));
         } else {

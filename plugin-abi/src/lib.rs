@@ -1,6 +1,8 @@
 //! The SDK for Patchbay plugins: implement [`TicketingToolPlugin`], a ticketing tool's protocol in four methods, and
 //! export it with one line. The host owns threads, network, secrets, retries and storage.
 //!
+//! `plugin-ctl new my_desk` writes a whole plugin with fixtures and tests, to begin with. This is a small one:
+//!
 //! ```
 //! use plugin_abi::prelude::*;
 //!
@@ -39,22 +41,56 @@
 //! ```
 //!
 //! In Cargo.toml: `crate-type = ["cdylib"]`, and `plugin-abi` as the only dependency that is needed.
+//!
+//! # What is where
+//!
+//! | For | See |
+//! |---|---|
+//! | the contract: the four methods, their threads and deadlines | [`TicketingToolPlugin`] |
+//! | what a call may do for its tenant: settings, secrets, requests, the log | [`Tenant`](plugin::Tenant) |
+//! | which error means what, and what is tried again | [`PluginError`] |
+//! | who sent a webhook: ready schemes | [`signature`] |
+//! | what a webhook says: JSON from people's templates, with every wrong field listed | [`payload`] |
+//! | requests to the tool, and what its answers mean | [`http`] |
+//! | between HTML and text, and notes within a limit | [`html`] |
+//! | tests of a plugin's methods without a host | [`testing`] |
+//!
+//! # What a plugin must not do
+//!
+//! * Take a webhook for authentic that nothing proves: an absent, empty or wrong secret and a repeated header are `Ok(false)`.
+//! * Take anything for done that its tool has not confirmed: not a page of HTML with status 200, not half an answer.
+//! * Start threads that outlive a call, keep what belongs to a call, or change what other threads read without a lock.
+//! * Let the bytes of a webhook decide how deep or how long it works.
+//! * Open sockets, files or programs: the host makes requests, and fills secrets in which a plugin never sees.
+//!
+//! `plugin-ctl conformance libmy_desk.so` tries all of it on the very file that is shipped, each case in a process of its own.
+//!
+//! # What stays
+//!
+//! The ABI is append-only: a plugin that was built with 1.0 works with every host of 1.x, whatever compiler built either. New
+//! fields and functions come in minor versions; enums and structs that may grow are `#[non_exhaustive]`. `panic = "abort"` is
+//! refused, since a panic must end in the plugin.
 
 mod adapter;
 pub mod error;
 pub mod export;
+#[cfg(test)]
+mod golden;
 #[doc(hidden)]
 pub mod host;
+pub mod html;
 pub mod http;
 #[doc(hidden)]
 pub mod layout;
 mod message;
+pub mod payload;
 pub mod plugin;
 #[doc(hidden)]
 pub mod raw;
 mod settings;
 pub mod signature;
 pub mod testing;
+pub mod text;
 pub mod types;
 #[doc(hidden)]
 pub mod wire;

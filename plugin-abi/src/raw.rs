@@ -1,10 +1,12 @@
 //! The ABI itself: what really crosses between host and plugin, and the only unsafe code of this crate.
 //!
 //! Everything is one thing, a *message*: a list of tagged byte slices, borrowed for the time of one call. A request is a
-//! message; a reply is a message handed to a sink that the caller lends; a host callback is an operation number with a
-//! message. So nothing that one side allocated is ever freed by the other; a minor version grows by new tags and
-//! operations, which the other side skips, and by new functions at the end of the module, without changing any layout;
-//! and a message could be written to a pipe as it is.
+//! message; a reply is a message handed to a sink that the caller lends; a call is a method's number with a message, and a
+//! host callback an operation's. So nothing that one side allocated is ever freed by the other; a minor version grows by
+//! new numbers alone, which an older side skips or answers with no reply, without changing any layout; and a message could
+//! be written to a pipe as it is.
+//!
+//! Frozen at 1.0: `docs/reference/abi-policy.md` says what may change, `tests/golden/abi-1.txt` holds it.
 
 #![allow(unsafe_code)]
 
@@ -25,19 +27,35 @@ use abi_stable::{
     std_types::{RSlice, RStr},
 };
 
-/// What a field of a message means. Numbers are given once and never again.
+/// Numbers with names. They are given once and never again: what is taken away leaves its number behind.
+macro_rules! numbers {
+    ($type:ident: $($name:ident = $number:literal),* $(,)?) => {
+        #[allow(missing_docs, reason = "the names say it; wire.rs says the encoding")]
+        impl $type { $(pub const $name: Self = Self($number);)* }
+
+        impl $type {
+            /// All that this side knows, with their names.
+            pub const ALL: &'static [(&'static str, Self)] = &[$((stringify!($name), Self::$name)),*];
+
+            /// The one with this number, whether this side knows it or not.
+            pub const fn from_number(number: u32) -> Self {
+                Self(number)
+            }
+
+            /// Its number.
+            pub const fn number(self) -> u32 {
+                self.0
+            }
+        }
+    };
+}
+
+/// What a field of a message means. A side skips those that it does not know.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, StableAbi)]
 pub struct Tag(u32);
 
-macro_rules! tags {
-    ($($name:ident = $number:literal),* $(,)?) => {
-        #[allow(missing_docs, reason = "the names say it; wire.rs says the encoding")]
-        impl Tag { $(pub const $name: Self = Self($number);)* }
-    };
-}
-
-tags! {
+numbers! { Tag:
     // Every call.
     TENANT_ID = 1, BASE_URL = 2, SETTING_NAME = 3, SETTING_VALUE = 4, ATTEMPT = 5, IDEMPOTENCY_KEY = 6, DEADLINE = 7,
     REPLAY_WINDOW = 8, HOST_VERSION = 9,
@@ -46,7 +64,7 @@ tags! {
     // Metadata and tickets.
     TICKET_ID = 40, EVENT = 41, SUBJECT = 42, DESCRIPTION = 43, PRIORITY = 44, RAW_PRIORITY = 45, CREATED_AT = 46,
     OCCURRED_AT = 47, DELIVERY_ID = 48, URL = 49, RESOLUTION = 50, RESOLVED_AT = 51, TICKET_TAG = 52, PAYLOAD_TENANT = 53,
-    STATUS_TEXT = 54, REQUESTER = 55, UPDATED_AT = 56, RAW = 57,
+    STATUS_TEXT = 54, REQUESTER = 55, UPDATED_AT = 56, RAW = 57, READ_BACK = 58,
     // A note.
     NOTE_MARKDOWN = 70, NOTE_HTML = 71, NOTE_TEXT = 72, NOTE_MARKER = 73,
     // Outcomes and errors.
@@ -55,22 +73,22 @@ tags! {
     // Host callbacks.
     SECRET_NAME = 110, PART = 111, MAC = 112, KEY_FORM = 113, PRESENTED = 114, LEVEL = 115, TEXT = 116, TIME = 117,
     // HTTP through the host.
-    TARGET = 130, QUERY_NAME = 131, QUERY_VALUE = 132, CREDENTIAL = 133, CREDENTIAL_SECRET = 134, CREDENTIAL_TEXT = 135,
-    CREDENTIAL_HEADER = 136, TIMEOUT = 137, STATUS = 138,
+    TARGET = 130, CREDENTIAL = 133, CREDENTIAL_SECRET = 134, CREDENTIAL_TEXT = 135, CREDENTIAL_HEADER = 136, TIMEOUT = 137,
+    STATUS = 138,
 }
 
-/// A host callback. Numbers are given once and never again; a host answers one that it does not know with no reply.
+/// What the host asks of a plugin. A plugin answers one that it does not know with no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Method(u32);
+
+numbers! { Method: VALIDATE_WEBHOOK = 1, EXTRACT_METADATA = 2, GET_TICKET = 3, UPDATE_TICKET = 4 }
+
+/// What a plugin asks of the host, named after the methods of `HostCalls`. A host answers one that it does not know with
+/// no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Operation(u32);
 
-#[allow(missing_docs, reason = "named after the methods of HostCalls")]
-impl Operation {
-    pub const LOG: Self = Self(1);
-    pub const NOW: Self = Self(2);
-    pub const VERIFY_HMAC_SHA256: Self = Self(3);
-    pub const VERIFY_SECRET: Self = Self(4);
-    pub const HTTP: Self = Self(5);
-}
+numbers! { Operation: LOG = 1, NOW = 2, VERIFY_HMAC_SHA256 = 3, VERIFY_SECRET = 4, HTTP = 5 }
 
 /// One tagged byte slice.
 #[repr(C)]
@@ -222,7 +240,10 @@ unsafe extern "C" fn operate<O: Operations>(
     })));
 }
 
-/// The root module of a plugin. New functions are only ever appended.
+/// The root module of a plugin.
+///
+/// It stays as it is for all of 1.x: abi_stable takes a module with more functions than the host's, but none with fewer,
+/// so that a host with one more function would refuse every older plugin. What is new is a number.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = PluginModuleRef)))]
@@ -234,15 +255,9 @@ pub struct PluginModule {
     pub create: unsafe extern "C" fn(RawHost<'_>, RSlice<'_, Field<'_>>, RawSink<'_>) -> *mut (),
     /// Ends an instance; the sink gets an error when its drop panicked.
     pub destroy: unsafe extern "C" fn(*mut (), RawSink<'_>),
-    /// `validate_webhook`
-    pub validate_webhook: unsafe extern "C" fn(*const (), RawHost<'_>, RSlice<'_, Field<'_>>, RawSink<'_>),
-    /// `extract_metadata`
-    pub extract_metadata: unsafe extern "C" fn(*const (), RawHost<'_>, RSlice<'_, Field<'_>>, RawSink<'_>),
-    /// `get_ticket`
-    pub get_ticket: unsafe extern "C" fn(*const (), RawHost<'_>, RSlice<'_, Field<'_>>, RawSink<'_>),
-    /// `update_ticket`
+    /// Calls the [`Method`] with this number.
     #[sabi(last_prefix_field)]
-    pub update_ticket: unsafe extern "C" fn(*const (), RawHost<'_>, RSlice<'_, Field<'_>>, RawSink<'_>),
+    pub call: unsafe extern "C" fn(*const (), u32, RawHost<'_>, RSlice<'_, Field<'_>>, RawSink<'_>),
 }
 
 impl RootModule for PluginModuleRef {
@@ -250,19 +265,6 @@ impl RootModule for PluginModuleRef {
     const BASE_NAME: &'static str = "patchbay_plugin";
     const NAME: &'static str = "patchbay_plugin";
     const VERSION_STRINGS: sabi_types::VersionStrings = package_version_strings!();
-}
-
-/// One of the four methods, as the host calls it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Method {
-    /// `validate_webhook`
-    Validate,
-    /// `extract_metadata`
-    Extract,
-    /// `get_ticket`
-    Get,
-    /// `update_ticket`
-    Update,
 }
 
 /// An instance of a plugin in the host.
@@ -297,7 +299,7 @@ impl RawInstance {
         Some(Self { module, handle: NonNull::new(handle)? })
     }
 
-    /// Calls one of the methods; `take` sees the reply, unless there is none.
+    /// Calls a method; `take` sees the reply, unless there is none.
     pub fn call<O: Operations>(
         &self,
         method: Method,
@@ -306,16 +308,10 @@ impl RawInstance {
         request: &[Field<'_>],
         take: Take<'_>,
     ) {
-        let function = match method {
-            Method::Validate => self.module.validate_webhook(),
-            Method::Extract => self.module.extract_metadata(),
-            Method::Get => self.module.get_ticket(),
-            Method::Update => self.module.update_ticket(),
-        };
         let host = RawHost::new(operations, call);
         RawSink::lend(take, |sink| {
             // SAFETY: the handle came from this module's `create` and `destroy` takes `self`; the rest lives for the call.
-            unsafe { function(self.handle.as_ptr(), host, RSlice::from_slice(request), sink) }
+            unsafe { self.module.call()(self.handle.as_ptr(), method.0, host, RSlice::from_slice(request), sink) }
         });
     }
 
@@ -334,7 +330,7 @@ pub trait Guarded: Sized + Send + Sync + 'static {
     const INFO: &'static str;
     /// Makes the instance, or replies with the error.
     fn create(host: RawHost<'_>, request: &[Field<'_>], sink: RawSink<'_>) -> Option<Box<Self>>;
-    /// Carries a method out and replies.
+    /// Carries a method out and replies; a method that it does not know gets no reply.
     fn call(&self, method: Method, host: RawHost<'_>, request: &[Field<'_>], sink: RawSink<'_>);
     /// Drops the instance; replies only with an error.
     fn destroy(self: Box<Self>, sink: RawSink<'_>);
@@ -357,10 +353,7 @@ impl<G: Guarded> Entry<G> {
         info: RStr::from_str(G::INFO),
         create: Self::create,
         destroy: Self::destroy,
-        validate_webhook: Self::validate_webhook,
-        extract_metadata: Self::extract_metadata,
-        get_ticket: Self::get_ticket,
-        update_ticket: Self::update_ticket,
+        call: Self::call,
     });
 
     unsafe extern "C" fn create(host: RawHost<'_>, request: RSlice<'_, Field<'_>>, sink: RawSink<'_>) -> *mut () {
@@ -376,35 +369,14 @@ impl<G: Guarded> Entry<G> {
 
     /// # Safety
     /// `handle` came from `create` and has not been destroyed.
-    unsafe fn call(
-        method: Method,
+    unsafe extern "C" fn call(
         handle: *const (),
+        method: u32,
         host: RawHost<'_>,
         request: RSlice<'_, Field<'_>>,
         sink: RawSink<'_>,
     ) {
         // SAFETY: by this function's contract.
-        unsafe { &*handle.cast::<G>() }.call(method, host, request.as_slice(), sink);
+        unsafe { &*handle.cast::<G>() }.call(Method(method), host, request.as_slice(), sink);
     }
 }
-
-/// The four methods: each only adds its name to `Entry::call`.
-macro_rules! methods {
-    ($($name:ident $method:ident),*) => {
-        impl<G: Guarded> Entry<G> {$(
-            /// # Safety
-            /// As `call`.
-            unsafe extern "C" fn $name(
-                handle: *const (),
-                host: RawHost<'_>,
-                request: RSlice<'_, Field<'_>>,
-                sink: RawSink<'_>,
-            ) {
-                // SAFETY: the contract is the same.
-                unsafe { Self::call(Method::$method, handle, host, request, sink) }
-            }
-        )*}
-    };
-}
-
-methods! { validate_webhook Validate, extract_metadata Extract, get_ticket Get, update_ticket Update }

@@ -1,6 +1,9 @@
 //! Ready schemes by which tools sign their webhooks. All of them verify over the raw bytes, refuse what is absent,
 //! repeated or malformed in the same way as a wrong signature, and leave keys and comparisons to the host.
 
+mod connect;
+mod presented;
+
 use std::time::Duration;
 
 use base64::{
@@ -15,6 +18,11 @@ use crate::{
     types::{KeyForm, Webhook},
 };
 
+pub use self::{
+    connect::atlassian_connect,
+    presented::{Presented, header_setting},
+};
+
 /// How far a sender's clock may be ahead of ours.
 const AHEAD_MAX: Duration = Duration::from_secs(30);
 /// How many signatures of one header are tried.
@@ -24,6 +32,7 @@ const MAC_BYTES: usize = 32;
 
 /// How a signature is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Encoding {
     /// Hexadecimal digits, either case.
     Hex,
@@ -61,19 +70,34 @@ pub fn bare(
     verify(tenant, secret, KeyForm::Text, &[webhook.body()], digits.trim(), encoding)
 }
 
-/// A signature over a time stamp and the body.
+/// How a time stamp and the body are signed.
 #[derive(Clone, Copy, Debug)]
 pub struct Timestamped<'a> {
-    /// The header that holds the signature.
-    pub signature_header: &'a str,
-    /// The header that holds the time stamp: RFC 3339, or seconds since the epoch. Its text is signed as it came.
-    pub timestamp_header: &'a str,
-    /// What stands between the two in the signed text.
-    pub separator: &'a str,
-    /// How the signature is written.
-    pub encoding: Encoding,
+    signature_header: &'a str,
+    timestamp_header: &'a str,
+    encoding: Encoding,
+    separator: &'a str,
+    key_form: KeyForm,
+}
+
+impl<'a> Timestamped<'a> {
+    /// The names of two headers, of the signature and of the time stamp: RFC 3339, or seconds since the epoch. The time
+    /// stamp's text is signed as it came, the body follows at once, and the secret's text is the key.
+    pub const fn new(signature_header: &'a str, timestamp_header: &'a str, encoding: Encoding) -> Self {
+        Self { signature_header, timestamp_header, encoding, separator: "", key_form: KeyForm::Text }
+    }
+
+    /// What stands between time stamp and body in the signed text.
+    #[must_use]
+    pub const fn separator(self, separator: &'a str) -> Self {
+        Self { separator, ..self }
+    }
+
     /// How the key is written.
-    pub key_form: KeyForm,
+    #[must_use]
+    pub const fn key_form(self, key_form: KeyForm) -> Self {
+        Self { key_form, ..self }
+    }
 }
 
 /// Time stamp and body, as Zendesk signs them; the time stamp must lie within the tenant's replay window.
@@ -193,7 +217,11 @@ pub fn fresh(signed: OffsetDateTime, now: OffsetDateTime, window: Duration) -> b
     age <= window && age >= -time::Duration::try_from(AHEAD_MAX).unwrap_or(time::Duration::ZERO)
 }
 
-fn verify(
+/// A signature over parts in the order of the caller's own scheme.
+///
+/// # Errors
+/// `Configuration` when the secret cannot be used.
+pub fn verify(
     tenant: &Tenant<'_>,
     secret: &str,
     key_form: KeyForm,

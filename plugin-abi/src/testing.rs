@@ -1,5 +1,7 @@
 //! A host for tests of plugins: secrets, settings, scripted answers of the tool, and a record of what was asked.
 
+mod mutations;
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Mutex, PoisonError},
@@ -20,6 +22,8 @@ use crate::{
     types::{KeyForm, LogLevel, Webhook},
     wire,
 };
+
+pub use self::mutations::{Random, assert_answered, mutated};
 
 /// The host as a test of a plugin plays it.
 ///
@@ -113,6 +117,28 @@ impl FakeHost {
     /// The capability for one call, as the plugin's methods take it.
     pub fn tenant(&self) -> Tenant<'_> {
         Tenant { calls: self, call: 0, request: &self.request }
+    }
+
+    /// A webhook that is received now, for one look at it: unlike [`FakeWebhook`]'s, its bytes do not stay.
+    pub fn with_webhook<R>(
+        &self,
+        headers: &[(&str, &[u8])],
+        query: &str,
+        body: &[u8],
+        look: impl FnOnce(&Webhook<'_>) -> R,
+    ) -> R {
+        let received_at = wire::time_bytes(self.now);
+        let mut request = vec![
+            Field::text(Tag::METHOD, "POST"),
+            Field::text(Tag::PATH, "/webhooks/acme"),
+            Field::text(Tag::QUERY, query),
+            Field::new(Tag::BODY, body),
+            Field::new(Tag::RECEIVED_AT, &received_at),
+        ];
+        for (name, value) in headers {
+            request.extend([Field::text(Tag::HEADER_NAME, name), Field::new(Tag::HEADER_VALUE, value)]);
+        }
+        look(&Webhook { request: &request })
     }
 
     /// What `new` takes.

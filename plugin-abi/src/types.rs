@@ -93,6 +93,10 @@ pub struct TicketMetadata {
     pub delivery_id: Option<String>,
     /// Where a person can open the ticket.
     pub url: Option<String>,
+    /// Whether the webhook is only a hint, since its tool cannot prove what it says: then the host takes nothing but the
+    /// ticket's id and the kind of event from it, and reads the rest back through
+    /// [`get_ticket`](crate::TicketingToolPlugin::get_ticket) before it acts.
+    pub read_back: bool,
 }
 
 impl TicketMetadata {
@@ -110,6 +114,7 @@ impl TicketMetadata {
             occurred_at: None,
             delivery_id: None,
             url: None,
+            read_back: false,
         }
     }
 
@@ -140,7 +145,7 @@ pub enum Event {
     Other,
 }
 
-/// A ticket's priority on the host's scale.
+/// A ticket's priority on the host's scale. There are these three in all of 1.x.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
     /// Can wait.
@@ -262,7 +267,7 @@ pub enum KeyForm {
     Hex,
 }
 
-/// How much a log line matters.
+/// How much a log line matters. There are these four in all of 1.x.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
     /// For the plugin's developer.

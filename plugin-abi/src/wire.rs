@@ -158,6 +158,9 @@ pub(crate) fn write_metadata<R>(metadata: &TicketMetadata, then: impl FnOnce(&[F
     push_time(&mut fields, Tag::OCCURRED_AT, occurred.as_ref());
     push_text(&mut fields, Tag::DELIVERY_ID, metadata.delivery_id.as_ref());
     push_text(&mut fields, Tag::URL, metadata.url.as_ref());
+    if metadata.read_back {
+        fields.push(Field::new(Tag::READ_BACK, flag_bytes(true)));
+    }
     let resolved;
     match &metadata.event {
         Event::Created => fields.push(Field::new(Tag::EVENT, CREATED)),
@@ -190,6 +193,7 @@ pub(crate) fn read_metadata(fields: &[Field<'_>]) -> Read<TicketMetadata> {
             Tag::OCCURRED_AT => metadata.occurred_at = Some(time(field, "occurred_at")?),
             Tag::DELIVERY_ID => metadata.delivery_id = owned(field, "delivery_id")?,
             Tag::URL => metadata.url = owned(field, "url")?,
+            Tag::READ_BACK => metadata.read_back = field.bytes() == flag_bytes(true),
             Tag::EVENT => event = Some(field.bytes()),
             Tag::RESOLUTION => resolution = owned(field, "resolution")?,
             Tag::RESOLVED_AT => resolved_at = Some(time(field, "resolved_at")?),
