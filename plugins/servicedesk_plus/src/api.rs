@@ -5,14 +5,15 @@
 mod answer;
 
 use plugin_abi::{
+    html,
+    payload::Scalar,
     prelude::*,
     serde::Deserialize,
     serde_json::{json, value::RawValue},
 };
 
 use crate::{
-    html, payload,
-    payload::Scalar,
+    payload,
     settings::{API_KEY, Edition, Settings},
 };
 
@@ -66,7 +67,7 @@ pub(crate) fn add_note(
     }
     // Whatever the defaults of an installation are: internal, and nobody is notified.
     let mut fields = json!({
-        "description": description(note),
+        "description": html::of_note(note, NOTE_CHARS_MAX),
         "show_to_requester": false,
         "mark_first_response": false,
         "add_to_linked_requests": false,
@@ -77,15 +78,6 @@ pub(crate) fn add_note(
     let input = json!({ settings.note_wrapper: fields }).to_string();
     send(tenant, settings, Request::post("/"), ticket_id, |request| request.path("notes").form(&[(INPUT, &input)]))?;
     Ok(true)
-}
-
-/// The note's HTML; of one that is too long the beginning of its text, since cut HTML would be broken HTML.
-fn description(note: &Note<'_>) -> String {
-    if note.html().chars().nth(NOTE_CHARS_MAX).is_none() {
-        note.html().to_owned()
-    } else {
-        html::from_text(note.text(), note.marker(), NOTE_CHARS_MAX)
-    }
 }
 
 fn has_note(tenant: &Tenant<'_>, settings: &Settings<'_>, ticket_id: &str, marker: &str) -> Result<bool, PluginError> {
@@ -107,10 +99,8 @@ fn has_note(tenant: &Tenant<'_>, settings: &Settings<'_>, ticket_id: &str, marke
     let ask = |request: Request| request.path("notes").query(INPUT, NEWEST_NOTES);
     let response = send(tenant, settings, Request::get("/"), ticket_id, ask)?;
     let list: Notes<'_> = response.json()?;
-    // The tool may have rewritten the HTML around the marker's characters.
-    let holds_marker = |html: &str| html.contains(marker) || html::to_text(html).contains(marker);
     let notes = list.notes.unwrap_or_default();
-    Ok(!marker.is_empty() && notes.iter().filter_map(|note| note.description.text()).any(holds_marker))
+    Ok(notes.iter().filter_map(|note| note.description.text()).any(|html| html::holds_marker(html, marker)))
 }
 
 /// Sends a request about this ticket and returns its answer if that says success.

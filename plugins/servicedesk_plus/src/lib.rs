@@ -4,7 +4,6 @@
 //! `signature.rs`; what it says: `payload.rs`; the tool's API: `api.rs`.
 
 mod api;
-mod html;
 mod payload;
 mod settings;
 mod signature;

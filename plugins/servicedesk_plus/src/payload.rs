@@ -5,15 +5,14 @@
 //! * the *nested* form, `{"request": {…}}`, a custom webhook that renders the request as the API does (`request.rs`);
 //! * the *bare* form, that request without the wrapper: it has an `id` and no `ticket_id`.
 
-mod fault;
 mod flat;
 mod json;
 mod request;
 
-use plugin_abi::{prelude::*, serde::Deserialize, serde_json, time::OffsetDateTime};
+use plugin_abi::{payload::Scalar, prelude::*, serde::Deserialize, serde_json, time::OffsetDateTime};
 
 use self::flat::Flat;
-pub(crate) use self::{json::Scalar, request::ticket};
+pub(crate) use self::request::ticket;
 
 /// What the body says.
 ///

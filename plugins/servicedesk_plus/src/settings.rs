@@ -1,18 +1,11 @@
 //! What operators set for a tenant of ServiceDesk Plus (`plugin-ctl tenant add … --set name=value`).
 
-use std::borrow::Cow;
-
-use plugin_abi::prelude::*;
+use plugin_abi::{prelude::*, signature::Presented};
 
 /// The name of the secret that signs webhooks, or that they carry as token or password.
 pub(crate) const WEBHOOK_SECRET: &str = "webhook_secret";
 /// The name of the secret for the API: a technician's key on-premises, an OAuth access token in the cloud.
 pub(crate) const API_KEY: &str = "api_key";
-
-/// The header of [`WebhookAuth::Token`] when `token_header` does not say.
-const TOKEN_HEADER: &str = "x-webhook-token";
-/// The user of [`WebhookAuth::Basic`] when `basic_user` does not say.
-const BASIC_USER: &str = "patchbay";
 
 /// All settings. Every one has a default:
 ///
@@ -45,10 +38,8 @@ pub(crate) enum Edition<'a> {
 pub(crate) enum WebhookAuth<'a> {
     /// An HMAC of the body in `X-ServiceDesk-Signature` or `X-Webhook-Signature`.
     Signature,
-    /// The secret in this header (lower case).
-    Token { header: Cow<'a, str> },
-    /// `Authorization: Basic` with this user.
-    Basic { user: &'a str },
+    /// The secret itself comes with it.
+    Presented(Presented<'a>),
 }
 
 impl<'a> Settings<'a> {
@@ -61,18 +52,18 @@ impl<'a> Settings<'a> {
         let edition = match tenant.setting("edition").unwrap_or("on_premises") {
             "on_premises" => Edition::OnPremises,
             "cloud" => Edition::Cloud { portal: portal(tenant)? },
-            other => return Err(wrong("edition", other, "on_premises or cloud")),
+            other => return Err(PluginError::setting("edition", other, "on_premises or cloud")),
         };
         let note_wrapper = match (tenant.setting("note_wrapper"), edition) {
             (Some("note"), _) | (None, Edition::OnPremises) => "note",
             (Some("request_note"), _) | (None, Edition::Cloud { .. }) => "request_note",
-            (Some(other), _) => return Err(wrong("note_wrapper", other, "note or request_note")),
+            (Some(other), _) => return Err(PluginError::setting("note_wrapper", other, "note or request_note")),
         };
         let webhook_auth = match tenant.setting("webhook_auth").unwrap_or("signature") {
             "signature" => WebhookAuth::Signature,
-            "token" => WebhookAuth::Token { header: token_header(tenant)? },
-            "basic" => WebhookAuth::Basic { user: basic_user(tenant)? },
-            other => return Err(wrong("webhook_auth", other, "signature, token or basic")),
+            "token" => WebhookAuth::Presented(Presented::token(tenant)?),
+            "basic" => WebhookAuth::Presented(Presented::basic(tenant)?),
+            other => return Err(PluginError::setting("webhook_auth", other, "signature, token or basic")),
         };
         Ok(Self { edition, note_wrapper, webhook_auth })
     }
@@ -81,32 +72,11 @@ impl<'a> Settings<'a> {
 fn portal<'a>(tenant: &Tenant<'a>) -> Result<&'a str, PluginError> {
     match tenant.setting("portal") {
         None | Some("") => Err(PluginError::Configuration("setting portal is needed when edition is cloud".to_owned())),
-        Some(portal @ ("." | "..")) => Err(wrong("portal", portal, "the name after /app/ in the portal's address")),
+        Some(portal @ ("." | "..")) => {
+            Err(PluginError::setting("portal", portal, "the name after /app/ in the portal's address"))
+        }
         Some(portal) => Ok(portal),
     }
-}
-
-fn token_header<'a>(tenant: &Tenant<'a>) -> Result<Cow<'a, str>, PluginError> {
-    let header = tenant.setting("token_header").unwrap_or(TOKEN_HEADER);
-    if header.is_empty() || !header.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
-        return Err(wrong("token_header", header, "a header's name: letters, digits, - and _"));
-    }
-    // Headers reach a plugin with names in lower case.
-    let lower = !header.bytes().any(|byte| byte.is_ascii_uppercase());
-    Ok(if lower { Cow::Borrowed(header) } else { Cow::Owned(header.to_ascii_lowercase()) })
-}
-
-fn basic_user<'a>(tenant: &Tenant<'a>) -> Result<&'a str, PluginError> {
-    let user = tenant.setting("basic_user").unwrap_or(BASIC_USER);
-    // RFC 7617: the first colon ends the user.
-    if user.is_empty() || user.contains(':') {
-        return Err(wrong("basic_user", user, "a name without a colon"));
-    }
-    Ok(user)
-}
-
-fn wrong(setting: &str, value: &str, allowed: &str) -> PluginError {
-    PluginError::Configuration(format!("setting {setting} is {value:?}, must be {allowed}"))
 }
 
 #[cfg(test)]
@@ -131,7 +101,7 @@ mod tests {
             let expected = Settings {
                 edition: Edition::Cloud { portal: "itdesk" },
                 note_wrapper: "request_note",
-                webhook_auth: WebhookAuth::Basic { user: "patchbay" },
+                webhook_auth: WebhookAuth::Presented(Presented::Basic { user: "patchbay" }),
             };
             assert_eq!(settings, Ok(expected));
         });
@@ -142,13 +112,21 @@ mod tests {
         for (settings, wrapper, auth) in [
             (&[("note_wrapper", "request_note")][..], "request_note", WebhookAuth::Signature),
             (&[("edition", "cloud"), ("portal", "p"), ("note_wrapper", "note")], "note", WebhookAuth::Signature),
-            (&[("webhook_auth", "token")], "note", WebhookAuth::Token { header: "x-webhook-token".into() }),
+            (
+                &[("webhook_auth", "token")],
+                "note",
+                WebhookAuth::Presented(Presented::Token { header: "x-webhook-token".into() }),
+            ),
             (
                 &[("webhook_auth", "token"), ("token_header", "X-Desk_Token")],
                 "note",
-                WebhookAuth::Token { header: "x-desk_token".into() },
+                WebhookAuth::Presented(Presented::Token { header: "x-desk_token".into() }),
             ),
-            (&[("webhook_auth", "basic"), ("basic_user", "sdp")], "note", WebhookAuth::Basic { user: "sdp" }),
+            (
+                &[("webhook_auth", "basic"), ("basic_user", "sdp")],
+                "note",
+                WebhookAuth::Presented(Presented::Basic { user: "sdp" }),
+            ),
         ] {
             check(settings, |read| {
                 let read = read.unwrap();

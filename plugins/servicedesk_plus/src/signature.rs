@@ -23,8 +23,7 @@ pub(crate) fn is_authentic(
 ) -> Result<bool, PluginError> {
     match auth {
         WebhookAuth::Signature => Ok(is_signed(tenant, webhook)? && is_fresh(tenant, webhook)),
-        WebhookAuth::Token { header } => signature::static_token(tenant, WEBHOOK_SECRET, webhook, header),
-        WebhookAuth::Basic { user } => signature::basic(tenant, user, WEBHOOK_SECRET, webhook),
+        WebhookAuth::Presented(presented) => presented.holds(tenant, WEBHOOK_SECRET, webhook),
     }
 }
 

@@ -1,9 +1,7 @@
 //! Whether an answer of the API says success, and whose fault it is if not. The HTTP status alone does not tell: the body
 //! has a `response_status` of its own, an object after single calls and an array after lists.
 
-use plugin_abi::{prelude::*, serde::Deserialize, time::OffsetDateTime};
-
-use crate::payload::Scalar;
+use plugin_abi::{payload::Scalar, prelude::*, serde::Deserialize, time::OffsetDateTime};
 
 /// `status_code` of success.
 const SUCCESS: u64 = 2000;

@@ -1,18 +1,14 @@
 //! The flat form: one object with the ticket's fields, checked field by field.
 
 use plugin_abi::{
+    payload::{Faults, PART_ITEMS_MAX, Part, Presence, Scalar, instant},
     prelude::*,
     serde::{Deserialize, de::IgnoredAny},
     serde_json,
     time::OffsetDateTime,
 };
 
-use super::{
-    EventWord, Form,
-    fault::{Faults, Presence, instant},
-    json::{LIST_ITEMS_MAX, Part, Scalar},
-    priority,
-};
+use super::{EventWord, Form, priority};
 
 /// The flat form's fields, read in one pass and borrowed from the body; `request` and `id` tell the other forms.
 #[derive(Debug, Default, Deserialize)]
@@ -40,7 +36,7 @@ pub(super) struct Flat<'a> {
     #[serde(borrow)]
     resolved_date: Scalar<'a>,
     #[serde(borrow)]
-    tags: Part<'a>,
+    tags: Part<'a, IgnoredAny>,
 }
 
 impl Flat<'_> {
@@ -100,7 +96,7 @@ impl Flat<'_> {
     fn tags(&self, faults: &mut Faults) -> Vec<String> {
         let list = match &self.tags {
             Part::Bare(Scalar::Absent) => return Vec::new(),
-            Part::List(list) if list.len() < LIST_ITEMS_MAX => list,
+            Part::List(list) if list.len() < PART_ITEMS_MAX => list,
             _ => {
                 faults.add("tags", "must be a list of at most 100 texts");
                 return Vec::new();

@@ -1,19 +1,15 @@
 //! ManageEngine's own object, the *request*: as its API answers it, and as a custom webhook renders it.
 
 use plugin_abi::{
+    html,
+    payload::{Faults, Presence, Scalar},
     prelude::*,
     serde::Deserialize,
     serde_json::{self, value::RawValue},
     time::Duration,
 };
 
-use super::{
-    EventWord,
-    fault::{Faults, Presence},
-    json::{Part, Scalar},
-    priority, read,
-};
-use crate::html;
+use super::{EventWord, json::Part, priority, read};
 
 /// A request that was changed less than this after its creation was only finished by the tool's own rules, which touch
 /// it in the first moments: it is new.

@@ -1,0 +1,175 @@
+//! Jira's API: reading an issue, and putting a note on it that no customer sees.
+//!
+//! The platform's version 3, <https://developer.atlassian.com/cloud/jira/platform/rest/v3/>, and Jira Service Management's
+//! own, <https://developer.atlassian.com/cloud/jira/service-desk/rest/>.
+
+mod answer;
+
+use plugin_abi::{
+    payload::Scalar,
+    prelude::*,
+    serde::{Deserialize, de::IgnoredAny},
+    serde_json::{json, value::RawValue},
+    text,
+};
+
+use crate::{
+    adf, payload,
+    settings::{API_KEY, ApiAuth, NoteCall, Settings},
+};
+
+const ISSUES: &str = "/rest/api/3/issue";
+const REQUESTS: &str = "/rest/servicedeskapi/request";
+/// All of an issue but what can be long and is not looked at.
+const FIELDS: &str = "*all,-comment,-worklog,-attachment";
+/// Most characters of a comment: 32,767 where no administrator has changed `jira.text.field.character.limit`.
+const NOTE_CHARS_MAX: usize = 32_767;
+/// As many of the newest comments as one answer has at most.
+const COMMENTS_MAX: &str = "100";
+/// By this property a comment is internal, in projects of Jira Service Management and nowhere else.
+const VISIBILITY: &str = "sd.public.comment";
+
+/// Reads a ticket; `None` when the tool does not have it, or does not show it to our account.
+pub(crate) fn get_ticket(
+    tenant: &Tenant<'_>,
+    settings: &Settings<'_>,
+    ticket_id: &str,
+) -> Result<Option<Ticket>, PluginError> {
+    let request = Request::get(ISSUES).path(ticket_id).query("fields", FIELDS);
+    let response = match send(tenant, settings, request) {
+        Ok(response) => response,
+        Err(PluginError::NotFound(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let raw: &RawValue = response.json()?;
+    let unreadable = |why: &str| PluginError::api(format!("the answer is no issue ({why}): {}", response.excerpt()));
+    if !raw.get().starts_with('{') {
+        return Err(unreadable("not an object"));
+    }
+    payload::ticket(ticket_id, raw.get()).map(Some).map_err(|fault| unreadable(&fault.to_string()))
+}
+
+/// Puts the note on the ticket. After a first attempt it looks whether that one was taken: the answer may have been lost.
+pub(crate) fn add_note(
+    tenant: &Tenant<'_>,
+    settings: &Settings<'_>,
+    ticket_id: &str,
+    note: &Note<'_>,
+) -> Result<bool, PluginError> {
+    if tenant.attempt() > 1 && has_note(tenant, settings, ticket_id, note.marker())? {
+        tenant.log(LogLevel::Info, "the note of an earlier attempt is there");
+        return Ok(true);
+    }
+    match settings.note_call {
+        NoteCall::Platform => add_document(tenant, settings, ticket_id, note)?,
+        NoteCall::ServiceDesk => {
+            let body = json!({ "body": text::within(note.text(), note.marker(), NOTE_CHARS_MAX), "public": false });
+            let response = send(tenant, settings, Request::post(REQUESTS).path(ticket_id).path("comment").json(&body))?;
+            // A page in its place has taken nothing.
+            response.json::<IgnoredAny>()?;
+        }
+    }
+    Ok(true)
+}
+
+/// The platform does not refuse a comment that it cannot keep internal, so both the project before and the answer after are
+/// looked at.
+fn add_document(
+    tenant: &Tenant<'_>,
+    settings: &Settings<'_>,
+    ticket_id: &str,
+    note: &Note<'_>,
+) -> Result<(), PluginError> {
+    #[derive(Default, Deserialize)]
+    #[serde(crate = "plugin_abi::serde", default)]
+    struct Posted<'a> {
+        #[serde(borrow)]
+        id: Scalar<'a>,
+        #[serde(borrow, rename = "jsdPublic")]
+        public: Scalar<'a>,
+    }
+
+    check_project(tenant, settings, ticket_id)?;
+    let body = json!({
+        "body": adf::note(note.markdown(), note.marker(), NOTE_CHARS_MAX),
+        "properties": [{ "key": VISIBILITY, "value": { "internal": true } }],
+    });
+    let comments = |request: Request| request.path(ticket_id).path("comment");
+    let response = send(tenant, settings, comments(Request::post(ISSUES)).json(&body))?;
+    let posted: Posted<'_> = response.json()?;
+    if posted.public.flag() != Some(true) {
+        return Ok(());
+    }
+    let id = posted.id.text().unwrap_or_default();
+    send(tenant, settings, comments(Request::delete(ISSUES)).path(id))?;
+    let message = format!(
+        "Jira made the note on {ticket_id} visible to customers; it was deleted: set note_call to service_desk"
+    );
+    Err(PluginError::Configuration(message))
+}
+
+/// Refuses issues of other projects than Jira Service Management's: whoever sees such an issue sees all of its comments.
+fn check_project(tenant: &Tenant<'_>, settings: &Settings<'_>, ticket_id: &str) -> Result<(), PluginError> {
+    #[derive(Deserialize)]
+    #[serde(crate = "plugin_abi::serde")]
+    struct Issue<'a> {
+        #[serde(borrow)]
+        fields: Fields<'a>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(crate = "plugin_abi::serde")]
+    struct Fields<'a> {
+        #[serde(borrow)]
+        project: Project<'a>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(crate = "plugin_abi::serde")]
+    struct Project<'a> {
+        #[serde(borrow, rename = "projectTypeKey")]
+        kind: Scalar<'a>,
+    }
+
+    let response = send(tenant, settings, Request::get(ISSUES).path(ticket_id).query("fields", "project"))?;
+    match response.json::<Issue<'_>>()?.fields.project.kind.text() {
+        Some("service_desk") => Ok(()),
+        kind => Err(PluginError::Configuration(format!(
+            "{ticket_id} is in a project of type {:?}, not service_desk: a note could not be internal there",
+            kind.unwrap_or_default()
+        ))),
+    }
+}
+
+fn has_note(tenant: &Tenant<'_>, settings: &Settings<'_>, ticket_id: &str, marker: &str) -> Result<bool, PluginError> {
+    #[derive(Deserialize)]
+    #[serde(crate = "plugin_abi::serde")]
+    struct Comments<'a> {
+        #[serde(borrow)]
+        comments: Vec<Comment<'a>>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(crate = "plugin_abi::serde")]
+    struct Comment<'a> {
+        #[serde(borrow, default)]
+        body: Option<&'a RawValue>,
+    }
+
+    // The platform lists the comments of both calls.
+    let request = Request::get(ISSUES).path(ticket_id).path("comment");
+    let request = request.query("orderBy", "-created").query("maxResults", COMMENTS_MAX);
+    let response = send(tenant, settings, request)?;
+    let list: Comments<'_> = response.json()?;
+    let texts = list.comments.iter().filter_map(|comment| adf::text_of(comment.body?.get()));
+    Ok(!marker.is_empty() && texts.into_iter().any(|text| text.contains(marker)))
+}
+
+/// Sends a request and returns its answer if that says success.
+fn send(tenant: &Tenant<'_>, settings: &Settings<'_>, request: Request) -> Result<Response, PluginError> {
+    let request = match settings.api_auth {
+        ApiAuth::Basic { user } => request.basic(user, API_KEY),
+        ApiAuth::Bearer => request.bearer(API_KEY),
+    };
+    answer::successful(tenant.http(request.header("accept", "application/json"))?, tenant.now())
+}

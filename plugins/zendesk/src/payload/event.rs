@@ -1,0 +1,150 @@
+//! The fixed envelope of events: <https://developer.zendesk.com/api-reference/webhooks/event-types/ticket-events/>
+
+use plugin_abi::{
+    payload::{Faults, Presence, Scalar},
+    prelude::*,
+    serde::Deserialize,
+    serde_json::{self, value::RawValue},
+};
+
+use super::{TAGS_MAX, is_solved, priority, resolved, ticket_id};
+
+/// What every event's type begins with. By it an event is told from a trigger's body, which may have a `type` too.
+const TYPE_PREFIX: &str = "zen:event-type:";
+/// ... and an event of a ticket.
+const TICKET_PREFIX: &str = "ticket.";
+
+/// The envelope. Its parts are read once it is known that it is one: a trigger's body may call anything so.
+#[derive(Default, Deserialize)]
+#[serde(crate = "plugin_abi::serde", default)]
+pub(super) struct Envelope<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Scalar<'a>,
+    #[serde(borrow)]
+    id: Scalar<'a>,
+    #[serde(borrow)]
+    time: Scalar<'a>,
+    #[serde(borrow)]
+    detail: Option<&'a RawValue>,
+    #[serde(borrow)]
+    event: Option<&'a RawValue>,
+}
+
+/// The ticket after the event.
+#[derive(Default, Deserialize)]
+#[serde(crate = "plugin_abi::serde", default)]
+struct Detail<'a> {
+    #[serde(borrow)]
+    id: Scalar<'a>,
+    #[serde(borrow)]
+    subject: Scalar<'a>,
+    #[serde(borrow)]
+    description: Scalar<'a>,
+    #[serde(borrow)]
+    status: Scalar<'a>,
+    #[serde(borrow)]
+    priority: Scalar<'a>,
+    #[serde(borrow)]
+    created_at: Scalar<'a>,
+    #[serde(borrow)]
+    tags: Option<&'a RawValue>,
+}
+
+/// What changed, where the event is a change.
+#[derive(Default, Deserialize)]
+#[serde(crate = "plugin_abi::serde", default)]
+struct Change<'a> {
+    #[serde(borrow)]
+    current: Scalar<'a>,
+    #[serde(borrow)]
+    previous: Scalar<'a>,
+}
+
+/// What an event means for us.
+enum Meaning {
+    Created,
+    Updated,
+    Resolved,
+    Other,
+}
+
+impl Envelope<'_> {
+    /// What the event is of, such as `ticket.created`; `None` when this is no event.
+    pub(super) fn kind(&self) -> Option<&str> {
+        self.kind.text()?.strip_prefix(TYPE_PREFIX)
+    }
+
+    /// What the event says. Those that are not of a ticket say nothing to us.
+    pub(super) fn metadata(&self, kind: &str) -> Result<TicketMetadata, PluginError> {
+        let mut faults = Faults::default();
+        // In the signed body, the same for every delivery of an event; the identifying headers are not signed.
+        let delivery_id = faults.word("id", &self.id, Presence::Needed).map(str::to_owned);
+        let occurred_at = faults.time("time", &self.time, Presence::Needed);
+        let Some(kind) = kind.strip_prefix(TICKET_PREFIX) else {
+            let mut metadata = TicketMetadata::other();
+            (metadata.delivery_id, metadata.occurred_at) = (delivery_id, occurred_at);
+            return faults.unless_any(metadata);
+        };
+        let detail: Detail<'_> = object(self.detail)?.unwrap_or_else(|| {
+            faults.add("detail", "must be an object");
+            Detail::default()
+        });
+        let ticket_id = ticket_id(&mut faults, "detail.id", &detail.id);
+        let subject = faults.text("detail.subject", &detail.subject, Presence::Optional);
+        let description = faults.text("detail.description", &detail.description, Presence::Optional);
+        let raw_priority = faults.text("detail.priority", &detail.priority, Presence::Optional);
+        let created_at = faults.time("detail.created_at", &detail.created_at, Presence::Optional);
+        let tags = detail.tags(&mut faults);
+
+        let mut metadata = match meaning(kind, &detail, &object(self.event)?.unwrap_or_default()) {
+            Meaning::Created => TicketMetadata::new(ticket_id, Event::Created),
+            Meaning::Updated => TicketMetadata::new(ticket_id, Event::Updated),
+            Meaning::Resolved => {
+                resolved(ticket_id, Event::Resolved { resolution: None, resolved_at: occurred_at, tags })
+            }
+            Meaning::Other => TicketMetadata::new(ticket_id, Event::Other),
+        };
+        metadata.subject = subject.map(str::to_owned);
+        metadata.description = description.map(str::to_owned);
+        metadata.priority = priority(raw_priority);
+        metadata.raw_priority = raw_priority.map(str::to_owned);
+        metadata.created_at = created_at;
+        metadata.occurred_at = occurred_at;
+        metadata.delivery_id = delivery_id;
+        faults.unless_any(metadata)
+    }
+}
+
+impl Detail<'_> {
+    fn tags(&self, faults: &mut Faults) -> Vec<String> {
+        let Some(raw) = self.tags else { return Vec::new() };
+        let Ok(tags) = serde_json::from_str::<Vec<Scalar<'_>>>(raw.get()) else {
+            faults.add("detail.tags", "must be a list of texts");
+            return Vec::new();
+        };
+        tags.iter().filter_map(Scalar::text).take(TAGS_MAX).map(str::to_owned).collect()
+    }
+}
+
+/// There is no event of its own for solving: it is a change of status. A solved ticket that is closed days later was told
+/// of before.
+fn meaning(kind: &str, detail: &Detail<'_>, change: &Change<'_>) -> Meaning {
+    let solved = |status: &Scalar<'_>| status.text().is_some_and(is_solved);
+    match kind {
+        "created" => Meaning::Created,
+        "status_changed" => {
+            let current = if change.current.is_absent() { &detail.status } else { &change.current };
+            if solved(current) && !solved(&change.previous) { Meaning::Resolved } else { Meaning::Updated }
+        }
+        "marked_as_spam" | "merged" | "permanently_deleted" | "soft_deleted" | "undeleted" => Meaning::Other,
+        _ => Meaning::Updated,
+    }
+}
+
+/// A part of the envelope, when it is an object.
+fn object<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Result<Option<T>, PluginError> {
+    match raw.map(RawValue::get).filter(|text| text.starts_with('{')) {
+        None => Ok(None),
+        Some(text) => serde_json::from_str(text).map(Some).map_err(|fault| PluginError::Malformed(fault.to_string())),
+    }
+}
