@@ -2,25 +2,28 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Router, extract::DefaultBodyLimit, http::header, routing::get};
+use axum::{Extension, Router, extract::DefaultBodyLimit, http::header, routing::get};
 use tokio::{
-    net::{TcpListener, UnixListener},
-    sync::Mutex,
+    net::{TcpListener, UnixListener, UnixStream},
+    sync::{Mutex, watch},
 };
 
-use self::fault::Fault;
+use self::{asker::Asker, fault::Fault};
 use crate::{
     clock::Clock,
     ids::TenantId,
-    plugin::manager::PluginManager,
+    plugin::{manager::PluginManager, tokens::Tokens},
     store::Store,
     telemetry::metrics::{CONTENT_TYPE, Metrics},
     tenant::directory::TenantDirectory,
 };
 
+mod asker;
 mod connections;
+mod decisions;
 mod events;
 mod fault;
+mod host;
 mod jobs;
 mod plugins;
 mod socket;
@@ -33,7 +36,7 @@ pub mod wire;
 
 pub use self::{
     connections::{ADMIN_CONNECTIONS_MAX, ADMIN_DRAIN_S_MAX, ADMIN_HEADER_S_MAX},
-    events::{EVENTS_LISTED_DEFAULT, EVENTS_LISTED_MAX},
+    events::{EVENTS_LISTED_DEFAULT, EVENTS_LISTED_MAX, EVENTS_WAIT_S_MAX},
     jobs::{JOBS_LISTED_DEFAULT, JOBS_LISTED_MAX},
     socket::{BindError, bind},
     tenants::{GRACE_S_MAX, TENANTS_PER_REQUEST_MAX},
@@ -49,10 +52,14 @@ pub type Wake = Arc<dyn Fn(Option<&TenantId>) + Send + Sync>;
 /// What the admin API shows and changes. Cheap to clone.
 #[derive(Clone)]
 pub struct AdminParts {
+    /// Which host this is.
+    pub host: wire::Host,
     /// The plugins.
     pub manager: PluginManager,
     /// The tenants.
     pub directory: TenantDirectory,
+    /// Their access tokens.
+    pub tokens: Arc<Tokens>,
     /// The jobs, and what happened to plugins.
     pub store: Store,
     /// What `/metrics` shows.
@@ -66,7 +73,15 @@ pub struct AdminParts {
 /// Serves the admin API until `shutdown`, then for [`ADMIN_DRAIN_S_MAX`] lets what is under way end. The socket's file
 /// stays, for the caller to remove.
 pub async fn serve(listener: UnixListener, parts: AdminParts, shutdown: impl Future<Output = ()> + Send) {
-    connections::serve(listener, router(parts), shutdown).await;
+    // Requests that wait for news end when the sender goes: they would hold up the end of the host.
+    let (ending, ended) = watch::channel(());
+    let router = router(parts, ended);
+    let router_for = |connection: &UnixStream| router.clone().layer(Extension(Asker::of(connection)));
+    let shutdown = async move {
+        shutdown.await;
+        drop(ending);
+    };
+    connections::serve(listener, router_for, shutdown).await;
 }
 
 /// Serves `GET /metrics` and nothing else until `shutdown`.
@@ -81,7 +96,8 @@ pub async fn serve_metrics(listener: TcpListener, parts: AdminParts, shutdown: i
             ([(header::CONTENT_TYPE, CONTENT_TYPE)], parts.metrics.encode())
         }
     };
-    connections::serve(listener, Router::new().route("/metrics", get(scrape)), shutdown).await;
+    let router = Router::new().route("/metrics", get(scrape));
+    connections::serve(listener, |_| router.clone(), shutdown).await;
 }
 
 /// Sets the gauges that follow from what the manager and the store hold. A store that cannot be read leaves its gauges
@@ -100,10 +116,13 @@ async fn refresh_gauges(parts: &AdminParts) {
     }
 }
 
-fn router(parts: AdminParts) -> Router {
-    let router = plugins::routes(parts.manager)
-        .merge(tenants::routes(parts.directory.clone(), parts.store.clone(), Arc::clone(&parts.wake)))
-        .merge(events::routes(parts.store.clone()))
+fn router(parts: AdminParts, ended: watch::Receiver<()>) -> Router {
+    let journal = parts.manager.journal().clone();
+    let router = plugins::routes(parts.manager.clone())
+        .merge(decisions::routes(parts.manager))
+        .merge(host::routes(parts.host))
+        .merge(tenants::routes(parts.directory.clone(), parts.tokens, parts.store.clone(), Arc::clone(&parts.wake)))
+        .merge(events::routes(parts.store.clone(), journal, ended))
         .merge(jobs::routes(parts.directory, parts.store, Arc::clone(&parts.wake)));
     #[cfg(feature = "test-hooks")]
     let router = router.merge(test_clock::routes(parts.clock, parts.wake)).merge(test_fault::routes());

@@ -1,7 +1,6 @@
 //! Wires the parts, starts them in an order in which each finds what it needs, and ends them in the opposite one.
 
 use std::{
-    collections::BTreeMap,
     fs,
     io::{Read as _, Seek as _, Write as _},
     net::SocketAddr,
@@ -15,11 +14,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use tokio::{
-    net::TcpListener,
-    sync::{mpsc, oneshot},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 
 use crate::{
     admin::{self, AdminParts},
@@ -30,16 +25,17 @@ use crate::{
     limits::SharedLimits,
     open_files::OpenFiles,
     plugin::{
-        blame,
+        blame::{self, Blamed},
         capability::Services,
         crash,
-        egress::Egress,
-        manager::{CRASHED, ManagerParts, PluginManager, Reload},
+        journal::{Happened, Journal},
+        manager::{ManagerParts, PluginManager, PluginRow, PluginState, Reload},
         routes::Routes,
+        signature::Signature,
         watcher::FolderWatch,
     },
     shutdown::{self, Shutdown},
-    store::{Hooks, PLUGIN_EVENTS_MAX, PluginEvent, Store, StoreConfig},
+    store::{EventsFrom, Hooks, PLUGIN_EVENTS_MAX, PluginEvent, Store, StoreConfig},
     telemetry::{self, LogControl, metrics::Metrics},
     tenant::{directory::TenantDirectory, rates::TenantRates, secrets::KeyRing},
     threads,
@@ -54,8 +50,6 @@ const BLOCKING_THREADS: usize = 8;
 const FOR_GOOD: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// The host wants to be restarted.
 const EXIT_RESTART: u8 = 75;
-/// Most plugin events that wait for the disk.
-const EVENTS_WAITING_MAX: usize = 1024;
 /// How often opened secrets that nobody uses any more are overwritten, and idle tenants' rates forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(5);
 
@@ -107,9 +101,9 @@ async fn serve(
     })?;
 
     let routes = Routes::default();
-    let events = EventKeeper::start(&store);
+    let journal = Journal::start(store.clone());
     let stuck = Arc::new(AtomicBool::new(false));
-    let condemned = crashes(&config, &store, &clock).await?;
+    let blamed = crashes(&config, &store, &clock).await?;
     let worker = Worker::start(WorkerParts {
         store: store.clone(),
         directory: directory.clone(),
@@ -123,19 +117,19 @@ async fn serve(
     .await
     .context("the queue cannot be read")?;
     let woken = worker.clone();
+    let services = Services::new(directory.clone(), &config.http, clock.clone());
     let manager = PluginManager::start(ManagerParts {
         config: config.plugins.clone(),
+        limits: limits.clone(),
         copies: config.state_dir.join("plugins"),
-        services: Services {
-            directory: directory.clone(),
-            egress: Arc::new(Egress::new(&config.http)),
-            clock: clock.clone(),
-        },
+        services: services.clone(),
         metrics: metrics.clone(),
         routes: routes.clone(),
         on_routes: Arc::new(move || woken.wake_all()),
-        condemned,
-        on_event: events.note(),
+        store: store.clone(),
+        records: store.plugin_records().await?,
+        blamed,
+        journal: journal.clone(),
         on_stuck: {
             let (stuck, trigger, when_stuck) = (Arc::clone(&stuck), trigger.clone(), config.plugins.when_stuck);
             Arc::new(move || {
@@ -159,8 +153,15 @@ async fn serve(
     let socket = admin::bind(&config.admin.socket).context("admin.socket")?;
     let woken = worker.clone();
     let parts = AdminParts {
+        host: admin::wire::Host {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            process_id: std::process::id(),
+            plugin_folder: config.plugins.dir.to_string_lossy().into_owned(),
+            state_folder: config.state_dir.to_string_lossy().into_owned(),
+        },
         manager: manager.clone(),
         directory: directory.clone(),
+        tokens: Arc::clone(&services.tokens),
         store: store.clone(),
         metrics: metrics.clone(),
         clock: clock.clone(),
@@ -177,12 +178,13 @@ async fn serve(
     start_blocking_threads().await?;
     threads::register_all().context("/proc")?;
     manager.reload(Reload::Changed).await;
+    say_who_is_not_vouched_for(&manager, &limits);
     if let Some(watch) = watch {
         tokio::spawn(watch.follow(manager.clone(), config.plugins.rescan));
     }
     let rates = TenantRates::new(limits.clone());
-    tokio::spawn(forget_unused(directory.clone(), rates.clone()));
-    tokio::spawn(follow_reloads(reloads, reread, log, limits.clone()));
+    tokio::spawn(forget_unused(services, rates.clone()));
+    tokio::spawn(follow_reloads(reloads, reread, log, limits.clone(), manager.clone()));
     let woken = worker.clone();
     let door = FrontDoor {
         ingest: Ingest {
@@ -219,7 +221,7 @@ async fn serve(
     tokio::join!(server::serve(webhooks, door, files, ended(&shutdown), drain_max), drained);
     if stuck.load(Ordering::SeqCst) {
         // No library can be closed and no thread be started: what is on disk is safe, the rest is the next host's.
-        events.flush().await;
+        journal.flush().await;
         crash::end_now(if config.plugins.when_stuck == WhenStuck::Restart { EXIT_RESTART } else { 0 });
     }
     manager.stop(PLUGINS_END_MAX).await;
@@ -227,6 +229,7 @@ async fn serve(
     if let Some(server) = metrics_server {
         let _ended = server.await;
     }
+    journal.flush().await;
     store.close().await.context("closing the store")?;
     // The socket's name must not stay behind: the next host would have to find out that nobody answers.
     if let Err(fault) = fs::remove_file(&config.admin.socket) {
@@ -292,54 +295,8 @@ async fn open_store(config: &Config, clock: &Clock, metrics: &Metrics) -> anyhow
     Ok(tokio::task::spawn_blocking(move || Store::open(store, clock)).await??)
 }
 
-/// Keeps plugin events in the order in which they come, without making whoever tells them wait for the disk.
-struct EventKeeper(mpsc::Sender<Keep>);
-
-enum Keep {
-    Event(PluginEvent),
-    Flush(oneshot::Sender<()>),
-}
-
-impl EventKeeper {
-    fn start(store: &Store) -> Self {
-        let (keep, mut kept) = mpsc::channel(EVENTS_WAITING_MAX);
-        let store = store.clone();
-        tokio::spawn(async move {
-            while let Some(next) = kept.recv().await {
-                match next {
-                    Keep::Event(event) => {
-                        if let Err(fault) = store.record_plugin_event(event).await {
-                            tracing::warn!("a plugin event was not kept: {fault}");
-                        }
-                    }
-                    Keep::Flush(done) => drop(done.send(())),
-                }
-            }
-        });
-        Self(keep)
-    }
-
-    fn note(&self) -> Arc<dyn Fn(PluginEvent) + Send + Sync> {
-        let keep = self.0.clone();
-        Arc::new(move |event| {
-            if let Err(fault) = keep.try_send(Keep::Event(event)) {
-                tracing::warn!("a plugin event was not kept: {fault}");
-            }
-        })
-    }
-
-    /// Returns when all that was noted before is on disk.
-    async fn flush(&self) {
-        let (done, flushed) = oneshot::channel();
-        if self.0.send(Keep::Flush(done)).await.is_ok() {
-            // The keeper ends only with its runtime; then there is nothing to wait for.
-            let _ended = flushed.await;
-        }
-    }
-}
-
 /// Reads what an earlier host died of, keeps it, and tells which artifacts have killed it too often lately to be started.
-async fn crashes(config: &Config, store: &Store, clock: &Clock) -> anyhow::Result<BTreeMap<String, String>> {
+async fn crashes(config: &Config, store: &Store, clock: &Clock) -> anyhow::Result<Blamed> {
     let journal = config.state_dir.join("crash.journal");
     let earlier = crash::start(&journal).with_context(|| format!("the crash journal {}", journal.display()))?;
     if let Some(crash) = earlier {
@@ -350,12 +307,11 @@ async fn crashes(config: &Config, store: &Store, clock: &Clock) -> anyhow::Resul
             tool_type: Some(crash.tool_type),
             generation: i64::try_from(crash.generation).ok(),
             sha256: Some(crash.sha256),
-            code: CRASHED.to_owned(),
-            message,
+            ..PluginEvent::new(Happened::Crashed, message)
         };
         store.record_plugin_event(event).await?;
     }
-    Ok(blame::condemned(store.plugin_events(PLUGIN_EVENTS_MAX).await?))
+    Ok(blame::blamed(store.plugin_events(EventsFrom::Newest, None, PLUGIN_EVENTS_MAX).await?))
 }
 
 /// Starts all threads of the blocking pool: once a plugin is mapped, the start of a thread may have to wait for it.
@@ -382,21 +338,41 @@ fn ended(shutdown: &Shutdown) -> impl Future<Output = ()> + Send + 'static {
     async move { shutdown.requested().await }
 }
 
-async fn forget_unused(directory: TenantDirectory, rates: TenantRates) {
+async fn forget_unused(services: Services, rates: TenantRates) {
     let mut ticks = tokio::time::interval(FORGET_EVERY);
     loop {
         ticks.tick().await;
-        directory.forget_stale_secrets();
+        services.directory.forget_stale_secrets();
+        services.tokens.forget_stale();
         rates.forget_idle();
     }
 }
 
-/// SIGHUP: all or nothing.
+/// Plugins that no trusted key has signed have the rights of the host all the same: whoever set keys wants to know.
+fn say_who_is_not_vouched_for(manager: &PluginManager, limits: &SharedLimits) {
+    let trusted = |row: &PluginRow| row.signature.as_ref().is_some_and(Signature::is_trusted);
+    let rows = manager.list().into_iter().filter(|row| row.state == PluginState::Active && !trusted(row));
+    let tool_types: Vec<_> = rows.filter_map(|row| row.tool_type).map(|tool_type| tool_type.to_string()).collect();
+    if tool_types.is_empty() {
+        return;
+    }
+    let tool_types = tool_types.join(", ");
+    if limits.now().trust.keys.is_empty() {
+        tracing::info!("no trusted key has signed these plugins, since plugins.trusted_keys is empty: {tool_types}");
+    } else {
+        tracing::warn!(
+            "no trusted key has signed these plugins, and they serve since plugins.require_signature is off: {tool_types}"
+        );
+    }
+}
+
+/// SIGHUP: all or nothing. When others are trusted than before, the manager looks at the plugin folder again.
 async fn follow_reloads(
     mut reloads: mpsc::Receiver<()>,
     reread: impl Fn() -> anyhow::Result<Config> + Send + 'static,
     log: LogControl,
     limits: SharedLimits,
+    manager: PluginManager,
 ) {
     while reloads.recv().await.is_some() {
         let config = match reread() {
@@ -410,10 +386,14 @@ async fn follow_reloads(
             tracing::error!("the log level was not changed: {fault}");
             continue;
         }
+        let before = limits.now();
         let waiting = limits.reload(&config);
         tracing::info!("configuration reloaded");
         if !waiting.is_empty() {
             tracing::warn!("these keys wait for a restart: {}", waiting.join(", "));
+        }
+        if limits.now().trust != before.trust {
+            manager.reload(Reload::Changed).await;
         }
     }
 }

@@ -17,6 +17,8 @@ use check::Check;
 use layers::Layers;
 use raw::Raw;
 
+use crate::plugin::signature::Trust;
+
 /// The file that is read when none is named and it exists in the current directory.
 pub const DEFAULT_FILE: &str = "patchbay.toml";
 /// A larger configuration file is not read, in bytes.
@@ -100,10 +102,8 @@ pub struct Plugins {
     pub rescan: Duration,
     /// What is done about files and folders that others may write.
     pub permissions: Permissions,
-    /// Whether a file without a good signature is refused.
-    pub require_signature: bool,
-    /// minisign public keys, in base64.
-    pub trusted_keys: Vec<String>,
+    /// Whose signatures are good, and whether a file needs one.
+    pub trust: Trust,
     /// Threads of a generation that validate and extract.
     pub fast_lanes: usize,
     /// Threads of a generation, at most, that talk to the tool.
@@ -332,7 +332,7 @@ impl Config {
     }
 
     fn checked_plugins(raw: &raw::Plugins, check: &mut Check<'_>) -> Plugins {
-        let trusted_keys = check.minisign_keys("plugins.trusted_keys", &raw.trusted_keys);
+        let keys = check.minisign_keys("plugins.trusted_keys", &raw.trusted_keys);
         if raw.require_signature && raw.trusted_keys.is_empty() {
             check.fault("plugins.require_signature", "needs at least one key in plugins.trusted_keys");
         }
@@ -346,8 +346,7 @@ impl Config {
                 &raw.permissions,
                 &[("strict", Permissions::Strict), ("group", Permissions::Group)],
             ),
-            require_signature: raw.require_signature,
-            trusted_keys,
+            trust: Trust { keys, required: raw.require_signature },
             fast_lanes: check.integer("plugins.fast_lanes", raw.fast_lanes, 1..=64),
             slow_lanes_max: check.integer("plugins.slow_lanes_max", raw.slow_lanes_max, 1..=1_024),
             lane_queue: check.integer("plugins.lane_queue", raw.lane_queue, 1..=65_536),

@@ -9,14 +9,20 @@ use self::{
 
 pub mod args;
 pub mod client;
+mod conformance;
 pub mod console;
+mod decisions;
 mod events;
 pub mod failure;
+mod install;
 mod jobs;
+mod new;
 mod plugins;
 pub mod secret;
+mod span;
 mod table;
 mod tenants;
+mod users;
 mod verify;
 
 /// What a command has to show.
@@ -24,7 +30,7 @@ mod verify;
 pub struct Shown {
     /// For people.
     pub text: String,
-    /// For programs.
+    /// For programs; null when all has been shown already.
     pub json: serde_json::Value,
     /// What was refused or found wrong; the rest is shown all the same.
     pub failure: Option<Failure>,
@@ -35,6 +41,11 @@ impl Shown {
     pub fn new(text: impl Into<String>, json: &impl serde::Serialize) -> Self {
         let json = serde_json::to_value(json).expect("what travels on the wire has a JSON form");
         Self { text: text.into(), json, failure: None }
+    }
+
+    /// The end of a command that has shown all as it came.
+    pub fn already() -> Self {
+        Self { text: String::new(), json: serde_json::Value::Null, failure: None }
     }
 }
 
@@ -48,10 +59,22 @@ pub fn run(args: Args, console: &Console) -> Result<Shown, Failure> {
         Command::List { files: false } => plugins::list(&client()?, console),
         Command::List { files: true } => plugins::files(&client()?, console),
         Command::Info { tool_type } => plugins::info(&client()?, &tool_type),
-        Command::Reload { tool_type, all } => plugins::reload(&client()?, console, tool_type, all),
-        Command::Enable { tool_type } => plugins::enable(&client()?, console, &tool_type),
-        Command::Events { limit } => events::list(&client()?, console, limit),
-        Command::Verify { file, verbose } => verify::run(&file, verbose),
+        Command::Reload { tool_type, all, reason } => plugins::reload(&client()?, console, tool_type, all, reason),
+        Command::Rollback(about) => decisions::decide(&client()?, console, "rollback", about),
+        Command::Pin { about, to } => decisions::pin(&client()?, console, about, to),
+        Command::Unpin(about) => decisions::decide(&client()?, console, "unpin", about),
+        Command::Disable(about) => decisions::decide(&client()?, console, "disable", about),
+        Command::Enable(about) => decisions::decide(&client()?, console, "enable", about),
+        Command::Install(wanted) => install::run(&client()?, console, &wanted),
+        Command::Events { follow: false, limit, tool_type } => {
+            events::list(&client()?, console, limit, tool_type.as_ref())
+        }
+        Command::Events { follow: true, limit, tool_type } => {
+            events::follow(&client()?, console, limit, tool_type.as_ref())
+        }
+        Command::Verify { file, trusted_key, verbose } => verify::run(&file, trusted_key, verbose),
+        Command::Conformance(wanted) => conformance::run(&wanted),
+        Command::New(wanted) => new::run(&wanted),
         Command::Tenant(command) => tenants::run(command, client, console),
         Command::Job(command) => jobs::run(command, &client()?, console),
     }

@@ -22,6 +22,8 @@ pub enum Point {
     HistoryWritten,
     /// The queue does not have the job any more.
     Completed,
+    /// A refresh token that was given in exchange is on disk; nobody has used it yet.
+    TokenKept,
 }
 
 /// Ends the process when the place is armed.
@@ -46,7 +48,7 @@ pub(crate) mod armed {
     static ARMED: AtomicU8 = AtomicU8::new(NOWHERE);
 
     impl Point {
-        const ALL: [(&str, Self); 9] = [
+        const ALL: [(&str, Self); 10] = [
             ("inserted", Self::Inserted),
             ("accepted", Self::Accepted),
             ("claimed", Self::Claimed),
@@ -56,6 +58,7 @@ pub(crate) mod armed {
             ("posted", Self::Posted),
             ("history_written", Self::HistoryWritten),
             ("completed", Self::Completed),
+            ("token_kept", Self::TokenKept),
         ];
 
         pub(crate) fn parse(text: &str) -> Option<Self> {

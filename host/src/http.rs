@@ -5,4 +5,4 @@ pub mod body;
 pub mod routes;
 pub mod server;
 mod stalled;
-mod tenant_scan;
+pub mod tenant_scan;

@@ -144,7 +144,7 @@ impl Ingest {
         let generation = plugin.number();
         drop(plugin);
         let ticket_id = Some(metadata.ticket_id.clone()).filter(|id| !id.is_empty());
-        let status = match kind_of_job(&metadata.event, &tenant) {
+        let status = match kind_of_job(&metadata, &tenant) {
             None => Status::Ignored,
             Some(kind) => self.accept(&tenant, kind, metadata, &webhook).await?,
         };
@@ -179,7 +179,7 @@ impl Ingest {
             tool_type: tenant.tool_type.clone(),
             kind,
             correlation_id: webhook.correlation_id.clone(),
-            metadata,
+            metadata: if metadata.read_back { hint(metadata) } else { metadata },
         };
         match self.store.accept(job, key).await? {
             Accepted::New(_) => {
@@ -207,14 +207,24 @@ impl Delivery {
     }
 }
 
-/// Which work an event makes. `Updated` makes none unless the tenant asks for it: else our own note would make the next job.
-fn kind_of_job(event: &Event, tenant: &Tenant) -> Option<JobKind> {
-    match event {
+/// Which work a webhook makes. `Updated` makes none unless the tenant asks for it: else our own note would make the next job.
+fn kind_of_job(metadata: &TicketMetadata, tenant: &Tenant) -> Option<JobKind> {
+    match metadata.event {
         Event::Created => tenant.enhance_on.contains(&EnhanceOn::Created).then_some(JobKind::Enhance),
         Event::Updated => tenant.enhance_on.contains(&EnhanceOn::Updated).then_some(JobKind::Enhance),
+        Event::Resolved { .. } if metadata.read_back => Some(JobKind::Confirm),
         Event::Resolved { .. } => Some(JobKind::Record),
         _ => None,
     }
+}
+
+/// All that is taken from a webhook that proves nothing: which ticket to look at, and why.
+fn hint(metadata: TicketMetadata) -> TicketMetadata {
+    let event = match metadata.event {
+        Event::Resolved { .. } => Event::Resolved { resolution: None, resolved_at: None, tags: Vec::new() },
+        event => event,
+    };
+    TicketMetadata::new(metadata.ticket_id, event)
 }
 
 /// What a plugin says is checked as if a stranger said it.
@@ -275,11 +285,30 @@ mod tests {
     fn updates_make_work_only_where_they_are_asked_for() {
         let resolved = Event::Resolved { resolution: None, resolved_at: None, tags: vec![] };
         let mut tenant = tenant();
-        assert_eq!(kind_of_job(&Event::Created, &tenant), Some(JobKind::Enhance));
-        assert_eq!(kind_of_job(&resolved, &tenant), Some(JobKind::Record));
-        assert_eq!(kind_of_job(&Event::Updated, &tenant), None);
-        assert_eq!(kind_of_job(&Event::Other, &tenant), None);
+        let kind = |event: &Event, tenant: &Tenant| kind_of_job(&TicketMetadata::new("7", event.clone()), tenant);
+        assert_eq!(kind(&Event::Created, &tenant), Some(JobKind::Enhance));
+        assert_eq!(kind(&resolved, &tenant), Some(JobKind::Record));
+        assert_eq!(kind(&Event::Updated, &tenant), None);
+        assert_eq!(kind(&Event::Other, &tenant), None);
         tenant.enhance_on.insert(EnhanceOn::Updated);
-        assert_eq!(kind_of_job(&Event::Updated, &tenant), Some(JobKind::Enhance));
+        assert_eq!(kind(&Event::Updated, &tenant), Some(JobKind::Enhance));
+    }
+
+    #[test]
+    fn of_a_webhook_that_proves_nothing_only_ticket_and_event_are_taken() {
+        let now = Some(OffsetDateTime::UNIX_EPOCH);
+        let text = || Some("forged".to_owned());
+        let resolved = Event::Resolved { resolution: text(), resolved_at: now, tags: vec!["forged".to_owned()] };
+        for (event, kind) in [(Event::Created, JobKind::Enhance), (resolved, JobKind::Confirm)] {
+            let mut metadata = TicketMetadata::new("7", event.clone());
+            (metadata.subject, metadata.description, metadata.url) = (text(), text(), text());
+            (metadata.raw_priority, metadata.delivery_id) = (text(), text());
+            (metadata.created_at, metadata.occurred_at, metadata.read_back) = (now, now, true);
+            assert_eq!(kind_of_job(&metadata, &tenant()), Some(kind));
+            let hint = hint(metadata);
+            assert_eq!((hint.ticket_id.as_str(), hint.subject.as_ref()), ("7", None));
+            assert!(!format!("{hint:?}").contains("forged") && hint.occurred_at.is_none(), "{hint:?}");
+            assert_eq!(std::mem::discriminant(&hint.event), std::mem::discriminant(&event));
+        }
     }
 }

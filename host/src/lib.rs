@@ -4,6 +4,7 @@ pub mod admin;
 pub mod app;
 pub mod clock;
 pub mod config;
+pub mod conformance;
 pub mod ctl;
 pub mod enhance;
 pub mod fault;

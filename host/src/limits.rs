@@ -4,12 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 
-use crate::config::{Config, Retry, TenantRate};
+use crate::{
+    config::{Config, Retry, TenantRate},
+    plugin::signature::Trust,
+};
 
 /// Keys whose new value holds from the next reload on; every other key waits for a restart. `log.level` is changed
 /// through [`LogControl`](crate::telemetry::LogControl), the others are [`Limits`].
-pub const RELOADABLE: [&str; 17] = [
+pub const RELOADABLE: [&str; 18] = [
     "log.level",
+    "plugins.require_signature",
     "plugins.trusted_keys",
     "retry.base_s",
     "retry.give_up_hours",
@@ -49,8 +53,8 @@ pub struct Limits {
     pub per_tenant: usize,
     /// When failed jobs are tried again.
     pub retry: Retry,
-    /// minisign public keys, in base64.
-    pub trusted_keys: Vec<String>,
+    /// Whose signatures of plugins are good, and whether a plugin needs one.
+    pub trust: Trust,
 }
 
 impl Limits {
@@ -65,7 +69,7 @@ impl Limits {
             concurrency: config.worker.concurrency,
             per_tenant: config.worker.per_tenant,
             retry: config.retry.clone(),
-            trusted_keys: config.plugins.trusted_keys.clone(),
+            trust: config.plugins.trust.clone(),
         }
     }
 }
@@ -131,17 +135,25 @@ mod tests {
 
     #[test]
     fn each_reloadable_key_reaches_the_limits() {
+        let a_key = format!("RW{}", "Q".repeat(54));
         let other = |key: &str| match key {
-            "plugins.trusted_keys" => format!("RW{}", "Q".repeat(54)),
+            "plugins.require_signature" => "true".to_owned(),
+            "plugins.trusted_keys" => a_key.clone(),
             "retry.jitter" => "0.5".to_owned(),
             "retry.statuses" => "500".to_owned(),
             _ => "7".to_owned(),
         };
         for key in RELOADABLE.iter().filter(|key| **key != "log.level") {
             let name = format!("PATCHBAY_{}", key.replace('.', "__").to_uppercase());
-            let limits = SharedLimits::new(config(&[]));
+            // One key can only be set beside another.
+            let beside = match *key {
+                "plugins.require_signature" => vec![("PATCHBAY_PLUGINS__TRUSTED_KEYS", a_key.as_str())],
+                _ => Vec::new(),
+            };
+            let limits = SharedLimits::new(config(&beside));
             let before = limits.now();
-            assert_eq!(limits.reload(&config(&[(&name, &other(key))])), Vec::<String>::new(), "{key}");
+            let changed = config(&[&beside[..], &[(&name, &other(key))]].concat());
+            assert_eq!(limits.reload(&changed), Vec::<String>::new(), "{key}");
             assert_ne!(limits.now(), before, "{key}");
         }
     }

@@ -20,6 +20,7 @@ mod events;
 mod history;
 mod jobs;
 mod migrations;
+mod plugin_records;
 mod reader;
 mod tenants;
 mod views;
@@ -29,7 +30,7 @@ pub use self::{
     backup::{BackupError, BackupReport, back_up},
     dead::DeadLetters,
     error::StoreError,
-    events::{PLUGIN_EVENTS_MAX, PluginEvent},
+    events::{EventsFrom, PLUGIN_EVENTS_MAX, PluginEvent},
     history::{DEAD, DONE, EnhancementRecord, POSSIBLY_TWICE, ResolvedTicket, SIMILAR_TERMS_MAX, SimilarTicket},
     jobs::Rescued,
     reader::READERS_MAX,

@@ -166,6 +166,13 @@ impl NewTenant {
     }
 }
 
+impl Tenant {
+    /// Whether a request of this tenant may go there: to its tool, or to an origin that its operator allowed.
+    pub fn may_call(&self, url: &Url) -> bool {
+        url.origin() == self.base_url.origin() || self.allow_origins.contains(&url.origin().ascii_serialization())
+    }
+}
+
 /// The name of a setting or secret: `[A-Za-z0-9_.-]{1,64}`.
 pub fn check_name(name: &str) -> Result<(), InvalidTenant> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
@@ -178,7 +185,7 @@ pub fn check_name(name: &str) -> Result<(), InvalidTenant> {
 
 /// A URL under which a plugin may call its tool: https, or http on loopback; no user info, query or fragment; never
 /// link-local, where clouds keep their metadata. Names are looked at again when they are resolved, at connect time.
-fn check_url(text: &str) -> Result<Url, InvalidTenant> {
+pub(crate) fn check_url(text: &str) -> Result<Url, InvalidTenant> {
     let shown = if text.contains('@') { "<a URL with user info>" } else { text };
     let refuse = |reason| Err(InvalidTenant::Url { url: shown.chars().take(200).collect(), reason });
     if text.len() > URL_BYTES_MAX {

@@ -129,6 +129,8 @@ enum Outcome {
     /// An earlier attempt was cut off between the history and the queue.
     InHistory,
     Recorded,
+    /// A webhook said that the ticket was solved, the tool does not.
+    NotSolved,
 }
 
 /// A note that the tool has taken.
@@ -195,6 +197,11 @@ async fn attempt(parts: &WorkerParts, held: &Held) -> Result<Outcome, Failure> {
         JobKind::Record => {
             stages::record(parts, held).await?;
             Ok(Outcome::Recorded)
+        }
+        JobKind::Confirm => {
+            let fetched = Staffed::enter(parts, held, tenant)?.fetch().await?;
+            fault::reached(Point::Fetched);
+            fetched.record_if_solved().await
         }
     }
 }

@@ -18,8 +18,12 @@ pub const ADMIN_HEADER_S_MAX: u64 = 10;
 /// How long requests under way may take after the shutdown, in seconds.
 pub const ADMIN_DRAIN_S_MAX: u64 = 5;
 
-/// Serves until `shutdown`, then closes the listener and lets requests end.
-pub(super) async fn serve<L: Listener>(mut listener: L, router: Router, shutdown: impl Future<Output = ()> + Send) {
+/// Serves each connection with the router made for it until `shutdown`, then closes the listener and lets requests end.
+pub(super) async fn serve<L: Listener>(
+    mut listener: L,
+    router_for: impl Fn(&L::Io) -> Router + Send,
+    shutdown: impl Future<Output = ()> + Send,
+) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(ADMIN_HEADER_S_MAX));
     let (places, graceful) = (Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX)), GracefulShutdown::new());
@@ -34,7 +38,7 @@ pub(super) async fn serve<L: Listener>(mut listener: L, router: Router, shutdown
             () = &mut shutdown => break,
             accepted = accepted => accepted,
         };
-        let service = TowerToHyperService::new(router.clone());
+        let service = TowerToHyperService::new(router_for(&io));
         let connection = graceful.watch(http.serve_connection(TokioIo::new(io), service));
         tokio::spawn(async move {
             let _place = place;

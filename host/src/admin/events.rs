@@ -1,4 +1,6 @@
-//! `/v1/events`: what happened to plugins.
+//! `/v1/events`: what happened to plugins, now or as it comes.
+
+use std::time::Duration;
 
 use axum::{
     Json, Router,
@@ -6,31 +8,50 @@ use axum::{
     routing::get,
 };
 use serde::Deserialize;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     fault::Fault,
     wire::{self, rfc3339},
 };
-use crate::store::{PLUGIN_EVENTS_MAX, PluginEvent, Store};
+use crate::{
+    ids::ToolType,
+    plugin::journal::Journal,
+    store::{EventsFrom, PLUGIN_EVENTS_MAX, PluginEvent, Store},
+};
 
 /// Events that a list shows unless told otherwise.
 pub const EVENTS_LISTED_DEFAULT: u32 = 100;
 /// Events that a list shows at most: all that are kept.
 pub const EVENTS_LISTED_MAX: u32 = PLUGIN_EVENTS_MAX;
+/// How long a request may wait for an event, in seconds.
+pub const EVENTS_WAIT_S_MAX: u64 = 25;
+
+#[derive(Clone)]
+struct Parts {
+    store: Store,
+    journal: Journal,
+    /// Closed when the host ends.
+    ended: watch::Receiver<()>,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wanted {
+    /// Those that come after this one, from there on; else the newest.
+    after: Option<i64>,
+    tool_type: Option<String>,
     limit: Option<u32>,
+    wait_s: Option<u64>,
 }
 
-pub(super) fn routes(store: Store) -> Router {
-    Router::new().route("/v1/events", get(list)).with_state(store)
+pub(super) fn routes(store: Store, journal: Journal, ended: watch::Receiver<()>) -> Router {
+    Router::new().route("/v1/events", get(list)).with_state(Parts { store, journal, ended })
 }
 
-/// The last ones, the oldest of them first.
+/// The oldest of them first. Answers at once when there are any, else as soon as one is kept or the wait is over.
 async fn list(
-    State(store): State<Store>,
+    State(mut parts): State<Parts>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<Vec<wire::PluginEvent>>, Fault> {
     let Query(wanted) = wanted.map_err(|error| Fault::bad_request(error.body_text()))?;
@@ -38,17 +59,42 @@ async fn list(
     if !(1..=EVENTS_LISTED_MAX).contains(&limit) {
         return Err(Fault::bad_request(format!("the limit is 1 to {EVENTS_LISTED_MAX} events")));
     }
-    Ok(Json(store.plugin_events(limit).await?.into_iter().map(event).collect()))
+    let wait_s = wanted.wait_s.unwrap_or(0);
+    if wait_s > EVENTS_WAIT_S_MAX {
+        return Err(Fault::bad_request(format!("the wait is at most {EVENTS_WAIT_S_MAX} s")));
+    }
+    let tool_type = wanted.tool_type.as_deref().map(ToolType::parse).transpose()?;
+    let from = wanted.after.map_or(EventsFrom::Newest, EventsFrom::After);
+    let (mut kept, until) = (parts.journal.kept(), Instant::now() + Duration::from_secs(wait_s));
+    loop {
+        // Before the look: what is kept after it must be seen as a change.
+        kept.mark_unchanged();
+        let events = parts.store.plugin_events(from, tool_type.clone(), limit).await?;
+        let news = async { kept.changed().await.is_ok() };
+        let go_on = events.is_empty()
+            && tokio::select! {
+                news = news => news,
+                _ended = parts.ended.changed() => false,
+                () = tokio::time::sleep_until(until) => false,
+            };
+        if !go_on {
+            return Ok(Json(events.into_iter().map(event).collect()));
+        }
+    }
 }
 
 fn event(event: PluginEvent) -> wire::PluginEvent {
     wire::PluginEvent {
+        id: event.id,
         at: rfc3339(event.at_ms),
         tool_type: event.tool_type,
         // The host numbers generations from 1; the database has only signed numbers.
         generation: event.generation.map(i64::unsigned_abs),
         code: event.code,
         message: event.message,
+        version: event.version,
         sha256: event.sha256,
+        who: event.who,
+        why: event.why,
     }
 }

@@ -1,5 +1,6 @@
-//! `/v1/plugins`, `/v1/plugin-files`, `/v1/reload`: what serves, what lies in the folder, loading it, and letting it
-//! serve again.
+//! `/v1/plugins`, `/v1/plugin-files`, `/v1/reload`: what serves, what lies in the folder, and loading it.
+
+use std::{ffi::OsStr, path::Path as FilePath};
 
 use axum::{
     Json, Router,
@@ -8,24 +9,29 @@ use axum::{
 };
 
 use super::{
+    asker::Asker,
     fault::{Body, Fault},
-    wire::{self, UNSIGNED, rfc3339},
+    wire::{self, rfc3339},
 };
 use crate::{
     ids::ToolType,
     plugin::{
+        artifact::{self, InspectedArtifact},
         generation::LastError,
-        manager::{Candidate, FileRow, GenerationRow, PluginManager, PluginRow, Reload, Reloaded},
+        journal::Happened,
+        manager::{Candidate, FileRow, GenerationRow, KeptRow, PluginManager, PluginRow, Reload, Reloaded},
+        signature::Trust,
     },
+    store::PluginEvent,
 };
 
 pub(super) fn routes(manager: PluginManager) -> Router {
     Router::new()
         .route("/v1/plugins", get(list))
         .route("/v1/plugins/{tool_type}", get(info))
-        .route("/v1/plugins/{tool_type}/enable", post(enable))
         // Beside the plugins, not below: `files` is a good tool type.
         .route("/v1/plugin-files", get(files))
+        .route("/v1/plugin-files/installed", post(installed))
         .route("/v1/reload", post(reload))
         .with_state(manager)
 }
@@ -50,21 +56,30 @@ async fn info(
         copy: detail.copy.map(|copy| copy.to_string_lossy().into_owned()),
         confinement: detail.confinement.map(Into::into),
         generations: detail.generations.into_iter().map(generation).collect(),
+        kept: detail.kept.into_iter().map(kept).collect(),
     }))
 }
 
 /// Answers 200 also when files were refused: the answer says which and why.
 async fn reload(
     State(manager): State<PluginManager>,
+    asker: Asker,
     Body(request): Body<wire::Reload>,
 ) -> Result<Json<Vec<wire::Reloaded>>, Fault> {
-    let what = match (&request.tool_type, request.all) {
-        (None, false) => Reload::Changed,
-        (None, true) => Reload::All,
-        (Some(tool_type), false) => Reload::One(ToolType::parse(tool_type)?),
+    let decided = asker.decides(request.reason)?;
+    let asked = |message| PluginEvent::new(Happened::ReloadAsked, message).by(&decided);
+    let (what, event) = match (&request.tool_type, request.all) {
+        (None, false) => (Reload::Changed, asked("of what has changed in the folder")),
+        (None, true) => (Reload::All, asked("of all plugins")),
+        (Some(tool_type), false) => {
+            let tool_type = ToolType::parse(tool_type)?;
+            let event = asked("of this plugin, changed or not").of(&tool_type);
+            (Reload::One(tool_type), event)
+        }
         (Some(_), true) => return Err(Fault::bad_request("tool_type and all exclude each other")),
     };
-    tracing::info!(?what, "a reload was asked for");
+    tracing::info!(?what, who = %decided.who, "a reload was asked for");
+    manager.journal().note(event);
     let mut outcome = manager.reload(what.clone()).await;
     if let Reload::One(tool_type) = &what {
         outcome = of_one(tool_type, outcome)?;
@@ -72,14 +87,28 @@ async fn reload(
     Ok(Json(outcome.into_iter().map(reloaded).collect()))
 }
 
-/// Answers 200 also when it was refused again, like a reload.
-async fn enable(
+/// Notes who has put a file into the folder, then takes up what has changed there. Answers what became of the file's
+/// tool type: nothing, when none of its files is news.
+async fn installed(
     State(manager): State<PluginManager>,
-    Path(tool_type): Path<String>,
+    asker: Asker,
+    Body(request): Body<wire::Installed>,
 ) -> Result<Json<Vec<wire::Reloaded>>, Fault> {
-    let tool_type = ToolType::parse(&tool_type)?;
-    tracing::info!(%tool_type, "a plugin was enabled by an operator");
-    let outcome = of_one(&tool_type, manager.enable(&tool_type).await)?;
+    let (decided, file) = (asker.decides(request.reason)?, request.file);
+    if FilePath::new(&file).file_name() != Some(OsStr::new(&file)) {
+        return Err(Fault::bad_request("file is the name of a file in the plugin folder, not a path"));
+    }
+    let path = manager.folder().join(&file);
+    let inspected = tokio::task::spawn_blocking(move || artifact::inspect(&path, &Trust::default())).await;
+    let inspected = inspected.map_err(|fault| Fault::bad_request(format!("{file} cannot be looked at: {fault}")))?;
+    let InspectedArtifact { sha256, info, .. } = inspected
+        .map_err(|uninspected| Fault::bad_request(format!("{file} in the plugin folder: {}", uninspected.refusal)))?;
+    let tool_type = ToolType::parse(&info.tool_type)?;
+    tracing::info!(%tool_type, file, who = %decided.who, "a file was installed");
+    let event = PluginEvent::new(Happened::Installed, file).of(&tool_type).with_sha256(Some(sha256)).by(&decided);
+    manager.journal().note(PluginEvent { version: Some(info.version), ..event });
+    let mut outcome = manager.reload(Reload::Changed).await;
+    outcome.retain(|reloaded| reloaded.tool_type.as_ref() == Some(&tool_type));
     Ok(Json(outcome.into_iter().map(reloaded).collect()))
 }
 
@@ -89,7 +118,7 @@ fn of_one(tool_type: &ToolType, mut outcome: Vec<Reloaded>) -> Result<Vec<Reload
     if outcome.is_empty() { Err(unknown(tool_type)) } else { Ok(outcome) }
 }
 
-fn unknown(tool_type: &ToolType) -> Fault {
+pub(super) fn unknown(tool_type: &ToolType) -> Fault {
     let mut fault = Fault::not_found("UNKNOWN_PLUGIN", format!("no plugin serves {tool_type}"));
     fault.problem.mend = Some("see plugin-ctl list --files for what lies in the folder".to_owned());
     fault
@@ -101,7 +130,7 @@ fn plugin(row: PluginRow) -> wire::Plugin {
         version: row.version,
         state: row.state.as_str().to_owned(),
         generation: row.generation,
-        signature: row.path.as_ref().map(|_| UNSIGNED.to_owned()),
+        signature: row.signature.map(|signature| signature.to_string()),
         path: row.path.map(|path| path.to_string_lossy().into_owned()),
         sha256: row.sha256.map(|sum| sum.to_string()),
         loaded_at: row.loaded_at_ms.map(rfc3339),
@@ -110,6 +139,7 @@ fn plugin(row: PluginRow) -> wire::Plugin {
         errors: row.errors,
         last_error: row.last_error.map(last_error),
         candidate: row.candidate.map(candidate),
+        pinned: row.pinned.map(|pin| pin.to_string()),
     }
 }
 
@@ -135,9 +165,18 @@ fn file(row: FileRow) -> wire::PluginFile {
         tool_type: row.tool_type.map(|tool_type| tool_type.to_string()),
         version: row.version,
         sha256: row.sha256.map(|sum| sum.to_string()),
-        signature: Some(UNSIGNED.to_owned()),
+        signature: row.signature.map(|signature| signature.to_string()),
         code,
         reason,
+    }
+}
+
+fn kept(row: KeptRow) -> wire::Kept {
+    wire::Kept {
+        version: row.version.to_string(),
+        sha256: row.sha256.to_string(),
+        served_at: rfc3339(row.served_at_ms),
+        passed_over: row.passed_over,
     }
 }
 
@@ -151,7 +190,7 @@ fn generation(row: GenerationRow) -> wire::Generation {
     }
 }
 
-fn reloaded(reloaded: Reloaded) -> wire::Reloaded {
+pub(super) fn reloaded(reloaded: Reloaded) -> wire::Reloaded {
     let (generation, refusal) = match reloaded.outcome {
         Ok(generation) => (Some(generation), None),
         Err(refusal) => (None, Some(refusal)),

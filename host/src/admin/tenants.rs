@@ -15,15 +15,16 @@ use axum::{
 use super::{
     Wake,
     fault::{Body, Fault},
-    wire::{self, Problem, rfc3339},
+    wire::{self, LastError, Problem, rfc3339},
 };
 use crate::{
     ids::{TenantId, ToolType},
+    plugin::tokens::Tokens,
     store::{Store, StoreError},
     tenant::{
         EnhanceOn, InvalidTenant, NewTenant, Tenant, check_name,
         directory::{SECRET_NAMES_MAX, TenantDirectory},
-        secrets::SecretText,
+        secrets::{SecretText, oauth2},
     },
 };
 
@@ -38,13 +39,14 @@ const TOOL_TYPE_DEFAULT: &str = "servicedesk_plus";
 #[derive(Clone)]
 struct Parts {
     directory: TenantDirectory,
+    tokens: Arc<Tokens>,
     store: Store,
     wake: Wake,
 }
 
 type Answer<T> = Result<Json<T>, Fault>;
 
-pub(super) fn routes(directory: TenantDirectory, store: Store, wake: Wake) -> Router {
+pub(super) fn routes(directory: TenantDirectory, tokens: Arc<Tokens>, store: Store, wake: Wake) -> Router {
     Router::new()
         .route("/v1/tenants", get(list).post(add))
         .route("/v1/tenants/{id}", get(show).delete(remove))
@@ -53,7 +55,7 @@ pub(super) fn routes(directory: TenantDirectory, store: Store, wake: Wake) -> Ro
         .route("/v1/tenants/{id}/pause", post(pause))
         .route("/v1/tenants/{id}/resume", post(resume))
         .route("/v1/tenants/{id}/secrets/{name}", put(rotate_secret))
-        .with_state(Parts { directory, store, wake })
+        .with_state(Parts { directory, tokens, store, wake })
 }
 
 async fn list(State(parts): State<Parts>) -> Json<Vec<wire::Tenant>> {
@@ -137,7 +139,29 @@ impl Parts {
     async fn with_jobs(&self, id: &TenantId) -> Answer<wire::Tenant> {
         let tenant = self.directory.get(id.as_str()).ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
         let live_jobs = self.store.live_jobs(id).await?;
-        Ok(Json(self.shown(&tenant, Some(live_jobs))))
+        let mut shown = self.shown(&tenant, Some(live_jobs));
+        for secret in shown.secrets.iter_mut().filter(|secret| secret.expires_at.is_none()) {
+            secret.oauth2 = self.oauth2(&tenant, &secret.name);
+        }
+        Ok(Json(shown))
+    }
+
+    /// `None` also for a secret that does not open: then its text cannot tell of which kind it is.
+    fn oauth2(&self, tenant: &Tenant, name: &str) -> Option<wire::Oauth> {
+        let secrets = self.directory.secrets(tenant, name).ok()?;
+        let credential = secrets.first()?.oauth2().ok()??;
+        let status = self.tokens.status(&tenant.id, name);
+        Some(wire::Oauth {
+            grant: credential.grant_name().to_owned(),
+            token_url: credential.token_url.to_string(),
+            obtained_at: status.obtained_ms.map(rfc3339),
+            expires_at: status.expires_ms.map(rfc3339),
+            last_error: status.last_error.map(|(at_ms, error)| LastError {
+                code: error.kind().to_owned(),
+                message: error.to_string(),
+                at: rfc3339(at_ms),
+            }),
+        })
     }
 
     fn shown(&self, tenant: &Arc<Tenant>, live_jobs: Option<u64>) -> wire::Tenant {
@@ -145,6 +169,7 @@ impl Parts {
             name: secret.name,
             created_at: rfc3339(secret.created_ms),
             expires_at: secret.expires_ms.map(rfc3339),
+            oauth2: None,
         });
         wire::Tenant {
             id: tenant.id.to_string(),
@@ -209,14 +234,16 @@ fn check_one(directory: &TenantDirectory, new: wire::NewTenant) -> Result<Checke
         let parse = |event: &String| EnhanceOn::parse(event).ok_or_else(|| other("enhance_on", "created or updated"));
         tenant.enhance_on = events.iter().map(parse).collect::<Result<BTreeSet<_>, _>>()?;
     }
-    tenant.clone().check()?;
+    let checked = tenant.clone().check()?;
     if new.secrets.0.len() > SECRET_NAMES_MAX {
         return Err(other("secrets", format!("there may be {SECRET_NAMES_MAX} at most")).into());
     }
     let mut secrets = Vec::with_capacity(new.secrets.0.len());
     for (name, text) in new.secrets.0 {
         check_name(&name)?;
-        secrets.push((name, SecretText::new(text.into_text())?));
+        let secret = SecretText::new(text.into_text())?;
+        oauth2::check(&checked, &name, &secret)?;
+        secrets.push((name, secret));
     }
     if directory.get(tenant.id.as_str()).is_some() {
         return Err(StoreError::TenantExists(tenant.id).into());

@@ -1,7 +1,6 @@
 //! The admin API over real sockets, with plugin-ctl's client on the other side.
 
 use std::{
-    collections::BTreeMap,
     io::{Read, Write},
     net::TcpStream,
     path::PathBuf,
@@ -15,8 +14,8 @@ use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
 
 use super::{
     wire::{
-        Changed, Job, JobDetail, NewTenant, Plugin, PluginDetail, PluginEvent, PluginFile, Queue, Reload, Reloaded,
-        Tenant,
+        Changed, Job, JobDetail, NewTenant, Plugin, PluginDetail, PluginEvent, PluginFile, Queue, Reason, Reload,
+        Reloaded, Tenant,
     },
     *,
 };
@@ -28,11 +27,20 @@ use crate::{
         failure::{Exit, Failure},
     },
     ids::{CorrelationId, JobId, ToolType},
-    plugin::{capability::Services, egress::Egress, manager::ManagerParts, routes::Routes},
+    limits::SharedLimits,
+    plugin::{
+        blame::Blamed,
+        capability::Services,
+        journal::{Happened, Journal},
+        manager::ManagerParts,
+        routes::Routes,
+    },
     queue::job::{Accepted, ClaimWish, DedupKey, Fenced, JobError, JobKind, NewJob},
     store::{self, Hooks, StoreConfig},
     tenant::secrets::KeyRing,
 };
+
+mod journal;
 
 /// A host with everything but webhooks and a worker.
 struct Bed {
@@ -62,19 +70,19 @@ impl Bed {
         let keys = KeyRing::load_or_create(&folder.path().join("secret.key"), false).unwrap();
         let directory = runtime.block_on(TenantDirectory::load(&store, keys, 60)).unwrap();
         let metrics = Metrics::new();
+        let services = Services::new(directory.clone(), &config.http, clock.clone());
         let manager = PluginManager::start(ManagerParts {
             copies: folder.path().join("copies"),
-            services: Services {
-                directory: directory.clone(),
-                egress: Arc::new(Egress::new(&config.http)),
-                clock: clock.clone(),
-            },
+            services: services.clone(),
+            limits: SharedLimits::new(config.clone()),
             config: config.plugins,
             metrics: metrics.clone(),
             routes: Routes::default(),
             on_routes: Arc::new(|| {}),
-            condemned: BTreeMap::new(),
-            on_event: Arc::new(|_| {}),
+            store: store.clone(),
+            records: Vec::new(),
+            blamed: Blamed::default(),
+            journal: Journal::start(store.clone()),
             on_stuck: Arc::new(|| {}),
         })
         .unwrap();
@@ -86,7 +94,14 @@ impl Bed {
         let socket = folder.path().join("admin.sock");
         let listener = bind(&socket).unwrap();
         let (stop, stopped) = oneshot::channel();
-        let parts = AdminParts { manager, directory, store: store.clone(), metrics, clock, wake };
+        let host = wire::Host {
+            version: "0".to_owned(),
+            process_id: 1,
+            plugin_folder: manager.folder().display().to_string(),
+            state_folder: folder.path().display().to_string(),
+        };
+        let tokens = services.tokens;
+        let parts = AdminParts { host, manager, directory, tokens, store: store.clone(), metrics, clock, wake };
         let served = runtime.spawn(serve(listener, parts.clone(), async {
             let _ended = stopped.await;
         }));
@@ -266,10 +281,10 @@ fn a_foreign_file_is_listed_with_its_reason_and_a_reload_says_so() {
     assert_eq!((plugins[0].state.as_str(), &plugins[0].tool_type), ("refused", &None));
     assert_eq!(plugins[0].last_error.as_ref().unwrap().code, "NOT_A_PLUGIN");
     refused(bed.client.get::<PluginDetail>("/v1/plugins/jira"), "UNKNOWN_PLUGIN");
-    let one = Reload { tool_type: Some("jira".to_owned()), all: false };
+    let one = Reload { tool_type: Some("jira".to_owned()), ..Reload::default() };
     refused(bed.client.post::<Vec<Reloaded>>("/v1/reload", &one), "UNKNOWN_PLUGIN");
-    refused(bed.client.post::<Vec<Reloaded>>("/v1/plugins/jira/enable", &()), "UNKNOWN_PLUGIN");
-    refused(bed.client.post::<Vec<Reloaded>>("/v1/plugins/Jira/enable", &()), "BAD_REQUEST");
+    refused(bed.client.post::<Vec<Reloaded>>("/v1/plugins/jira/enable", &Reason::default()), "UNKNOWN_PLUGIN");
+    refused(bed.client.post::<Vec<Reloaded>>("/v1/plugins/Jira/enable", &Reason::default()), "BAD_REQUEST");
     let both = Reload { all: true, ..one };
     refused(bed.client.post::<Vec<Reloaded>>("/v1/reload", &both), "BAD_REQUEST");
 }
@@ -283,8 +298,7 @@ fn events_are_listed_oldest_first_and_bounded() {
             tool_type: Some("jira".to_owned()),
             generation,
             sha256: Some("9f".to_owned()),
-            code: "serves".to_owned(),
-            message: "version 1.0.0 serves".to_owned(),
+            ..store::PluginEvent::new(Happened::Swapped, "version 1.0.0 serves")
         };
         bed.runtime.block_on(bed.store.record_plugin_event(event)).unwrap();
     }
@@ -292,9 +306,9 @@ fn events_are_listed_oldest_first_and_bounded() {
     let times = |events: Vec<PluginEvent>| events.into_iter().map(|event| event.at).collect::<Vec<_>>();
     assert_eq!(times(list("").unwrap()), ["1970-01-01T00:00:00Z", "1970-01-01T00:00:01Z"]);
     let newest = list("?limit=1").unwrap().remove(0);
-    assert_eq!((newest.generation, newest.code.as_str(), newest.sha256.as_deref()), (Some(2), "serves", Some("9f")));
+    assert_eq!((newest.generation, newest.code.as_str(), newest.sha256.as_deref()), (Some(2), "swapped", Some("9f")));
     assert_eq!(list(&format!("?limit={EVENTS_LISTED_MAX}")).unwrap().len(), 2);
-    for wrong in [&format!("limit={}", EVENTS_LISTED_MAX + 1), "limit=0", "limit=x", "after=1"] {
+    for wrong in [&format!("limit={}", EVENTS_LISTED_MAX + 1), "limit=0", "limit=x", "after=x"] {
         refused(list(&format!("?{wrong}")), "BAD_REQUEST");
     }
 }

@@ -13,7 +13,8 @@ mod secret;
 
 pub use self::{
     plugin::{
-        Candidate, Confinement, Generation, Plugin, PluginDetail, PluginEvent, PluginFile, Reload, Reloaded, UNSIGNED,
+        Candidate, Confinement, Generation, Installed, Kept, Pin, Plugin, PluginDetail, PluginEvent, PluginFile,
+        Reason, Reload, Reloaded,
     },
     secret::{Secret, Secrets},
 };
@@ -36,6 +37,19 @@ pub struct LastError {
     pub message: String,
     /// When.
     pub at: String,
+}
+
+/// A host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Its version.
+    pub version: String,
+    /// Its process id.
+    pub process_id: u32,
+    /// The folder that it takes plugins from: an absolute path, as the host sees it.
+    pub plugin_folder: String,
+    /// The folder of all that it keeps: likewise.
+    pub state_folder: String,
 }
 
 /// A tenant to be added. What is left out has its default.
@@ -103,6 +117,25 @@ pub struct SecretInfo {
     pub created_at: String,
     /// Until when it is still good after a newer one has taken its place; null for the newest.
     pub expires_at: Option<String>,
+    /// How it stands with the access token, when the secret is of the kind `oauth2`; null for plain ones, for replaced
+    /// ones, and in lists.
+    #[serde(default)]
+    pub oauth2: Option<Oauth>,
+}
+
+/// A secret of the kind `oauth2` and its access token, without their texts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Oauth {
+    /// `client_credentials` or `refresh_token`.
+    pub grant: String,
+    /// Where tokens are obtained.
+    pub token_url: String,
+    /// When the last one was, since the host was started.
+    pub obtained_at: Option<String>,
+    /// When that one ends.
+    pub expires_at: Option<String>,
+    /// Why there was none, last.
+    pub last_error: Option<LastError>,
 }
 
 /// What a removed tenant took with it.

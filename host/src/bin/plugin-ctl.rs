@@ -3,13 +3,15 @@
 use std::process::ExitCode;
 
 use patchbay::{
+    conformance,
     ctl::{self, console::Console},
     plugin::probe,
 };
 
 fn main() -> ExitCode {
     // `verify` starts this very program again to try a plugin: then it is a probe and nothing else.
-    if let Some(verdict) = probe::run_if_asked() {
+    // The same for `conformance`.
+    if let Some(verdict) = probe::run_if_asked().or_else(conformance::run_if_asked) {
         return verdict;
     }
     let args = match ctl::args::read(std::env::args_os()) {

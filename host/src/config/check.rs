@@ -8,16 +8,13 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-
 use super::{ConfigError, Fault, Place, layers::Places};
+use crate::plugin::signature::TrustedKey;
 
 const STATE_DIR: &str = "<state_dir>";
 const SQLITE: &str = "sqlite:";
 /// Linux's `sun_path` is 108 bytes with its closing zero.
 const SOCKET_BYTES_MAX: usize = 107;
-/// A minisign public key: algorithm (2), key id (8), Ed25519 key (32).
-const MINISIGN_KEY_BYTES: usize = 42;
 
 /// Each method returns a stand-in for a value at fault, so that the caller goes on and finds the next.
 pub(super) struct Check<'a> {
@@ -141,15 +138,16 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Public keys as minisign prints them: base64 of 42 bytes that begin with `Ed`.
-    pub(super) fn minisign_keys(&mut self, key: &str, values: &[String]) -> Vec<String> {
-        for value in values {
-            let good = STANDARD.decode(value).is_ok_and(|k| k.len() == MINISIGN_KEY_BYTES && k.starts_with(b"Ed"));
-            if !good {
-                self.fault(key, &format!("must be minisign public keys in base64, but one is {value:?}"));
+    /// Public keys as minisign prints them; a wrong one is named by its position, from 1.
+    pub(super) fn minisign_keys(&mut self, key: &str, values: &[String]) -> Vec<TrustedKey> {
+        let mut keys = Vec::new();
+        for (position, value) in (1..).zip(values) {
+            match TrustedKey::parse(value) {
+                Ok(trusted) => keys.push(trusted),
+                Err(fault) => self.fault(key, &format!("has a fault at number {position}, {value:?}: {fault}")),
             }
         }
-        values.to_vec()
+        keys
     }
 
     fn out_of_range<T: Display, V: Debug>(&mut self, key: &str, value: V, range: &RangeInclusive<T>) {

@@ -70,7 +70,7 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
     assert_eq!(config.worker.per_tenant, 8);
     assert!((config.retry.multiplier - 3.0).abs() < f64::EPSILON);
     assert_eq!(config.retry.statuses, [429, 503]);
-    assert_eq!(config.plugins.trusted_keys, Vec::<String>::new());
+    assert_eq!(config.plugins.trust.keys, []);
     assert!(!config.plugins.watch);
     assert_eq!(config.admin.listen, None);
     assert_eq!(config.log.format, LogFormat::Json);
@@ -176,10 +176,11 @@ fn single_values_that_are_not_allowed() {
     let key = |bytes: &[u8]| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
     let good_key = key(&[b"Ed".as_slice(), &[7; 40]].concat());
     good("", &[("PATCHBAY_PLUGINS__TRUSTED_KEYS", &good_key), ("PATCHBAY_PLUGINS__REQUIRE_SIGNATURE", "true")]);
-    for wrong in [key(&[7; 42]), key(&[b"Ed".as_slice(), &[7; 41]].concat()), "?".to_owned()] {
+    let other_kind = key(&[b"ED".as_slice(), &[7; 40]].concat());
+    for wrong in [key(&[7; 42]), key(&[b"Ed".as_slice(), &[7; 41]].concat()), other_kind, "?".to_owned()] {
         let message = format!(
-            "environment PATCHBAY_PLUGINS__TRUSTED_KEYS: plugins.trusted_keys must be minisign public keys in base64, \
-             but one is {wrong:?}"
+            "environment PATCHBAY_PLUGINS__TRUSTED_KEYS: plugins.trusted_keys has a fault at number 2, {wrong:?}: \
+             this is no minisign public key; give the line of minisign.pub that begins with RW"
         );
         check_faults("", &[("PATCHBAY_PLUGINS__TRUSTED_KEYS", &format!("{good_key},{wrong}"))], &[&message]);
     }

@@ -2,22 +2,27 @@
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 
-use super::{
-    failure::Failure,
-    secret::{GivenSecret, parse_grace},
-};
+use super::{failure::Failure, new::Template, secret::GivenSecret, span};
 use crate::{
-    admin::{EVENTS_LISTED_DEFAULT, EVENTS_LISTED_MAX, JOBS_LISTED_DEFAULT, JOBS_LISTED_MAX, wire::Problem},
+    admin::{
+        EVENTS_LISTED_DEFAULT, EVENTS_LISTED_MAX, GRACE_S_MAX, JOBS_LISTED_DEFAULT, JOBS_LISTED_MAX, wire::Problem,
+    },
+    conformance::{self, FUZZ_S_MAX, LEVEL_MAX},
     ids::{JobId, TenantId, ToolType},
+    plugin::{journal::checked_reason, signature::TrustedKey},
+    tenant::REPLAY_WINDOW_S_MAX,
 };
 
 const EXAMPLES: &str = "Examples:
   plugin-ctl list                                  what serves, broken things first
   plugin-ctl verify libacme_desk.so                try a plugin before it goes into the folder
+  plugin-ctl conformance libacme_desk.so           try it harder: a vendor's test of the whole contract
+  plugin-ctl install libacme_desk.so               try it, put it into the folder, say what serves then
   plugin-ctl reload acme_desk                      load its file anew; nothing is lost meanwhile
-  plugin-ctl events                                what happened to plugins, the newest last
+  plugin-ctl rollback acme_desk --reason 'notes are empty since 1.4.0'
+  plugin-ctl events --follow                       what happens to plugins, as it happens
   plugin-ctl tenant add acme --base-url https://desk.acme.example --secret webhook_secret=@key.txt
   plugin-ctl job list --state dead                 what was given up, and why
   plugin-ctl job retry --dead                      put all of it back
@@ -90,15 +95,40 @@ pub enum Command {
         /// Load all anew, also those that have not changed
         #[arg(long, conflicts_with = "tool_type")]
         all: bool,
+        /// Why, for the journal
+        #[arg(long, value_parser = checked_reason, value_name = "TEXT")]
+        reason: Option<String>,
     },
-    /// Let a plugin serve again that the host keeps from it: forgets its crashes and loads it anew
-    Enable {
-        /// The tool type that it serves
-        #[arg(value_parser = ToolType::parse)]
-        tool_type: ToolType,
+    /// Go back to what served before; what serves now is passed over until its file changes
+    Rollback(Decision),
+    /// Let one version serve, whatever else comes into the folder
+    Pin {
+        /// The plugin, and why
+        #[command(flatten)]
+        about: Decision,
+        /// A version, or the first digits of a SHA-256, at least eight
+        #[arg(value_name = "VERSION|SHA256")]
+        to: String,
     },
+    /// Let the highest version serve again
+    Unpin(Decision),
+    /// Let a plugin not serve: its webhooks are answered 503, its jobs wait
+    Disable(Decision),
+    /// Let a plugin serve again: undoes disable and rollback, forgets its crashes and loads it anew
+    Enable(Decision),
+    /// Put a plugin file into the plugin folder and take it up; says what serves then
+    #[command(
+        before_help = "Example:\n  plugin-ctl install libacme_desk.so --reason 'ticket 4711: notes with tables'\n"
+    )]
+    Install(Install),
     /// Show what happened to plugins, the newest last
     Events {
+        /// Go on and show each one as it comes, also over a restart of the host; Ctrl-C ends it
+        #[arg(long)]
+        follow: bool,
+        /// Only those of this tool type
+        #[arg(long, value_parser = ToolType::parse, value_name = "TYPE")]
+        tool_type: Option<ToolType>,
         /// At most this many
         #[arg(long, default_value_t = EVENTS_LISTED_DEFAULT,
               value_parser = clap::value_parser!(u32).range(1..=i64::from(EVENTS_LISTED_MAX)))]
@@ -108,16 +138,94 @@ pub enum Command {
     Verify {
         /// The plugin
         file: PathBuf,
+        /// A minisign public key (RW…); one of those that are given must have signed the file
+        #[arg(long, value_name = "KEY", value_parser = TrustedKey::parse)]
+        trusted_key: Vec<TrustedKey>,
         /// Show also how it was built, and where its types differ the whole comparison
         #[arg(long)]
         verbose: bool,
     },
+    /// Try whether a plugin keeps its contract, case by case; needs no running host
+    #[command(before_help = CONFORMANCE_EXAMPLES)]
+    Conformance(Conformance),
+    /// Write the crate of a new plugin, whole, into a folder of its name
+    New(New),
     /// Add, show, change and remove tenants
     #[command(subcommand)]
     Tenant(TenantCommand),
     /// Look at jobs, pause them, and put dead letters back
     #[command(subcommand)]
     Job(JobCommand),
+}
+
+/// What is decided about a plugin, and why.
+#[derive(Debug, clap::Args)]
+pub struct Decision {
+    /// The tool type that it serves
+    #[arg(value_parser = ToolType::parse)]
+    pub tool_type: ToolType,
+    /// Why, for the journal: one line
+    #[arg(long, value_parser = checked_reason, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// What `install` is told.
+#[derive(Debug, clap::Args)]
+pub struct Install {
+    /// The plugin; FILE.minisig goes with it when it is there
+    pub file: PathBuf,
+    /// Why, for the journal
+    #[arg(long, value_parser = checked_reason, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Its name in the plugin folder [default: the file's own]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+const CONFORMANCE_EXAMPLES: &str = "Examples:
+  plugin-ctl conformance target/release/libacme_desk.so
+  plugin-ctl conformance libacme_desk.so --case fuzz --fuzz-time 10m --seed 4711
+  plugin-ctl conformance libacme_desk.so --junit conformance.xml
+";
+
+/// What `conformance` is told.
+#[derive(Debug, clap::Args)]
+pub struct Conformance {
+    /// The plugin
+    pub file: PathBuf,
+    /// Webhooks, tickets and the tool's answers [default: conformance.toml beside the plugin, else in the current folder]
+    #[arg(long, value_name = "FILE")]
+    pub with: Option<PathBuf>,
+    /// Up to this level: 1 identity, 2 methods, 3 lifetime, 4 concurrency, 5 random damage
+    #[arg(long, default_value_t = LEVEL_MAX, value_parser = clap::value_parser!(u8).range(1..=i64::from(LEVEL_MAX)))]
+    pub level: u8,
+    /// This case alone
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(conformance::names()), conflicts_with = "level",
+          hide_possible_values = true)]
+    pub case: Option<String>,
+    /// For how long level 5 goes on: a number and s, m, h or d
+    #[arg(long, default_value = "10s", value_parser = |text: &str| span::seconds(text, FUZZ_S_MAX), value_name = "TIME")]
+    pub fuzz_time: u32,
+    /// Where level 5 begins, as a report says it [default: another one each time]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Write the report as JUnit's XML too
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+}
+
+/// What `new` is told.
+#[derive(Debug, clap::Args)]
+pub struct New {
+    /// The tool type, which is also the crate's and the folder's name
+    #[arg(value_parser = ToolType::parse)]
+    pub name: ToolType,
+    /// How the tool's webhooks prove where they come from
+    #[arg(long, value_enum, default_value_t = Template::Hub)]
+    pub template: Template,
+    /// Where plugin-abi is: a folder or a git URL [default: the checkout that this program was built in]
+    #[arg(long, value_name = "PATH|URL")]
+    pub plugin_abi: Option<String>,
 }
 
 /// The commands about tenants.
@@ -179,7 +287,7 @@ pub enum TenantCommand {
         #[arg(default_value = "@-", hide_default_value = true)]
         value: GivenSecret,
         /// For how long the text before it stays good: a number and s, m, h or d
-        #[arg(long, default_value = "24h", value_parser = parse_grace, value_name = "TIME")]
+        #[arg(long, default_value = "24h", value_parser = |text: &str| span::seconds(text, GRACE_S_MAX), value_name = "TIME")]
         grace: u32,
     },
     /// Add many tenants: JSON lines or a JSON array; all are checked before any is added
@@ -210,6 +318,9 @@ pub struct AddTenant {
     /// Another origin that its plugin may call
     #[arg(long = "allow-origin", value_name = "URL", action = ArgAction::Append)]
     pub allow_origins: Vec<String>,
+    /// How old a signed webhook may be: 300s, 24h [default: 300s]
+    #[arg(long, value_parser = |text: &str| span::seconds(text, REPLAY_WINDOW_S_MAX), value_name = "TIME")]
+    pub replay_window: Option<u32>,
 }
 
 /// The commands about jobs.

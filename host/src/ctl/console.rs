@@ -6,6 +6,9 @@ use std::{
     process::ExitCode,
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::Serialize;
+
 use super::{Shown, failure::Failure};
 use crate::admin::wire::Problem;
 
@@ -50,9 +53,7 @@ impl Console {
             Err(failure) => (Ok(()), Some(failure)),
         };
         let failure = failure.or_else(|| match written {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Some(Failure::failed(Problem::new("OUTPUT", format!("standard output cannot be written: {error}"))))
-            }
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Some(Self::unwritable(&error)),
             _ => None,
         });
         let Some(failure) = failure else { return ExitCode::SUCCESS };
@@ -62,6 +63,39 @@ impl Console {
             self.say(failure.text(self.error_color).trim_end());
         }
         failure.exit.into()
+    }
+
+    /// The heading of rows that come one by one; for people only.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn head(&self, line: &str) -> io::Result<()> {
+        if self.json { Ok(()) } else { writeln!(io::stdout(), "{line}") }
+    }
+
+    /// A row of those that come one by one: a line, or one JSON object in one line.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn row(&self, line: &str, json: &impl Serialize) -> io::Result<()> {
+        let json = self.json.then(|| serde_json::to_string(json)).transpose()?;
+        let mut out = io::stdout().lock();
+        writeln!(out, "{}", json.as_deref().unwrap_or(line))?;
+        out.flush()
+    }
+
+    /// Whether the other end of standard output has been closed: then nothing more needs to be waited for.
+    pub fn reader_is_gone(&self) -> bool {
+        let out = io::stdout();
+        // Nothing is asked for: the end of a pipe or socket is told all the same.
+        let mut polled = [PollFd::new(&out, PollFlags::empty())];
+        poll(&mut polled, Some(&Timespec::default())).is_ok()
+            && polled[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
+    }
+
+    /// Standard output that cannot be written.
+    pub fn unwritable(error: &io::Error) -> Failure {
+        Failure::failed(Problem::new("OUTPUT", format!("standard output cannot be written: {error}")))
     }
 
     /// A line on standard error that asks for attention. With `--json` nothing is said: there, only failures are.
@@ -97,6 +131,9 @@ impl Console {
 
     fn write(&self, shown: &Shown) -> io::Result<()> {
         let mut out = io::stdout().lock();
+        if shown.json.is_null() {
+            return Ok(());
+        }
         if self.json {
             serde_json::to_writer_pretty(&mut out, &shown.json)?;
             writeln!(out)?;

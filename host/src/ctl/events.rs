@@ -1,41 +1,152 @@
-//! `events`: what happened to plugins, as a journal is read: the newest last.
+//! `events`: what happened to plugins, as a journal is read: the newest last, and with `--follow` each as it comes.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    io, thread,
+    time::{Duration, Instant},
+};
 
 use super::{
     Shown,
     client::Client,
     console::Console,
-    failure::Failure,
+    failure::{Exit, Failure},
     plugins::short,
-    table::{cell, number, table},
+    table::{cell, number, plain, table},
+    users::Users,
 };
-use crate::admin::wire::PluginEvent;
+use crate::{
+    admin::{EVENTS_LISTED_MAX, wire::PluginEvent},
+    ids::ToolType,
+};
 
-pub(super) fn list(client: &Client, console: &Console, limit: u32) -> Result<Shown, Failure> {
-    let events: Vec<PluginEvent> = client.get(&format!("/v1/events?limit={limit}"))?;
-    Ok(Shown::new(list_text(&events, limit, console.color()), &events))
+/// How long a request waits for an event, in seconds: after so long it is seen that nobody reads any more.
+const WAIT_S: u64 = 2;
+/// For how long a host that has gone is waited for.
+const AWAY_MAX: Duration = Duration::from_secs(60);
+/// How often it is tried meanwhile.
+const TRY_EVERY: Duration = Duration::from_millis(200);
+
+const HEADINGS: [&str; 8] = ["TIME", "TOOL TYPE", "GEN", "VERSION", "SHA-256", "EVENT", "WHO", "MESSAGE"];
+/// The least width of a column but the last, where rows are written one by one.
+const WIDTHS: [usize; 7] = [24, 18, 4, 9, 12, 12, 12];
+/// The column of numbers.
+const NUMBERS: usize = 2;
+
+pub(super) fn list(
+    client: &Client,
+    console: &Console,
+    limit: u32,
+    tool_type: Option<&ToolType>,
+) -> Result<Shown, Failure> {
+    let events: Vec<PluginEvent> = client.get(&newest(limit, tool_type))?;
+    Ok(Shown::new(list_text(&events, limit, &Users::of_this_machine(), console.color()), &events))
 }
 
-fn list_text(events: &[PluginEvent], limit: u32, color: bool) -> String {
+/// Shows the newest and then each one as it comes, until nobody reads any more.
+///
+/// # Errors
+/// When the host cannot be reached at first, or stays away.
+pub(super) fn follow(
+    client: &Client,
+    console: &Console,
+    limit: u32,
+    tool_type: Option<&ToolType>,
+) -> Result<Shown, Failure> {
+    let users = Users::of_this_machine();
+    let mut events: Vec<PluginEvent> = client.get(&newest(limit, tool_type))?;
+    let mut last = 0;
+    let mut written = console.head(&line(&HEADINGS.map(str::to_owned)));
+    loop {
+        for event in &events {
+            last = event.id;
+            written = written.and_then(|()| console.row(&line(&columns(event, &users)), event));
+        }
+        match written {
+            Ok(()) if !console.reader_is_gone() => {}
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(Console::unwritable(&error)),
+            _ => return Ok(Shown::already()),
+        }
+        events = news(client, console, last, tool_type)?;
+    }
+}
+
+/// Waits for what comes after this event, also over a restart of the host.
+fn news(
+    client: &Client,
+    console: &Console,
+    last: i64,
+    tool_type: Option<&ToolType>,
+) -> Result<Vec<PluginEvent>, Failure> {
+    let path = format!("/v1/events?after={last}&limit={EVENTS_LISTED_MAX}&wait_s={WAIT_S}{}", only(tool_type));
+    let mut away: Option<Instant> = None;
+    loop {
+        match client.get(&path) {
+            Err(failure)
+                if failure.exit == Exit::Unreachable && away.is_none_or(|since| since.elapsed() < AWAY_MAX) =>
+            {
+                if away.is_none() {
+                    console.warn(&format!(
+                        "{}; waiting up to {} s for it to come back",
+                        failure.problem.message,
+                        AWAY_MAX.as_secs()
+                    ));
+                }
+                away.get_or_insert_with(Instant::now);
+                thread::sleep(TRY_EVERY);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+fn newest(limit: u32, tool_type: Option<&ToolType>) -> String {
+    format!("/v1/events?limit={limit}{}", only(tool_type))
+}
+
+fn only(tool_type: Option<&ToolType>) -> String {
+    tool_type.map(|tool_type| format!("&tool_type={tool_type}")).unwrap_or_default()
+}
+
+fn list_text(events: &[PluginEvent], limit: u32, users: &Users, color: bool) -> String {
     if events.is_empty() {
         return "Nothing has happened to plugins yet.\n".to_owned();
     }
     let rows = events.iter().map(|event| {
-        vec![
-            cell(Some(&event.at)),
-            cell(event.tool_type.as_deref()),
-            number(event.generation.map_or_else(|| "-".to_owned(), |generation| generation.to_string())),
-            cell(Some(&event.code)),
-            cell(Some(&event.message)),
-            cell(event.sha256.as_deref().map(short)),
-        ]
+        let columns = columns(event, users).into_iter().enumerate();
+        columns.map(|(at, text)| if at == NUMBERS { number(text) } else { cell(Some(&text)) }).collect()
     });
-    let mut text = table(&["TIME", "TOOL TYPE", "GEN", "EVENT", "MESSAGE", "SHA-256"], rows, color);
+    let mut text = table(&HEADINGS, rows, color);
     if u32::try_from(events.len()).is_ok_and(|listed| listed >= limit) {
         writeln!(text, "The newest {limit}; there may be more: --limit N").expect("a String takes all");
     }
     text
+}
+
+/// What stands under [`HEADINGS`].
+fn columns(event: &PluginEvent, users: &Users) -> [String; 8] {
+    let or_none = |text: Option<&str>| text.unwrap_or("-").to_owned();
+    [
+        event.at.clone(),
+        or_none(event.tool_type.as_deref()),
+        event.generation.map_or_else(|| "-".to_owned(), |generation| generation.to_string()),
+        or_none(event.version.as_deref()),
+        or_none(event.sha256.as_deref().map(short)),
+        event.code.clone(),
+        users.shown(&event.who),
+        event.why.as_ref().map_or_else(|| event.message.clone(), |why| format!("{}; why: {why}", event.message)),
+    ]
+}
+
+/// A row by itself: wide enough for what most rows hold, since those to come are not known.
+fn line(columns: &[String; 8]) -> String {
+    let mut line = String::new();
+    for (at, (text, width)) in columns.iter().zip(WIDTHS).enumerate() {
+        let text = plain(text);
+        let padded = if at == NUMBERS { format!("{text:>width$}  ") } else { format!("{text:<width$}  ") };
+        line.push_str(&padded);
+    }
+    line + &plain(&columns[WIDTHS.len()])
 }
 
 #[cfg(test)]
@@ -44,30 +155,48 @@ mod tests {
 
     fn event(generation: Option<u64>) -> PluginEvent {
         PluginEvent {
+            id: 1,
             at: "2026-11-20T10:00:00Z".to_owned(),
             tool_type: Some("jira".to_owned()),
             generation,
+            version: generation.map(|_| "1.3.2".to_owned()),
+            who: generation.map_or("host", |_| "uid 4711").to_owned(),
+            why: generation.map(|_| "ticket 7".to_owned()),
             code: "retained".to_owned(),
             message: "a thread\x1b[2J still runs".to_owned(),
             sha256: Some("9f2c".repeat(16)),
         }
     }
 
+    fn users() -> Users {
+        Users::parse("alice:x:4711:4711::/:")
+    }
+
+    #[test]
+    fn a_row_by_itself_stands_under_its_heading() {
+        let (head, row) = (line(&HEADINGS.map(str::to_owned)), line(&columns(&event(Some(17)), &users())));
+        for (heading, text) in [("TOOL TYPE", "jira"), ("VERSION", "1.3.2"), ("WHO", "alice"), ("MESSAGE", "a thread")]
+        {
+            assert_eq!(head.find(heading), row.find(text), "{head}\n{row}");
+        }
+        assert!(!row.contains('\x1b'), "{row}");
+    }
+
     #[test]
     fn events_stay_in_order_with_short_digests_and_a_cut_list_says_so() {
         let events = [event(Some(17)), event(None)];
-        let text = list_text(&events, 2, false);
+        let text = list_text(&events, 2, &users(), false);
         let lines: Vec<_> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         assert_eq!(
             lines,
             [
-                "TIME TOOL TYPE GEN EVENT MESSAGE SHA-256",
-                "2026-11-20T10:00:00Z jira 17 retained a thread\u{fffd}[2J still runs 9f2c9f2c9f2c",
-                "2026-11-20T10:00:00Z jira - retained a thread\u{fffd}[2J still runs 9f2c9f2c9f2c",
+                "TIME TOOL TYPE GEN VERSION SHA-256 EVENT WHO MESSAGE",
+                "2026-11-20T10:00:00Z jira 17 1.3.2 9f2c9f2c9f2c retained alice (4711) a thread\u{fffd}[2J still runs; why: ticket 7",
+                "2026-11-20T10:00:00Z jira - - 9f2c9f2c9f2c retained host a thread\u{fffd}[2J still runs",
                 "The newest 2; there may be more: --limit N",
             ]
         );
-        assert!(!list_text(&events, 3, false).contains("--limit"));
-        assert_eq!(list_text(&[], 1, false), "Nothing has happened to plugins yet.\n");
+        assert!(!list_text(&events, 3, &users(), false).contains("--limit"));
+        assert_eq!(list_text(&[], 1, &users(), false), "Nothing has happened to plugins yet.\n");
     }
 }

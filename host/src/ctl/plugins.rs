@@ -1,4 +1,4 @@
-//! `list`, `info`, `reload`, `enable`: what serves, and taking up what lies in the folder.
+//! `list`, `info`, `reload`: what serves, and taking up what lies in the folder.
 
 use std::fmt::Write as _;
 
@@ -32,12 +32,13 @@ pub(super) fn files(client: &Client, console: &Console) -> Result<Shown, Failure
             cell(file.tool_type.as_deref()),
             cell(file.version.as_deref()),
             cell(file.sha256.as_deref().map(short)),
+            cell(file.signature.as_deref()),
             cell(reason(file.code.as_deref(), file.reason.as_deref()).as_deref()),
         ]
     });
     let text = match files.len() {
         0 => "The plugin folder is empty.\n".to_owned(),
-        _ => table(&["FILE", "STATE", "TOOL TYPE", "VERSION", "SHA-256", "REASON"], rows, console.color()),
+        _ => table(&["FILE", "STATE", "TOOL TYPE", "VERSION", "SHA-256", "SIGNATURE", "REASON"], rows, console.color()),
     };
     Ok(Shown::new(text, &files))
 }
@@ -52,19 +53,19 @@ pub(super) fn reload(
     console: &Console,
     tool_type: Option<ToolType>,
     all: bool,
+    reason: Option<String>,
 ) -> Result<Shown, Failure> {
-    let request = Reload { tool_type: tool_type.as_ref().map(ToString::to_string), all };
+    let request = Reload { tool_type: tool_type.as_ref().map(ToString::to_string), all, reason };
     let outcome: Vec<Reloaded> = client.post("/v1/reload", &request)?;
-    state_after(client, console, &outcome, tool_type.as_ref())
-}
-
-pub(super) fn enable(client: &Client, console: &Console, tool_type: &ToolType) -> Result<Shown, Failure> {
-    let outcome: Vec<Reloaded> = client.post(&format!("/v1/plugins/{tool_type}/enable"), &())?;
-    state_after(client, console, &outcome, Some(tool_type))
+    let after = state_after(client, console, &outcome, tool_type.as_ref())?;
+    match outcome.is_empty() {
+        true => Ok(Shown { text: format!("Nothing in the folder has changed.\n\n{}", after.text), ..after }),
+        false => Ok(after),
+    }
 }
 
 /// Reads back from the host what serves now, of one tool type or of all; fails when something was refused.
-fn state_after(
+pub(super) fn state_after(
     client: &Client,
     console: &Console,
     outcome: &[Reloaded],
@@ -77,11 +78,8 @@ fn state_after(
     }
     let mut text = String::new();
     for loaded in outcome.iter().filter(|reloaded| reloaded.generation.is_some()) {
-        let (generation, name) = (loaded.generation.unwrap_or_default(), name(loaded));
-        writeln!(text, "{} serves now, as generation {generation}.", plain(&name)).expect("a String takes all");
-    }
-    if outcome.is_empty() {
-        text.push_str("Nothing in the folder has changed.\n");
+        let row = plugins.iter().find(|plugin| plugin.tool_type == loaded.tool_type);
+        text.extend(row.and_then(serves));
     }
     if !text.is_empty() {
         text.push('\n');
@@ -90,7 +88,14 @@ fn state_after(
     Ok(Shown { failure, ..Shown::new(text, &plugins) })
 }
 
-fn list_text(plugins: &[Plugin], color: bool) -> String {
+/// What serves, in a line; none where nothing does.
+pub(super) fn serves(plugin: &Plugin) -> Option<String> {
+    let (tool_type, version) = (plugin.tool_type.as_deref()?, plugin.version.as_deref()?);
+    let sum = plugin.sha256.as_deref().map(|sum| format!(" (sha256 {}…)", short(sum))).unwrap_or_default();
+    Some(format!("{} serves as generation {}.\n", plain(&format!("{tool_type} {version}{sum}")), plugin.generation?))
+}
+
+pub(super) fn list_text(plugins: &[Plugin], color: bool) -> String {
     if plugins.is_empty() {
         return "No plugin serves. Put one into the plugin folder, then: plugin-ctl reload\n".to_owned();
     }
@@ -110,20 +115,34 @@ fn list_text(plugins: &[Plugin], color: bool) -> String {
             number(plugin.errors),
             number(plugin.in_flight),
             cell(plugin.loaded_at.as_deref()),
+            cell(plugin.signature.as_deref()),
             cell(plugin.path.as_deref()),
             cell(remark(plugin).as_deref()),
         ]
     });
-    let headings = ["TOOL TYPE", "STATE", "VERSION", "GEN", "CALLS", "ERRORS", "IN FLIGHT", "LOADED", "FILE", "REASON"];
+    let headings = [
+        "TOOL TYPE",
+        "STATE",
+        "VERSION",
+        "GEN",
+        "CALLS",
+        "ERRORS",
+        "IN FLIGHT",
+        "LOADED",
+        "SIGNATURE",
+        "FILE",
+        "REASON",
+    ];
     table(&headings, rows, color)
 }
 
 /// What serves and, when it is something else, what was to serve.
 fn version(plugin: &Plugin) -> String {
     let serves = plugin.version.as_deref().unwrap_or("-");
-    match &plugin.candidate {
-        Some(candidate) => format!("{serves} (not {})", candidate.version.as_deref().unwrap_or("the new file")),
-        None => serves.to_owned(),
+    match (&plugin.candidate, &plugin.pinned) {
+        (Some(candidate), _) => format!("{serves} (not {})", candidate.version.as_deref().unwrap_or("the new file")),
+        (None, Some(_)) => format!("{serves} (pinned)"),
+        (None, None) => serves.to_owned(),
     }
 }
 
@@ -152,6 +171,7 @@ fn info_text(detail: &PluginDetail) -> String {
         ("tool type", plugin.tool_type.clone()),
         ("state", Some(plugin.state.clone())),
         ("version", plugin.version.clone()),
+        ("pinned", plugin.pinned.clone()),
         ("generation", plugin.generation.map(|generation| generation.to_string())),
         ("file", plugin.path.clone()),
         ("sha256", plugin.sha256.clone()),
@@ -179,6 +199,12 @@ fn info_text(detail: &PluginDetail) -> String {
             generation.version,
             short(&generation.sha256)
         );
+        writeln!(text, "{}", plain(&line)).expect("a String takes all");
+    }
+    for kept in &detail.kept {
+        let passed_over = kept.passed_over.as_deref().map(|why| format!(", rolled back: {why}")).unwrap_or_default();
+        let line =
+            format!("kept: version {}, sha256 {}, served {}{passed_over}", kept.version, kept.sha256, kept.served_at);
         writeln!(text, "{}", plain(&line)).expect("a String takes all");
     }
     text
@@ -220,7 +246,7 @@ fn refused(outcome: &[Reloaded], plugins: &[Plugin]) -> Option<Failure> {
     }
 }
 
-fn refusal(reloaded: &Reloaded, plugins: &[Plugin]) -> Option<Problem> {
+pub(super) fn refusal(reloaded: &Reloaded, plugins: &[Plugin]) -> Option<Problem> {
     let code = reloaded.code.as_ref()?;
     let serving = plugins.iter().find_map(|plugin| {
         let same = plugin.tool_type.is_some() && plugin.tool_type == reloaded.tool_type;
@@ -260,6 +286,7 @@ mod tests {
             errors: 0,
             last_error: None,
             candidate: None,
+            pinned: None,
         }
     }
 

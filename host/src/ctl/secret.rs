@@ -13,10 +13,7 @@ use zeroize::Zeroizing;
 
 use super::failure::Failure;
 use crate::{
-    admin::{
-        GRACE_S_MAX,
-        wire::{Problem, Secret},
-    },
+    admin::wire::{Problem, Secret},
     tenant::secrets::SECRET_BYTES_MAX,
 };
 
@@ -115,25 +112,6 @@ fn text_of(input: impl Read) -> io::Result<Zeroizing<String>> {
     Ok(text)
 }
 
-/// A time such as `24h`, in seconds, at most [`GRACE_S_MAX`].
-pub fn parse_grace(text: &str) -> Result<u32, String> {
-    let form = || "must be a number and s, m, h or d, such as 24h".to_owned();
-    let (unit_at, unit) = text.char_indices().last().ok_or_else(form)?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        _ => return Err(form()),
-    };
-    let number = &text[..unit_at];
-    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(form());
-    }
-    let grace = number.parse::<u32>().ok().and_then(|number| number.checked_mul(seconds));
-    grace.filter(|grace| *grace <= GRACE_S_MAX).ok_or_else(|| format!("must be at most {}d", GRACE_S_MAX / 86_400))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,27 +163,5 @@ mod tests {
         let given: GivenSecret = "@-".parse().unwrap();
         assert!(reader.value("a", &given).is_ok());
         assert_eq!(reader.value("b", &given).unwrap_err().problem.code, "USAGE");
-    }
-
-    #[test]
-    fn a_grace_is_a_number_with_a_unit() {
-        for (text, expected) in [
-            ("24h", Some(86_400)),
-            ("0s", Some(0)),
-            ("90m", Some(5_400)),
-            ("90d", Some(GRACE_S_MAX)),
-            ("91d", None),
-            ("4294967295h", None),
-            ("99999999999s", None),
-            ("24", None),
-            ("h", None),
-            ("", None),
-            ("-1h", None),
-            ("1.5h", None),
-            ("24 h", None),
-            ("5ä", None),
-        ] {
-            assert_eq!(parse_grace(text).ok(), expected, "{text:?}");
-        }
     }
 }

@@ -74,7 +74,7 @@ fn new_tenant(given: AddTenant, reader: &mut SecretReader<impl Read>, console: &
         secrets: Secrets::default(),
         settings: Default::default(),
         allow_origins: given.allow_origins,
-        replay_window_s: None,
+        replay_window_s: given.replay_window,
         enhance_on: None,
     };
     let twice =
@@ -182,10 +182,21 @@ fn one(tenant: &Tenant) -> Shown {
     ];
     lines.extend(tenant.allow_origins.iter().map(|origin| ("allowed", Some(origin.clone()))));
     lines.extend(tenant.settings.iter().map(|(name, value)| ("setting", Some(format!("{name} = {value}")))));
-    lines.extend(tenant.secrets.iter().map(|secret| {
-        let until = secret.expires_at.as_ref().map(|at| format!(", replaced, good until {at}"));
-        ("secret", Some(format!("{}, set {}{}", secret.name, secret.created_at, until.unwrap_or_default())))
-    }));
+    for secret in &tenant.secrets {
+        let until = secret.expires_at.as_ref().map(|at| format!(", replaced, good until {at}")).unwrap_or_default();
+        let Some(oauth2) = &secret.oauth2 else {
+            lines.push(("secret", Some(format!("{}, set {}{until}", secret.name, secret.created_at))));
+            continue;
+        };
+        let kind = format!("{}, oauth2 ({}), set {}", secret.name, oauth2.grant, secret.created_at);
+        let token = match (&oauth2.obtained_at, &oauth2.expires_at) {
+            (Some(from), Some(until)) => format!("obtained {from}, good until {until}"),
+            _ => "none obtained since the host was started".to_owned(),
+        };
+        let error = oauth2.last_error.as_ref().map(|error| format!("{}: {}", error.at, error.message));
+        lines.extend([("secret", Some(kind)), ("  token URL", Some(oauth2.token_url.clone()))]);
+        lines.extend([("  token", Some(token)), ("  last error", error)]);
+    }
     Shown::new(fields(lines), tenant)
 }
 

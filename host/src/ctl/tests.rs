@@ -90,6 +90,8 @@ fn the_command_line_is_sound_and_what_is_wrong_is_usage() {
         "enable jira",
         "events",
         "events --limit 10000",
+        "events --follow --tool-type jira",
+        "install lib.so --reason because --name other.so",
         "job retry --dead",
         "--help",
     ] {
@@ -103,6 +105,9 @@ fn the_command_line_is_sound_and_what_is_wrong_is_usage() {
         "enable",
         "events --limit 0",
         "events --limit 10001",
+        "events --tool-type Jira",
+        "install",
+        "reload --reason",
         "job retry",
         "job list --limit 0",
         "tenant add a_b",
@@ -199,10 +204,11 @@ fn an_info_shows_how_the_plugin_was_confined_also_of_a_host_that_does_not_say() 
 #[test]
 fn events_are_asked_for_by_their_number() {
     let event = json!({
-        "at": "t", "tool_type": null, "generation": 3, "code": "gone", "message": "m", "sha256": null, "new": 1,
+        "id": 1, "at": "t", "tool_type": null, "generation": 3, "version": null, "code": "drained", "message": "m",
+        "sha256": null, "who": "host", "why": null, "new": 1,
     });
     let host = Host::answering(move |_| (200, json!([event])));
-    assert!(host.run("events").unwrap().text.contains("gone"));
+    assert!(host.run("events").unwrap().text.contains("drained"));
     assert_eq!(host.run("events --limit 7").unwrap().json[0]["generation"], 3);
     assert_eq!(host.asked(), ["GET /v1/events?limit=100", "GET /v1/events?limit=7"]);
 }

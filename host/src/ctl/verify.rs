@@ -12,12 +12,14 @@ use super::{
     table::{fields, plain_lines},
 };
 use crate::{
-    admin::wire::{Confinement, Problem, UNSIGNED},
+    admin::wire::{Confinement, Problem},
     plugin::{
-        artifact::{self, Sha256Sum, Stamp},
+        artifact::{self, InspectedArtifact, Sha256Sum, Stamp, Uninspected},
         confine::Level,
+        glibc::Glibc,
         probe::Prober,
         refusal::Refusal,
+        signature::{Signature, Trust, TrustedKey},
     },
 };
 
@@ -28,10 +30,12 @@ struct Verdict {
     verdict: &'static str,
     size_bytes: Option<u64>,
     sha256: Option<String>,
-    signature: Option<&'static str>,
+    signature: Option<String>,
     /// Of the process that tried it here; null when it was refused.
     confinement: Option<Confinement>,
     info: Option<InfoRecord>,
+    /// The oldest glibc with which it can be opened; null when it was refused before that was looked at.
+    glibc: Option<String>,
     code: Option<&'static str>,
     reason: Option<String>,
     mend: Option<&'static str>,
@@ -40,26 +44,63 @@ struct Verdict {
     details: Option<String>,
 }
 
-/// Reads the file's information, then tries it in a process of its own. Shows what is known also when it is refused.
-pub(super) fn run(file: &Path, verbose: bool) -> Result<Shown, Failure> {
-    let (sha256, stamp, info, outcome) = match artifact::inspect(file) {
-        Ok(artifact) => {
-            let outcome = artifact.try_out(&Prober::default());
-            (Some(artifact.sha256), Some(artifact.stamp), Some(artifact.info), outcome)
-        }
-        Err(uninspected) => (uninspected.sha256, uninspected.stamp, None, Err(uninspected.refusal)),
-    };
-    Ok(shown(file, verbose, sha256, stamp, info, outcome))
+/// The file's bytes, which have passed what `verify` looks at.
+///
+/// # Errors
+/// Why it would be refused.
+pub(super) fn sound(file: &Path) -> Result<InspectedArtifact, Failure> {
+    let artifact =
+        artifact::inspect(file, &Trust::default()).map_err(|uninspected| refused(file, &uninspected.refusal))?;
+    artifact.trusted.clone().map_err(|refusal| refused(file, &refusal))?;
+    artifact.try_out(&Prober::default()).map_err(|refusal| refused(file, &refusal))?;
+    Ok(artifact)
 }
 
-fn shown(
-    file: &Path,
-    verbose: bool,
+pub(super) fn refused(file: &Path, refusal: &Refusal) -> Failure {
+    let problem = Problem {
+        file: Some(file.to_string_lossy().into_owned()),
+        why: Some(refusal.reason.clone()),
+        mend: Some(refusal.code.mend().to_owned()),
+        ..Problem::new(refusal.code.as_str(), "this file would be refused")
+    };
+    Failure::failed(problem.state("nothing was changed"))
+}
+
+/// What was found, as far as it went.
+struct Found {
     sha256: Option<Sha256Sum>,
     stamp: Option<Stamp>,
+    signature: Option<Signature>,
     info: Option<InfoRecord>,
+    glibc: Option<Glibc>,
     outcome: Result<Level, Refusal>,
-) -> Shown {
+}
+
+/// Reads the file's information and judges its signature, then tries it in a process of its own. Shows what is known also
+/// when it is refused. Where keys are given, one of them must have signed it.
+pub(super) fn run(file: &Path, keys: Vec<TrustedKey>, verbose: bool) -> Result<Shown, Failure> {
+    let required = !keys.is_empty();
+    let found = match artifact::inspect(file, &Trust { keys, required }) {
+        Ok(artifact) => Found {
+            glibc: artifact.glibc_needed(),
+            outcome: artifact.trusted.clone().and_then(|()| artifact.try_out(&Prober::default())),
+            sha256: Some(artifact.sha256),
+            stamp: Some(artifact.stamp),
+            signature: Some(artifact.signature),
+            info: Some(artifact.info),
+        },
+        Err(uninspected) => {
+            let Uninspected { sha256, stamp, signature, refusal } = *uninspected;
+            Found { sha256, stamp, signature, info: None, glibc: None, outcome: Err(refusal) }
+        }
+    };
+    Ok(shown(file, verbose, found))
+}
+
+fn shown(file: &Path, verbose: bool, found: Found) -> Shown {
+    let Found { sha256, stamp, signature, info, glibc, outcome } = found;
+    let trusted = signature.as_ref().is_some_and(Signature::is_trusted);
+    let failure = outcome.as_ref().err().map(|refusal| refused(file, refusal));
     let (confinement, refusal) = match outcome {
         Ok(level) => (Some(level.into()), None),
         Err(refusal) => (None, Some(refusal)),
@@ -69,9 +110,10 @@ fn shown(
         verdict: if refusal.is_some() { "refused" } else { "sound" },
         size_bytes: stamp.map(|stamp| stamp.size),
         sha256: sha256.map(|sum| sum.to_string()),
-        signature: sha256.map(|_| UNSIGNED),
+        signature: signature.map(|signature| signature.to_string()),
         confinement,
         info,
+        glibc: glibc.map(|version| version.to_string()),
         code: refusal.as_ref().map(|refusal| refusal.code.as_str()),
         mend: refusal.as_ref().map(|refusal| refusal.code.mend()),
         details: refusal.as_ref().and_then(|refusal| refusal.details.clone()).filter(|_| verbose),
@@ -81,25 +123,20 @@ fn shown(
         ("file", Some(verdict.path.clone())),
         ("size", verdict.size_bytes.map(|bytes| format!("{bytes} bytes"))),
         ("sha256", verdict.sha256.clone()),
-        ("signature", verdict.signature.map(str::to_owned)),
+        ("signature", verdict.signature.clone()),
         ("tool type", verdict.info.as_ref().map(|info| info.tool_type.clone())),
         ("version", verdict.info.as_ref().map(|info| info.version.clone())),
         ("vendor", verdict.info.as_ref().map(|info| info.vendor.clone()).filter(|vendor| !vendor.is_empty())),
         ("confinement", verdict.confinement.as_ref().map(|confinement| confinement.text.clone())),
     ];
     let build = verdict.info.iter().filter(|_| verbose).flat_map(build_fields);
-    let mut text = fields(found.into_iter().chain(build));
-    let failure = verdict.code.map(|code| {
-        let problem = Problem {
-            file: Some(verdict.path.clone()),
-            why: verdict.reason.clone(),
-            mend: verdict.mend.map(str::to_owned),
-            ..Problem::new(code, "this file would be refused")
-        };
-        Failure::failed(problem.state("nothing was changed; no host was asked"))
-    });
+    let glibc = ("glibc", verdict.glibc.as_ref().filter(|_| verbose).map(|version| format!("{version} or newer")));
+    let mut text = fields(found.into_iter().chain(build).chain([glibc]));
     if failure.is_none() {
-        text.push_str("It is sound: a host of this version takes it.\n");
+        text.push_str(match trusted {
+            true => "It is sound: a host of this version takes it.\n",
+            false => "It is sound: a host of this version takes it, unless it requires signatures.\n",
+        });
     }
     if let Some(details) = &verdict.details {
         text.push('\n');
@@ -115,7 +152,8 @@ mod tests {
     #[test]
     fn a_sound_file_is_shown_with_its_confinement() {
         let level = Level { files: false, calls: true };
-        let shown = shown(Path::new("libgood.so"), false, None, None, None, Ok(level));
+        let found = Found { sha256: None, stamp: None, signature: None, info: None, glibc: None, outcome: Ok(level) };
+        let shown = shown(Path::new("libgood.so"), false, found);
         assert_eq!(shown.json["verdict"], "sound");
         assert_eq!(shown.json["confinement"]["files"], false);
         assert!(shown.text.contains("confinement:  no Landlock in this kernel\n"), "{}", shown.text);
@@ -128,7 +166,7 @@ mod tests {
         let file = folder.path().join("libnothing.so");
         std::fs::write(&file, "#!/bin/sh\n").unwrap();
         for (file, code) in [(file.as_path(), "NOT_A_PLUGIN"), (&folder.path().join("absent.so"), "OPEN")] {
-            let shown = run(file, true).unwrap();
+            let shown = run(file, Vec::new(), true).unwrap();
             assert_eq!(shown.json["verdict"], "refused");
             assert_eq!(shown.json["code"], code);
             assert!(shown.json["confinement"].is_null());

@@ -6,7 +6,7 @@ use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 
 /// The top-level string `tenant_id`. `None` when there is none, when it stands there twice (two readers could see two
 /// tenants), or when the body is no JSON object.
-pub(super) fn tenant_id(body: &[u8]) -> Option<String> {
+pub fn tenant_id(body: &[u8]) -> Option<String> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let found = reader.deserialize_map(TopLevel).ok()?;
     reader.end().ok()?;

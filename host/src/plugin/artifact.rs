@@ -17,8 +17,10 @@ use sha2::{Digest as _, Sha256};
 use super::{
     confine::Level,
     elf,
+    glibc::Glibc,
     probe::Prober,
     refusal::{Code, Refusal},
+    signature::{self, Signature, Trust},
     verdicts::Verdicts,
 };
 use crate::config;
@@ -34,6 +36,18 @@ impl Sha256Sum {
     /// Digest of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
+    }
+
+    /// Reads 64 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        if text.len() != 2 * bytes.len() || !text.is_ascii() {
+            return None;
+        }
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+        }
+        Some(Self(bytes))
     }
 
     /// The digest itself.
@@ -61,6 +75,8 @@ pub struct Stamp {
     pub size: u64,
     /// Nanoseconds since the epoch.
     pub modified_ns: i128,
+    /// As above; nobody can set this one back.
+    changed_ns: i128,
     inode: u64,
 }
 
@@ -74,9 +90,11 @@ impl Stamp {
     }
 
     fn of(metadata: &fs::Metadata) -> Self {
+        let ns = |seconds, ns| i128::from(seconds) * 1_000_000_000 + i128::from(ns);
         Self {
             size: metadata.size(),
-            modified_ns: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+            modified_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
+            changed_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
             inode: metadata.ino(),
         }
     }
@@ -85,7 +103,7 @@ impl Stamp {
 impl Stamp {
     #[cfg(test)]
     pub(super) fn for_test(modified_ns: i128) -> Self {
-        Self { size: 1, modified_ns, inode: 1 }
+        Self { size: 1, modified_ns, changed_ns: modified_ns, inode: 1 }
     }
 }
 
@@ -104,6 +122,11 @@ pub struct InspectedArtifact {
     pub stamp: Stamp,
     /// What the note says.
     pub info: InfoRecord,
+    /// What the signature beside the file is worth.
+    pub signature: Signature,
+    minisig: Option<Vec<u8>>,
+    /// Whether a file with this signature may serve.
+    pub trusted: Result<(), Refusal>,
 }
 
 /// A file that could not become an [`InspectedArtifact`]; what is known of it all the same.
@@ -113,25 +136,47 @@ pub struct Uninspected {
     pub sha256: Option<Sha256Sum>,
     /// Its state, when it could be seen.
     pub stamp: Option<Stamp>,
+    /// What the signature beside it is worth, when it could be read.
+    pub signature: Option<Signature>,
     /// Why.
     pub refusal: Refusal,
 }
 
-/// Reads and checks a file. Never blocks on a pipe or device, never maps anything.
+/// Reads and checks a file and the signature beside it. Never blocks on a pipe or device, never maps anything.
 ///
 /// # Errors
 /// [`Uninspected`] with the reason.
-pub fn inspect(path: &Path) -> Result<InspectedArtifact, Box<Uninspected>> {
-    let unread = |refusal| Box::new(Uninspected { sha256: None, stamp: None, refusal });
-    let (bytes, stamp) = read(path).map_err(unread)?;
+pub fn inspect(path: &Path, trust: &Trust) -> Result<InspectedArtifact, Box<Uninspected>> {
+    let unread = |refusal| Box::new(Uninspected { sha256: None, stamp: None, signature: None, refusal });
+    let (bytes, stamp) = read(path, ARTIFACT_BYTES_MAX).map_err(unread)?;
     let sha256 = Sha256Sum::of(&bytes);
+    let minisig = signature::beside(path);
+    let minisig = stamp_of(&minisig).map(|_| read(&minisig, signature::BYTES_MAX).map(|(bytes, _)| bytes));
+    let signature = trust.judge(&bytes, minisig.as_ref().map(Result::as_deref));
     match elf::inspect(&bytes) {
-        Ok(info) => Ok(InspectedArtifact { path: path.to_owned(), bytes, sha256, stamp, info }),
-        Err(refusal) => Err(Box::new(Uninspected { sha256: Some(sha256), stamp: Some(stamp), refusal })),
+        Ok(info) => {
+            let trusted = trust.check(&signature, &info);
+            Ok(InspectedArtifact {
+                path: path.to_owned(),
+                bytes,
+                sha256,
+                stamp,
+                info,
+                signature,
+                minisig: minisig.and_then(Result::ok),
+                trusted,
+            })
+        }
+        Err(refusal) => {
+            // A file that was signed whole and is broken is above all not what the vendor made.
+            let refusal = signature.check_unmodified().err().unwrap_or(refusal);
+            let (sha256, stamp, signature) = (Some(sha256), Some(stamp), Some(signature));
+            Err(Box::new(Uninspected { sha256, stamp, signature, refusal }))
+        }
     }
 }
 
-fn read(path: &Path) -> Result<(Vec<u8>, Stamp), Refusal> {
+fn read(path: &Path, bytes_max: u64) -> Result<(Vec<u8>, Stamp), Refusal> {
     let open = |fault: io::Error| Refusal::new(Code::Open, fault.to_string());
     // O_NONBLOCK: opening a pipe without a writer must not wait for one.
     let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).expect("open flags fit an int");
@@ -140,12 +185,12 @@ fn read(path: &Path) -> Result<(Vec<u8>, Stamp), Refusal> {
     if !before.is_file() {
         return Err(Refusal::new(Code::NotAFile, "it is a folder, pipe, socket or device"));
     }
-    if before.len() > ARTIFACT_BYTES_MAX {
-        let message = format!("it has {} bytes; at most {ARTIFACT_BYTES_MAX} are taken", before.len());
+    if before.len() > bytes_max {
+        let message = format!("it has {} bytes; at most {bytes_max} are taken", before.len());
         return Err(Refusal::new(Code::TooLarge, message));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(before.len()).unwrap_or(0));
-    (&mut file).take(ARTIFACT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(open)?;
+    (&mut file).take(bytes_max + 1).read_to_end(&mut bytes).map_err(open)?;
     let (before, after) = (Stamp::of(&before), Stamp::of(&file.metadata().map_err(open)?));
     if before != after || bytes.len() as u64 != after.size {
         return Err(Refusal::new(Code::Unsettled, "its size or time changed while it was read"));
@@ -156,10 +201,11 @@ fn read(path: &Path) -> Result<(Vec<u8>, Stamp), Refusal> {
 /// A private copy of bytes that have been proven: the only thing that the loader takes.
 #[derive(Debug)]
 pub struct VerifiedArtifact {
-    path: PathBuf,
     copy: PathBuf,
     sha256: Sha256Sum,
     info: InfoRecord,
+    signature: Signature,
+    minisig: Option<Vec<u8>>,
     confinement: Level,
 }
 
@@ -174,11 +220,6 @@ impl VerifiedArtifact {
         &self.copy
     }
 
-    /// The file in the operator's folder that it was copied from.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Digest of the copy's bytes.
     pub fn sha256(&self) -> Sha256Sum {
         self.sha256
@@ -188,23 +229,50 @@ impl VerifiedArtifact {
     pub fn info(&self) -> &InfoRecord {
         &self.info
     }
+
+    /// The text of the signature that lay beside the file.
+    pub fn minisig(&self) -> Option<&[u8]> {
+        self.minisig.as_deref()
+    }
+
+    /// What the signature beside the file was worth when it was proven.
+    pub fn signature(&self) -> &Signature {
+        &self.signature
+    }
 }
 
 impl InspectedArtifact {
+    /// The bytes that have been checked.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Tries the bytes in a process of their own and keeps nothing: for `plugin-ctl verify`.
     ///
     /// # Errors
     /// What the probe found.
     pub fn try_out(&self, prober: &Prober) -> Result<Level, Refusal> {
-        prober.probe(&self.bytes, &self.info)
+        prober.probe(&self.bytes, &self.info).map_err(|refusal| match (self.glibc_needed(), Glibc::here()) {
+            // The dynamic linker says this too, but at the end of a sentence about something else.
+            (Some(needed), Some(here)) if refusal.code == Code::Load && needed > here => {
+                let reason = format!("it needs glibc {needed}, this machine has {here}: {}", refusal.reason);
+                Refusal { reason, ..refusal }
+            }
+            _ => refusal,
+        })
     }
 
-    /// Looks who else could have written the file, tries the bytes in a process of their own unless they have passed
+    /// The oldest glibc with which it can be opened.
+    pub fn glibc_needed(&self) -> Option<Glibc> {
+        Glibc::needed_by(&self.bytes)
+    }
+
+    /// Looks who vouches for the file and who else could have written it, tries the bytes in a process of their own unless they have passed
     /// there before, then writes the private copy of generation `number` into `folder`:
     /// a fresh file every time, since glibc knows a library again by its inode.
     ///
     /// # Errors
-    /// What the probe found, or that the copy could not be written.
+    /// What signature, permissions and probe say against it, or that the copy could not be written.
     pub fn verify(
         &self,
         permissions: config::Permissions,
@@ -213,6 +281,7 @@ impl InspectedArtifact {
         folder: &Path,
         number: u64,
     ) -> Result<VerifiedArtifact, Refusal> {
+        self.trusted.clone()?;
         super::permissions::check(&self.path, permissions)?;
         let confinement = match verdicts.of(self.sha256) {
             Some(level) => level,
@@ -227,8 +296,8 @@ impl InspectedArtifact {
             let _absent = fs::remove_file(&copy);
             Refusal::new(Code::Copy, format!("{}: {fault}", copy.display()))
         })?;
-        let (path, info) = (self.path.clone(), self.info.clone());
-        Ok(VerifiedArtifact { path, copy, sha256: self.sha256, info, confinement })
+        let (info, signature, minisig) = (self.info.clone(), self.signature.clone(), self.minisig.clone());
+        Ok(VerifiedArtifact { copy, sha256: self.sha256, info, signature, minisig, confinement })
     }
 }
 

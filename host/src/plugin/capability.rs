@@ -1,9 +1,12 @@
 //! What a plugin can ask of the host during one call, and for whom: secrets are compared here and filled in here, and
 //! leave the host only inside a request to the tenant's own tool.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
+    },
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -14,7 +17,7 @@ use plugin_abi::{
     http::{Request, Response},
     raw::Method,
     time::OffsetDateTime,
-    types::{KeyForm, LogLevel},
+    types::{Credential, KeyForm, LogLevel},
 };
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
@@ -22,10 +25,12 @@ use zeroize::Zeroizing;
 
 use super::{
     egress::{Egress, Outgoing},
-    redact::Forms,
+    redact::Redaction,
+    tokens::Tokens,
 };
 use crate::{
     clock::Clock,
+    config,
     ids::{CorrelationId, ToolType},
     tenant::{
         Tenant,
@@ -39,6 +44,9 @@ const LOG_BYTES_MAX: usize = 4096;
 /// Most lines that a generation may log in a second.
 const LOG_LINES_PER_S_MAX: u32 = 50;
 
+/// The status by which a tool refuses a credential.
+const UNAUTHORIZED: u16 = 401;
+
 /// What all generations share.
 #[derive(Clone)]
 pub struct Services {
@@ -46,8 +54,19 @@ pub struct Services {
     pub directory: TenantDirectory,
     /// Requests to the tools.
     pub egress: Arc<Egress>,
+    /// Access tokens for them.
+    pub tokens: Arc<Tokens>,
     /// The host's time.
     pub clock: Clock,
+}
+
+impl Services {
+    /// Services for these tenants.
+    pub fn new(directory: TenantDirectory, config: &config::Http, clock: Clock) -> Self {
+        let egress = Arc::new(Egress::new(config));
+        let tokens = Arc::new(Tokens::new(directory.clone(), Arc::clone(&egress), clock.clone()));
+        Self { directory, egress, tokens, clock }
+    }
 }
 
 /// Whom one call is for and until when; what its callbacks may do follows from it.
@@ -111,7 +130,7 @@ impl Capability {
         let scope = at.scope.take();
         drop(at);
         if let (Some(scope), Some(error)) = (scope, error) {
-            self.secret_forms(&scope.tenant).clean_error(error);
+            self.redaction(&scope.tenant).clean_error(error);
         }
     }
 
@@ -163,7 +182,7 @@ impl HostCalls for Capability {
         let mut text = text.to_owned();
         let scope = self.with_scope(call, |scope| Ok(scope.clone())).ok();
         if let Some(scope) = &scope {
-            self.secret_forms(&scope.tenant).clean(&mut text);
+            self.redaction(&scope.tenant).clean(&mut text);
         }
         // Not before: half a secret would not be known again.
         text.truncate(text.floor_char_boundary(LOG_BYTES_MAX));
@@ -196,7 +215,7 @@ impl HostCalls for Capability {
         mac: &[u8],
     ) -> Result<bool, PluginError> {
         self.with_scope(call, |scope| {
-            let Some(secrets) = present(self.secrets(&scope.tenant, secret))? else { return Ok(false) };
+            let Some(secrets) = presentable(self.secrets(&scope.tenant, secret), secret)? else { return Ok(false) };
             let mut verified = false;
             for key in secrets.iter().filter(|key| !key.expose().is_empty()) {
                 let key = key_bytes(key, key_form, secret)?;
@@ -211,7 +230,7 @@ impl HostCalls for Capability {
 
     fn verify_secret(&self, call: u64, secret: &str, presented: &[u8]) -> Result<bool, PluginError> {
         self.with_scope(call, |scope| {
-            let Some(secrets) = present(self.secrets(&scope.tenant, secret))? else { return Ok(false) };
+            let Some(secrets) = presentable(self.secrets(&scope.tenant, secret), secret)? else { return Ok(false) };
             let known = secrets.iter().filter(|known| !known.expose().is_empty());
             Ok(known.fold(false, |found, known| found | bool::from(known.expose().as_bytes().ct_eq(presented))))
         })
@@ -219,65 +238,94 @@ impl HostCalls for Capability {
 
     fn http(&self, call: u64, request: &Request) -> Result<Response, PluginError> {
         let scope = self.with_scope(call, |scope| Ok(scope.clone()))?;
-        if !matches!(scope.method, Method::Get | Method::Update) {
+        if !matches!(scope.method, Method::GET_TICKET | Method::UPDATE_TICKET) {
             let message = "http is available in get_ticket and update_ticket only".to_owned();
             return Err(PluginError::Configuration(message));
         }
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(PluginError::Cancelled);
         }
-        let credential = request.parts().2.map(|credential| self.filled_in(&scope.tenant, credential)).transpose()?;
-        let outgoing = Outgoing { tenant: &scope.tenant, request, credential, deadline: scope.deadline };
         self.set_waiting(call, true);
-        let answer = self.services.egress.send(outgoing);
+        let answer = self.send(&scope, request);
         self.set_waiting(call, false);
-        answer.map(|answer| self.secret_forms(&scope.tenant).clean_answer(answer))
+        answer.map(|answer| self.redaction(&scope.tenant).clean_answer(answer))
     }
 }
 
 impl Capability {
-    /// The header that carries the secret.
-    fn filled_in(
-        &self,
-        tenant: &Tenant,
-        credential: &plugin_abi::types::Credential,
-    ) -> Result<(String, Zeroizing<String>), PluginError> {
-        use plugin_abi::types::Credential;
+    /// Sends a request with its credential. One that the tool refuses with 401 for its access token is sent once more
+    /// with another, whatever its method: the tool looks at the token before it does anything (RFC 6750, section 3.1).
+    fn send(&self, scope: &CallScope, request: &Request) -> Result<Response, PluginError> {
+        let (tenant, tokens, deadline) = (&scope.tenant, &self.services.tokens, scope.deadline);
+        let send = |credential| self.services.egress.send(Outgoing { tenant, request, credential, deadline });
+        let Some(credential) = request.parts().2 else { return send(None) };
+        let name = credential.secret();
+        let Some(token) = tokens.token(tenant, name, deadline)? else {
+            return send(Some(self.filled_in(tenant, credential)?));
+        };
+        let answer = send(Some(header(credential, token[0].expose())?))?;
+        if answer.status() != UNAUTHORIZED {
+            return Ok(answer);
+        }
+        let Some(token) = tokens.renewed(tenant, name, &token, deadline)? else { return Ok(answer) };
+        let answer = send(Some(header(credential, token[0].expose())?))?;
+        if answer.status() == UNAUTHORIZED {
+            tokens.was_futile(tenant, name);
+        }
+        Ok(answer)
+    }
+
+    /// The header that carries a plain secret.
+    fn filled_in(&self, tenant: &Tenant, credential: &Credential) -> Result<(String, Zeroizing<String>), PluginError> {
         let name = credential.secret();
         let secrets = self.secrets(tenant, name).map_err(|fault| PluginError::Configuration(fault.to_string()))?;
         let secret = secrets.first().map(SecretText::expose).filter(|secret| !secret.is_empty());
         let secret =
             secret.ok_or_else(|| PluginError::Configuration(format!("the tenant's secret {name} is empty")))?;
-        let authorization = "authorization".to_owned();
-        let basic =
-            |pair: Zeroizing<String>| Zeroizing::new(format!("Basic {}", &*Zeroizing::new(STANDARD.encode(&*pair))));
-        let (header, value) = match credential {
-            Credential::Bearer { .. } => (authorization, Zeroizing::new(format!("Bearer {secret}"))),
-            Credential::Basic { user, .. } => (authorization, basic(Zeroizing::new(format!("{user}:{secret}")))),
-            Credential::BasicUser { password, .. } => {
-                (authorization, basic(Zeroizing::new(format!("{secret}:{password}"))))
-            }
-            Credential::Header { header, scheme: Some(scheme), .. } => {
-                (header.to_string(), Zeroizing::new(format!("{scheme} {secret}")))
-            }
-            Credential::Header { header, scheme: None, .. } => (header.to_string(), Zeroizing::new(secret.to_owned())),
-            _ => return Err(PluginError::Configuration("this host does not know that kind of credential".to_owned())),
-        };
-        Ok((header, value))
+        header(credential, secret)
     }
 
-    /// What the tenant's secrets look like in a text. A plugin is presented with some by webhooks, and a tool may send back
+    /// What to take out of texts for this tenant. A plugin is presented with some by webhooks, and a tool may send back
     /// what it was sent; a secret that cannot be opened was given to neither.
-    fn secret_forms(&self, tenant: &Tenant) -> Forms {
-        let names = self.services.directory.secret_infos(&tenant.id).into_iter().map(|info| info.name);
-        let secrets: Vec<_> = names.filter_map(|name| self.secrets(tenant, &name).ok()).collect();
-        Forms::of(secrets.iter().flat_map(|secrets| secrets.iter()).map(SecretText::expose))
+    fn redaction(&self, tenant: &Tenant) -> Redaction {
+        let names: BTreeSet<_> =
+            self.services.directory.secret_infos(&tenant.id).into_iter().map(|info| info.name).collect();
+        let secrets = names.iter().filter_map(|name| self.secrets(tenant, name).ok());
+        Redaction::of(secrets.chain(self.services.tokens.shown(&tenant.id)))
     }
 }
 
-/// An absent secret verifies nothing; one that cannot be opened is the configuration's fault.
-fn present(secrets: Result<Arc<[SecretText]>, SecretError>) -> Result<Option<Arc<[SecretText]>>, PluginError> {
+/// The header that carries this secret, or this token.
+fn header(credential: &Credential, secret: &str) -> Result<(String, Zeroizing<String>), PluginError> {
+    let authorization = "authorization".to_owned();
+    let basic =
+        |pair: Zeroizing<String>| Zeroizing::new(format!("Basic {}", &*Zeroizing::new(STANDARD.encode(&*pair))));
+    let (header, value) = match credential {
+        Credential::Bearer { .. } => (authorization, Zeroizing::new(format!("Bearer {secret}"))),
+        Credential::Basic { user, .. } => (authorization, basic(Zeroizing::new(format!("{user}:{secret}")))),
+        Credential::BasicUser { password, .. } => {
+            (authorization, basic(Zeroizing::new(format!("{secret}:{password}"))))
+        }
+        Credential::Header { header, scheme: Some(scheme), .. } => {
+            (header.to_string(), Zeroizing::new(format!("{scheme} {secret}")))
+        }
+        Credential::Header { header, scheme: None, .. } => (header.to_string(), Zeroizing::new(secret.to_owned())),
+        _ => return Err(PluginError::Configuration("this host does not know that kind of credential".to_owned())),
+    };
+    Ok((header, value))
+}
+
+/// An absent secret verifies nothing; one that cannot be opened, or that no sender knows, is the configuration's fault.
+fn presentable(
+    secrets: Result<Arc<[SecretText]>, SecretError>,
+    name: &str,
+) -> Result<Option<Arc<[SecretText]>>, PluginError> {
     match secrets {
+        Ok(secrets) if secrets.iter().any(|secret| !matches!(secret.oauth2(), Ok(None))) => {
+            let message =
+                format!("the tenant's secret {name} is of the kind oauth2, which proves nothing of a webhook");
+            Err(PluginError::Configuration(message))
+        }
         Ok(secrets) => Ok(Some(secrets)),
         Err(SecretError::Missing { .. }) => Ok(None),
         Err(fault) => Err(PluginError::Configuration(fault.to_string())),

@@ -26,6 +26,8 @@ use crate::{config, tenant::Tenant};
 
 /// Most bytes of a request's body.
 const REQUEST_BYTES_MAX: usize = 10 << 20;
+/// Most bytes of a token endpoint's answer.
+const TOKEN_BYTES_MAX: u64 = 64 << 10;
 /// Most connections that are kept open to one tool.
 const IDLE_PER_HOST_MAX: usize = 64;
 /// Most connections that are kept open in all.
@@ -78,20 +80,55 @@ impl Egress {
     /// `Configuration` for a target that the tenant does not have, `Api` when no whole answer came.
     pub fn send(&self, outgoing: Outgoing<'_>) -> Result<Response, PluginError> {
         let url = target(outgoing.tenant, outgoing.request.target())?;
+        let (method, headers, _, body, timeout) = outgoing.request.parts();
+        if body.is_some_and(|body| body.len() > REQUEST_BYTES_MAX) {
+            return Err(refusal(format!("a request's body may have {REQUEST_BYTES_MAX} bytes at most")));
+        }
+        if let Some((name, _)) = headers.iter().find(|(name, _)| OWN_HEADERS.contains(&&*name.to_ascii_lowercase())) {
+            return Err(refusal(format!("the header {name} is the host's own")));
+        }
+        let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let credential = outgoing.credential.as_ref();
+        let time_max = timeout.unwrap_or(self.read);
+        let asked = Asked { method, url: &url, headers, credential, body, time_max, deadline: outgoing.deadline };
+        let (status, headers, bytes) = self.ask(outgoing.tenant, &asked, self.answer_bytes_max)?;
+        Ok(Response::new(status, headers, bytes))
+    }
+
+    /// Posts a body of this type to a token endpoint: the status, the headers, and the body, which holds secrets. Blocks, at most until
+    /// the deadline.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub(super) fn ask_for_token(
+        &self,
+        tenant: &Tenant,
+        url: &Url,
+        credential: Option<&(String, Zeroizing<String>)>,
+        (content_type, body): (&str, &[u8]),
+        deadline: Instant,
+    ) -> Result<(Response, Zeroizing<Vec<u8>>), PluginError> {
+        let url = target(tenant, url.as_str())?;
+        let headers = vec![("content-type", content_type), ("accept", "application/json")];
+        let (body, time_max) = (Some(body), self.read);
+        let asked = Asked { method: "POST", url: &url, headers, credential, body, time_max, deadline };
+        let (status, headers, bytes) = self.ask(tenant, &asked, TOKEN_BYTES_MAX)?;
+        Ok((Response::new(status, headers, Vec::new()), Zeroizing::new(bytes)))
+    }
+
+    fn ask(&self, tenant: &Tenant, asked: &Asked<'_>, bytes_max: u64) -> Result<Answer, PluginError> {
         let started = Instant::now();
-        let answer = match self.attempt(&url, &outgoing) {
+        let answer = match self.attempt(asked, bytes_max) {
             // A pooled connection that the tool has closed meanwhile: a request that changes nothing is sent once more.
-            Err(Failure::Dead(_)) if matches!(outgoing.request.parts().0, "GET" | "HEAD") => {
-                self.attempt(&url, &outgoing)
-            }
+            Err(Failure::Dead(_)) if matches!(asked.method, "GET" | "HEAD") => self.attempt(asked, bytes_max),
             answer => answer,
         };
         tracing::debug!(
-            tenant = %outgoing.tenant.id,
-            method = outgoing.request.parts().0,
-            host = url.host_str().unwrap_or_default(),
-            path = url.path(),
-            status = answer.as_ref().map_or(0, Response::status),
+            tenant = %tenant.id,
+            method = asked.method,
+            host = asked.url.host_str().unwrap_or_default(),
+            path = asked.url.path(),
+            status = answer.as_ref().map_or(0, |(status, ..)| *status),
             took_ms = started.elapsed().as_millis(),
             "request to the tool"
         );
@@ -101,24 +138,17 @@ impl Egress {
         })
     }
 
-    fn attempt(&self, url: &Url, outgoing: &Outgoing<'_>) -> Result<Response, Failure> {
-        let (method, headers, _, body, timeout) = outgoing.request.parts();
-        let left = outgoing.deadline.saturating_duration_since(Instant::now());
-        let time_max = timeout.unwrap_or(self.read).min(self.read).min(left);
+    fn attempt(&self, asked: &Asked<'_>, bytes_max: u64) -> Result<Answer, Failure> {
+        let left = asked.deadline.saturating_duration_since(Instant::now());
+        let time_max = asked.time_max.min(self.read).min(left);
         if time_max.is_zero() {
             return Err(Failure::NoAnswer("the call's deadline has passed".to_owned()));
         }
-        if body.is_some_and(|body| body.len() > REQUEST_BYTES_MAX) {
-            return Err(refused(format!("a request's body may have {REQUEST_BYTES_MAX} bytes at most")));
+        let mut request = http::Request::builder().method(asked.method).uri(asked.url.as_str());
+        for (name, value) in &asked.headers {
+            request = request.header(*name, *value);
         }
-        let mut request = http::Request::builder().method(method).uri(url.as_str());
-        for (name, value) in headers {
-            if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
-                return Err(refused(format!("the header {name} is the host's own")));
-            }
-            request = request.header(name, value);
-        }
-        if let Some((name, value)) = &outgoing.credential {
+        if let Some((name, value)) = asked.credential {
             let name =
                 HeaderName::try_from(name.as_str()).map_err(|fault| refused(format!("credential header: {fault}")))?;
             let value = HeaderValue::try_from(value.as_str());
@@ -126,9 +156,9 @@ impl Egress {
             value.set_sensitive(true);
             request = request.header(name, value);
         }
-        let answer = match body {
+        let answer = match asked.body {
             Some(body) => self.run(request.body(body), time_max),
-            None if matches!(method, "POST" | "PUT" | "PATCH") => self.run(request.body(&[][..]), time_max),
+            None if matches!(asked.method, "POST" | "PUT" | "PATCH") => self.run(request.body(&[][..]), time_max),
             None => self.run(request.body(()), time_max),
         }?;
         let status = answer.status().as_u16();
@@ -138,10 +168,10 @@ impl Egress {
         let bytes = answer
             .into_body()
             .into_with_config()
-            .limit(self.answer_bytes_max)
+            .limit(bytes_max)
             .read_to_vec()
             .map_err(|fault| Failure::NoAnswer(format!("the answer ({status}) broke off: {fault}")))?;
-        Ok(Response::new(status, headers, bytes))
+        Ok((status, headers, bytes))
     }
 
     fn run<B: ureq::AsSendBody>(
@@ -168,6 +198,20 @@ impl Egress {
     }
 }
 
+/// A request whose target is allowed.
+struct Asked<'a> {
+    method: &'a str,
+    url: &'a Url,
+    headers: Vec<(&'a str, &'a str)>,
+    credential: Option<&'a (String, Zeroizing<String>)>,
+    body: Option<&'a [u8]>,
+    time_max: Duration,
+    deadline: Instant,
+}
+
+/// Status, headers and body.
+type Answer = (u16, Vec<(String, String)>, Vec<u8>);
+
 enum Failure {
     /// What was asked for is not allowed.
     Refused(PluginError),
@@ -178,7 +222,11 @@ enum Failure {
 }
 
 fn refused(message: String) -> Failure {
-    Failure::Refused(PluginError::Configuration(message))
+    Failure::Refused(refusal(message))
+}
+
+fn refusal(message: String) -> PluginError {
+    PluginError::Configuration(message)
 }
 
 /// Where the request goes: below the tenant's base URL, or to an origin that its operator allowed.
@@ -196,10 +244,10 @@ fn target(tenant: &Tenant, target: &str) -> Result<Url, PluginError> {
         };
     }
     let url = Url::parse(target).map_err(|fault| PluginError::Configuration(format!("target {target:?}: {fault}")))?;
-    let origin = url.origin().ascii_serialization();
-    if url.origin() == base.origin() || tenant.allow_origins.contains(&origin) {
+    if tenant.may_call(&url) {
         Ok(url)
     } else {
+        let origin = url.origin().ascii_serialization();
         let message = format!("requests to {origin} are not allowed for tenant {} (see --allow-origin)", tenant.id);
         Err(PluginError::Configuration(message))
     }

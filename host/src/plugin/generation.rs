@@ -20,6 +20,7 @@ use super::{
     crash::{self, Step, Watched},
     lane::{LaneLimits, LaneStarter, Lanes, REPLACED_MAX},
     loader::{LoadedLibrary, mapped},
+    probation::{Counts, Probation},
     refusal::{Code, Refusal},
 };
 use crate::{
@@ -48,6 +49,17 @@ pub struct LastError {
     pub at_ms: i64,
 }
 
+/// What has been found out about a generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// It is as good as the one before.
+    Passed,
+    /// It is clearly worse, or would be quarantined; it gets no more calls.
+    Failed(String),
+    /// It has failed too often, after its probation or without one; it gets no more calls.
+    Quarantined(String),
+}
+
 /// One loaded artifact, numbered.
 pub struct Generation {
     number: u64,
@@ -71,6 +83,9 @@ pub struct Generation {
     breakers: Breakers,
     admission: Arc<Admission>,
     quarantined: AtomicBool,
+    probation: Mutex<Option<Probation>>,
+    /// The failure by which it came to be quarantined, until the manager has taken it.
+    quarantine: Mutex<Option<String>>,
     watched: Arc<Watched>,
 }
 
@@ -95,13 +110,14 @@ impl Drop for InFlight {
 
 impl Generation {
     /// Maps the artifact and makes the plugin, on a thread of its own that has ended when this returns; then starts the
-    /// lanes. Blocks; one at a time.
+    /// lanes. Blocks; one at a time. With `before`, what its predecessor has on its account, it is on probation.
     ///
     /// # Errors
     /// Why it could not be loaded or made.
     pub fn load(
         artifact: VerifiedArtifact,
         number: u64,
+        before: Option<Counts>,
         limits: &config::Plugins,
         services: Services,
         metrics: &Metrics,
@@ -176,6 +192,8 @@ impl Generation {
             breakers: Breakers::default(),
             admission: Arc::new(Admission::new(limits.lane_queue, limits.fast_lanes, limits.fast_deadline)),
             quarantined: AtomicBool::new(false),
+            probation: Mutex::new(before.map(|before| Probation::begin(before, Instant::now()))),
+            quarantine: Mutex::new(None),
             watched,
             tool_type,
         })
@@ -212,8 +230,8 @@ impl Generation {
     }
 
     /// Calls so far, and how many of them failed by the plugin's own fault.
-    pub fn counts(&self) -> (u64, u64) {
-        (self.calls.load(Ordering::Relaxed), self.errors.load(Ordering::Relaxed))
+    pub fn counts(&self) -> Counts {
+        Counts { calls: self.calls.load(Ordering::Relaxed), faults: self.errors.load(Ordering::Relaxed) }
     }
 
     /// The last such failure.
@@ -224,6 +242,22 @@ impl Generation {
     /// Whether it is kept from serving because it failed too often.
     pub fn is_quarantined(&self) -> bool {
         self.quarantined.load(Ordering::Relaxed)
+    }
+
+    /// What has come of its probation, or that it is quarantined: said once, and `None` while there is no news. Called every so often by
+    /// the manager.
+    pub fn judge(&self) -> Option<Judgement> {
+        let mut probation = self.probation.lock().unwrap_or_else(PoisonError::into_inner);
+        let so_far = self.counts();
+        let quarantine = self.quarantine.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let judgement = match (quarantine, &*probation) {
+            (Some(last), Some(on)) => Judgement::Failed(format!("{}; last: {last}", on.account(so_far))),
+            (Some(last), None) => Judgement::Quarantined(last),
+            (None, Some(on)) if on.is_over(so_far, Instant::now()) => Judgement::Passed,
+            _ => return None,
+        };
+        *probation = None;
+        Some(judgement)
     }
 
     /// Enters for a call; `None` when the generation is draining: then the routes know another, or none.
@@ -244,9 +278,23 @@ impl Generation {
             let at_ms = self.services.clock.now_ms();
             let last = LastError { code: error.code(), message: error.to_string(), at_ms };
             *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+            self.weigh_probation(error);
         }
         if matches!(error, CallError::Plugin(PluginError::Panicked { .. }) | CallError::Overrun(_)) {
             self.trip(error, tenant);
+        }
+    }
+
+    /// Keeps a generation on probation from its callers at once when it is clearly worse than its predecessor; the manager
+    /// finds it so and rolls it back.
+    fn weigh_probation(&self, error: &CallError) {
+        let probation = *self.probation.lock().unwrap_or_else(PoisonError::into_inner);
+        let so_far = self.counts();
+        let failed = |on: Probation| !on.is_over(so_far, Instant::now()) && on.is_failed(so_far);
+        if probation.is_some_and(failed) && !self.quarantined.swap(true, Ordering::Relaxed) {
+            *self.quarantine.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+            let (tool_type, generation) = (&self.tool_type, self.number);
+            tracing::warn!(%tool_type, generation, "the plugin fails in its probation: its webhooks are answered 503 until what served before it serves again");
         }
     }
 
@@ -262,6 +310,7 @@ impl Generation {
             ),
             Consequence::Quarantine => {
                 if !self.quarantined.swap(true, Ordering::Relaxed) {
+                    *self.quarantine.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
                     tracing::error!(
                         %tool_type, generation,
                         "the plugin is quarantined: its webhooks are answered 503, its jobs wait; last: {error}; load a better one, or the same anew with plugin-ctl reload {tool_type}"

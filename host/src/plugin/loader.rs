@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use std::{
+    ffi::CStr,
     fs::File,
     io::{self, BufRead as _, BufReader},
     mem::ManuallyDrop,
@@ -154,6 +155,13 @@ pub fn mapped(path: &Path) -> io::Result<Option<Range<u64>>> {
         found = Some(found.map_or(start..end, |found| found.start.min(start)..found.end.max(end)));
     }
     Ok(found)
+}
+
+/// The version of the C library that this process runs with, as `2.36`.
+pub fn glibc_version() -> &'static str {
+    // SAFETY: glibc gives the address of a constant text that ends with a zero.
+    let version = unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) };
+    version.to_str().unwrap_or_default()
 }
 
 fn open(path: &Path) -> Result<Library, Refusal> {

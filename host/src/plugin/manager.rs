@@ -2,11 +2,11 @@
 //! fails leaves what serves alone.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -18,75 +18,62 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use self::folder::FileRecord;
+use self::{
+    kept::KeptCopies,
+    looking::{Looked, Unsettled},
+    record::ToolRecord,
+    scan::FileRecord,
+};
 use super::{
     artifact::{self, Sha256Sum},
+    blame::Blamed,
     capability::Services,
     confine::Level,
-    generation::{Generation, Retained},
+    generation::{Generation, Judgement, Retained},
+    journal::{Decided, Happened, Journal},
     lane::LaneStarter,
+    probation::Counts,
     probe::Prober,
     refusal::{Code, Refusal},
     routes::{Route, Routes},
+    signature::{Signature, Trust},
     verdicts::Verdicts,
 };
 use crate::{
     config,
     ids::ToolType,
-    store::PluginEvent,
+    limits::SharedLimits,
+    store::{PluginEvent, Store},
     telemetry::metrics::{GenerationState, Metrics, ReloadOutcome},
     threads,
 };
 
-mod folder;
+mod choice;
+mod decide;
+mod kept;
+mod looking;
+mod record;
 mod report;
 mod retire;
+mod scan;
 mod serve;
 
-pub use report::{Candidate, FileRow, GenerationRow, PluginDetail, PluginRow, PluginState};
+pub use decide::{Decision, Undecided};
+pub use looking::{Reload, Reloaded};
+pub use record::{InvalidPin, Pin};
+pub use report::{Candidate, FileRow, GenerationRow, KeptRow, PluginDetail, PluginRow, PluginState};
 
 /// Most reload requests that wait at once.
 const COMMANDS_MAX: usize = 64;
-/// How often lanes are looked at for calls that are past their deadline.
-const STUCK_CHECK: Duration = Duration::from_millis(50);
-
-/// Code of the event that an artifact has ended the host.
-pub const CRASHED: &str = "crashed";
-/// Code of the event that an artifact has blocked the dynamic linker.
-pub const LOADER_STUCK: &str = "loader_stuck";
-/// Code of the event that an operator has enabled a plugin again.
-pub const ENABLED: &str = "enabled";
-
-/// What a reload is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reload {
-    /// Whatever has changed in the folder.
-    Changed,
-    /// This tool type, also when its file has not changed.
-    One(ToolType),
-    /// All, also those that have not changed.
-    All,
-}
-
-/// What became of a file that a reload was about.
-#[derive(Clone, Debug)]
-pub struct Reloaded {
-    /// Its tool type, where it could be read.
-    pub tool_type: Option<ToolType>,
-    /// The file.
-    pub path: PathBuf,
-    /// The generation that serves now, or why none of this file does.
-    pub outcome: Result<u64, Refusal>,
-    /// The plugin's version, where it could be read.
-    pub version: Option<String>,
-    /// The file's digest, where it could be read.
-    pub sha256: Option<Sha256Sum>,
-}
+/// How often generations are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What the manager needs.
 pub struct ManagerParts {
-    /// The configuration's `[plugins]`.
+    /// The configuration's `[plugins]`, as the host started with it.
     pub config: config::Plugins,
+    /// Who is trusted now.
+    pub limits: SharedLimits,
     /// The folder for private copies, which only the host can write.
     pub copies: PathBuf,
     /// What plugins can ask for.
@@ -97,10 +84,14 @@ pub struct ManagerParts {
     pub routes: Routes,
     /// Told when a route has changed.
     pub on_routes: Arc<dyn Fn() + Send + Sync>,
-    /// Artifacts, by digest, that are not to be started, and why.
-    pub condemned: BTreeMap<String, String>,
-    /// Keeps what happens to plugins; must not block.
-    pub on_event: Arc<dyn Fn(PluginEvent) + Send + Sync>,
+    /// Where what is decided about plugins is kept.
+    pub store: Store,
+    /// What is kept there of each tool type.
+    pub records: Vec<(String, String)>,
+    /// Artifacts, by digest, that have ended an earlier host.
+    pub blamed: Blamed,
+    /// Keeps what happens to plugins.
+    pub journal: Journal,
     /// Told when the dynamic linker is stuck and the host has to be restarted.
     pub on_stuck: Arc<dyn Fn() + Send + Sync>,
 }
@@ -109,17 +100,30 @@ pub struct ManagerParts {
 #[derive(Clone)]
 pub struct PluginManager {
     shared: Arc<Shared>,
-    commands: mpsc::Sender<(Reload, oneshot::Sender<Vec<Reloaded>>)>,
+    commands: mpsc::Sender<Command>,
+}
+
+/// What the manager's thread is asked to do.
+enum Command {
+    Look(Reload, Unsettled, oneshot::Sender<Looked>),
+    /// To look, but to let serve what serves.
+    Read(oneshot::Sender<Option<Duration>>),
+    Decide(ToolType, Decision, Decided, oneshot::Sender<Result<Vec<Reloaded>, Undecided>>),
+    /// A generation's probation has ended.
+    Judged(Arc<Generation>, Judgement),
 }
 
 struct Shared {
     config: config::Plugins,
+    limits: SharedLimits,
     copies: PathBuf,
     services: Services,
     metrics: Metrics,
     routes: Routes,
     on_routes: Arc<dyn Fn() + Send + Sync>,
-    on_event: Arc<dyn Fn(PluginEvent) + Send + Sync>,
+    journal: Journal,
+    store: Store,
+    kept: KeptCopies,
     on_stuck: Arc<dyn Fn() + Send + Sync>,
     /// Set when a library's opening or closing has not come back: then no more are tried.
     stuck: AtomicBool,
@@ -129,6 +133,8 @@ struct Shared {
     runtime: Handle,
     next_number: AtomicU64,
     scanned: AtomicBool,
+    /// Why the folder could not be read at the last look: it is said once.
+    unreadable: Mutex<Option<io::ErrorKind>>,
     known: Mutex<Known>,
     /// Held while a generation is taken apart: one dlclose at a time.
     dismantling: tokio::sync::Mutex<()>,
@@ -139,15 +145,22 @@ struct Shared {
 struct Known {
     condemned: BTreeMap<String, String>,
     files: BTreeMap<PathBuf, FileRecord>,
+    /// Who was trusted when they were judged.
+    trust: Trust,
     tools: BTreeMap<ToolType, Tool>,
+    records: BTreeMap<ToolType, ToolRecord>,
     retired: Vec<Retiring>,
 }
 
 #[derive(Default)]
 struct Tool {
     active: Option<Arc<Generation>>,
-    /// The newest file that was refused, until something else is loaded.
+    /// Where its bytes are: in the folder, or where what has served is kept.
+    path: Option<PathBuf>,
+    /// The best file, when it was refused.
     candidate: Option<(Candidate, i64)>,
+    /// Bytes that were refused for what they are: they are not tried again.
+    refused: BTreeMap<Sha256Sum, Refusal>,
 }
 
 struct Retiring {
@@ -159,21 +172,25 @@ impl PluginManager {
     /// Starts the manager's threads; the first scan is the caller's to ask for. Within a runtime.
     ///
     /// # Errors
-    /// When a thread cannot be started or the folder for copies cannot be made empty.
+    /// When a thread cannot be started, the folder for copies cannot be made empty, or a record cannot be read.
     pub fn start(parts: ManagerParts) -> io::Result<Self> {
         empty(&parts.copies)?;
+        let records = read_records(parts.records)?;
         let walls = Level::of_this_machine();
         if !walls.is_full() {
             tracing::warn!(confinement = %walls, "the process in which plugins are tried is confined less than it should be: {walls}");
         }
-        let (commands, mut received) = mpsc::channel::<(Reload, oneshot::Sender<Vec<Reloaded>>)>(COMMANDS_MAX);
+        let (commands, mut received) = mpsc::channel(COMMANDS_MAX);
         let shared = Arc::new(Shared {
             config: parts.config,
+            limits: parts.limits,
             services: parts.services,
             metrics: parts.metrics,
             routes: parts.routes,
             on_routes: parts.on_routes,
-            on_event: parts.on_event,
+            journal: parts.journal,
+            store: parts.store,
+            kept: KeptCopies::open(parts.copies.join("kept"))?,
             on_stuck: parts.on_stuck,
             stuck: AtomicBool::new(false),
             verdicts: Verdicts::load(parts.copies.join("verdicts.json")),
@@ -183,45 +200,49 @@ impl PluginManager {
             runtime: Handle::current(),
             next_number: AtomicU64::new(1),
             scanned: AtomicBool::new(false),
-            known: Mutex::new(Known { condemned: parts.condemned, ..Known::default() }),
+            unreadable: Mutex::new(None),
+            known: Mutex::new(Known { condemned: parts.blamed.condemned, ..Known::default() }),
             dismantling: tokio::sync::Mutex::new(()),
         });
         let manager = Arc::clone(&shared);
+        let crashed = parts.blamed.crashed;
         std::thread::Builder::new().name("plugin-manager".to_owned()).spawn(move || {
             threads::register();
-            while let Some((reload, reply)) = received.blocking_recv() {
-                let reloaded = manager.reload(&reload);
-                manager.scanned.store(true, Ordering::Release);
-                // Whoever asked may have gone; what was done stays done.
-                let _gone = reply.send(reloaded);
+            manager.remember(records, &crashed);
+            while let Some(command) = received.blocking_recv() {
+                manager.carry_out(command);
             }
         })?;
-        let watched = Arc::downgrade(&shared);
-        tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(STUCK_CHECK);
-            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                ticks.tick().await;
-                let Some(shared) = watched.upgrade() else { return };
-                shared.give_up_stuck();
-            }
-        });
+        tokio::spawn(watch_generations(Arc::downgrade(&shared), commands.downgrade()));
         Ok(Self { shared, commands })
     }
 
-    /// Looks at the folder and loads what the request is about; returns when all of it serves or is refused.
-    pub async fn reload(&self, what: Reload) -> Vec<Reloaded> {
+    /// Decides something about a tool type, for good; returns when what follows from it serves or is refused.
+    ///
+    /// # Errors
+    /// [`Undecided`]; then all is as it was.
+    pub async fn decide(
+        &self,
+        tool_type: &ToolType,
+        decision: Decision,
+        decided: Decided,
+    ) -> Result<Vec<Reloaded>, Undecided> {
+        // What an operator has just put into the folder is what is meant.
+        self.quiet().await;
         let (reply, answer) = oneshot::channel();
-        if self.commands.send((what, reply)).await.is_err() {
-            return Vec::new();
-        }
-        answer.await.unwrap_or_default()
+        let command = Command::Decide(tool_type.clone(), decision, decided, reply);
+        self.commands.send(command).await.map_err(|_| Undecided::Ending)?;
+        answer.await.unwrap_or(Err(Undecided::Ending))
     }
 
-    /// Lets a plugin serve again that the host keeps from it: forgets its crashes and breakers, and loads it anew.
-    pub async fn enable(&self, tool_type: &ToolType) -> Vec<Reloaded> {
-        self.shared.forget_crashes(tool_type);
-        self.reload(Reload::One(tool_type.clone())).await
+    /// The folder that plugins are put into.
+    pub fn folder(&self) -> &Path {
+        &self.shared.config.dir
+    }
+
+    /// Where what happens to plugins is noted.
+    pub fn journal(&self) -> &Journal {
+        &self.shared.journal
     }
 
     /// Whether the first scan is done.
@@ -280,59 +301,49 @@ impl Shared {
         self.services.clock.now_ms()
     }
 
-    fn forget_crashes(&self, tool_type: &ToolType) {
-        let mut known = self.lock();
-        let files = known.files.values().filter(|file| matches!(&file.found, Ok((of, ..)) if of == tool_type));
-        let digests: Vec<_> = files.filter_map(|file| file.sha256).collect();
-        for sha256 in digests {
-            known.condemned.remove(&sha256.to_string());
-            self.note(ENABLED, Some(tool_type), None, Some(sha256), "an operator enabled it".to_owned());
-        }
+    fn note(&self, event: PluginEvent) {
+        self.journal.note(event);
     }
 
-    fn note(
-        &self,
-        code: &str,
-        tool_type: Option<&ToolType>,
-        generation: Option<u64>,
-        sha256: Option<Sha256Sum>,
-        message: String,
-    ) {
-        (self.on_event)(PluginEvent {
-            at_ms: self.now_ms(),
-            tool_type: tool_type.map(ToolType::to_string),
-            generation: generation.and_then(|number| i64::try_from(number).ok()),
-            sha256: sha256.map(|sum| sum.to_string()),
-            code: code.to_owned(),
-            message,
-        });
-    }
-
-    fn reload(self: &Arc<Self>, reload: &Reload) -> Vec<Reloaded> {
-        let before = self.lock().files.clone();
-        let known = if *reload == Reload::Changed { before.clone() } else { BTreeMap::new() };
-        let files = match folder::scan(&self.config.dir, &known, self.config.settle, self.now_ms()) {
-            Ok(files) => files,
-            Err(fault) => {
-                let reason = format!("the plugin folder cannot be read: {fault}");
-                tracing::error!(folder = %self.config.dir.display(), "{reason}; what serves goes on");
-                let refusal = Refusal::new(Code::Open, reason);
-                return vec![Reloaded::of_path(self.config.dir.clone(), None, Err(refusal))];
+    fn carry_out(self: &Arc<Self>, command: Command) {
+        // Whoever asked may have gone; what was done stays done.
+        match command {
+            Command::Look(reload, unsettled, reply) => drop(reply.send(self.look(&reload, unsettled))),
+            Command::Read(reply) => drop(reply.send(self.read())),
+            Command::Decide(tool_type, decision, decided, reply) => {
+                drop(reply.send(self.decide(&tool_type, decision, &decided)));
             }
-        };
-        let ranked = folder::ranked(&files);
-        let mut reloaded = self.refused(&before, &files);
-        self.lock().files = files;
-        for (tool_type, candidates) in &ranked {
-            let forced = match reload {
-                Reload::All => true,
-                Reload::One(one) => one == tool_type,
-                Reload::Changed => false,
-            };
-            self.serve(tool_type, candidates, forced, &mut reloaded);
+            Command::Judged(generation, judgement) => self.judged(&generation, judgement),
         }
-        self.retire_missing(&ranked);
-        reloaded
+    }
+
+    /// The good files of a tool type, the best first.
+    fn files_of(&self, tool_type: &ToolType) -> Vec<FileRecord> {
+        choice::ranked(self.lock().files.values(), tool_type)
+    }
+
+    /// What the best file was refused for, or that there is nothing to complain of; without anything that serves, also
+    /// where calls are told so.
+    fn set_candidate(&self, tool_type: &ToolType, candidate: Option<Candidate>) {
+        let now_ms = self.now_ms();
+        let mut known = self.lock();
+        let tool = known.tools.entry(tool_type.clone()).or_default();
+        let quarantined = candidate.as_ref().is_some_and(|candidate| candidate.refusal.code.is_quarantine());
+        tool.is_to_be(candidate.as_ref(), now_ms);
+        let nothing_serves = tool.active.is_none();
+        drop(known);
+        if nothing_serves {
+            self.routes.set(tool_type, quarantined.then_some(Route::Quarantined));
+        }
+    }
+
+    /// All that something is known about.
+    fn tool_types(&self) -> Vec<ToolType> {
+        let known = self.lock();
+        let of_files =
+            known.files.values().filter_map(|file| file.found.as_ref().ok().map(|(tool_type, ..)| tool_type));
+        let all: BTreeSet<_> = of_files.chain(known.tools.keys()).chain(known.records.keys()).cloned().collect();
+        all.into_iter().collect()
     }
 
     fn give_up_stuck(&self) {
@@ -355,19 +366,40 @@ impl Shared {
     }
 }
 
-impl Reloaded {
-    fn of(record: &FileRecord, tool_type: Option<ToolType>, outcome: Result<u64, Refusal>) -> Self {
-        let named = record.found.as_ref().ok();
-        Self {
-            tool_type: tool_type.or_else(|| named.map(|(tool_type, ..)| tool_type.clone())),
-            path: record.path.clone(),
-            outcome,
-            version: named.map(|(_, version, _)| version.to_string()),
-            sha256: record.sha256,
+/// Looks now and then after the generations: for calls past their deadline, and for probations that have ended.
+async fn watch_generations(shared: Weak<Shared>, commands: mpsc::WeakSender<Command>) {
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let (Some(shared), Some(commands)) = (shared.upgrade(), commands.upgrade()) else { return };
+        shared.give_up_stuck();
+        let active: Vec<_> = shared.lock().tools.values().filter_map(|tool| tool.active.clone()).collect();
+        for generation in active {
+            if let Some(judgement) = generation.judge()
+                && commands.send(Command::Judged(generation, judgement)).await.is_err()
+            {
+                return;
+            }
         }
     }
+}
 
-    fn of_path(path: PathBuf, tool_type: Option<ToolType>, outcome: Result<u64, Refusal>) -> Self {
-        Self { tool_type, path, outcome, version: None, sha256: None }
+fn read_records(records: Vec<(String, String)>) -> io::Result<BTreeMap<ToolType, ToolRecord>> {
+    let read = |(tool_type, record): (String, String)| {
+        let unreadable = |fault: String| {
+            io::Error::other(format!("what was decided about the plugin {tool_type} cannot be read: {fault}"))
+        };
+        let record = ToolRecord::from_json(&record).map_err(unreadable)?;
+        Ok((ToolType::parse(&tool_type).map_err(|fault| unreadable(fault.to_string()))?, record))
+    };
+    records.into_iter().map(read).collect()
+}
+
+impl Tool {
+    /// What was to serve and is not good, if anything; the time at which that was found out stays.
+    fn is_to_be(&mut self, candidate: Option<&Candidate>, now_ms: i64) {
+        let known_since = self.candidate.take().filter(|(known, _)| Some(known) == candidate);
+        self.candidate = known_since.or_else(|| Some((candidate?.clone(), now_ms)));
     }
 }

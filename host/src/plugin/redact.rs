@@ -1,63 +1,79 @@
 //! What of a tenant's secrets comes back: a tool may echo what it was sent, a plugin may tell what it was presented.
 //! Both are searched for the secret in every form in which it is likely to stand.
 
-use base64::{
-    Engine as _,
-    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
-};
+use std::sync::Arc;
+
 use memchr::memmem::find;
 use plugin_abi::{PluginError, http::Response};
-use zeroize::Zeroizing;
+
+use crate::tenant::secrets::SecretText;
 
 /// What stands in a secret's place.
 const REPLACEMENT: &str = "[secret]";
 /// Shorter texts stand in an answer, or look like a form of a secret, by chance. In bytes.
 const FORM_BYTES_MIN: usize = 6;
-const LOWER: &[u8; 16] = b"0123456789abcdef";
-const UPPER: &[u8; 16] = b"0123456789ABCDEF";
 
-/// The texts to look for, the longest first.
-pub(super) struct Forms(Vec<Zeroizing<String>>);
+/// The secrets to look for.
+pub(super) struct Redaction(Vec<Arc<[SecretText]>>);
 
-impl Forms {
-    /// All forms of these secrets.
-    pub(super) fn of<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut forms: Vec<Zeroizing<String>> = Vec::new();
-        for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {
-            let encoded = encoded(secret).into_iter().map(Zeroizing::new);
-            forms.extend(encoded.filter(|form| form.len() >= FORM_BYTES_MIN));
-            forms.push(Zeroizing::new(secret.to_owned()));
-        }
-        forms.sort_unstable_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
-        forms.dedup();
-        Self(forms)
+/// Takes these secrets out of a text that people will read, however short they are.
+pub(super) fn clean_of<'a>(secrets: impl IntoIterator<Item = &'a SecretText>, text: &mut String) {
+    clean(text, &forms(secrets));
+}
+
+impl Redaction {
+    /// Of these secrets, each with all of its versions that are good.
+    pub(super) fn of(secrets: impl IntoIterator<Item = Arc<[SecretText]>>) -> Self {
+        Self(secrets.into_iter().collect())
+    }
+
+    fn forms(&self) -> Vec<&str> {
+        forms(self.0.iter().flat_map(|versions| versions.iter()).flat_map(SecretText::texts))
     }
 
     /// Takes the secrets out of a text that people will read, however short they are.
     pub(super) fn clean(&self, text: &mut String) {
-        for form in &self.0 {
-            if find(text.as_bytes(), form.as_bytes()).is_some() {
-                *text = text.replace(form.as_str(), REPLACEMENT);
-            }
-        }
+        clean(text, &self.forms());
     }
 
     /// Takes the secrets out of an error.
     pub(super) fn clean_error(&self, error: &mut PluginError) {
-        texts_of(error).into_iter().for_each(|text| self.clean(text));
+        let forms = self.forms();
+        texts_of(error).into_iter().for_each(|text| clean(text, &forms));
     }
 
     /// The tool's answer without the secrets, before the plugin makes a note or an error of it.
     pub(super) fn clean_answer(&self, answer: Response) -> Response {
-        let forms = || self.0.iter().filter(|form| form.len() >= FORM_BYTES_MIN);
-        let is_in = |bytes: &[u8]| forms().any(|form| find(bytes, form.as_bytes()).is_some());
+        let mut forms = self.forms();
+        forms.retain(|form| form.len() >= FORM_BYTES_MIN);
+        let is_in = |bytes: &[u8]| forms.iter().any(|form| find(bytes, form.as_bytes()).is_some());
         if !is_in(answer.body()) && !answer.headers().any(|(_, value)| is_in(value.as_bytes())) {
             return answer;
         }
-        let cleaned = |bytes: &[u8]| forms().fold(bytes.to_vec(), |bytes, form| replaced(bytes, form.as_bytes()));
+        let cleaned = |bytes: &[u8]| forms.iter().fold(bytes.to_vec(), |bytes, form| replaced(bytes, form.as_bytes()));
         let text = |value: &str| String::from_utf8_lossy(&cleaned(value.as_bytes())).into_owned();
         let headers = answer.headers().map(|(name, value)| (name.to_owned(), text(value))).collect();
         Response::new(answer.status(), headers, cleaned(answer.body()))
+    }
+}
+
+/// The texts to look for, the longest first.
+fn forms<'a>(secrets: impl IntoIterator<Item = &'a SecretText>) -> Vec<&'a str> {
+    let mut forms = Vec::new();
+    for secret in secrets {
+        forms.extend(secret.encoded().iter().map(|form| form.as_str()).filter(|form| form.len() >= FORM_BYTES_MIN));
+        forms.push(secret.expose());
+    }
+    forms.sort_unstable_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
+    forms.dedup();
+    forms
+}
+
+fn clean(text: &mut String, forms: &[&str]) {
+    for form in forms {
+        if find(text.as_bytes(), form.as_bytes()).is_some() {
+            *text = text.replace(form, REPLACEMENT);
+        }
     }
 }
 
@@ -73,62 +89,6 @@ fn replaced(bytes: Vec<u8>, form: &[u8]) -> Vec<u8> {
     }
     kept.extend_from_slice(rest);
     kept
-}
-
-/// As JSON (with `/` escaped or not), HTML, percent-encoded, hexadecimal, and Base64 of a text that holds the secret.
-fn encoded(secret: &str) -> Vec<String> {
-    let json = json_escaped(secret);
-    let html = secret.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let mut forms = vec![
-        // A text that quotes JSON is often in JSON itself.
-        json_escaped(&json),
-        json.replace('/', "\\/"),
-        json,
-        html.replace('"', "&quot;").replace('\'', "&#39;"),
-        html.replace('"', "&#34;").replace('\'', "&#x27;"),
-        html,
-        percent(secret, UPPER),
-        percent(secret, LOWER),
-        hex(secret, UPPER),
-        hex(secret, LOWER),
-    ];
-    for offset in 0..3 {
-        let text = Zeroizing::new([&[0; 2][..offset], secret.as_bytes()].concat());
-        // Only the digits that the secret alone decides: those at the seams hold bits of what stands beside it.
-        let seams = ([0, 2, 3][offset], usize::from(!text.len().is_multiple_of(3)));
-        for digits in [STANDARD_NO_PAD.encode(&*text), URL_SAFE_NO_PAD.encode(&*text)] {
-            forms.push(digits.get(seams.0..digits.len() - seams.1).unwrap_or_default().to_owned());
-        }
-    }
-    forms
-}
-
-/// As it stands between the quotation marks.
-fn json_escaped(text: &str) -> String {
-    let quoted = serde_json::Value::from(text).to_string();
-    quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or_default().to_owned()
-}
-
-fn hex(text: &str, digits: &[u8; 16]) -> String {
-    text.bytes().flat_map(|byte| pair(byte, digits)).collect()
-}
-
-/// Everything but RFC 3986's unreserved characters is encoded.
-fn percent(text: &str, digits: &[u8; 16]) -> String {
-    let mut encoded = String::with_capacity(3 * text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push('%');
-            encoded.extend(pair(byte, digits));
-        }
-    }
-    encoded
-}
-
-fn pair(byte: u8, digits: &[u8; 16]) -> [char; 2] {
-    [byte >> 4, byte & 15].map(|nibble| char::from(digits[usize::from(nibble)]))
 }
 
 /// The texts of an error that a plugin may have made from a tool's answer.
@@ -150,14 +110,17 @@ fn texts_of(error: &mut PluginError) -> Vec<&mut String> {
 
 #[cfg(test)]
 mod tests {
-    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+    use base64::{
+        Engine as _,
+        engine::general_purpose::{STANDARD, URL_SAFE},
+    };
 
     use super::*;
 
     const SECRET: &str = r#"s3cret-"of"\<the>/tool&'s+"#;
 
-    fn forms(secrets: &[&'static str]) -> Forms {
-        Forms::of(secrets.iter().copied())
+    fn redaction(secret: &str) -> Redaction {
+        Redaction::of([Arc::from([SecretText::new(secret.to_owned()).unwrap()])])
     }
 
     #[test]
@@ -174,10 +137,10 @@ mod tests {
             ("nothing of it".to_owned(), "nothing of it"),
         ] {
             let mut text = told.clone();
-            forms(&[SECRET]).clean(&mut text);
+            redaction(SECRET).clean(&mut text);
             assert_eq!(text, expected, "{told}");
             let answer = Response::new(500, vec![("location".to_owned(), told.clone())], told.clone());
-            let answer = forms(&[SECRET]).clean_answer(answer);
+            let answer = redaction(SECRET).clean_answer(answer);
             assert_eq!((answer.header("location"), &*answer.text()), (Some(expected), expected), "{told}");
         }
     }
@@ -191,7 +154,7 @@ mod tests {
                     URL_SAFE.encode(format!("{user}{SECRET}{after}")),
                 ] {
                     let mut text = encoded.clone();
-                    forms(&[SECRET]).clean(&mut text);
+                    redaction(SECRET).clean(&mut text);
                     assert!(text.contains(REPLACEMENT), "{user:?} {after:?}: {encoded} {text}");
                     let left = text.replace(REPLACEMENT, "").len();
                     assert!(left <= (user.len() + after.len()) * 4 / 3 + 6, "{user:?} {after:?}: {text}");
@@ -203,16 +166,16 @@ mod tests {
     #[test]
     fn a_short_secret_leaves_answers_whole_and_no_error() {
         let answer = Response::new(200, Vec::new(), "an ordinary text");
-        assert_eq!(forms(&["or"]).clean_answer(answer.clone()), answer);
+        assert_eq!(redaction("or").clean_answer(answer.clone()), answer);
         let mut error = PluginError::field("or", "neither or");
-        forms(&["or", ""]).clean_error(&mut error);
+        redaction("or").clean_error(&mut error);
         assert_eq!(error, PluginError::field(REPLACEMENT, "neither [secret]"));
     }
 
     #[test]
     fn bytes_that_are_no_text_stay_beside_it() {
         let body = [b"\xff\x00", SECRET.as_bytes(), b"\xfe"].concat();
-        let answer = forms(&[SECRET]).clean_answer(Response::new(200, Vec::new(), body));
+        let answer = redaction(SECRET).clean_answer(Response::new(200, Vec::new(), body));
         assert_eq!(answer.body(), b"\xff\x00[secret]\xfe");
     }
 }

@@ -55,8 +55,16 @@ impl Code {
             Self::Open
                 | Self::Unsettled
                 | Self::Permissions
+                | Self::Modified
+                | Self::Unsigned
+                | Self::UnknownKey
+                | Self::SignatureComment
+                | Self::Downgrade
                 | Self::ProbeFailed
                 | Self::Retained
+                | Self::RolledBack
+                | Self::Disabled
+                | Self::Pinned
                 | Self::Copy
                 | Self::Load
         )
@@ -103,7 +111,8 @@ codes! {
     NotAFile "NOT_A_FILE": "this is no regular file", "put the plugin itself into the folder, not a folder, pipe or device";
     TooLarge "TOO_LARGE": "the file is larger than a plugin may be", "strip debug information from the plugin";
     Permissions "PERMISSIONS": "others than root and the host's user can write the file or a folder above it", "take the right to write from them (chmod go-w), or set plugins.permissions";
-    Unsettled "UNSETTLED": "the file changed while it was read", "wait until the copy is complete, then reload";
+    Unsettled "UNSETTLED": "the file is being written to", "wait until the copy is complete, then reload";
+    Modified "MODIFIED": "the signature beside the file is not one of these bytes", "wait until both are copied; else get both again from the vendor, and trust neither before they fit";
     NotAPlugin "NOT_A_PLUGIN": "this is no Patchbay plugin", "put only libraries into the folder that export_plugin! made";
     Truncated "TRUNCATED": "the file ends before its own headers say", "copy it again, whole";
     Machine "MACHINE": "the file is for another processor or operating system", "ask the vendor for a build for this machine";
@@ -113,6 +122,10 @@ codes! {
     SearchPath "SEARCH_PATH": "the plugin brings its own library search path", "ask the vendor to link without RPATH and RUNPATH";
     Dependency "DEPENDENCY": "the plugin needs a library that the host does not allow", "ask the vendor to link that library statically";
     Linkage "LINKAGE": "the plugin is linked in a way that cannot be unloaded or is not safe", "ask the vendor for a plain Rust cdylib";
+    Unsigned "UNSIGNED": "the file has no signature, and one is required", "put the vendor's .minisig beside it, under the file's name with .minisig behind";
+    UnknownKey "UNKNOWN_KEY": "no trusted key has signed the file, and one must have", "compare the key with what the vendor publishes, then add it to plugins.trusted_keys";
+    SignatureComment "SIGNATURE_COMMENT": "the signed comment does not name this plugin and this version", "ask the vendor to sign as the reason says";
+    Downgrade "DOWNGRADE": "a newer signed version has served, and this one is older", "roll back by hand if that is what you want";
     AbiHeader "ABI_HEADER": "the plugin's ABI header is not that of the abi_stable release which the host uses", "ask the vendor for a build with plugin-abi 1.x";
     NoLayout "NO_LAYOUT": "the plugin hides the layout of its types", "ask the vendor to export with export_plugin!";
     Layout "LAYOUT": "the types of the plugin differ from the host's", "ask the vendor for a build with plugin-abi 1.x";
@@ -123,6 +136,9 @@ codes! {
     ProbeTimeout "PROBE_TIMEOUT": "the plugin hung in the process that tried it", "show this to the vendor; nothing happened to the host";
     ProbeFailed "PROBE_FAILED": "the plugin could not be tried", "see the reason; check process and memory limits of the host";
     Threads "THREADS": "the plugin leaves threads of its own behind", "ask the vendor to end all threads before a call returns";
+    RolledBack "ROLLED_BACK": "this very file was rolled back", "put a better file in its place; plugin-ctl enable takes this one again";
+    Disabled "DISABLED": "an operator has disabled the plugin", "plugin-ctl enable lets it serve again";
+    Pinned "PINNED": "another version is pinned", "plugin-ctl unpin lets the highest version serve, plugin-ctl pin another one";
     Crashed "CRASHED": "the plugin has ended the host several times within minutes", "show the events to the vendor; plugin-ctl enable tries it again";
     LoaderStuck "LOADER_STUCK": "opening or closing a library did not end, which blocks the dynamic linker of the whole process", "nothing: the host takes webhooks on, ends in order and wants to be restarted (exit code 75); the plugin is then left out. With plugins.when_stuck = \"stay\", restart the host yourself";
     Retained "RETAINED": "too many earlier generations of this tool type are still in memory", "see plugin-ctl info for what keeps them; restart the host when it is convenient";

@@ -70,6 +70,10 @@ impl Routes {
 
     /// Puts a route in place, or takes it out, at once for all new calls.
     pub(super) fn set(&self, tool_type: &ToolType, route: Option<Route>) {
+        // Said at every look of a plugin that is missing.
+        if route.is_none() && !self.table.load().contains_key(tool_type) {
+            return;
+        }
         self.table.rcu(|table| {
             let mut table = HashMap::clone(table);
             match &route {

@@ -19,20 +19,25 @@ pub enum JobKind {
     Enhance,
     /// Keeps a resolved ticket in the ticket history.
     Record,
+    /// The same of a webhook that proves nothing: once the tool itself says that the ticket is resolved.
+    Confirm,
 }
 
 impl JobKind {
-    /// `enhance` or `record`.
+    const ALL: [Self; 3] = [Self::Enhance, Self::Record, Self::Confirm];
+
+    /// `enhance`, `record` or `confirm`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Enhance => "enhance",
             Self::Record => "record",
+            Self::Confirm => "confirm",
         }
     }
 
     /// Reads what [`as_str`](Self::as_str) wrote.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Enhance, Self::Record].into_iter().find(|kind| kind.as_str() == text)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
@@ -311,7 +316,7 @@ mod tests {
         for state in JobState::ALL {
             assert_eq!(JobState::parse(state.as_str()), Some(state));
         }
-        for kind in [JobKind::Enhance, JobKind::Record] {
+        for kind in JobKind::ALL {
             assert_eq!(JobKind::parse(kind.as_str()), Some(kind));
         }
         assert_eq!(JobState::parse("Queued"), None);

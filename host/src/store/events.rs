@@ -3,6 +3,7 @@
 use rusqlite::params;
 
 use super::{Store, StoreError};
+use crate::ids::ToolType;
 
 /// Entries that are kept.
 pub const PLUGIN_EVENTS_MAX: u32 = 10_000;
@@ -10,18 +11,35 @@ pub const PLUGIN_EVENTS_MAX: u32 = 10_000;
 /// One entry of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginEvent {
+    /// Its number, which rises; 0 until it is kept.
+    pub id: i64,
     /// When it happened, milliseconds since the epoch.
     pub at_ms: i64,
     /// The plugin's tool type, where it is known.
     pub tool_type: Option<String>,
     /// The generation, where there is one.
     pub generation: Option<i64>,
+    /// The plugin's version, where it is known.
+    pub version: Option<String>,
     /// The file's digest in hex, where there is one.
     pub sha256: Option<String>,
     /// A short code for programs.
     pub code: String,
     /// A sentence for people.
     pub message: String,
+    /// Who did it: `host`, or `uid` and the number of the user who asked for it.
+    pub who: String,
+    /// Why, in the words of whoever asked for it.
+    pub why: Option<String>,
+}
+
+/// Where a list of entries begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventsFrom {
+    /// At the entry by which the list ends with the newest.
+    Newest,
+    /// After the entry with this number.
+    After(i64),
 }
 
 impl Store {
@@ -32,16 +50,19 @@ impl Store {
             .apply(move |connection| {
                 connection
                     .prepare_cached(
-                        "INSERT INTO plugin_events (at_ms, tool_type, generation, sha256, code, message)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                        "INSERT INTO plugin_events (at_ms, tool_type, generation, version, sha256, code, message, who, why)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
                     )?
                     .execute(params![
                         event.at_ms,
                         event.tool_type,
                         event.generation,
+                        event.version,
                         event.sha256,
                         event.code,
-                        event.message
+                        event.message,
+                        event.who,
+                        event.why
                     ])?;
                 connection
                     .prepare_cached("DELETE FROM plugin_events WHERE id <= ?1")?
@@ -51,24 +72,39 @@ impl Store {
             .await
     }
 
-    /// The last `limit` entries, oldest first.
-    pub async fn plugin_events(&self, limit: u32) -> Result<Vec<PluginEvent>, StoreError> {
+    /// At most `limit` entries, of this tool type or of all, the oldest first.
+    pub async fn plugin_events(
+        &self,
+        from: EventsFrom,
+        tool_type: Option<ToolType>,
+        limit: u32,
+    ) -> Result<Vec<PluginEvent>, StoreError> {
+        let (after, order) = match from {
+            EventsFrom::Newest => (0, "DESC"),
+            EventsFrom::After(id) => (id, "ASC"),
+        };
         self.inner
             .main_reads
             .read(move |connection| {
                 connection
-                    .prepare_cached(
-                        "SELECT at_ms, tool_type, generation, sha256, code, message
-                         FROM (SELECT * FROM plugin_events ORDER BY id DESC LIMIT ?1) ORDER BY id",
-                    )?
-                    .query_map([limit], |row| {
+                    .prepare_cached(&format!(
+                        "SELECT id, at_ms, tool_type, generation, version, sha256, code, message, who, why
+                         FROM (SELECT * FROM plugin_events WHERE id > ?1 AND (?2 IS NULL OR tool_type = ?2)
+                               ORDER BY id {order} LIMIT ?3)
+                         ORDER BY id"
+                    ))?
+                    .query_map(params![after, tool_type.as_ref().map(ToolType::as_str), limit], |row| {
                         Ok(PluginEvent {
-                            at_ms: row.get(0)?,
-                            tool_type: row.get(1)?,
-                            generation: row.get(2)?,
-                            sha256: row.get(3)?,
-                            code: row.get(4)?,
-                            message: row.get(5)?,
+                            id: row.get(0)?,
+                            at_ms: row.get(1)?,
+                            tool_type: row.get(2)?,
+                            generation: row.get(3)?,
+                            version: row.get(4)?,
+                            sha256: row.get(5)?,
+                            code: row.get(6)?,
+                            message: row.get(7)?,
+                            who: row.get(8)?,
+                            why: row.get(9)?,
                         })
                     })?
                     .collect()

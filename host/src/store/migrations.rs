@@ -29,6 +29,8 @@ const MAIN: &[M<'_>] = &[
     M::up(include_str!("migrations/0005_plugin_events.sql")),
     M::up(include_str!("migrations/0006_append.sql")),
     M::up(include_str!("migrations/0007_pause.sql")),
+    M::up(include_str!("migrations/0008_journal.sql")),
+    M::up(include_str!("migrations/0009_plugin_records.sql")),
 ];
 const HISTORY: &[M<'_>] = &[M::up(include_str!("migrations/history_0001.sql"))];
 

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     ids::{CorrelationId, JobId, TenantId, ToolType},
+    plugin::journal::Happened,
     queue::job::{
         Accepted, ClaimWish, ClaimedJob, DedupKey, Fenced, JOB_ERRORS_MAX, JobError, JobKind, JobState, Lease, NewJob,
     },
@@ -344,18 +345,24 @@ async fn claims_and_gauges_read_no_more_than_the_index() {
 async fn the_journal_of_plugins_keeps_order_and_its_limit() {
     let bed = Bed::new();
     for at_ms in 0..3 {
-        let event = PluginEvent {
-            at_ms,
-            tool_type: Some("jira".to_owned()),
-            generation: Some(at_ms),
-            sha256: None,
-            code: "loaded".to_owned(),
-            message: String::new(),
-        };
+        let event = PluginEvent { at_ms, generation: Some(at_ms), ..PluginEvent::new(Happened::Loaded, "") };
         bed.store.record_plugin_event(event).await.unwrap();
     }
     let times = |events: Vec<PluginEvent>| events.iter().map(|event| event.at_ms).collect::<Vec<_>>();
-    assert_eq!(times(bed.store.plugin_events(2).await.unwrap()), [1, 2]);
+    let jira = ToolType::parse("jira").unwrap();
+    let event = PluginEvent { at_ms: 3, ..PluginEvent::new(Happened::Loaded, "").of(&jira) };
+    bed.store.record_plugin_event(event).await.unwrap();
+    for (from, tool_type, limit, expected) in [
+        (EventsFrom::Newest, None, 2, &[2, 3][..]),
+        (EventsFrom::After(2), None, 9, &[2, 3]),
+        (EventsFrom::After(1), None, 2, &[1, 2]),
+        (EventsFrom::After(4), None, 9, &[]),
+        (EventsFrom::Newest, Some(jira.clone()), 2, &[3]),
+        (EventsFrom::After(0), Some(jira.clone()), 9, &[3]),
+    ] {
+        let events = bed.store.plugin_events(from, tool_type, limit).await.unwrap();
+        assert_eq!(times(events), expected, "{from:?} {limit}");
+    }
 }
 
 #[tokio::test]

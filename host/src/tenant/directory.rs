@@ -5,12 +5,16 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
+    time::Instant,
 };
+
+use tokio::runtime::Handle;
 
 use super::{
     InvalidTenant, NewTenant, Tenant, check_name,
-    secrets::{KeyRing, SecretError, SecretPlace, SecretText},
+    secrets::{KeyRing, SecretError, SecretPlace, SecretText, oauth2},
 };
 use crate::{
     clock::Clock,
@@ -35,6 +39,20 @@ pub enum DirectoryError {
     Store(#[from] StoreError),
 }
 
+/// A secret that was not exchanged for its successor.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExchangeError {
+    /// Somebody has set another one meanwhile, which stays.
+    #[error("the secret was set anew meanwhile")]
+    Superseded,
+    /// It is not on disk by the deadline; it may be later.
+    #[error("the store was too slow")]
+    Late,
+    /// It was not made.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+}
+
 /// A secret as it may be shown: everything but its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretInfo {
@@ -56,6 +74,8 @@ struct Inner {
     store: Store,
     keys: KeyRing,
     clock: Clock,
+    /// Where changes run.
+    runtime: Handle,
     cache_ms: i64,
     entries: RwLock<HashMap<String, Arc<Entry>>>,
     all_paused: AtomicBool,
@@ -72,6 +92,8 @@ struct Entry {
 }
 
 struct Opened {
+    /// Of the newest.
+    version: i64,
     secrets: Arc<[SecretText]>,
     from_ms: i64,
     until_ms: i64,
@@ -103,6 +125,7 @@ impl TenantDirectory {
         let inner = Inner {
             clock: store.clock().clone(),
             store: store.clone(),
+            runtime: Handle::current(),
             keys,
             cache_ms: i64::from(cache_s) * 1_000,
             all_paused: AtomicBool::new(store.jobs_paused().await?),
@@ -128,14 +151,20 @@ impl TenantDirectory {
     /// The good secrets of this name, the newest first: one, or two during a rotation. Opened when first asked for. Does
     /// not touch the disk; may be called from any thread, lanes included.
     pub fn secrets(&self, tenant: &Tenant, name: &str) -> Result<Arc<[SecretText]>, SecretError> {
+        self.versioned_secrets(tenant, name).map(|(_, secrets)| secrets)
+    }
+
+    /// The same, with the version of the newest for [`exchange_secret`](Self::exchange_secret).
+    pub fn versioned_secrets(&self, tenant: &Tenant, name: &str) -> Result<(i64, Arc<[SecretText]>), SecretError> {
         let missing = || SecretError::Missing { tenant: tenant.id.clone(), name: name.to_owned() };
         let entry = self.inner.entry(tenant.id.as_str()).ok_or_else(missing)?;
         let now_ms = self.inner.clock.now_ms();
         let mut opened = entry.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = opened.get(name).filter(|opened| opened.is_good(now_ms)) {
-            return Ok(Arc::clone(&found.secrets));
+            return Ok((found.version, Arc::clone(&found.secrets)));
         }
         opened.remove(name);
+        let version = entry.sealed.get(name).and_then(|rows| rows.last()).map_or(0, |row| row.version);
         let mut until_ms = now_ms.saturating_add(self.inner.cache_ms);
         let mut secrets = Vec::with_capacity(2);
         for row in entry.sealed.get(name).into_iter().flatten().rev() {
@@ -149,8 +178,8 @@ impl TenantDirectory {
             return Err(missing());
         }
         let secrets: Arc<[SecretText]> = secrets.into();
-        opened.insert(name.to_owned(), Opened { secrets: Arc::clone(&secrets), from_ms: now_ms, until_ms });
-        Ok(secrets)
+        opened.insert(name.to_owned(), Opened { version, secrets: Arc::clone(&secrets), from_ms: now_ms, until_ms });
+        Ok((version, secrets))
     }
 
     /// What secrets a tenant has, by name, without opening them.
@@ -186,6 +215,7 @@ impl TenantDirectory {
             let mut sealed: BTreeMap<String, Vec<SecretRow>> = BTreeMap::new();
             for (name, secret) in &secrets {
                 check_name(name)?;
+                oauth2::check(&tenant, name, secret)?;
                 if sealed.insert(name.clone(), vec![inner.seal(&tenant.id, name, secret, 0)?]).is_some() {
                     return Err(refused(name, "the secret is given twice"));
                 }
@@ -266,26 +296,43 @@ impl TenantDirectory {
         let (id, name, grace_ms) = (id.clone(), name.to_owned(), grace_ms.max(0));
         self.changing(move |inner| async move {
             let entry = inner.entry(id.as_str()).ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
-            let mut sealed = entry.sealed.clone();
-            let rows = sealed.entry(name.clone()).or_default();
-            let previous = rows.pop();
-            let row = inner.seal(&id, &name, &secret, previous.as_ref().map_or(0, |row| row.version))?;
-            rows.clear();
-            rows.extend(
-                previous.map(|previous| SecretRow {
-                    expires_ms: Some(row.created_ms.saturating_add(grace_ms)),
-                    ..previous
-                }),
-            );
-            rows.push(row.clone());
-            if sealed.len() > SECRET_NAMES_MAX {
-                return Err(refused("secrets", &format!("there may be {SECRET_NAMES_MAX} at most")));
-            }
-            inner.store.put_secret(row, grace_ms).await?;
-            inner.put(Entry::new(Tenant::clone(&entry.tenant), sealed));
-            Ok(())
+            oauth2::check(&entry.tenant, &name, &secret)?;
+            inner.put_secret(&entry, &name, &secret, grace_ms).await.map(drop)
         })
         .await
+    }
+
+    /// Puts a secret in the place of the one with this version, which is over at once: for what a tool gave in exchange.
+    /// Returns the new version when it is on disk. Blocks until then, at most until the deadline; for a lane.
+    ///
+    /// # Errors
+    /// [`ExchangeError`].
+    pub fn exchange_secret(
+        &self,
+        id: &TenantId,
+        name: &str,
+        version: i64,
+        secret: Arc<SecretText>,
+        deadline: Instant,
+    ) -> Result<i64, ExchangeError> {
+        let (directory, id, name) = (self.clone(), id.clone(), name.to_owned());
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.inner.runtime.spawn(async move {
+            let exchanged = directory.changing(move |inner| async move {
+                let entry = inner.entry(id.as_str()).ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
+                let newest = entry.sealed.get(&name).and_then(|rows| rows.last());
+                if newest.is_none_or(|row| row.version != version) {
+                    return Ok(None);
+                }
+                inner.put_secret(&entry, &name, &secret, 0).await.map(Some)
+            });
+            // Nobody waits any more when the deadline has passed.
+            let _given_up = reply.send(exchanged.await);
+        });
+        match answer.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(exchanged) => exchanged?.ok_or(ExchangeError::Superseded),
+            Err(_) => Err(ExchangeError::Late),
+        }
     }
 
     async fn update(
@@ -312,7 +359,7 @@ impl TenantDirectory {
         R: Future<Output = Result<T, DirectoryError>> + Send,
     {
         let inner = Arc::clone(&self.inner);
-        let task = tokio::spawn(async move {
+        let task = self.inner.runtime.spawn(async move {
             let turn = Arc::clone(&inner);
             let _turn = turn.changing.lock().await;
             change(inner).await
@@ -338,6 +385,33 @@ impl Inner {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         entries.insert(tenant.id.as_str().to_owned(), Arc::new(entry));
         tenant
+    }
+
+    /// Sets a secret on disk and then in memory, and returns its version.
+    async fn put_secret(
+        &self,
+        entry: &Entry,
+        name: &str,
+        secret: &SecretText,
+        grace_ms: i64,
+    ) -> Result<i64, DirectoryError> {
+        let mut sealed = entry.sealed.clone();
+        let rows = sealed.entry(name.to_owned()).or_default();
+        let previous = rows.pop();
+        let row = self.seal(&entry.tenant.id, name, secret, previous.as_ref().map_or(0, |row| row.version))?;
+        let version = row.version;
+        rows.clear();
+        rows.extend(
+            previous
+                .map(|previous| SecretRow { expires_ms: Some(row.created_ms.saturating_add(grace_ms)), ..previous }),
+        );
+        rows.push(row.clone());
+        if sealed.len() > SECRET_NAMES_MAX {
+            return Err(refused("secrets", &format!("there may be {SECRET_NAMES_MAX} at most")));
+        }
+        self.store.put_secret(row, grace_ms).await?;
+        self.put(Entry::new(Tenant::clone(&entry.tenant), sealed));
+        Ok(version)
     }
 
     /// Seals under a version above `last`. It is the time, so that no version comes back after a removal.

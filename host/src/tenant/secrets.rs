@@ -6,6 +6,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use chacha20poly1305::{
@@ -16,6 +17,11 @@ use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::ids::TenantId;
+
+mod encoded;
+pub mod oauth2;
+
+use oauth2::{InvalidOauth, OauthCredential};
 
 /// Length of a secret, in bytes.
 pub const SECRET_BYTES_MAX: usize = 8_192;
@@ -33,7 +39,11 @@ const OTHERS_MODE: u32 = 0o077;
 
 /// A secret in the clear. It is overwritten when dropped, and neither copied nor printed: [`expose`](Self::expose) is the
 /// only way to its text.
-pub struct SecretText(Zeroizing<String>);
+pub struct SecretText {
+    text: Zeroizing<String>,
+    encoded: OnceLock<Vec<Zeroizing<String>>>,
+    oauth2: OnceLock<Option<Result<Box<OauthCredential>, InvalidOauth>>>,
+}
 
 impl SecretText {
     /// Takes the text over. An empty secret, or one over [`SECRET_BYTES_MAX`], is refused.
@@ -42,12 +52,35 @@ impl SecretText {
         if text.is_empty() || text.len() > SECRET_BYTES_MAX {
             return Err(SecretError::Length);
         }
-        Ok(Self(text))
+        Ok(Self { text, encoded: OnceLock::new(), oauth2: OnceLock::new() })
     }
 
     /// The text. Do not keep, log or copy it.
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// What an access token is obtained with, when the secret is of the kind `oauth2`; `None` when it is a plain one. Read
+    /// when it is first asked for, and overwritten with the text.
+    ///
+    /// # Errors
+    /// When it is of that kind, but cannot be used.
+    pub fn oauth2(&self) -> Result<Option<&OauthCredential>, &InvalidOauth> {
+        let read = || OauthCredential::parse(&self.text).map(|read| read.map(Box::new));
+        self.oauth2.get_or_init(read).as_ref().map(|read| read.as_deref()).transpose()
+    }
+
+    /// What nobody may be shown: the text or, of the kind `oauth2`, the secrets in it.
+    pub(crate) fn texts(&self) -> Vec<&SecretText> {
+        match self.oauth2() {
+            Ok(Some(credential)) => credential.texts(),
+            Ok(None) | Err(_) => vec![self],
+        }
+    }
+
+    /// The text as JSON, percent-encoded, in Base64 and so on. Made when it is first asked for, and overwritten with it.
+    pub(crate) fn encoded(&self) -> &[Zeroizing<String>] {
+        self.encoded.get_or_init(|| encoded::encoded(&self.text).into_iter().map(Zeroizing::new).collect())
     }
 }
 

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use plugin_abi::types::{Event, Ticket};
+use plugin_abi::{
+    time::OffsetDateTime,
+    types::{Event, Ticket},
+};
 
-use super::{Posted, WorkerParts, decision::Failure, held::Held};
+use super::{Outcome, Posted, WorkerParts, decision::Failure, held::Held};
 use crate::{
     enhance::{Enhancement, SIMILAR_MAX, enhance},
     fault::{self, Point},
@@ -18,6 +21,9 @@ use crate::{
 const SEARCH_BYTES_MAX: usize = 4_096;
 /// From this number on a plugin looks for the note before it posts one.
 const LOOKING_ATTEMPT: u32 = 2;
+
+/// Statuses by which tools say that a ticket is solved, in whatever case.
+const SOLVED: [&str; 5] = ["resolved", "closed", "solved", "done", "completed"];
 
 /// A job with all that is needed to work on it. It keeps its generation from being taken apart.
 pub(super) struct Staffed<'a> {
@@ -102,6 +108,28 @@ impl<'a> Fetched<'a> {
         });
         Written { staffed, note }
     }
+
+    /// Keeps the ticket in the history when the tool says that it is solved. All that is kept is what the tool says.
+    pub(super) async fn record_if_solved(self) -> Result<Outcome, Failure> {
+        let Self { staffed: Staffed { parts, held, .. }, ticket } = self;
+        if !is_solved(&ticket) {
+            return Ok(Outcome::NotSolved);
+        }
+        let job = &held.job;
+        let solved = ResolvedTicket {
+            tenant: job.tenant.clone(),
+            tool_type: job.tool_type.clone(),
+            ticket_id: job.metadata.ticket_id.clone(),
+            subject: ticket.subject,
+            description: ticket.description,
+            resolution: ticket.resolution,
+            tags: Vec::new(),
+            url: ticket.url,
+            resolved_ms: solved_ms(ticket.resolved_at.or(ticket.updated_at), held),
+        };
+        held.persist(|| parts.store.record_resolved(solved.clone())).await?;
+        Ok(Outcome::Recorded)
+    }
 }
 
 impl Written<'_> {
@@ -141,9 +169,25 @@ pub(super) async fn record(parts: &WorkerParts, held: &Held) -> Result<(), Failu
         resolution,
         tags,
         url: metadata.url.clone(),
-        resolved_ms: resolved_at.map_or(job.accepted_ms, |at| at.unix_timestamp().saturating_mul(1_000)),
+        resolved_ms: solved_ms(resolved_at, held),
     };
     Ok(held.persist(|| parts.store.record_resolved(ticket.clone())).await?)
+}
+
+/// When nobody knows when, it was when the webhook was accepted.
+fn solved_ms(at: Option<OffsetDateTime>, held: &Held) -> i64 {
+    at.map_or(held.job.accepted_ms, |at| at.unix_timestamp().saturating_mul(1_000))
+}
+
+/// Whether the tool says that a ticket is solved: by the time, by the status or, where it tells no status, by a text that
+/// says how. That text alone may be a draft on an open ticket.
+fn is_solved(ticket: &Ticket) -> bool {
+    let is_text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.trim().is_empty());
+    match ticket.status.as_deref().map(str::trim).filter(|status| !status.is_empty()) {
+        _ if ticket.resolved_at.is_some() => true,
+        Some(status) => SOLVED.iter().any(|solved| solved.eq_ignore_ascii_case(status)),
+        None => is_text(&ticket.resolution),
+    }
 }
 
 /// What a ticket is about: its subject first, since the first words count.
@@ -153,4 +197,32 @@ fn search_text(ticket: &Ticket, held: &Held) -> String {
     let description = ticket.description.as_deref().or(metadata.description.as_deref()).unwrap_or_default();
     let cut = |text: &str| text[..text.floor_char_boundary(SEARCH_BYTES_MAX / 2)].to_owned();
     cut(subject) + " " + &cut(description)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_is_solved_when_its_tool_says_so() {
+        for (resolved_at, status, resolution, solved) in [
+            (Some(0), Some("Open"), None, true),
+            (None, Some("Resolved"), None, true),
+            (None, Some(" CLOSED "), None, true),
+            (None, Some("solved"), None, true),
+            (None, Some("Open"), None, false),
+            (None, Some("Open"), Some("a draft"), false),
+            (None, Some("not resolved"), None, false),
+            (None, None, Some("rebooted"), true),
+            (None, Some(""), Some("rebooted"), true),
+            (None, None, Some(" "), false),
+            (None, None, None, false),
+        ] {
+            let mut ticket = Ticket::new("7");
+            ticket.resolved_at = resolved_at.and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
+            ticket.status = status.map(str::to_owned);
+            ticket.resolution = resolution.map(str::to_owned);
+            assert_eq!(is_solved(&ticket), solved, "{ticket:?}");
+        }
+    }
 }

@@ -6,9 +6,6 @@ use serde::{Deserialize, Serialize};
 use super::LastError;
 use crate::plugin::confine::Level;
 
-/// The signature of a file that carries none.
-pub const UNSIGNED: &str = "unsigned";
-
 /// One tool type, or a refused file that names none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plugin {
@@ -24,7 +21,8 @@ pub struct Plugin {
     pub path: Option<String>,
     /// The file's digest, in hex.
     pub sha256: Option<String>,
-    /// [`UNSIGNED`], or null without a file.
+    /// What the file's signature is worth, `unsigned`, `trusted(<key id>)`, `unknown key(<key id>)` or `modified`; null
+    /// without a file.
     pub signature: Option<String>,
     /// When it was loaded.
     pub loaded_at: Option<String>,
@@ -38,6 +36,9 @@ pub struct Plugin {
     pub last_error: Option<LastError>,
     /// A newer file that was refused.
     pub candidate: Option<Candidate>,
+    /// The version or digest that alone may serve.
+    #[serde(default)]
+    pub pinned: Option<String>,
 }
 
 /// A newer file that was refused, while what serves goes on.
@@ -68,7 +69,7 @@ pub struct PluginFile {
     pub version: Option<String>,
     /// Its digest, where it could be read.
     pub sha256: Option<String>,
-    /// [`UNSIGNED`].
+    /// As [`Plugin::signature`]; null where the file could not be read.
     pub signature: Option<String>,
     /// The stable code of its refusal.
     pub code: Option<String>,
@@ -90,6 +91,33 @@ pub struct PluginDetail {
     pub confinement: Option<Confinement>,
     /// Its generations that are not gone, the active one included.
     pub generations: Vec<Generation>,
+    /// What has served and is kept, the latest first: what a rollback or a pin can go to.
+    #[serde(default)]
+    pub kept: Vec<Kept>,
+}
+
+/// An artifact that has served and is kept in the state folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The plugin's version.
+    pub version: String,
+    /// Its digest.
+    pub sha256: String,
+    /// When it began to serve the last time.
+    pub served_at: String,
+    /// Why it is passed over, when it was rolled back.
+    pub passed_over: Option<String>,
+}
+
+/// Asks for one version, or one digest, to serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pin {
+    /// A version, or at least eight digits of a SHA-256.
+    pub to: String,
+    /// Why it is asked for: one line of 1 to 500 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What shuts in the process that tries a plugin; it depends on the kernel.
@@ -124,6 +152,15 @@ pub struct Generation {
     pub reason: Option<String>,
 }
 
+/// The body of a request that needs nothing else.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reason {
+    /// Why it is asked for: one line of 1 to 500 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// Asks for a reload: of what has changed, of one tool type, or of all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -132,6 +169,20 @@ pub struct Reload {
     pub tool_type: Option<String>,
     /// All, also those that have not changed.
     pub all: bool,
+    /// Why it is asked for: one line of 1 to 500 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Says that a file has been put into the plugin folder, and asks to take it up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Installed {
+    /// Its name there.
+    pub file: String,
+    /// Why it was: one line of 1 to 500 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What became of one file that a reload was about.
@@ -158,17 +209,25 @@ pub struct Reloaded {
 /// Something that happened to a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginEvent {
+    /// Its number, which rises.
+    pub id: i64,
     /// When.
     pub at: String,
     /// Its tool type, where it is known.
     pub tool_type: Option<String>,
     /// The generation, where there is one.
     pub generation: Option<u64>,
-    /// What it was: `serves`, `refused`, `missing`, `retained`, `gone`, `crashed`, `loader_stuck`, `enabled`; more may
-    /// come.
+    /// The plugin's version, where it is known.
+    pub version: Option<String>,
+    /// What it was: `installed`, `reload_asked`, `found`, `refused`, `loaded`, `swapped`, `drained`, `retained`, `rolled_back`, `pinned`, `unpinned`,
+    /// `disabled`, `enabled`, `missing`, `quarantined`, `crashed`, `loader_stuck`; more may come.
     pub code: String,
     /// A sentence.
     pub message: String,
     /// The file's digest in hex, where there is one.
     pub sha256: Option<String>,
+    /// Who did it: `host`, or `uid` and the number of the user who asked for it.
+    pub who: String,
+    /// Why, in the words of whoever asked for it.
+    pub why: Option<String>,
 }

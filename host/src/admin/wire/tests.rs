@@ -16,6 +16,7 @@ fn plugin() -> Value {
         "sha256": "9f", "signature": "unsigned", "loaded_at": "2026-11-20T10:00:00Z", "in_flight": 1, "calls": 7,
         "errors": 1, "last_error": {"code": "panicked", "message": "at lib.rs:7", "at": "2026-11-20T10:00:01Z"},
         "candidate": {"path": "plugins/libjira2.so", "version": "1.4.0", "sha256": "aa", "code": "VERSION", "reason": "r"},
+        "pinned": "1.3.2",
     })
 }
 
@@ -50,12 +51,14 @@ fn every_answer_survives_the_way_there_and_back() {
             "copy": "state/copies/9f-g17.so",
             "confinement": {"files": false, "calls": true, "text": "no Landlock in this kernel"},
             "generations": [{"number": 17, "version": "1.3.2", "sha256": "9f", "state": "active", "reason": null}],
+            "kept": [{"version": "1.3.2", "sha256": "9f", "served_at": "2026-11-20T10:00:00Z", "passed_over": null}],
         }),
     ));
     check::<PluginEvent>(&json!({
-        "at": "2026-11-20T10:00:00Z", "tool_type": "jira", "generation": null, "code": "refused", "message": "m",
-        "sha256": "9f",
+        "id": 7, "at": "2026-11-20T10:00:00Z", "tool_type": "jira", "generation": null, "version": "1.3.2",
+        "code": "refused", "message": "m", "sha256": "9f", "who": "uid 1000", "why": "a test",
     }));
+    check::<Host>(&json!({"version": "0.1.0", "process_id": 7, "plugin_folder": "/p", "state_folder": "/s"}));
     check::<Job>(&job());
     check::<JobDetail>(&with(
         job(),
@@ -70,11 +73,18 @@ fn every_answer_survives_the_way_there_and_back() {
 
 #[test]
 fn an_answer_of_a_newer_host_is_read_and_a_misspelt_request_is_not() {
-    assert!(serde_json::from_value::<Plugin>(with(plugin(), json!({"pinned": true}))).is_ok());
+    assert!(serde_json::from_value::<Plugin>(with(plugin(), json!({"weight": 3}))).is_ok());
     let misspelt = json!({"id": "acme", "base_url": "https://d.example", "secret": {}});
     assert!(serde_json::from_value::<NewTenant>(misspelt).is_err());
     assert!(serde_json::from_value::<Reload>(json!({"tooltype": "jira"})).is_err());
     assert_eq!(serde_json::from_value::<Reload>(json!({})).unwrap(), Reload::default());
+    assert_eq!(serde_json::from_value::<Reason>(json!({})).unwrap(), Reason::default());
+    for (reason, form) in [(None, json!({"file": "a.so"})), (Some("r"), json!({"file": "a.so", "reason": "r"}))] {
+        let installed = Installed { file: "a.so".to_owned(), reason: reason.map(str::to_owned) };
+        assert_eq!(serde_json::to_value(&installed).unwrap(), form);
+        assert_eq!(serde_json::from_value::<Installed>(form).unwrap(), installed);
+    }
+    assert!(serde_json::from_value::<Installed>(json!({"file": "a.so", "why": "r"})).is_err());
 }
 
 #[test]

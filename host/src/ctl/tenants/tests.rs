@@ -11,6 +11,7 @@ fn given(secrets: &[&str], settings: &[&str]) -> AddTenant {
         secrets: secrets.iter().map(|text| text.parse().unwrap()).collect(),
         settings: settings.iter().map(|text| (*text).to_owned()).collect(),
         allow_origins: Vec::new(),
+        replay_window: Some(86_400),
     }
 }
 
@@ -21,6 +22,7 @@ fn add(secrets: &[&str], settings: &[&str]) -> Result<NewTenant, Failure> {
 #[test]
 fn options_become_a_request() {
     let tenant = add(&["a=@-", "b=x=y"], &["k=v=w", "empty="]).unwrap();
+    assert_eq!(tenant.replay_window_s, Some(86_400));
     let json = serde_json::to_value(&tenant).unwrap();
     assert_eq!(json["secrets"], serde_json::json!({"a": "piped", "b": "x=y"}));
     assert_eq!(json["settings"], serde_json::json!({"k": "v=w", "empty": ""}));

@@ -159,7 +159,7 @@ impl Generation {
         let limit = self.fast_deadline;
         let scope = |deadline| CallScope {
             tenant: Arc::clone(&webhook.tenant),
-            method: Method::Validate,
+            method: Method::VALIDATE_WEBHOOK,
             deadline,
             correlation_id: webhook.correlation_id.clone(),
         };
@@ -196,7 +196,7 @@ impl Generation {
     /// # Errors
     /// [`CallError`].
     pub async fn get_ticket(&self, job: JobCall) -> Result<Option<Ticket>, CallError> {
-        self.job_call(MetricMethod::GetTicket, Method::Get, job, None, |plugin, call, request| {
+        self.job_call(MetricMethod::GetTicket, Method::GET_TICKET, job, None, |plugin, call, request| {
             get_ticket(plugin.instance(), plugin.host(), call, request)
         })
         .await
@@ -207,7 +207,7 @@ impl Generation {
     /// # Errors
     /// [`CallError`].
     pub async fn update_ticket(&self, job: JobCall, note: OwnedNote) -> Result<Updated, CallError> {
-        self.job_call(MetricMethod::UpdateTicket, Method::Update, job, Some(note), |plugin, call, request| {
+        self.job_call(MetricMethod::UpdateTicket, Method::UPDATE_TICKET, job, Some(note), |plugin, call, request| {
             update_ticket(plugin.instance(), plugin.host(), call, request)
         })
         .await

@@ -1,8 +1,12 @@
 //! What the manager tells those who ask: rows for `plugin-ctl` and counts for the metrics.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::{FileRecord, GenerationState, InfoRecord, Known, Level, PluginManager, Refusal, Sha256Sum, ToolType};
+use super::choice::Offer;
+use super::{
+    Code, Counts, FileRecord, GenerationState, InfoRecord, Known, Level, Pin, PluginManager, Refusal, Sha256Sum,
+    Signature, Tool, ToolRecord, ToolType,
+};
 use crate::plugin::generation::{Generation, LastError};
 
 /// What a plugin, or a file, is to the host.
@@ -43,7 +47,7 @@ impl PluginState {
 }
 
 /// A newer file that was refused.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// The file.
     pub path: PathBuf,
@@ -51,16 +55,29 @@ pub struct Candidate {
     pub version: Option<String>,
     /// Its digest, where it could be read.
     pub sha256: Option<Sha256Sum>,
+    /// What its signature is worth, where both could be read.
+    pub signature: Option<Signature>,
     /// Why.
     pub refusal: Refusal,
 }
 
 impl Candidate {
+    pub(super) fn of_offer(offer: &Offer, refusal: Refusal) -> Self {
+        Self {
+            path: offer.path.clone(),
+            version: Some(offer.version.to_string()),
+            sha256: Some(offer.sha256),
+            signature: offer.signature.clone(),
+            refusal,
+        }
+    }
+
     pub(super) fn of(record: &FileRecord, refusal: &Refusal) -> Self {
         Self {
             path: record.path.clone(),
             version: record.found.as_ref().ok().map(|(_, version, _)| version.to_string()),
             sha256: record.sha256,
+            signature: record.signature.clone(),
             refusal: refusal.clone(),
         }
     }
@@ -81,6 +98,8 @@ pub struct PluginRow {
     pub path: Option<PathBuf>,
     /// Its digest.
     pub sha256: Option<Sha256Sum>,
+    /// What the file's signature is worth: now, where the file is still the one that was loaded.
+    pub signature: Option<Signature>,
     /// When it was loaded, in milliseconds since the epoch.
     pub loaded_at_ms: Option<i64>,
     /// Calls under way.
@@ -93,6 +112,8 @@ pub struct PluginRow {
     pub last_error: Option<LastError>,
     /// A newer file that was refused.
     pub candidate: Option<Candidate>,
+    /// The version or digest that alone may serve.
+    pub pinned: Option<Pin>,
 }
 
 /// One file of the folder.
@@ -108,6 +129,8 @@ pub struct FileRow {
     pub version: Option<String>,
     /// Its digest, where it could be read.
     pub sha256: Option<Sha256Sum>,
+    /// What its signature is worth, where both could be read.
+    pub signature: Option<Signature>,
     /// Why it was refused.
     pub refusal: Option<Refusal>,
 }
@@ -127,6 +150,19 @@ pub struct GenerationRow {
     pub reason: Option<String>,
 }
 
+/// An artifact that has served and is kept.
+#[derive(Clone, Debug)]
+pub struct KeptRow {
+    /// The plugin's version.
+    pub version: semver::Version,
+    /// Its digest.
+    pub sha256: Sha256Sum,
+    /// When it began to serve the last time, in milliseconds since the epoch.
+    pub served_at_ms: i64,
+    /// Why it is passed over.
+    pub passed_over: Option<String>,
+}
+
 /// Everything about one tool type.
 #[derive(Clone, Debug)]
 pub struct PluginDetail {
@@ -140,6 +176,8 @@ pub struct PluginDetail {
     pub confinement: Option<Level>,
     /// All of its generations that are in memory.
     pub generations: Vec<GenerationRow>,
+    /// What can be gone back to, the latest first.
+    pub kept: Vec<KeptRow>,
 }
 
 impl PluginManager {
@@ -157,6 +195,7 @@ impl PluginManager {
             (named_so && !candidate).then(|| PluginRow {
                 path: Some(record.path.clone()),
                 sha256: record.sha256,
+                signature: record.signature.clone(),
                 last_error: Some(refused(refusal, record.at_ms)),
                 ..PluginRow::empty(None, PluginState::Refused)
             })
@@ -190,6 +229,7 @@ impl PluginManager {
                     reason,
                 })
                 .collect(),
+            kept: known.kept(tool_type, |sha256| self.shared.kept.holds(sha256)),
         })
     }
 
@@ -215,12 +255,14 @@ impl PluginRow {
             generation: None,
             path: None,
             sha256: None,
+            signature: None,
             loaded_at_ms: None,
             in_flight: 0,
             calls: 0,
             errors: 0,
             last_error: None,
             candidate: None,
+            pinned: None,
         }
     }
 }
@@ -231,6 +273,15 @@ fn refused(refusal: &Refusal, at_ms: i64) -> LastError {
 
 impl Known {
     fn row(&self, tool_type: &ToolType) -> PluginRow {
+        let record = self.records.get(tool_type);
+        let pinned = record.and_then(|record| record.pinned.clone());
+        match record.is_some_and(|record| record.disabled) {
+            true => PluginRow { pinned, ..PluginRow::empty(Some(tool_type.clone()), PluginState::Disabled) },
+            false => PluginRow { pinned, ..self.row_of_tool(tool_type) },
+        }
+    }
+
+    fn row_of_tool(&self, tool_type: &ToolType) -> PluginRow {
         let Some(tool) = self.tools.get(tool_type) else {
             return PluginRow::empty(Some(tool_type.clone()), PluginState::Missing);
         };
@@ -241,6 +292,7 @@ impl Known {
                     version: candidate.version.clone(),
                     path: Some(candidate.path.clone()),
                     sha256: candidate.sha256,
+                    signature: candidate.signature.clone(),
                     last_error: Some(refused(&candidate.refusal, *at_ms)),
                     ..PluginRow::empty(
                         Some(tool_type.clone()),
@@ -254,16 +306,17 @@ impl Known {
                 None => PluginRow::empty(Some(tool_type.clone()), PluginState::Missing),
             };
         };
-        let (calls, errors) = active.counts();
+        let Counts { calls, faults } = active.counts();
         PluginRow {
             version: Some(active.version().to_string()),
             generation: Some(active.number()),
-            path: Some(active.artifact().path().to_owned()),
+            path: tool.path.clone(),
             sha256: Some(active.artifact().sha256()),
+            signature: Some(self.signature_of(tool, active)),
             loaded_at_ms: Some(active.loaded_at_ms()),
             in_flight: active.in_flight(),
             calls,
-            errors,
+            errors: faults,
             last_error: active.last_error(),
             candidate,
             ..PluginRow::empty(
@@ -273,14 +326,23 @@ impl Known {
         }
     }
 
+    fn signature_of(&self, tool: &Tool, active: &Generation) -> Signature {
+        let artifact = active.artifact();
+        let file = tool.path.as_ref().and_then(|path| self.files.get(path));
+        let file = file.filter(|file| file.sha256 == Some(artifact.sha256()));
+        file.and_then(|file| file.signature.as_ref()).unwrap_or_else(|| artifact.signature()).clone()
+    }
+
     fn file_row(&self, record: &FileRecord) -> FileRow {
         let named = record.found.as_ref().ok();
         let tool = named.and_then(|(tool_type, ..)| self.tools.get(tool_type));
         let tried = tool.and_then(|tool| tool.candidate.as_ref()).map(|(candidate, _)| candidate);
         let tried = tried.filter(|candidate| candidate.path == record.path && candidate.sha256 == record.sha256);
-        let refusal = record.found.as_ref().err().or_else(|| tried.map(|candidate| &candidate.refusal)).cloned();
+        let tried = tried.map(|candidate| &candidate.refusal);
+        let refusal = record.found.as_ref().err().or(record.distrusted.as_ref()).or(tried).cloned();
         let serves = tool.and_then(|tool| tool.active.as_ref()).is_some_and(|active| {
-            active.artifact().path() == record.path && Some(active.artifact().sha256()) == record.sha256
+            Some(active.artifact().sha256()) == record.sha256
+                && tool.and_then(|tool| tool.path.as_ref()) == Some(&record.path)
         });
         FileRow {
             path: record.path.clone(),
@@ -292,8 +354,46 @@ impl Known {
             tool_type: named.map(|(tool_type, ..)| tool_type.clone()),
             version: named.map(|(_, version, _)| version.to_string()),
             sha256: record.sha256,
+            signature: record.signature.clone(),
             refusal,
         }
+    }
+
+    fn kept(&self, tool_type: &ToolType, is_kept: impl Fn(Sha256Sum) -> bool) -> Vec<KeptRow> {
+        let served = self.records.get(tool_type).into_iter().flat_map(|record| record.served.iter().rev());
+        let kept = served.filter(|served| is_kept(served.sha256)).map(|served| KeptRow {
+            version: served.version.clone(),
+            sha256: served.sha256,
+            served_at_ms: served.at_ms,
+            passed_over: served.passed_over.clone(),
+        });
+        kept.collect()
+    }
+
+    /// The tool type that a file with this path has served.
+    pub(super) fn loaded_from(&self, path: &Path) -> Option<ToolType> {
+        let from_here = |record: &ToolRecord| record.served.iter().any(|served| served.path == path);
+        self.records.iter().find(|(_, record)| from_here(record)).map(|(tool_type, _)| tool_type.clone())
+    }
+
+    /// The file that stands where a plugin of this tool type once was, and is none: nothing can be read of it, or it is
+    /// another tool type's and stands where the last one was.
+    pub(super) fn spoiled(&self, tool_type: &ToolType) -> Option<Candidate> {
+        let served = &self.records.get(tool_type)?.served;
+        let mut there = served.iter().rev().filter_map(|served| self.files.get(&served.path));
+        let last = served.last().and_then(|last| self.files.get(&last.path));
+        let anothers = last.and_then(|file| {
+            let (of, ..) = file.found.as_ref().ok().filter(|(of, ..)| of != tool_type)?;
+            let message = format!("the file is a plugin of {of} now");
+            Some(Candidate::of(file, &Refusal::new(Code::NotAPlugin, message)))
+        });
+        anothers.or_else(|| there.find_map(|file| Some(Candidate::of(file, file.found.as_ref().err()?))))
+    }
+
+    /// Whether this refusal of the tool type's best file is known.
+    pub(super) fn is_candidate(&self, tool_type: &ToolType, offer: &Offer, refusal: &Refusal) -> bool {
+        let known = self.tools.get(tool_type).and_then(|tool| tool.candidate.as_ref());
+        known.is_some_and(|(known, _)| known.sha256 == Some(offer.sha256) && known.refusal == *refusal)
     }
 
     fn generations(&self) -> impl Iterator<Item = (&Generation, GenerationState, Option<String>)> {

@@ -1,13 +1,12 @@
 //! The other way: generations that nothing calls any more are drained and taken apart, and what cannot be is kept in sight.
 
 use std::{
-    collections::BTreeMap,
     fs,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use super::{FileRecord, Generation, Known, LOADER_STUCK, Retained, Retiring, Sha256Sum, Shared, ToolType};
+use super::{Generation, Happened, Known, PluginEvent, Retained, Retiring, Route, Sha256Sum, Shared, ToolType};
 use crate::config::WhenStuck;
 
 /// How long a generation's lanes may take to end after it has drained.
@@ -16,28 +15,24 @@ pub(super) const LANES_MAX: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Shared {
-    /// Tool types whose files are all gone are served no more.
-    pub(super) fn retire_missing(self: &Arc<Self>, ranked: &BTreeMap<ToolType, Vec<FileRecord>>) {
-        let gone: Vec<_> = {
-            let mut known = self.lock();
-            let files = known.files.clone();
-            known
-                .tools
-                .iter_mut()
-                .filter(|(tool_type, _)| !ranked.contains_key(*tool_type))
-                .filter_map(|(tool_type, tool)| {
-                    let replaced = tool.active.as_ref()?.artifact().path();
-                    // A bad file in its place is no reason to stop: the last good one serves on.
-                    (!files.contains_key(replaced)).then(|| (tool_type.clone(), tool.active.take()))
-                })
-                .collect()
-        };
-        for (tool_type, generation) in gone {
-            self.routes.set(&tool_type, None);
-            self.note("missing", Some(&tool_type), None, None, "its file is gone from the folder".to_owned());
+    /// A tool type without any file is served no more.
+    pub(super) fn missing(self: &Arc<Self>, tool_type: &ToolType) {
+        if self.take_away(tool_type, None) {
+            self.note(PluginEvent::new(Happened::Missing, "its file is gone from the folder").of(tool_type));
             tracing::warn!(%tool_type, "the plugin's file is gone: its tenants' webhooks are answered 503, jobs wait");
-            generation.into_iter().for_each(|generation| self.retire(generation));
         }
+    }
+
+    /// Lets nothing serve this tool type any more; false when nothing did.
+    pub(super) fn take_away(self: &Arc<Self>, tool_type: &ToolType, route: Option<Route>) -> bool {
+        let generation = self.lock().tools.get_mut(tool_type).and_then(|tool| {
+            (tool.candidate, tool.path) = (None, None);
+            tool.active.take()
+        });
+        self.routes.set(tool_type, route);
+        let served = generation.is_some();
+        generation.into_iter().for_each(|generation| self.retire(generation));
+        served
     }
 
     /// Drains the generation and takes it apart; what keeps it is shown, and looked at again until it is gone.
@@ -59,8 +54,7 @@ impl Shared {
                 let Err(Retained { reason, loader_stuck }) = outcome else { break };
                 let news = shared.lock().retain(number, &reason);
                 if news {
-                    let sha256 = generation.artifact().sha256();
-                    shared.note("retained", Some(tool_type), Some(number), Some(sha256), reason.clone());
+                    shared.note(PluginEvent::new(Happened::Retained, reason.clone()).about(&generation));
                     tracing::warn!(%tool_type, generation = number, drained, "plugin generation is retained in memory: {reason}");
                 }
                 if loader_stuck {
@@ -74,8 +68,7 @@ impl Shared {
             if let Err(fault) = fs::remove_file(generation.artifact().copy()) {
                 tracing::warn!(%tool_type, generation = number, "its private copy stays behind: {fault}");
             }
-            let sha256 = generation.artifact().sha256();
-            shared.note("gone", Some(tool_type), Some(number), Some(sha256), "drained and unmapped".to_owned());
+            shared.note(PluginEvent::new(Happened::Drained, "drained and unmapped").about(&generation));
             tracing::info!(%tool_type, generation = number, drained, "plugin generation is gone");
         });
     }
@@ -88,7 +81,7 @@ impl Shared {
                 WhenStuck::Stay => "no plugin can be loaded or unloaded until the host is restarted",
             };
             tracing::error!(%tool_type, %sha256, "the dynamic linker is stuck ({reason}); {then}");
-            self.note(LOADER_STUCK, Some(tool_type), None, Some(sha256), reason.to_owned());
+            self.note(PluginEvent::new(Happened::LoaderStuck, reason).of(tool_type).with_sha256(Some(sha256)));
             (self.on_stuck)();
         }
     }

@@ -1,0 +1,43 @@
+//! Who asks over the admin socket: the user that the system names for the other end, never what a request says.
+
+use axum::{
+    extract::FromRequestParts,
+    http::{StatusCode, request::Parts},
+};
+use tokio::net::UnixStream;
+
+use super::{fault::Fault, wire::Problem};
+use crate::plugin::journal::{Actor, Decided, checked_reason};
+
+/// The user at the other end of the request's connection. An extractor; it must come before the body's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker(Option<u32>);
+
+impl Asker {
+    /// The user who made this connection (`SO_PEERCRED`).
+    pub(super) fn of(connection: &UnixStream) -> Self {
+        let peer = connection.peer_cred().inspect_err(|error| tracing::warn!(%error, "who asks cannot be told"));
+        Self(peer.ok().map(|peer| peer.uid()))
+    }
+
+    /// What this user decides, for the reason that the request gives.
+    ///
+    /// # Errors
+    /// 400 for a reason that cannot be taken; 500 when the system does not say who it is.
+    pub(super) fn decides(self, reason: Option<String>) -> Result<Decided, Fault> {
+        let unknown =
+            || Problem::new("UNKNOWN_ASKER", "the system does not say which user asks").state("nothing was changed");
+        let uid = self.0.ok_or_else(|| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, unknown()))?;
+        let why = reason.as_deref().map(checked_reason).transpose();
+        let why = why.map_err(|error| Fault::bad_request(error.to_string()).state("nothing was changed"))?;
+        Ok(Decided { who: Actor::User(uid), why })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asker {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Fault> {
+        Ok(parts.extensions.get().copied().unwrap_or(Self(None)))
+    }
+}

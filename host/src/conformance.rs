@@ -1,0 +1,120 @@
+//! Whether a plugin keeps its contract: a table of cases, each carried out in a confined process of its own against the
+//! very file that will be shipped.
+//!
+//! The parent ([`run`]) starts one process after the other and gathers what they found; the child ([`run_if_asked`]) opens
+//! the library, plays the host with answers from a script, and says one sentence.
+
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+
+use self::{
+    cases::{CASES, Case},
+    given::Given,
+    report::{CaseReport, Outcome, Report},
+};
+use crate::plugin::{
+    artifact::InspectedArtifact,
+    probe::{ProbeProcess, Prober},
+    trial,
+};
+
+mod cases;
+pub mod given;
+pub mod report;
+mod script;
+mod signing;
+mod subject;
+mod workshop;
+
+/// The hidden argument.
+const ARGUMENT: &str = "__conformance";
+/// How long a case may take.
+const TIME_MAX: Duration = Duration::from_secs(60);
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Cases up to this level.
+    pub level: u8,
+    /// This case alone.
+    pub case: Option<String>,
+    /// How long level 5 goes on.
+    pub fuzz_time: Duration,
+    /// Where level 5 begins.
+    pub seed: u64,
+}
+
+/// Most seconds of level 5: a week.
+pub const FUZZ_S_MAX: u32 = 7 * 24 * 60 * 60;
+/// The highest level.
+pub const LEVEL_MAX: u8 = 5;
+
+/// The names of all cases, in their order.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    CASES.iter().map(|case| case.name)
+}
+
+/// What a case's process is told.
+#[derive(Serialize, Deserialize)]
+struct Task {
+    case: String,
+    given: Option<Given>,
+    seed: u64,
+    fuzz_time: Duration,
+}
+
+/// Carries out what is wanted, one process after the other.
+pub fn run(artifact: &InspectedArtifact, given: Option<&Given>, wanted: &Wanted) -> Report {
+    let cases = CASES.iter().filter(|case| match &wanted.case {
+        Some(name) => case.name == name,
+        None => case.level <= wanted.level,
+    });
+    let mut sound = true;
+    let cases = cases
+        .map(|case| {
+            let started = Instant::now();
+            let outcome = match case.missing(given) {
+                _ if !sound => Outcome::Skipped("a host would refuse the file".to_owned()),
+                Some(missing) => Outcome::Skipped(missing.to_owned()),
+                None => carry_out(case, artifact, given, wanted),
+            };
+            // What cannot be loaded fails all the rest in the same way: once is enough.
+            sound &= case.level > 1 || !matches!(outcome, Outcome::Failed(_));
+            CaseReport { case, outcome, took: started.elapsed() }
+        })
+        .collect();
+    Report { info: artifact.info.clone(), sha256: artifact.sha256, seed: wanted.seed, cases }
+}
+
+fn carry_out(case: &Case, artifact: &InspectedArtifact, given: Option<&Given>, wanted: &Wanted) -> Outcome {
+    let found = match case.run {
+        cases::Run::Inspected => Ok(()),
+        cases::Run::Probe => artifact.try_out(&Prober::default()).map(drop).map_err(|refusal| refusal.to_string()),
+        _ => in_process(case, artifact, given, wanted),
+    };
+    found.map_or_else(Outcome::Failed, |()| Outcome::Passed)
+}
+
+fn in_process(case: &Case, artifact: &InspectedArtifact, given: Option<&Given>, wanted: &Wanted) -> Result<(), String> {
+    let task =
+        Task { case: case.name.to_owned(), given: given.cloned(), seed: wanted.seed, fuzz_time: wanted.fuzz_time };
+    let task = serde_json::to_vec(&task).expect("texts and numbers have a JSON form");
+    let failed = |fault: std::io::Error| format!("its process: {fault}");
+    let library = trial::sealed("plugin", artifact.bytes()).map_err(failed)?;
+    let input = trial::sealed("task", &task).map_err(failed)?;
+    let program = PathBuf::from("/proc/self/exe");
+    let time_max = TIME_MAX + if case.level == LEVEL_MAX { wanted.fuzz_time } else { Duration::ZERO };
+    let ended = trial::run(&program, ARGUMENT, &library, Some(&input), time_max).map_err(failed)?;
+    ended.verdict::<Result<(), String>>().unwrap_or_else(|death| Err(death.to_string()))
+}
+
+/// Carries a case out when this process was started for one: to be called first thing in `main`, as the probe's.
+pub fn run_if_asked() -> Option<ExitCode> {
+    let (here, parent) = ProbeProcess::if_asked(ARGUMENT)?;
+    Some(trial::tell_verdict(&workshop::attempt(&here, parent)))
+}

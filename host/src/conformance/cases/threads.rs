@@ -1,0 +1,85 @@
+//! Level 4: the same answers, whoever else asks at the same time and whenever.
+
+use std::{thread, time::Duration};
+
+use plugin_abi::{
+    PluginError,
+    host::Updated,
+    types::{Ticket, TicketMetadata},
+};
+
+use crate::conformance::subject::{Checked, Delivery, Subject, shown};
+
+/// Threads, and rounds of each: as many as a host's lanes, often enough to meet.
+const THREADS: usize = 8;
+const ROUNDS: usize = 50;
+/// How often extract is asked again.
+const REPEATS: u32 = 100;
+
+type Answer<T> = Result<T, PluginError>;
+
+/// What one thread hears in one round.
+#[derive(Debug, PartialEq)]
+struct Heard {
+    webhooks: Vec<(Answer<bool>, Answer<TicketMetadata>)>,
+    ticket: Answer<Option<Ticket>>,
+    updated: Answer<Updated>,
+}
+
+pub(super) fn parallel(subject: &Subject) -> Checked<()> {
+    let mut deliveries: Vec<_> = subject.webhooks().map(|webhook| webhook.delivery(&subject.given)).collect();
+    deliveries.extend(["{}", "[", r#"{"id":"1"}"#].map(|body| subject.unsigned(body)));
+    if let Some(first) = deliveries.first() {
+        subject.script().set_now(first.received_at);
+    }
+    let expected = round(subject, &deliveries)?;
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|_| {
+                thread::Builder::new().spawn_scoped(scope, || {
+                    for _ in 0..ROUNDS {
+                        let heard = round(subject, &deliveries)?;
+                        if heard != expected {
+                            return Err(format!("one thread hears {expected:?}, many hear {heard:?}"));
+                        }
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        let mut outcome = Ok(());
+        for thread in threads {
+            let thread = thread.map_err(|fault| format!("no thread could be started: {fault}"))?;
+            let ended = thread.join().unwrap_or_else(|_| Err("the case itself failed".to_owned()));
+            outcome = outcome.and(ended);
+        }
+        outcome
+    })
+}
+
+/// get and update go to a script of their own order, so each thread asks for all of it.
+fn round(subject: &Subject, deliveries: &[Delivery]) -> Checked<Heard> {
+    let webhooks = deliveries
+        .iter()
+        .map(|delivery| Ok((subject.validate("many at once", delivery)?, subject.extract("many at once", delivery)?)));
+    let webhooks = webhooks.collect::<Checked<_>>()?;
+    let id = subject.given.ticket.as_ref().map_or("1", |ticket| ticket.id.as_str());
+    Ok(Heard { webhooks, ticket: subject.get(id)?, updated: subject.update(id, 1)? })
+}
+
+pub(super) fn determinism(subject: &Subject) -> Checked<()> {
+    for webhook in subject.webhooks() {
+        let delivery = webhook.delivery(&subject.given);
+        subject.script().set_now(delivery.received_at);
+        let first = subject.extract(&webhook.name, &delivery)?;
+        for repeat in 1..=REPEATS {
+            subject.script().set_now(delivery.received_at + Duration::from_secs(60) * repeat);
+            let again = subject.extract(&webhook.name, &delivery)?;
+            if again != first {
+                let (first, again) = (shown(&first), shown(&again));
+                return Err(format!("webhook {:?}: first {first}, and {repeat} minutes later {again}", webhook.name));
+            }
+        }
+    }
+    Ok(())
+}

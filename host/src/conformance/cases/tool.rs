@@ -1,0 +1,228 @@
+//! Level 2, the tool's API: what succeeds, and that nothing else is taken for success.
+
+use plugin_abi::PluginError;
+
+use crate::conformance::{
+    script::{Asked, Fault},
+    subject::{Checked, Subject, shown},
+};
+
+/// The seconds that the tool wants us to wait.
+const WAIT_S: u64 = 7;
+/// A ticket's id where none is given.
+const SOME_ID: &str = "1";
+const PAGE: &str = "<!DOCTYPE html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>";
+
+pub(super) fn get(subject: &Subject) -> Checked<()> {
+    let ticket = ticket(subject)?;
+    subject.script().answers();
+    let answer = subject.get(&ticket.id)?;
+    let Ok(Some(found)) = &answer else { return Err(failed(subject, "get_ticket", &shown(&answer))) };
+    if found.id.is_empty() {
+        return Err("get_ticket answered a ticket without an id".to_owned());
+    }
+    ticket.expect.difference(found).map_or(Ok(()), |difference| Err(format!("get_ticket: {difference}")))
+}
+
+pub(super) fn update(subject: &Subject) -> Checked<()> {
+    let ticket = ticket(subject)?;
+    for attempt in [1, 2] {
+        subject.script().answers();
+        let answer = subject.update(&ticket.id, attempt)?;
+        if !answer.as_ref().is_ok_and(|updated| updated.taken) {
+            return Err(failed(subject, &format!("update_ticket, attempt {attempt},"), &shown(&answer)));
+        }
+        if attempt == 1 && subject.script().asked().iter().all(|asked| asked.method == "GET") {
+            return Err("update_ticket says that the tool has the note, and has sent it nothing".to_owned());
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn odd_ids(subject: &Subject) -> Checked<()> {
+    let long = "9".repeat(100);
+    for id in [
+        "",
+        ".",
+        "..",
+        "../../admin",
+        "a/b",
+        "a\\b",
+        "a?b=c",
+        "a#b",
+        "a b",
+        "a\nb",
+        "a%2e%2e%2fb",
+        "\0",
+        "ü",
+        "\u{202e}x",
+        "'; --",
+        "a&b=c",
+        &long,
+    ] {
+        let missing = Fault::Answer { status: 404, header: None, body: b"{}".to_vec() };
+        subject.script().fails(None, missing);
+        if let answer @ Ok(Some(_)) = subject.get(id)? {
+            return Err(format!("get_ticket answered {} for a ticket that is not there: {id:?}", shown(&answer)));
+        }
+        if subject.update(id, 1)?.is_ok_and(|updated| updated.taken) {
+            return Err(format!("update_ticket put a note on a ticket that is not there: {id:?}"));
+        }
+        for asked in subject.script().asked() {
+            check_target(&asked, id)?;
+        }
+    }
+    Ok(())
+}
+
+/// A target that no ticket id has broken out of its place in.
+fn check_target(asked: &Asked, id: &str) -> Checked<()> {
+    let target = asked.target.as_str();
+    let path = target.split('?').next().unwrap_or_default();
+    let climbs = path.split('/').any(|segment| segment == "." || segment == "..");
+    let is_raw = target.bytes().any(|byte| byte <= b' ' || byte >= 0x7f || matches!(byte, b'#' | b'\\'));
+    let broke_out = ["a/b", "a?b=c", "a&b=c", "../../admin"].iter().any(|odd| *odd == id && target.contains(id));
+    if climbs || is_raw || broke_out {
+        return Err(format!("the ticket id {id:?} became part of the target {target:?}"));
+    }
+    Ok(())
+}
+
+pub(super) fn unauthorized(subject: &Subject) -> Checked<()> {
+    under(subject, &status(401), "Authentication", |error| matches!(error, PluginError::Authentication(_)))
+}
+
+pub(super) fn not_found(subject: &Subject) -> Checked<()> {
+    under(subject, &status(404), "NotFound", |error| matches!(error, PluginError::NotFound(_)))
+}
+
+pub(super) fn rate_limited(subject: &Subject) -> Checked<()> {
+    let fault = Fault::Answer { status: 429, header: Some(("retry-after", "7")), body: b"{}".to_vec() };
+    under(
+        subject,
+        &fault,
+        "RateLimit with a wait of 7 s",
+        |error| matches!(error, PluginError::RateLimit { retry_after: Some(wait), .. } if wait.as_secs() == WAIT_S),
+    )
+}
+
+pub(super) fn server_error(subject: &Subject) -> Checked<()> {
+    under(subject, &status(500), "Api", is_api)?;
+    under(subject, &page(503), "Api", is_api)
+}
+
+pub(super) fn html(subject: &Subject) -> Checked<()> {
+    under(subject, &page(200), "Api", is_api)
+}
+
+pub(super) fn cut(subject: &Subject) -> Checked<()> {
+    under(subject, &Fault::CutBody, "Api", is_api)
+}
+
+pub(super) fn slow(subject: &Subject) -> Checked<()> {
+    under(subject, &Fault::SlowBody, "Api", is_api)
+}
+
+pub(super) fn lost(subject: &Subject) -> Checked<()> {
+    under(subject, &Fault::Lost, "Api", is_api)
+}
+
+pub(super) fn draining(subject: &Subject) -> Checked<()> {
+    under(subject, &Fault::Draining, "Cancelled", |error| matches!(error, PluginError::Cancelled))
+}
+
+/// Only where the answer is read: what update needs to know, the status says.
+pub(super) fn half(subject: &Subject) -> Checked<()> {
+    read_only(subject, &[r#"{"id":"1","subject":"Printer on f"#, "", "\u{feff}"])
+}
+
+pub(super) fn odd(subject: &Subject) -> Checked<()> {
+    read_only(subject, &["null", "[]", "7", "\"text\"", "[[[[[[{}]]]]]]"])
+}
+
+fn read_only(subject: &Subject, bodies: &[&str]) -> Checked<()> {
+    let id = id(subject);
+    for body in bodies {
+        let json = ("content-type", "application/json");
+        let fault = Fault::Answer { status: 200, header: Some(json), body: body.as_bytes().to_vec() };
+        subject.script().fails(None, fault.clone());
+        match subject.get(&id)? {
+            answer @ Ok(_) => return Err(format!("get_ticket answered {} from the body {body:?}", shown(&answer))),
+            Err(error) if fits_configuration(subject, &error) || is_api(&error) => {}
+            answer => return Err(format!("get_ticket answered {} from the body {body:?}, not Api", shown(&answer))),
+        }
+        subject.script().fails(None, fault);
+        // Any error will do, and success too: but nothing else.
+        let _said = subject.update(&id, 2)?;
+    }
+    Ok(())
+}
+
+/// Both methods with this fault: get's first request, and each request that update makes.
+fn under(subject: &Subject, fault: &Fault, wanted: &str, fits: fn(&PluginError) -> bool) -> Checked<()> {
+    let id = id(subject);
+    let is_missing = matches!(fault, Fault::Answer { status: 404, .. });
+    subject.script().fails(Some(0), fault.clone());
+    match subject.get(&id)? {
+        Ok(None) if is_missing => {}
+        Err(error) if fits(&error) || fits_configuration(subject, &error) => {}
+        answer => return Err(format!("get_ticket answered {}, not {wanted}", shown(&answer))),
+    }
+    for attempt in [1, 2] {
+        let requests = requests_of_update(subject, &id, attempt)?;
+        for at in 0..requests {
+            subject.script().fails(Some(at), fault.clone());
+            match subject.update(&id, attempt)? {
+                Err(error) if fits(&error) || fits_configuration(subject, &error) => {}
+                answer => {
+                    let which = format!("request {} of {requests}, attempt {attempt}", at + 1);
+                    return Err(format!("update_ticket answered {} at {which}, not {wanted}", shown(&answer)));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many requests update makes when all goes well; one, where that is not known.
+fn requests_of_update(subject: &Subject, id: &str, attempt: u32) -> Checked<usize> {
+    if subject.given.ticket.is_none() {
+        return Ok(1);
+    }
+    subject.script().answers();
+    let _answer = subject.update(id, attempt)?;
+    Ok(subject.script().asked().len())
+}
+
+fn ticket(subject: &Subject) -> Checked<&crate::conformance::given::GivenTicket> {
+    subject.given.ticket.as_ref().ok_or_else(|| "no ticket is given".to_owned())
+}
+
+fn id(subject: &Subject) -> String {
+    subject.given.ticket.as_ref().map_or_else(|| SOME_ID.to_owned(), |ticket| ticket.id.clone())
+}
+
+/// Without the settings and secrets of a tenant a plugin may get no further than that.
+fn fits_configuration(subject: &Subject, error: &PluginError) -> bool {
+    subject.given.ticket.is_none() && matches!(error, PluginError::Configuration(_))
+}
+
+fn is_api(error: &PluginError) -> bool {
+    matches!(error, PluginError::Api { .. })
+}
+
+fn status(status: u16) -> Fault {
+    let json = ("content-type", "application/json");
+    Fault::Answer { status, header: Some(json), body: br#"{"error":"so it is"}"#.to_vec() }
+}
+
+fn page(status: u16) -> Fault {
+    Fault::Answer { status, header: Some(("content-type", "text/html; charset=utf-8")), body: PAGE.into() }
+}
+
+fn failed(subject: &Subject, what: &str, answer: &str) -> String {
+    let unscripted = subject.script().unscripted();
+    let unscripted =
+        unscripted.map(|asked| format!("; no [[answer]] fits its request {} {}", asked.method, asked.target));
+    format!("{what} answered {answer}{}", unscripted.unwrap_or_default())
+}

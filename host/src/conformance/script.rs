@@ -1,0 +1,217 @@
+//! The host as a case plays it: the secrets that are given, a clock that stands, and a tool that answers by a script.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use plugin_abi::{
+    PluginError,
+    host::HostCalls,
+    http::{Request, Response},
+    testing::FakeHost,
+    time::OffsetDateTime,
+    types::{KeyForm, LogLevel},
+};
+
+use super::given::{Given, GivenAnswer};
+
+/// The number of calls that may make requests: of get and update.
+pub(super) const SLOW_CALL: u64 = 2;
+/// The number of all others.
+pub(super) const FAST_CALL: u64 = 1;
+/// How long an answer that is too slow lets wait before it fails.
+const SLOW: Duration = Duration::from_millis(100);
+/// Secrets shorter than this are not looked for in texts: they stand there by chance.
+const LEAK_BYTES_MIN: usize = 6;
+
+/// What goes wrong with a request to the tool.
+#[derive(Clone, Debug)]
+pub(super) enum Fault {
+    /// This answer.
+    Answer { status: u16, header: Option<(&'static str, &'static str)>, body: Vec<u8> },
+    /// The answer breaks off in the middle of its body.
+    CutBody,
+    /// The answer does not end in time.
+    SlowBody,
+    /// The connection is lost without an answer.
+    Lost,
+    /// The host is draining.
+    Draining,
+}
+
+/// A request that the plugin made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) method: &'static str,
+    pub(super) target: String,
+}
+
+/// Plays the host. Calls may come from several threads.
+pub(super) struct Script(Mutex<State>);
+
+struct State {
+    secrets: BTreeMap<String, String>,
+    keys: FakeHost,
+    now: OffsetDateTime,
+    base_url: String,
+    answers: Vec<GivenAnswer>,
+    /// Which request fails, from 0 (`None`: all), and how.
+    fault: Option<(Option<usize>, Fault)>,
+    asked: Vec<Asked>,
+    unscripted: Option<Asked>,
+    log: Vec<String>,
+}
+
+impl Script {
+    /// A host for what is given, at the time of its start.
+    pub(super) fn new(given: &Given) -> Self {
+        let script = Self(Mutex::new(State {
+            secrets: BTreeMap::new(),
+            keys: FakeHost::new(),
+            now: OffsetDateTime::now_utc(),
+            base_url: given.base_url.clone(),
+            answers: given.answer.clone(),
+            fault: None,
+            asked: Vec::new(),
+            unscripted: None,
+            log: Vec::new(),
+        }));
+        script.set_secrets(given.secrets.clone());
+        script
+    }
+
+    /// The secrets that the tenant has from now on.
+    pub(super) fn set_secrets(&self, secrets: BTreeMap<String, String>) {
+        let mut state = self.state();
+        state.keys = secrets.iter().fold(FakeHost::new(), |keys, (name, text)| keys.secret(name, text));
+        state.secrets = secrets;
+    }
+
+    /// Where the clock stands from now on.
+    pub(super) fn set_now(&self, now: OffsetDateTime) {
+        self.state().now = now;
+    }
+
+    /// The time.
+    pub(super) fn now(&self) -> OffsetDateTime {
+        self.state().now
+    }
+
+    /// The tool answers by its script from now on, but for this request (`None`: all) of those that come.
+    pub(super) fn fails(&self, at: Option<usize>, fault: Fault) {
+        self.start(Some((at, fault)));
+    }
+
+    /// The tool answers by its script from now on.
+    pub(super) fn answers(&self) {
+        self.start(None);
+    }
+
+    fn start(&self, fault: Option<(Option<usize>, Fault)>) {
+        let mut state = self.state();
+        state.fault = fault;
+        state.asked.clear();
+        state.unscripted = None;
+    }
+
+    /// The requests that were made since the tool's answers were set.
+    pub(super) fn asked(&self) -> Vec<Asked> {
+        self.state().asked.clone()
+    }
+
+    /// A request to which the script has no answer, if there was one.
+    pub(super) fn unscripted(&self) -> Option<Asked> {
+        self.state().unscripted.clone()
+    }
+
+    /// The name of a secret whose text stands in what was told or logged since this was asked last.
+    pub(super) fn leaked(&self, told: Option<&str>) -> Option<String> {
+        let mut state = self.state();
+        let log = std::mem::take(&mut state.log);
+        let texts: Vec<&str> = log.iter().map(String::as_str).chain(told).collect();
+        let mut long = state.secrets.iter().filter(|(_, text)| text.len() >= LEAK_BYTES_MIN);
+        long.find(|(_, secret)| texts.iter().any(|text| text.contains(secret.as_str()))).map(|(name, _)| name.clone())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HostCalls for Script {
+    fn log(&self, _call: u64, _level: LogLevel, text: &str) {
+        self.state().log.push(text.to_owned());
+    }
+
+    fn now(&self, _call: u64) -> OffsetDateTime {
+        self.now()
+    }
+
+    fn verify_hmac_sha256(
+        &self,
+        call: u64,
+        secret: &str,
+        key_form: KeyForm,
+        parts: &[&[u8]],
+        mac: &[u8],
+    ) -> Result<bool, PluginError> {
+        self.state().keys.verify_hmac_sha256(call, secret, key_form, parts, mac)
+    }
+
+    fn verify_secret(&self, call: u64, secret: &str, presented: &[u8]) -> Result<bool, PluginError> {
+        self.state().keys.verify_secret(call, secret, presented)
+    }
+
+    fn http(&self, call: u64, request: &Request) -> Result<Response, PluginError> {
+        let fault = self.state().take(call, request)?;
+        match fault {
+            Ok(response) => Ok(response),
+            Err(Fault::Answer { status, header, body }) => {
+                let headers = header.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+                Ok(Response::new(status, headers.collect(), body))
+            }
+            Err(Fault::CutBody) => Err(PluginError::api("the answer broke off in the middle of its body")),
+            Err(Fault::SlowBody) => {
+                thread::sleep(SLOW);
+                Err(PluginError::api("the answer did not end in time"))
+            }
+            Err(Fault::Lost) => Err(PluginError::api("the connection was lost before an answer came")),
+            Err(Fault::Draining) => Err(PluginError::Cancelled),
+        }
+    }
+}
+
+impl State {
+    /// Notes a request down, and says how it is answered.
+    fn take(&mut self, call: u64, request: &Request) -> Result<Result<Response, Fault>, PluginError> {
+        let configuration = |message: String| Err(PluginError::Configuration(message));
+        if call != SLOW_CALL {
+            return configuration("http is available in get_ticket and update_ticket only".to_owned());
+        }
+        let (method, _, credential, _, _) = request.parts();
+        let unknown = |name: &&str| self.secrets.get(*name).is_none_or(String::is_empty);
+        if let Some(name) = credential.map(|credential| credential.secret()).filter(unknown) {
+            return configuration(format!("the tenant has no secret {name:?}; name it under [secrets]"));
+        }
+        let asked = Asked { method, target: request.target().to_owned() };
+        let number = self.asked.len();
+        self.asked.push(asked.clone());
+        match &self.fault {
+            Some((at, fault)) if at.is_none_or(|at| at == number) => return Ok(Err(fault.clone())),
+            _ => {}
+        }
+        let target = asked.target.strip_prefix(&self.base_url).unwrap_or(&asked.target);
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let answer = self.answers.iter().find(|answer| answer.fits(method, path, query));
+        Ok(Ok(answer.map_or_else(
+            || {
+                self.unscripted = Some(asked.clone());
+                Response::new(404, Vec::new(), "{}")
+            },
+            GivenAnswer::response,
+        )))
+    }
+}

@@ -1,0 +1,228 @@
+//! The plugin that is tried: its four methods, each call watched for what no plugin may do, whatever it is asked.
+
+use std::{collections::BTreeMap, fmt, path::Path, time::Duration};
+
+use plugin_abi::{
+    PluginError,
+    host::{
+        CallContext, CallFault, HostSide, Updated, WebhookParts, extract_metadata, get_ticket, update_ticket,
+        validate_webhook,
+    },
+    time::OffsetDateTime,
+    types::{Event, Note, Ticket, TicketMetadata},
+};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{
+    given::{Given, GivenWebhook},
+    script::{FAST_CALL, SLOW_CALL, Script},
+};
+use crate::plugin::{
+    loader::{LoadedLibrary, LoadedPlugin},
+    probe::ProbeProcess,
+    trial,
+};
+
+/// A value, or the sentence that says how the contract was broken.
+pub(super) type Checked<T> = Result<T, String>;
+
+/// Most processor time of validate or extract: their deadline. Time of the processor, not of the clock, so that a busy
+/// machine breaks no contract.
+const FAST_TIME_MAX: Duration = Duration::from_secs(1);
+/// Most processor time of get or update, far below their deadline: most of that is for the tool.
+const SLOW_TIME_MAX: Duration = Duration::from_secs(10);
+/// Most characters of a ticket's id.
+const TICKET_ID_CHARS_MAX: usize = 100;
+/// The idempotency key of every job here.
+const KEY: &str = "01890000-0000-7000-8000-000000000001";
+
+type Headers<'w> = Box<dyn Iterator<Item = (&'w str, &'w [u8])> + 'w>;
+
+/// A webhook on its way to the plugin.
+#[derive(Clone, Debug)]
+pub(super) struct Delivery {
+    pub(super) settings: BTreeMap<String, String>,
+    pub(super) query: String,
+    pub(super) headers: Vec<(String, Vec<u8>)>,
+    pub(super) body: Vec<u8>,
+    pub(super) received_at: OffsetDateTime,
+}
+
+/// A loaded plugin with its scripted host.
+pub(super) struct Subject {
+    plugin: LoadedPlugin<Script>,
+    pub(super) given: Given,
+}
+
+impl Subject {
+    /// Opens this file and makes the plugin.
+    pub(super) fn open(here: &ProbeProcess, path: &Path, given: &Given) -> Checked<Self> {
+        trial::stage("opening the library");
+        let library = LoadedLibrary::open_in_probe(here, path).map_err(|refusal| refusal.to_string())?;
+        Self::make(library, given)
+    }
+
+    /// Makes an instance of this library.
+    pub(super) fn make(library: LoadedLibrary, given: &Given) -> Checked<Self> {
+        trial::stage("new");
+        let script = Box::new(HostSide(Script::new(given)));
+        let plugin =
+            library.create(script, env!("CARGO_PKG_VERSION"), 0).map_err(|(_, refusal)| refusal.to_string())?;
+        Ok(Self { plugin, given: given.clone() })
+    }
+
+    /// Drops the instance and gives its library back.
+    pub(super) fn end(self) -> Checked<LoadedLibrary> {
+        trial::stage("dropping the plugin");
+        match self.plugin.destroy() {
+            (library, _host, None) => Ok(library),
+            (_, _, Some(fault)) => Err(format!("while it was dropped: {}", sentence(&fault))),
+        }
+    }
+
+    /// The host that it talks to.
+    pub(super) fn script(&self) -> &Script {
+        &self.plugin.host().0
+    }
+
+    /// A delivery of this body that nobody has signed.
+    pub(super) fn unsigned(&self, body: impl Into<Vec<u8>>) -> Delivery {
+        Delivery {
+            settings: self.given.settings.clone(),
+            query: String::new(),
+            headers: vec![("content-type".to_owned(), b"application/json".to_vec())],
+            body: body.into(),
+            received_at: OffsetDateTime::now_utc(),
+        }
+    }
+
+    /// The webhooks that are given.
+    pub(super) fn webhooks(&self) -> impl Iterator<Item = &GivenWebhook> {
+        self.given.webhook.iter()
+    }
+
+    pub(super) fn validate(&self, what: &str, delivery: &Delivery) -> Checked<Result<bool, PluginError>> {
+        self.watched(&format!("validate_webhook ({what})"), FAST_TIME_MAX, || {
+            self.context(&delivery.settings, 0, None).with_webhook(&self.parts(delivery), |request| {
+                validate_webhook(self.plugin.instance(), self.plugin.host(), FAST_CALL, request)
+            })
+        })
+    }
+
+    pub(super) fn extract(&self, what: &str, delivery: &Delivery) -> Checked<Result<TicketMetadata, PluginError>> {
+        let what = format!("extract_metadata ({what})");
+        let answer = self.watched(&what, FAST_TIME_MAX, || {
+            self.context(&delivery.settings, 0, None).with_webhook(&self.parts(delivery), |request| {
+                extract_metadata(self.plugin.instance(), self.plugin.host(), FAST_CALL, request)
+            })
+        })?;
+        if let Ok(metadata) = &answer {
+            let characters = metadata.ticket_id.chars().count();
+            if characters > TICKET_ID_CHARS_MAX || (characters == 0 && metadata.event != Event::Other) {
+                let event = &metadata.event;
+                return Err(format!("{what}: a ticket id of {characters} characters with the event {event:?}"));
+            }
+        }
+        Ok(answer)
+    }
+
+    pub(super) fn get(&self, ticket_id: &str) -> Checked<Result<Option<Ticket>, PluginError>> {
+        self.watched(&format!("get_ticket ({ticket_id:?})"), SLOW_TIME_MAX, || {
+            self.context(&self.given.settings, 1, Some(KEY)).with_ticket(ticket_id, None, |request| {
+                get_ticket(self.plugin.instance(), self.plugin.host(), SLOW_CALL, request)
+            })
+        })
+    }
+
+    pub(super) fn update(&self, ticket_id: &str, attempt: u32) -> Checked<Result<Updated, PluginError>> {
+        let marker = "patchbay:01890000-0000-7000-8000-000000000001";
+        let html = format!("<p><strong>About this ticket</strong></p><p>{marker}</p>");
+        let (markdown, text) = (format!("**About this ticket**\n\n{marker}"), format!("About this ticket\n{marker}"));
+        let note = Note::new(&markdown, &html, &text, marker);
+        self.watched(&format!("update_ticket ({ticket_id:?}, attempt {attempt})"), SLOW_TIME_MAX, || {
+            self.context(&self.given.settings, attempt, Some(KEY)).with_ticket(ticket_id, Some(&note), |request| {
+                update_ticket(self.plugin.instance(), self.plugin.host(), SLOW_CALL, request)
+            })
+        })
+    }
+
+    fn parts<'w>(&'w self, delivery: &'w Delivery) -> WebhookParts<'w, impl Fn() -> Headers<'w>> {
+        WebhookParts {
+            method: "POST",
+            path: &self.given.path,
+            query: &delivery.query,
+            headers: || -> Headers<'w> {
+                Box::new(delivery.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())))
+            },
+            body: &delivery.body,
+            received_at: delivery.received_at,
+        }
+    }
+
+    fn context<'a>(
+        &'a self,
+        settings: &'a BTreeMap<String, String>,
+        attempt: u32,
+        idempotency_key: Option<&'a str>,
+    ) -> CallContext<'a> {
+        CallContext {
+            tenant_id: &self.given.tenant,
+            base_url: &self.given.base_url,
+            settings,
+            attempt,
+            idempotency_key,
+            deadline: self.script().now() + SLOW_TIME_MAX,
+            replay_window: Duration::from_secs(300),
+        }
+    }
+
+    /// Calls, and looks at what no answer may be: a panic, an invalid reply, a secret, one that takes too long.
+    fn watched<T>(
+        &self,
+        what: &str,
+        time_max: Duration,
+        call: impl FnOnce() -> Result<T, CallFault>,
+    ) -> Checked<Result<T, PluginError>> {
+        trial::stage(what);
+        let before = processor_time();
+        let answer = call();
+        let took = processor_time().saturating_sub(before);
+        if took > time_max {
+            return Err(format!("{what} took {} ms of a processor", took.as_millis()));
+        }
+        let answer = match answer {
+            Ok(answer) => Ok(answer),
+            Err(CallFault::Plugin(error)) if !matches!(error, PluginError::Panicked { .. }) => Err(error),
+            Err(fault) => return Err(format!("{what}: {}", sentence(&fault))),
+        };
+        let told = answer.as_ref().err().map(ToString::to_string);
+        match self.script().leaked(told.as_deref()) {
+            Some(secret) => Err(format!("{what}: the secret {secret} stands in what it logged or answered")),
+            None => Ok(answer),
+        }
+    }
+}
+
+/// An answer in a sentence.
+pub(super) fn shown<T: fmt::Debug>(answer: &Result<T, PluginError>) -> String {
+    match answer {
+        Ok(answer) => {
+            let text = format!("{answer:?}");
+            text[..text.floor_char_boundary(300)].to_owned()
+        }
+        Err(error) => format!("the error {:?}: {error}", error.kind()),
+    }
+}
+
+fn sentence(fault: &CallFault) -> String {
+    match fault {
+        CallFault::Plugin(error) => error.to_string(),
+        CallFault::InvalidReply(reason) => format!("its reply breaks the rules: {reason}"),
+    }
+}
+
+/// Of this thread.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}

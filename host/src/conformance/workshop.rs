@@ -1,0 +1,131 @@
+//! The child's side of a case: shut in, with the library at hand, until nothing of the plugin is left.
+
+use std::{
+    fs::File,
+    io::{self, Read as _, Seek as _},
+    os::{fd::AsRawFd as _, unix::fs::FileExt as _},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    TIME_MAX, Task,
+    cases::{CASES, Run},
+    given::Given,
+    subject::{Checked, Subject},
+};
+use crate::plugin::{
+    confine::{self, Level, Tasks},
+    probe::ProbeProcess,
+    trial,
+};
+
+/// How long threads that have ended may take to be gone from the kernel's list.
+const GONE_WITHIN: Duration = Duration::from_secs(2);
+/// The name of both copies in the kernel's list of what is mapped.
+const MAPPED_AS: &str = "/memfd:plugin";
+
+/// What a case has at hand.
+pub(super) struct Workshop<'a> {
+    pub(super) here: &'a ProbeProcess,
+    pub(super) given: Given,
+    second_copy: File,
+    status: File,
+    maps: File,
+}
+
+/// Does what standard input says.
+pub(super) fn attempt(here: &ProbeProcess, parent: u32) -> Checked<()> {
+    let unready = |fault: io::Error| format!("its process could not be confined: {fault}");
+    trial::stage("confining the process");
+    let mut task = Vec::new();
+    // A sealed memory file, written by the parent: its end is where the parent stopped writing.
+    let mut input = File::open("/proc/self/fd/0").map_err(unready)?;
+    input.read_to_end(&mut task).map_err(unready)?;
+    let task: Task = serde_json::from_slice(&task).map_err(|fault| unready(fault.into()))?;
+    let case = CASES.iter().find(|case| case.name == task.case);
+    let case = case.ok_or_else(|| format!("there is no case {}", task.case))?;
+    let library = std::fs::read(trial::LIBRARY).map_err(unready)?;
+    let mut tasks = Tasks::open().map_err(unready)?;
+    let mut workshop = Workshop {
+        here,
+        given: task.given.unwrap_or_default(),
+        second_copy: trial::sealed("plugin", &library).map_err(unready)?,
+        status: File::open("/proc/self/status").map_err(unready)?,
+        maps: File::open("/proc/self/maps").map_err(unready)?,
+    };
+    drop((input, library));
+    let level = confine::enter(parent, TIME_MAX + task.fuzz_time).map_err(unready)?;
+    match case.run {
+        Run::Calls(run) => workshop.on_a_thread(|workshop| workshop.with_subject(level, run))?,
+        Run::Seeded(run) => workshop
+            .on_a_thread(|workshop| workshop.with_subject(level, |subject| run(subject, task.seed, task.fuzz_time)))?,
+        Run::Whole(run) => run(&mut workshop)?,
+        Run::Inspected | Run::Probe => return Err("this case needs no process".to_owned()),
+    }
+    trial::stage("counting threads");
+    match left(&mut tasks).map_err(unready)? {
+        0 => Ok(()),
+        left => Err(format!("{left} threads of the plugin still run after it was dropped")),
+    }
+}
+
+impl Workshop<'_> {
+    /// Makes the plugin, then lets only computing be done, and drops it in the end.
+    fn with_subject(&self, level: Level, run: impl FnOnce(&Subject) -> Checked<()>) -> Checked<()> {
+        let subject = self.first()?;
+        confine::tighten(level).map_err(|fault| format!("its process could not be confined: {fault}"))?;
+        run(&subject)?;
+        subject.end().map(drop)
+    }
+
+    /// The plugin, opened and made.
+    pub(super) fn first(&self) -> Checked<Subject> {
+        Subject::open(self.here, Path::new(trial::LIBRARY), &self.given)
+    }
+
+    /// The same once more, from a file of its own, as every generation has one.
+    pub(super) fn second(&self) -> Checked<Subject> {
+        let path = PathBuf::from(format!("/proc/self/fd/{}", self.second_copy.as_raw_fd()));
+        Subject::open(self.here, &path, &self.given)
+    }
+
+    /// Runs plugin code on a thread that ends with it, as a lane does: what its thread-locals keep goes with them.
+    pub(super) fn on_a_thread<T: Send>(&self, run: impl FnOnce(&Self) -> Checked<T> + Send) -> Checked<T> {
+        thread::scope(|scope| {
+            let thread = thread::Builder::new().spawn_scoped(scope, || run(self));
+            let thread = thread.map_err(|fault| format!("no thread could be started: {fault}"))?;
+            thread.join().unwrap_or_else(|_| Err("the case itself failed; this is a bug in Patchbay".to_owned()))
+        })
+    }
+
+    /// The process's memory, in KiB.
+    pub(super) fn memory_kib(&self) -> Checked<u64> {
+        let mut text = [0; 4096];
+        let bytes = self.status.read_at(&mut text, 0).map_err(|fault| format!("/proc/self/status: {fault}"))?;
+        let text = String::from_utf8_lossy(&text[..bytes]);
+        let kib = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+        kib.ok_or_else(|| "/proc/self/status says nothing of memory".to_owned())
+    }
+
+    /// Whether anything of the plugin is mapped.
+    pub(super) fn is_mapped(&mut self) -> Checked<bool> {
+        let mut maps = String::new();
+        let read = self.maps.rewind().and_then(|()| self.maps.read_to_string(&mut maps));
+        read.map_err(|fault| format!("/proc/self/maps: {fault}"))?;
+        Ok(maps.contains(MAPPED_AS))
+    }
+}
+
+/// How many threads besides this one are left when those that have ended are gone.
+fn left(tasks: &mut Tasks) -> io::Result<usize> {
+    let deadline = Instant::now() + GONE_WITHIN;
+    loop {
+        let left = tasks.count()?.saturating_sub(1);
+        if left == 0 || Instant::now() >= deadline {
+            return Ok(left);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
