@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::{Agent, http::Response};
+use ureq::{
+    Agent,
+    http::{HeaderMap, Response},
+};
 
 use crate::{
     server::{DEFAULT_TOKEN, Sandbox, SandboxConfig},
@@ -16,7 +19,7 @@ pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 /// An id that both editions of ServiceDesk Plus can have.
 pub(crate) const ID: &str = "123640000000000101";
 
-/// A sandbox with ticket [`ID`] in every tool, and a client.
+/// A sandbox with ticket [`ID`] in every tool that can have it, and a client.
 pub(crate) struct Fixture {
     pub(crate) sandbox: Sandbox,
     agent: Agent,
@@ -28,6 +31,7 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<String>,
     pub(crate) content_type: String,
+    pub(crate) headers: HeaderMap,
     pub(crate) text: String,
 }
 
@@ -42,7 +46,7 @@ impl Reply {
 impl Fixture {
     pub(crate) fn new() -> Self {
         let sandbox = Sandbox::start(SandboxConfig::default()).unwrap();
-        for tool in Tool::ALL {
+        for tool in Tool::ALL.into_iter().filter(|tool| tool.broken_id_rule(ID).is_none()) {
             sandbox.put_ticket(tool, ID, TicketFields::default()).unwrap();
         }
         let timeout = Some(Duration::from_secs(30));
@@ -73,6 +77,7 @@ impl Fixture {
             status: answer.status().as_u16(),
             retry_after: header("retry-after"),
             content_type: header("content-type").unwrap_or_default(),
+            headers: answer.headers().clone(),
             text,
         })
     }

@@ -10,6 +10,7 @@ use crate::{
     answer::Answer,
     call::Call,
     fault::Fault,
+    oauth::{Oauth, OauthClient},
     state::{Put, State, StateFull, TicketFields, limits},
     tools::Tool,
 };
@@ -30,17 +31,22 @@ impl From<StateFull> for Refused {
 }
 
 /// Answers a request whose path goes on with `path` after [`PREFIX`].
-pub(crate) async fn answer(state: &State, call: &Call, path: &str) -> Answer {
+pub(crate) async fn answer(state: &State, oauth: &Oauth, call: &Call, path: &str) -> Answer {
     let segments: Vec<&str> = path.split('/').collect();
     let answered = match (&call.head.method, segments.as_slice()) {
         (&Method::PUT, ["tickets", tool, id]) => put_ticket(state, call, tool, id),
         (&Method::GET, ["tickets", tool, id]) => get_ticket(state, call, tool, id),
         (&Method::PUT, ["faults"]) => put_faults(state, call),
         (&Method::GET, ["faults"]) => parameters::<0>(call, []).map(|_| Answer::json(StatusCode::OK, &state.faults())),
+        (&Method::PUT, ["oauth"]) => put_oauth(oauth, call),
+        (&Method::GET, ["oauth"]) => parameters::<0>(call, []).map(|_| Answer::json(StatusCode::OK, &oauth.grants())),
+        (&Method::POST, ["oauth", "revoke", "access"]) => revoke(call, || oauth.revoke_access()),
+        (&Method::POST, ["oauth", "revoke", "refresh"]) => revoke(call, || oauth.revoke_refresh()),
         (&Method::GET, ["requests"]) => get_requests(state, call),
         (&Method::GET, ["wait"]) => wait(state, call).await,
         (&Method::POST, ["reset"]) => parameters::<0>(call, []).map(|_| {
             state.reset();
+            oauth.set(None);
             Answer::json(StatusCode::OK, &json!({ "status": "reset" }))
         }),
         _ => Err(Refused(StatusCode::NOT_FOUND, format!("the control API has no {} {path}", call.head.method))),
@@ -78,6 +84,19 @@ fn put_faults(state: &State, call: &Call) -> Result<Answer, Refused> {
     }
     state.set_faults(faults)?;
     Ok(Answer::json(StatusCode::OK, &state.faults()))
+}
+
+fn put_oauth(oauth: &Oauth, call: &Call) -> Result<Answer, Refused> {
+    let [] = parameters(call, [])?;
+    let client: OauthClient = body(call)?;
+    oauth.set(Some(client.clone()));
+    Ok(Answer::json(StatusCode::OK, &client))
+}
+
+fn revoke(call: &Call, revoke: impl FnOnce()) -> Result<Answer, Refused> {
+    let [] = parameters(call, [])?;
+    revoke();
+    Ok(Answer::json(StatusCode::OK, &json!({ "status": "revoked" })))
 }
 
 fn get_requests(state: &State, call: &Call) -> Result<Answer, Refused> {

@@ -22,6 +22,7 @@ mod answer;
 mod call;
 mod control;
 mod fault;
+mod oauth;
 mod server;
 mod state;
 mod tools;
@@ -31,6 +32,7 @@ pub mod webhook;
 mod client;
 
 pub use fault::{Effect, Fault, Target};
+pub use oauth::{OauthClient, OauthGrant};
 pub use server::{DEFAULT_TOKEN, Sandbox, SandboxConfig, StartError};
 pub use state::{Note, RecordedRequest, StateFull, Ticket, TicketFields, TooFewNotes, limits};
 pub use tools::{Operation, Tool};

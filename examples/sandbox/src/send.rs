@@ -56,7 +56,7 @@ pub(crate) struct SendArgs {
     /// A running sandbox, in which the ticket is made first.
     #[arg(long)]
     sandbox: Option<String>,
-    /// How many webhooks; the ticket's id counts up from --ticket.
+    /// How many webhooks; the number at the end of --ticket counts up.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
     /// Print one JSON object per webhook.
@@ -104,9 +104,12 @@ impl SendArgs {
         if self.count == 1 {
             return Ok(vec![self.ticket.clone()]);
         }
-        let first: u64 = self.ticket.parse().context("--count counts up from --ticket, which must be a number then")?;
+        let stem = self.ticket.trim_end_matches(|last: char| last.is_ascii_digit());
+        let digits = &self.ticket[stem.len()..];
+        let first: u64 = digits.parse().context("--count counts up from the number at the end of --ticket")?;
         let end = first.checked_add(self.count).context("--ticket and --count are too large together")?;
-        Ok((first..end).map(|id| id.to_string()).collect())
+        // Ids of a fixed length keep it.
+        Ok((first..end).map(|number| format!("{stem}{number:0width$}", width = digits.len())).collect())
     }
 
     fn webhook(&self, ticket_id: String) -> Webhook {

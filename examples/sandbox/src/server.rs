@@ -25,6 +25,7 @@ use crate::{
     call::Call,
     control,
     fault::Fault,
+    oauth::{self, Oauth, OauthClient, OauthGrant},
     state::{RecordedRequest, State, StateFull, Ticket, TicketFields, TooFewNotes, limits},
     tools::{Site, Tool},
 };
@@ -71,6 +72,7 @@ pub enum StartError {
 pub struct Sandbox {
     addr: SocketAddr,
     state: Arc<State>,
+    oauth: Arc<Oauth>,
     runtime: runtime::Handle,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -100,12 +102,13 @@ impl Sandbox {
             tokio::net::TcpListener::from_std(listener)?
         };
         let state = Arc::new(State::default());
-        let server = Arc::new(Server { state: Arc::clone(&state), token: config.token });
+        let oauth = Arc::new(Oauth::default());
+        let server = Arc::new(Server { state: Arc::clone(&state), oauth: Arc::clone(&oauth), token: config.token });
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("sandbox".to_owned())
             .spawn(move || runtime.block_on(accept(listener, server, stopped)))?;
-        Ok(Self { addr, state, runtime: handle, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { addr, state, oauth, runtime: handle, stop: Some(stop), thread: Some(thread) })
     }
 
     /// The address that it listens on.
@@ -156,6 +159,31 @@ impl Sandbox {
         self.state.set_faults(faults)
     }
 
+    /// Lets the token endpoint know this client, which was given nothing yet.
+    pub fn set_oauth(&self, client: OauthClient) {
+        self.oauth.set(Some(client));
+    }
+
+    /// Where the token endpoint is.
+    pub fn token_url(&self) -> String {
+        format!("{}{}", self.url(), oauth::PATH)
+    }
+
+    /// The tokens that were given, oldest first.
+    pub fn oauth_grants(&self) -> Vec<OauthGrant> {
+        self.oauth.grants()
+    }
+
+    /// No access token that was given is good any more.
+    pub fn revoke_access_tokens(&self) {
+        self.oauth.revoke_access();
+    }
+
+    /// The client's refresh token is not good any more.
+    pub fn revoke_refresh_token(&self) {
+        self.oauth.revoke_refresh();
+    }
+
     /// The requests that arrived, oldest first, the control API's own left out.
     pub fn requests(&self) -> Vec<RecordedRequest> {
         self.state.requests(0)
@@ -183,6 +211,7 @@ impl Drop for Sandbox {
 
 struct Server {
     state: Arc<State>,
+    oauth: Arc<Oauth>,
     token: String,
 }
 
@@ -232,7 +261,13 @@ impl Server {
 
     async fn deliver(&self, call: &Call) -> Delivery {
         if let Some(path) = call.path().strip_prefix(control::PREFIX) {
-            return Delivery::Whole(control::answer(&self.state, call, path).await);
+            return Delivery::Whole(control::answer(&self.state, &self.oauth, call, path).await);
+        }
+        if call.path() == oauth::PATH {
+            let number = self.state.record(call, None, None);
+            let answer = self.oauth.answer(call);
+            self.state.answered(number, answer.status);
+            return Delivery::Whole(answer);
         }
         let Some((tool, path)) = Tool::at(call.path()) else {
             let number = self.state.record(call, None, None);
@@ -242,7 +277,9 @@ impl Server {
         let operation = tool.operation(&call.head.method, path);
         let fault = self.state.take_fault(tool, operation);
         let number = self.state.record(call, Some((tool, operation)), fault.as_ref());
-        let work = || tool.answer(&Site { state: &self.state, token: &self.token }, call, path);
+        let presented = self.oauth.presented(call);
+        let token = presented.as_deref().unwrap_or(&self.token);
+        let work = || tool.answer(&Site { state: &self.state, token }, call, path);
         let delivery = match fault {
             None => Delivery::Whole(work()),
             Some(fault) => {

@@ -227,6 +227,13 @@ impl State {
         self.lock().tickets.get(&(tool, id.to_owned())).cloned()
     }
 
+    /// The tool's tickets, in the order in which they were made.
+    pub(crate) fn tickets(&self, tool: Tool) -> Vec<Ticket> {
+        let mut tickets: Vec<_> = self.lock().tickets.values().filter(|ticket| ticket.tool == tool).cloned().collect();
+        tickets.sort_unstable_by_key(|ticket| ticket.display_id);
+        tickets
+    }
+
     /// Adds a note and returns it with its ticket.
     pub(crate) fn add_note(
         &self,

@@ -1,6 +1,11 @@
 //! The tools that the sandbox plays, and the table that hands each request to its vendor's file.
 
+mod freshservice;
+mod generic;
+mod jira;
 mod servicedesk_plus;
+mod servicenow;
+mod zendesk;
 
 use clap::ValueEnum;
 use hyper::{Method, StatusCode};
@@ -18,6 +23,18 @@ pub enum Tool {
     ServicedeskPlus,
     /// ManageEngine ServiceDesk Plus Cloud.
     ServicedeskPlusCloud,
+    /// Freshservice.
+    Freshservice,
+    /// ServiceNow.
+    #[serde(rename = "servicenow")]
+    #[value(name = "servicenow")]
+    ServiceNow,
+    /// Jira Service Management in the cloud.
+    Jira,
+    /// Zendesk Support.
+    Zendesk,
+    /// A small tool with a JSON API, for plugins fresh from `plugin-ctl new`.
+    Generic,
 }
 
 /// What a request asks of a tool, by its method and path alone.
@@ -36,13 +53,26 @@ pub enum Operation {
 
 impl Tool {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::ServicedeskPlus, Self::ServicedeskPlusCloud];
+    pub const ALL: [Self; 7] = [
+        Self::ServicedeskPlus,
+        Self::ServicedeskPlusCloud,
+        Self::Freshservice,
+        Self::ServiceNow,
+        Self::Jira,
+        Self::Zendesk,
+        Self::Generic,
+    ];
 
     /// The name in the control API and on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::ServicedeskPlus => "servicedesk_plus",
             Self::ServicedeskPlusCloud => "servicedesk_plus_cloud",
+            Self::Freshservice => "freshservice",
+            Self::ServiceNow => "servicenow",
+            Self::Jira => "jira",
+            Self::Zendesk => "zendesk",
+            Self::Generic => "generic",
         }
     }
 
@@ -51,6 +81,11 @@ impl Tool {
         match self {
             Self::ServicedeskPlus => "/servicedesk",
             Self::ServicedeskPlusCloud => "/sdpcloud",
+            Self::Freshservice => "/freshservice",
+            Self::ServiceNow => "/servicenow",
+            Self::Jira => "/jira",
+            Self::Zendesk => "/zendesk",
+            Self::Generic => "/generic",
         }
     }
 
@@ -69,32 +104,64 @@ impl Tool {
 
     /// The rule for ticket ids that this one breaks, if it breaks any: a ticket that the tool could not have is not made.
     pub(crate) fn broken_id_rule(self, id: &str) -> Option<&'static str> {
-        self.edition().broken_id_rule(id)
+        match self {
+            Self::ServicedeskPlus => Edition::OnPremises.broken_id_rule(id),
+            Self::ServicedeskPlusCloud => Edition::Cloud.broken_id_rule(id),
+            Self::Freshservice => freshservice::broken_id_rule(id),
+            Self::ServiceNow => servicenow::broken_id_rule(id),
+            Self::Jira => jira::broken_id_rule(id),
+            Self::Zendesk => zendesk::broken_id_rule(id),
+            Self::Generic => generic::broken_id_rule(id),
+        }
     }
 
     pub(crate) fn operation(self, method: &Method, path: &str) -> Operation {
-        self.edition().operation(method, path)
+        match self {
+            Self::ServicedeskPlus => Edition::OnPremises.operation(method, path),
+            Self::ServicedeskPlusCloud => Edition::Cloud.operation(method, path),
+            Self::Freshservice => freshservice::operation(method, path),
+            Self::ServiceNow => servicenow::operation(method, path),
+            Self::Jira => jira::operation(method, path),
+            Self::Zendesk => zendesk::operation(method, path),
+            Self::Generic => generic::operation(method, path),
+        }
     }
 
     /// The tool's proper answer.
     pub(crate) fn answer(self, site: &Site<'_>, call: &Call, path: &str) -> Answer {
-        self.edition().answer(self, site, call, path)
+        match self {
+            Self::ServicedeskPlus => Edition::OnPremises.answer(self, site, call, path),
+            Self::ServicedeskPlusCloud => Edition::Cloud.answer(self, site, call, path),
+            Self::Freshservice => freshservice::answer(site, call, path),
+            Self::ServiceNow => servicenow::answer(site, call, path),
+            Self::Jira => jira::answer(site, call, path),
+            Self::Zendesk => zendesk::answer(site, call, path),
+            Self::Generic => generic::answer(site, call, path),
+        }
     }
 
     /// The tool's own body for a failure with this status.
     pub(crate) fn failure(self, status: StatusCode) -> Answer {
-        servicedesk_plus::failure(status)
+        match self {
+            Self::ServicedeskPlus | Self::ServicedeskPlusCloud => servicedesk_plus::failure(status),
+            Self::Freshservice => freshservice::failure(status),
+            Self::ServiceNow => servicenow::failure(status),
+            Self::Jira => jira::failure(status),
+            Self::Zendesk => zendesk::failure(status),
+            Self::Generic => generic::failure(status),
+        }
     }
 
     /// The body that the tool posts as a webhook.
     pub(crate) fn webhook_body(self, webhook: &Webhook) -> Vec<u8> {
-        servicedesk_plus::webhook_body(self.edition(), webhook)
-    }
-
-    const fn edition(self) -> Edition {
         match self {
-            Self::ServicedeskPlus => Edition::OnPremises,
-            Self::ServicedeskPlusCloud => Edition::Cloud,
+            Self::ServicedeskPlus => servicedesk_plus::webhook_body(Edition::OnPremises, webhook),
+            Self::ServicedeskPlusCloud => servicedesk_plus::webhook_body(Edition::Cloud, webhook),
+            Self::Freshservice => freshservice::webhook_body(webhook),
+            Self::ServiceNow => servicenow::webhook_body(webhook),
+            Self::Jira => jira::webhook_body(webhook),
+            Self::Zendesk => zendesk::webhook_body(webhook),
+            Self::Generic => generic::webhook_body(webhook),
         }
     }
 }

@@ -1,12 +1,17 @@
 //! The webhooks that the tools send: what they say, and how they are made authentic.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use clap::ValueEnum;
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
-    state::{TicketFields, whole_second_now},
+    state::{Ticket, TicketFields, whole_second_now},
     tools::Tool,
 };
 
@@ -53,6 +58,29 @@ impl Webhook {
         }
         ticket
     }
+
+    /// When the event happened.
+    pub(crate) fn happened_at(&self) -> OffsetDateTime {
+        let fields = self.ticket_after();
+        match self.event {
+            Event::Created => fields.created_at,
+            // Later than it was created, by which a reader can tell an update.
+            Event::Updated => whole_second_now().max(fields.created_at + Duration::SECOND),
+            Event::Resolved => fields.resolved_at.unwrap_or(fields.created_at),
+        }
+    }
+
+    /// The ticket that the webhook shows.
+    pub(crate) fn shown(&self) -> Ticket {
+        Ticket {
+            tool: self.tool,
+            id: self.ticket_id.clone(),
+            display_id: 1,
+            fields: self.ticket_after(),
+            updated_at: self.happened_at(),
+            notes: Vec::new(),
+        }
+    }
 }
 
 /// What happened to a ticket.
@@ -76,13 +104,21 @@ impl Event {
     }
 }
 
-/// The forms of ServiceDesk Plus's body.
+/// The forms of bodies. A tool that does not have the form sends the flat one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Form {
-    /// One flat object with `tenant_id`, `ticket_id` and `event`.
+    /// One flat object with `tenant_id`, `ticket_id` and `event`; from ServiceNow the record's columns with `event`; from
+    /// Jira an administrator's webhook; from Zendesk a trigger's.
     Flat,
-    /// ManageEngine's custom webhook: the API's own request object, nested under `request`.
+    /// ManageEngine's custom webhook: the API's own request object, nested under `request`; from ServiceNow the API's own
+    /// record, nested under `record`; from Freshservice, which has no such object, `ticket_id` and `event` alone.
     Request,
+    /// A ServiceNow rule's `eventType`, `action` and `data`; Zendesk's fixed envelope of events.
+    Event,
+    /// "Issue data (Jira format)" of a rule of Jira's: `issue` and `timestamp`.
+    Rule,
+    /// "Issue data (Automation format)" of a rule of Jira's: the issue alone.
+    Issue,
 }
 
 /// How a webhook proves where it comes from.
@@ -96,6 +132,34 @@ pub enum Scheme {
     StaticToken,
     /// `Authorization: Basic …` with user `patchbay` and the secret as password.
     Basic,
+    /// `X-ServiceNow-Signature: <Base64 of HMAC-SHA256 over time stamp, colon and raw body>`, the time stamp being the text
+    /// of `X-ServiceNow-Timestamp`.
+    ServicenowSignature,
+    /// `X-Zendesk-Webhook-Signature: <Base64 of HMAC-SHA256 over time stamp and raw body>`, the time stamp being the text
+    /// of `X-Zendesk-Webhook-Signature-Timestamp`.
+    ZendeskSignature,
+    /// `X-Webhook-Signature: <hex of HMAC-SHA256 over time stamp, dot and raw body>`, the time stamp being the text of
+    /// `X-Webhook-Timestamp`.
+    Timestamped,
+    /// `X-Hub-Signature: sha256=<hex of HMAC-SHA256 over the raw body>`.
+    XHubSignature,
+    /// `Authorization: JWT <token>` of an Atlassian Connect app: method, path and query are signed, the body is not.
+    ConnectJwt,
+    /// `Authorization: Bearer <token>`, a token that is signed with the client secret of an OAuth app.
+    OauthJwt,
+}
+
+impl Scheme {
+    /// The header with the time at which a webhook is sent, and what stands between that and the body, when the scheme
+    /// signs that time in front of the body.
+    const fn timestamp(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::ServicenowSignature => Some(("x-servicenow-timestamp", ":")),
+            Self::Timestamped => Some(("x-webhook-timestamp", ".")),
+            Self::ZendeskSignature => Some(("x-zendesk-webhook-signature-timestamp", "")),
+            _ => None,
+        }
+    }
 }
 
 /// A POST request that is ready to be sent.
@@ -117,15 +181,24 @@ pub struct EmptySecret;
 /// The request with which the tool would tell this event.
 pub fn signed(webhook: &Webhook, scheme: Scheme, secret: &str) -> Result<SignedRequest, EmptySecret> {
     let body = webhook.tool.webhook_body(webhook);
-    let proof = proof(scheme, secret, &body)?;
-    Ok(SignedRequest {
-        path: format!("/webhooks/{}", webhook.tenant_id),
-        headers: vec![("content-type", "application/json".to_owned()), proof],
-        body,
-    })
+    let path = format!("/webhooks/{}", webhook.tenant_id);
+    let mut headers = vec![("content-type", "application/json".to_owned())];
+    let proof = if scheme == Scheme::ConnectJwt {
+        proof(scheme, secret, format!("POST&{path}&").as_bytes())?
+    } else if let Some((header, separator)) = scheme.timestamp() {
+        let sent_at = rfc3339(whole_second_now());
+        let covered = [sent_at.as_bytes(), separator.as_bytes(), &body].concat();
+        headers.push((header, sent_at));
+        proof(scheme, secret, &covered)?
+    } else {
+        proof(scheme, secret, &body)?
+    };
+    headers.push(proof);
+    Ok(SignedRequest { path, headers, body })
 }
 
-/// The header, name and value, by which `body` is authentic; for tests that write or break bodies themselves.
+/// The header, name and value, by which `body` is authentic; for tests that write or break bodies themselves. `body` begins
+/// with what the scheme signs in front of it; where a scheme signs the request in its place, that is `POST&/path&query`.
 pub fn proof(scheme: Scheme, secret: &str, body: &[u8]) -> Result<(&'static str, String), EmptySecret> {
     if secret.is_empty() {
         return Err(EmptySecret);
@@ -135,13 +208,43 @@ pub fn proof(scheme: Scheme, secret: &str, body: &[u8]) -> Result<(&'static str,
         Scheme::HubHeader => ("x-webhook-signature", format!("sha256={}", hmac_sha256_hex(secret, body))),
         Scheme::StaticToken => ("x-webhook-token", secret.to_owned()),
         Scheme::Basic => ("authorization", format!("Basic {}", STANDARD.encode(format!("{BASIC_USER}:{secret}")))),
+        Scheme::ServicenowSignature => ("x-servicenow-signature", STANDARD.encode(hmac_sha256(secret, body))),
+        Scheme::ZendeskSignature => ("x-zendesk-webhook-signature", STANDARD.encode(hmac_sha256(secret, body))),
+        Scheme::Timestamped => ("x-webhook-signature", hmac_sha256_hex(secret, body)),
+        Scheme::XHubSignature => ("x-hub-signature", format!("sha256={}", hmac_sha256_hex(secret, body))),
+        Scheme::ConnectJwt => {
+            let hash: String = Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect();
+            ("authorization", format!("JWT {}", json_web_token(secret, Some(&hash))))
+        }
+        Scheme::OauthJwt => ("authorization", format!("Bearer {}", json_web_token(secret, None))),
     })
 }
 
+/// As the tools write times in webhooks.
+pub(crate) fn rfc3339(at: OffsetDateTime) -> String {
+    at.format(&Rfc3339).expect("years of tickets have four digits")
+}
+
+/// As Atlassian makes them: good for three minutes, with the hash of the request where there is one.
+fn json_web_token(secret: &str, request_hash: Option<&str>) -> String {
+    let now = whole_second_now().unix_timestamp();
+    let mut claims = json!({ "iss": "sandbox", "iat": now, "exp": now + 180 });
+    if let Some(hash) = request_hash {
+        claims["qsh"] = json!(hash);
+    }
+    let parts = [json!({ "typ": "JWT", "alg": "HS256" }), claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+    let signed = parts.join(".");
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(hmac_sha256(secret, signed.as_bytes())))
+}
+
 fn hmac_sha256_hex(secret: &str, body: &[u8]) -> String {
+    hmac_sha256(secret, body).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn hmac_sha256(secret: &str, body: &[u8]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");
     mac.update(body);
-    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    mac.finalize().into_bytes().into()
 }
 
 #[cfg(test)]

@@ -65,6 +65,31 @@ fn a_count_sends_that_many_about_tickets_that_were_made_first() {
 }
 
 #[test]
+fn the_number_at_an_ids_end_counts_up_within_its_length() {
+    let ids = |ticket: &str, count: &str| {
+        let line = ["send", "--to", "x", "--tenant", "t", "--secret", "s", "--ticket", ticket, "--count", count];
+        Line::try_parse_from(line).unwrap().args.ticket_ids()
+    };
+    for (first, expected) in [
+        ("9", vec!["9", "10"]),
+        ("HELP-99", vec!["HELP-99", "HELP-100"]),
+        (
+            "4f1c0e9a2b7d4c55a1e8300d9b6c0009",
+            vec!["4f1c0e9a2b7d4c55a1e8300d9b6c0009", "4f1c0e9a2b7d4c55a1e8300d9b6c0010"],
+        ),
+        (
+            "00000000000000000000000000000101",
+            vec!["00000000000000000000000000000101", "00000000000000000000000000000102"],
+        ),
+    ] {
+        assert_eq!(ids(first, "2").unwrap(), expected);
+    }
+    assert_eq!(ids("HELP", "1").unwrap(), ["HELP"]);
+    assert!(ids("HELP", "2").is_err());
+    assert!(ids(&u64::MAX.to_string(), "2").is_err());
+}
+
+#[test]
 fn what_is_not_2xx_is_a_failure_and_still_printed() {
     for status in [301, 401, 503] {
         let (done, out, ..) = check(status, &["--secret", "s"]);

@@ -146,7 +146,7 @@ fn faults_set_by_the_control_api_act_on_their_operation_for_their_times() {
     let statuses: Vec<_> = fixture.sandbox.requests().into_iter().map(|r| (r.operation, r.status)).collect();
     assert_eq!(statuses[1], (Some(Operation::Get), Some(500)));
 
-    for bad in [r#"[{"times":0}]"#, r#"[{"tool":"jira"}]"#, r#"{"times":1}"#, "["] {
+    for bad in [r#"[{"times":0}]"#, r#"[{"tool":"no_such"}]"#, r#"{"times":1}"#, "["] {
         assert_eq!(fixture.control("PUT", "faults", bad).status, 400, "{bad}");
     }
     let full = vec![Fault::default(); limits::FAULTS_MAX + 1];
@@ -193,7 +193,7 @@ fn tickets_are_made_and_shown_by_the_control_api() {
     check("PUT", "tickets/servicedesk_plus/TKT-7", ticket, 400);
     check("PUT", "tickets/servicedesk_plus_cloud/7", ticket, 400);
     check("PUT", "tickets/servicedesk_plus/7", r#"{"subjekt":"s"}"#, 400);
-    check("PUT", "tickets/jira/7", ticket, 404);
+    check("PUT", "tickets/no_such/7", ticket, 404);
     check("GET", "tickets/servicedesk_plus/8", "", 404);
     check("GET", "tickets/servicedesk_plus/7?x=1", "", 400);
     check("DELETE", "tickets/servicedesk_plus/7", "", 404);

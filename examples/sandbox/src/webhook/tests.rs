@@ -14,6 +14,11 @@ fn each_scheme_has_its_header() {
     check(Scheme::HubHeader, "x-webhook-signature", &format!("sha256={FOX_MAC}"));
     check(Scheme::StaticToken, "x-webhook-token", "key");
     check(Scheme::Basic, "authorization", "Basic cGF0Y2hiYXk6a2V5");
+    // FOX_MAC in Base64.
+    check(Scheme::ServicenowSignature, "x-servicenow-signature", "97yD9DBThCSxMpjmqm+xQ+9NWaFJRhdZl0edvC0aPNg=");
+    check(Scheme::ZendeskSignature, "x-zendesk-webhook-signature", "97yD9DBThCSxMpjmqm+xQ+9NWaFJRhdZl0edvC0aPNg=");
+    check(Scheme::Timestamped, "x-webhook-signature", FOX_MAC);
+    check(Scheme::XHubSignature, "x-hub-signature", &format!("sha256={FOX_MAC}"));
     for scheme in Scheme::value_variants() {
         assert_eq!(proof(*scheme, "", FOX), Err(EmptySecret));
     }
@@ -59,4 +64,17 @@ fn the_request_form_shows_the_event_in_the_request() {
     assert!(resolved["resolution"]["content"].is_string() && resolved["resolved_time"]["value"].is_string());
     let updated = &body(Form::Request, Event::Updated)["request"];
     assert_ne!(updated["last_updated_time"], updated["created_time"]);
+}
+
+#[test]
+fn a_time_that_is_signed_is_sent() {
+    let mut webhook = Webhook::new("acme", Event::Created, "4f1c0e9a2b7d4c55a1e8300d9b6c7f21");
+    webhook.tool = Tool::ServiceNow;
+    let request = signed(&webhook, Scheme::ServicenowSignature, "key").unwrap();
+    let header = |name| request.headers.iter().find(|(known, _)| *known == name).unwrap().1.as_str();
+    let sent_at = header("x-servicenow-timestamp");
+    assert!(OffsetDateTime::parse(sent_at, &Rfc3339).is_ok(), "{sent_at}");
+    let whole = [sent_at.as_bytes(), b":", &request.body].concat();
+    let (name, mac) = proof(Scheme::ServicenowSignature, "key", &whole).unwrap();
+    assert_eq!(header(name), mac);
 }

@@ -1,12 +1,12 @@
 //! The JSON of ServiceDesk Plus: requests, notes and times as its API returns them, and the webhooks that point at them.
 
 use serde_json::{Value, json};
-use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+use time::{OffsetDateTime, macros::format_description};
 
 use super::Edition;
 use crate::{
-    state::{Note, Ticket, whole_second_now},
-    webhook::{Event, Form, Webhook},
+    state::{Note, Ticket},
+    webhook::{Event, Form, Webhook, rfc3339},
 };
 
 /// A request as `GET …/requests/{id}` shows it, without the envelope.
@@ -112,8 +112,8 @@ pub(super) fn note(edition: Edition, ticket: &Ticket, note: &Note) -> Value {
 /// The body of a webhook: the flat form, or ManageEngine's custom webhook with the request as its API shows it.
 pub(crate) fn webhook_body(edition: Edition, webhook: &Webhook) -> Vec<u8> {
     let body = match webhook.form {
-        Form::Flat => flat(webhook),
-        Form::Request => json!({ "request": request(edition, &told(webhook)) }),
+        Form::Request => json!({ "request": request(edition, &webhook.shown()) }),
+        _ => flat(webhook),
     };
     serde_json::to_vec(&body).expect("a JSON value is always writable")
 }
@@ -137,18 +137,6 @@ fn flat(webhook: &Webhook) -> Value {
     body
 }
 
-/// The ticket that the request form shows.
-fn told(webhook: &Webhook) -> Ticket {
-    let fields = webhook.ticket_after();
-    let updated_at = match webhook.event {
-        Event::Created => fields.created_at,
-        // Later than it was created, by which a reader can tell an update.
-        Event::Updated => whole_second_now().max(fields.created_at + Duration::SECOND),
-        Event::Resolved => fields.resolved_at.unwrap_or(fields.created_at),
-    };
-    Ticket { tool: webhook.tool, id: webhook.ticket_id.clone(), display_id: 1, fields, updated_at, notes: Vec::new() }
-}
-
 /// `display_value` follows a user's settings and is for people; `value` is epoch milliseconds, as a string.
 fn time(at: OffsetDateTime) -> Value {
     let display = format_description!(
@@ -156,10 +144,6 @@ fn time(at: OffsetDateTime) -> Value {
     );
     let millis = at.unix_timestamp_nanos() / 1_000_000;
     json!({ "display_value": at.format(display).expect("a date has all of these parts"), "value": millis.to_string() })
-}
-
-fn rfc3339(at: OffsetDateTime) -> String {
-    at.format(&Rfc3339).expect("years of tickets have four digits")
 }
 
 /// Ids are strings: small numbers on-premises, 18 digits in the cloud.

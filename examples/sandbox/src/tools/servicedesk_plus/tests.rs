@@ -178,7 +178,7 @@ fn a_note_of_another_shape_is_refused() {
     refused(&post(ON_PREMISES, KEY, FORM, &format!("{}&x=1", input(proper))), 400, 4000);
     refused(&post(ON_PREMISES, KEY, FORM, &format!("{0}&{0}", input(proper))), 400, 4000);
     refused(&post(CLOUD, OAUTH, FORM, &input(proper)), 400, 4000);
-    for tool in Tool::ALL {
+    for tool in [Tool::ServicedeskPlus, Tool::ServicedeskPlusCloud] {
         assert!(fixture.sandbox.ticket(tool, ID).unwrap().notes.is_empty());
     }
     let cloud = post(CLOUD, OAUTH, FORM, &input(r#"{"request_note":{"description":"x","notify_technician":false}}"#));
