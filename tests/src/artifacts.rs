@@ -32,6 +32,14 @@ impl Artifact {
     pub const PLUGIN_CTL: Self = Self { package: "patchbay", file: "plugin-ctl" };
     /// The plugin for ServiceDesk Plus; tool type `servicedesk_plus`.
     pub const SERVICEDESK_PLUS: Self = Self { package: "servicedesk-plus", file: "libservicedesk_plus.so" };
+    /// The plugin for Freshservice; tool type `freshservice`.
+    pub const FRESHSERVICE: Self = Self { package: "freshservice", file: "libfreshservice.so" };
+    /// The plugin for ServiceNow; tool type `servicenow`.
+    pub const SERVICENOW: Self = Self { package: "servicenow", file: "libservicenow.so" };
+    /// The plugin for Jira Service Management; tool type `jira`.
+    pub const JIRA: Self = Self { package: "jira", file: "libjira.so" };
+    /// The plugin for Zendesk; tool type `zendesk`.
+    pub const ZENDESK: Self = Self { package: "zendesk", file: "libzendesk.so" };
     /// Works and keeps thread-locals; tool type `desk_good`, version 1.0.0.
     pub const GOOD: Self = Self { package: "test-plugin-good", file: "libtest_plugin_good.so" };
     /// The same as version 2.0.0.
@@ -52,20 +60,30 @@ impl Artifact {
     pub const NO_LAYOUT: Self = Self { package: "test-plugin-no-layout", file: "libtest_plugin_no_layout.so" };
     /// Exports a module of another layout.
     pub const OTHER_LAYOUT: Self = Self { package: "test-plugin-other-layout", file: "libtest_plugin_other_layout.so" };
+    /// As an SDK of a newer minor version of the ABI would make it; tool type `desk_next`.
+    pub const NEXT_MINOR: Self = Self { package: "test-plugin-next-minor", file: "libtest_plugin_next_minor.so" };
     /// Works, with an allocator of its own; tool type `desk_allocator`.
     pub const ALLOCATOR: Self = Self { package: "test-plugin-allocator", file: "libtest_plugin_allocator.so" };
     /// Takes webhooks by the scheme that the tenant's setting `scheme` says, and is its own tool; `desk_schemes`.
     pub const SCHEMES: Self = Self { package: "test-plugin-schemes", file: "libtest_plugin_schemes.so" };
+    /// Says of its webhooks that they prove nothing; tool type `desk_hints`.
+    pub const HINTS: Self = Self { package: "test-plugin-hints", file: "libtest_plugin_hints.so" };
+    /// Breaks the one rule that the tenant's setting `breaks` names; tool type `desk_careless`.
+    pub const CARELESS: Self = Self { package: "test-plugin-careless", file: "libtest_plugin_careless.so" };
     /// A library that exports no plugin.
     pub const NO_PLUGIN: Self = Self { package: "test-plugin-none", file: "libtest_plugin_none.so" };
     /// Preloaded into a host, writes down who notes a thread-local's destructor.
     pub const ATEXIT_WATCH: Self =
         Self { package: "test-preload-atexit-watch", file: "libtest_preload_atexit_watch.so" };
 
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 23] = [
         Self::PATCHBAY,
         Self::PLUGIN_CTL,
         Self::SERVICEDESK_PLUS,
+        Self::FRESHSERVICE,
+        Self::SERVICENOW,
+        Self::JIRA,
+        Self::ZENDESK,
         Self::GOOD,
         Self::GOOD_V2,
         Self::PANICS,
@@ -75,8 +93,11 @@ impl Artifact {
         Self::HOSTILE,
         Self::NO_LAYOUT,
         Self::OTHER_LAYOUT,
+        Self::NEXT_MINOR,
         Self::ALLOCATOR,
         Self::SCHEMES,
+        Self::CARELESS,
+        Self::HINTS,
         Self::NO_PLUGIN,
         Self::ATEXIT_WATCH,
     ];
@@ -132,13 +153,14 @@ fn build() -> PathBuf {
 }
 
 /// `target/debug`, or wherever this very program was built to.
-fn profile_folder() -> PathBuf {
+pub(crate) fn profile_folder() -> PathBuf {
     let program = env::current_exe().expect("a program knows where it lies");
     let folder = program.parent().expect("a program lies in a folder");
     let folder = if folder.ends_with("deps") { folder.parent().expect("deps lies in a folder") } else { folder };
     folder.to_owned()
 }
 
-fn workspace() -> &'static Path {
+/// The repository.
+pub(crate) fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies in the workspace")
 }

@@ -1,4 +1,4 @@
-//! Webhooks of every ready signature scheme, and what is made of them by who does not have the secret: every single-bit
+//! Webhooks of every ready signature scheme and of every tool's own, and what is made of them by who does not have the secret: every single-bit
 //! flip, and random mutations from a seed. What means the same as the valid request is never among them.
 
 use std::iter;
@@ -7,8 +7,13 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use plugin_abi::testing::{base64_mac, hex_mac};
+use plugin_abi::testing::{Random, base64_mac, hex_mac};
+use sandbox::{
+    TicketFields, Tool,
+    webhook::{Event, Form, Scheme, Webhook},
+};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// The secret of all schemes: its text is Base64 too, as Standard Webhooks needs it.
@@ -20,7 +25,7 @@ const MUTATIONS_OF_ONE: usize = 500;
 /// Kinds of mutation; the last one takes a field of another webhook, of another time, or under another secret.
 const MUTATIONS: usize = 12;
 
-/// A scheme by which the plugin `desk_schemes` validates.
+/// A scheme, as the plugin `desk_schemes` or one of the five tools' takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignedBy {
     /// `sha256=<hex>` over the body.
@@ -37,6 +42,20 @@ pub enum SignedBy {
     Basic,
     /// A JSON Web Token.
     Jwt,
+    /// ServiceDesk Plus: `<hex>` over the body.
+    ServiceDeskPlus,
+    /// Freshservice: the secret itself.
+    Freshservice,
+    /// ServiceNow: Base64 over time stamp, colon and body.
+    ServiceNow,
+    /// Jira: `sha256=<hex>` over the body.
+    Jira,
+    /// Jira: a Connect app's JSON Web Token, for one method, path and query.
+    JiraConnect,
+    /// Jira: an OAuth app's JSON Web Token.
+    JiraOauth,
+    /// Zendesk: Base64 over time stamp and body.
+    Zendesk,
 }
 
 /// What a webhook is but its path.
@@ -49,11 +68,21 @@ pub struct Delivery {
 }
 
 impl SignedBy {
-    /// All of them.
-    pub const ALL: [Self; 7] =
+    /// Those of `desk_schemes`.
+    pub const READY: [Self; 7] =
         [Self::Hub, Self::Hex, Self::Timestamped, Self::Standard, Self::Token, Self::Basic, Self::Jwt];
+    /// The five tools' own.
+    pub const TOOLS: [Self; 7] = [
+        Self::ServiceDeskPlus,
+        Self::Freshservice,
+        Self::ServiceNow,
+        Self::Jira,
+        Self::JiraConnect,
+        Self::JiraOauth,
+        Self::Zendesk,
+    ];
 
-    /// The plugin's setting `scheme`, which will do for a tenant's id too.
+    /// The setting `scheme` of `desk_schemes`, which will do for a tenant's id too.
     pub fn name(self) -> &'static str {
         match self {
             Self::Hub => "hub",
@@ -63,7 +92,80 @@ impl SignedBy {
             Self::Token => "token",
             Self::Basic => "basic",
             Self::Jwt => "jwt",
+            Self::ServiceDeskPlus => "servicedesk-plus",
+            Self::Freshservice => "freshservice",
+            Self::ServiceNow => "servicenow",
+            Self::Jira => "jira",
+            Self::JiraConnect => "jira-connect",
+            Self::JiraOauth => "jira-oauth",
+            Self::Zendesk => "zendesk",
         }
+    }
+
+    /// Tool type and settings of a tenant whose webhooks are signed so.
+    pub fn tenant(self) -> (&'static str, Vec<(&'static str, &'static str)>) {
+        match self {
+            Self::ServiceDeskPlus => ("servicedesk_plus", vec![]),
+            Self::Freshservice => ("freshservice", vec![]),
+            Self::ServiceNow => ("servicenow", vec![]),
+            Self::Jira => ("jira", vec![("api_auth", "bearer")]),
+            Self::JiraConnect => ("jira", vec![("api_auth", "bearer"), ("webhook_auth", "connect")]),
+            Self::JiraOauth => ("jira", vec![("api_auth", "bearer"), ("webhook_auth", "oauth")]),
+            Self::Zendesk => ("zendesk", vec![("api_auth", "bearer")]),
+            _ => ("desk_schemes", vec![("scheme", self.name())]),
+        }
+    }
+
+    /// The ready scheme that it is, but for names.
+    fn ready(self) -> Self {
+        match self {
+            Self::ServiceDeskPlus => Self::Hex,
+            Self::Freshservice => Self::Token,
+            Self::ServiceNow | Self::Zendesk => Self::Timestamped,
+            Self::Jira => Self::Hub,
+            Self::JiraConnect | Self::JiraOauth => Self::Jwt,
+            ready => ready,
+        }
+    }
+
+    /// The header with the proof.
+    fn header(self) -> &'static str {
+        match self {
+            Self::Hub => "x-webhook-signature",
+            Self::Hex | Self::Timestamped => "x-signature",
+            Self::Standard => "webhook-signature",
+            Self::Token => "x-token",
+            Self::Basic | Self::Jwt | Self::JiraConnect | Self::JiraOauth => "authorization",
+            Self::ServiceDeskPlus => "x-servicedesk-signature",
+            Self::Freshservice => "x-webhook-token",
+            Self::ServiceNow => "x-servicenow-signature",
+            Self::Jira => "x-hub-signature",
+            Self::Zendesk => "x-zendesk-webhook-signature",
+        }
+    }
+
+    /// The header with the time stamp, and what is signed between that and the body.
+    fn timestamp(self) -> (&'static str, &'static str) {
+        match self {
+            Self::ServiceNow => ("x-servicenow-timestamp", ":"),
+            Self::Zendesk => ("x-zendesk-webhook-signature-timestamp", ""),
+            _ => ("x-timestamp", ""),
+        }
+    }
+
+    /// What the tool says of a ticket.
+    fn body(self, ticket: u64, at: OffsetDateTime) -> Vec<u8> {
+        let (tool, form, id) = match self {
+            Self::ServiceDeskPlus => (Tool::ServicedeskPlus, Form::Flat, ticket.to_string()),
+            Self::Freshservice => (Tool::Freshservice, Form::Flat, ticket.to_string()),
+            Self::ServiceNow => (Tool::ServiceNow, Form::Flat, format!("{ticket:032x}")),
+            Self::Jira | Self::JiraConnect | Self::JiraOauth => (Tool::Jira, Form::Flat, format!("IT-{ticket}")),
+            Self::Zendesk => (Tool::Zendesk, Form::Event, ticket.to_string()),
+            _ => return json!({ "ticket_id": ticket.to_string(), "event": "ticket_created" }).to_string().into_bytes(),
+        };
+        let told = TicketFields { created_at: at, ..TicketFields::default() };
+        let webhook = Webhook { tool, form, ticket: told, ..Webhook::new(self.name(), Event::Created, id) };
+        sandbox::webhook::signed(&webhook, Scheme::StaticToken, FORGED_SECRET).expect("there is a secret").body
     }
 
     /// The webhook about a ticket, as the tool sends it at this time.
@@ -72,38 +174,46 @@ impl SignedBy {
     }
 
     fn signed(self, secret: &str, ticket: u64, at: OffsetDateTime) -> Delivery {
-        let body = json!({ "ticket_id": ticket.to_string(), "event": "ticket_created" }).to_string().into_bytes();
-        let key = secret.as_bytes();
-        let headers = match self {
-            Self::Hub => vec![("x-webhook-signature", format!("sha256={}", hex_mac(key, &[&body])))],
-            Self::Hex => vec![("x-signature", hex_mac(key, &[&body]))],
+        let body = self.body(ticket, at);
+        let (key, proof) = (secret.as_bytes(), self.header());
+        let headers = match self.ready() {
+            Self::Hub => vec![(proof, format!("sha256={}", hex_mac(key, &[&body])))],
+            Self::Hex => vec![(proof, hex_mac(key, &[&body]))],
             Self::Timestamped => {
                 let stamp = at.format(&Rfc3339).expect("a time of this century");
-                vec![("x-signature", base64_mac(key, &[stamp.as_bytes(), &body])), ("x-timestamp", stamp)]
+                let (header, separator) = self.timestamp();
+                let mac = base64_mac(key, &[stamp.as_bytes(), separator.as_bytes(), &body]);
+                vec![(proof, mac), (header, stamp)]
             }
             Self::Standard => {
                 let (id, stamp) = (format!("msg_{ticket}"), at.unix_timestamp().to_string());
                 let key = STANDARD.decode(secret).expect("the secrets are Base64");
                 let mac = base64_mac(&key, &[id.as_bytes(), b".", stamp.as_bytes(), b".", &body]);
-                let signatures = format!("v1,{mac}");
-                vec![("webhook-id", id), ("webhook-timestamp", stamp), ("webhook-signature", signatures)]
+                vec![("webhook-id", id), ("webhook-timestamp", stamp), (proof, format!("v1,{mac}"))]
             }
-            Self::Token => vec![("x-token", secret.to_owned())],
-            Self::Basic => vec![("authorization", format!("Basic {}", STANDARD.encode(format!("desk:{secret}"))))],
-            Self::Jwt => {
-                let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
-                let claims = json!({ "iat": at.unix_timestamp(), "exp": at.unix_timestamp() + 180, "jti": ticket });
-                let signed = format!("{}.{}", part(json!({ "alg": "HS256", "typ": "JWT" })), part(claims));
-                let mac = base64_mac(key, &[signed.as_bytes()]).replace('+', "-").replace('/', "_");
-                vec![("authorization", format!("JWT {signed}.{}", mac.trim_end_matches('=')))]
-            }
+            Self::Token => vec![(proof, secret.to_owned())],
+            Self::Basic => vec![(proof, format!("Basic {}", STANDARD.encode(format!("desk:{secret}"))))],
+            _ => vec![(proof, self.web_token(key, ticket, at))],
         };
         Delivery { headers: headers.into_iter().map(|(name, value)| (name, value.into_bytes())).collect(), body }
     }
 
+    fn web_token(self, key: &[u8], ticket: u64, at: OffsetDateTime) -> String {
+        let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let mut claims = json!({ "iat": at.unix_timestamp(), "exp": at.unix_timestamp() + 180, "jti": ticket });
+        if self == Self::JiraConnect {
+            let request = format!("POST&/webhooks/{}&", self.name());
+            claims["qsh"] = Sha256::digest(request).iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
+        }
+        let signed = format!("{}.{}", part(json!({ "alg": "HS256", "typ": "JWT" })), part(claims));
+        let mac = base64_mac(key, &[signed.as_bytes()]).replace('+', "-").replace('/', "_");
+        let word = if self == Self::JiraOauth { "Bearer" } else { "JWT" };
+        format!("{word} {signed}.{}", mac.trim_end_matches('='))
+    }
+
     /// Whether the body is signed. Where it is not, whoever can change it on its way has the secret before them too.
     fn covers_body(self) -> bool {
-        matches!(self, Self::Hub | Self::Hex | Self::Timestamped | Self::Standard)
+        matches!(self.ready(), Self::Hub | Self::Hex | Self::Timestamped | Self::Standard)
     }
 
     /// Every forgery that differs from the webhook in one bit.
@@ -165,8 +275,10 @@ impl SignedBy {
             11 => {
                 let other = match random.below(3) {
                     // A token is not about one webhook, so that of another time would be authentic.
-                    0 if self != Self::Jwt => self.valid(ticket + 1 + random.below(9) as u64, at),
-                    1 if self != Self::Jwt => self.valid(ticket, at + Duration::seconds(1 + random.below(600) as i64)),
+                    0 if self.ready() != Self::Jwt => self.valid(ticket + 1 + random.below(9) as u64, at),
+                    1 if self.ready() != Self::Jwt => {
+                        self.valid(ticket, at + Duration::seconds(1 + random.below(600) as i64))
+                    }
                     _ => self.signed(OTHER_SECRET, ticket, at),
                 };
                 let field = random.below(other.fields(self).min(forged.fields(self)));
@@ -192,7 +304,7 @@ impl SignedBy {
         }
         let same = |(name, value): &(&str, Vec<u8>)| {
             let (Ok(value), Some(other)) = (std::str::from_utf8(value), forged.text(name)) else { return false };
-            match self {
+            match self.ready() {
                 Self::Hub | Self::Hex => value.eq_ignore_ascii_case(other),
                 Self::Timestamped => value.trim_end_matches('=') == other.trim_end_matches('='),
                 Self::Standard if *name == "webhook-signature" => {
@@ -204,8 +316,13 @@ impl SignedBy {
                     }
                     _ => false,
                 },
-                Self::Jwt => value == other.trim_end_matches('='),
-                Self::Standard | Self::Token => value == other,
+                Self::Jwt => match (value.split_once(' '), other.split_once(' ')) {
+                    (Some((word, token)), Some((other_word, other_token))) => {
+                        word == other_word && token == other_token.trim().trim_end_matches('=')
+                    }
+                    _ => false,
+                },
+                _ => value == other,
             }
         };
         valid.headers.iter().all(same)
@@ -234,27 +351,5 @@ impl Delivery {
             return None;
         }
         std::str::from_utf8(value).ok().map(str::trim)
-    }
-}
-
-/// SplitMix64: the same numbers on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// 0 up to, but without, `end`; 0 when there is nothing below it.
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end.max(1) as u64).expect("less than a usize")
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[0]
     }
 }

@@ -70,20 +70,29 @@ pub fn line() -> Line {
 /// # Panics
 /// When one is not.
 pub fn beside_the_good_one<T>(line: &Line, run: impl FnOnce() -> T) -> T {
+    beside(line, &["good"], run)
+}
+
+/// Does something while these tenants send webhooks, in turn; all of them must be accepted.
+///
+/// # Panics
+/// When one is not.
+pub fn beside<T>(line: &Line, tenants: &[&str], run: impl FnOnce() -> T) -> T {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let load = scope.spawn(|| {
-            let mut sent = 0;
-            while !stop.load(Ordering::Relaxed) || sent == 0 {
-                let answer = line.host.send(&created("good", &sent.to_string()));
-                assert_eq!(answer.status, 202, "delivery {sent}: {}", answer.text());
-                sent += 1;
+            for (sent, tenant) in tenants.iter().cycle().enumerate() {
+                if stop.load(Ordering::Relaxed) && sent >= tenants.len() {
+                    break;
+                }
+                let answer = line.host.send(&created(tenant, &sent.to_string()));
+                assert_eq!(answer.status, 202, "delivery {sent} of {tenant}: {}", answer.text());
             }
         });
         let stopped = StopWhenDropped(&stop);
         let result = run();
         drop(stopped);
-        load.join().expect("the good plugin's webhooks are all accepted");
+        load.join().expect("all webhooks are accepted");
         result
     })
 }

@@ -15,12 +15,15 @@
 
 pub mod artifacts;
 pub mod forgeries;
+pub mod fuzz;
 mod host;
 pub mod hostile;
 pub mod http;
 mod line;
 mod process;
 mod supervisor;
+pub mod vendor;
+pub mod versions;
 mod wait;
 
 pub use artifacts::Artifact;

@@ -13,7 +13,7 @@ use base64::{
 use memchr::memmem::find;
 use patchbay_tests::{Artifact, Host, Line, TOOL, created, http::over_tcp, http::request, told};
 use sandbox::{
-    Effect, Sandbox, SandboxConfig, Target, TicketFields,
+    Effect, OauthClient, Sandbox, SandboxConfig, Target, TicketFields,
     webhook::{Event, Scheme, Webhook, signed},
 };
 
@@ -22,7 +22,12 @@ const HOOK: &str = r#"canary-"hook"\5b1f/+&%'s"#;
 const KEY: &str = r#"canary-"key"\9c3e/+&%'s"#;
 const ROTATED: &str = r#"canary-"rotated"\d07a/+&%'s"#;
 const PASSWORD: &str = r#"canary-"pass"\77aa/+&%'s"#;
-const ALL: [&str; 4] = [HOOK, KEY, ROTATED, PASSWORD];
+/// What the OAuth client shows to the token endpoint, and what it is given there: tokens stand in headers as they are.
+const CLIENT_SECRET: &str = r#"canary-"client"\31c8/+&%'s"#;
+const REFRESH: &str = r#"canary-"refresh"\e2b4/+&%'s"#;
+const CLIENT: &str = r#"canary-"token"\68fd/+&%'s"#;
+const GIVEN: [&str; 3] = ["access-1", "access-2", "refresh-1"];
+const ALL: [&str; 6] = [HOOK, KEY, ROTATED, PASSWORD, CLIENT_SECRET, REFRESH];
 
 /// A tool and a host whose tenants have the canaries for secrets.
 fn line() -> Line {
@@ -73,6 +78,7 @@ type Seen = Vec<(String, Vec<u8>)>;
 fn canaries_are_nowhere() {
     let (mut line, mut seen) = (line(), Seen::new());
     a_tool_echoes(&line, &mut seen);
+    a_tool_echoes_tokens(&line, &mut seen);
     a_plugin_tells(&line, &mut seen);
     senders_misplace(&line, &mut seen);
     operators_look(&line, &mut seen);
@@ -86,7 +92,8 @@ fn canaries_are_nowhere() {
     seen.push(("the log".to_owned(), ended.log.into_bytes()));
     seen.extend(contents(&files(&line.host.state())));
 
-    let forms: Vec<_> = ALL.iter().flat_map(|secret| forms(secret)).collect();
+    let secrets = ALL.map(str::to_owned).into_iter().chain(GIVEN.map(given));
+    let forms: Vec<_> = secrets.flat_map(|secret| forms(&secret)).collect();
     for (what, bytes) in &seen {
         let found: Vec<_> = forms.iter().filter(|form| find(bytes, form.as_bytes()).is_some()).collect();
         assert!(found.is_empty(), "{found:?} is in {what}: {}", String::from_utf8_lossy(bytes));
@@ -144,6 +151,44 @@ fn a_tool_echoes(line: &Line, seen: &mut Seen) {
         deliver(line, tenant, "99");
     }
     line.tool.wait_for_notes(TOOL, "99", 2, patchbay_tests::WAIT_MAX).unwrap();
+}
+
+/// A token or refresh token that the sandbox gives.
+fn given(what: &str) -> String {
+    format!("{CLIENT}-{what}")
+}
+
+/// As above with all that belongs to a token. The tool refuses the first one and, once renewed, the second.
+fn a_tool_echoes_tokens(line: &Line, seen: &mut Seen) {
+    line.tool.set_oauth(OauthClient {
+        client_id: CLIENT.to_owned(),
+        client_secret: CLIENT_SECRET.to_owned(),
+        refresh_token: Some(REFRESH.to_owned()),
+        rotates: true,
+        expires_in_s: None,
+        failure_status: None,
+    });
+    add_tenant(line, "oauth", "desk_good", HOOK, &[]);
+    let oauth2 = serde_json::json!({
+        "token_url": line.tool.token_url(), "grant": "refresh_token", "client_id": CLIENT,
+        "client_secret": CLIENT_SECRET, "refresh_token": REFRESH,
+    });
+    fs::write(line.host.folder().join("oauth2"), serde_json::json!({ "oauth2": oauth2 }).to_string()).unwrap();
+    line.host.ctl(&["tenant", "rotate-secret", "oauth", "api_key", "@oauth2"]);
+    let body: String = GIVEN.map(given).iter().map(|text| echo(text)).collect();
+    let body = Some(body + &echo(CLIENT_SECRET));
+    for (ticket, status, times) in [("301", 401, 2), ("302", 500, 1)] {
+        line.open_ticket(ticket);
+        line.fail(Target::Get, Some(times), Effect::Status { status, body: body.clone(), content_type: None });
+        deliver(line, "oauth", ticket);
+        let job = line.job(ticket, "has failed", |job| job["state"] == "dead" || job["state"] == "waiting");
+        assert!(job.to_string().contains("[secret]"), "{job:#}");
+        seen.push((format!("the job after {status} and tokens"), job.to_string().into_bytes()));
+    }
+    assert_eq!(line.tool.oauth_grants().len(), 2, "the first token was renewed");
+    line.repair();
+    let shown = line.host.ctl(&["tenant", "show", "oauth"]);
+    seen.push(("tenant show oauth".to_owned(), shown.to_string().into_bytes()));
 }
 
 /// A plugin tells what it was presented, and that is the secret.

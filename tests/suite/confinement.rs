@@ -26,7 +26,7 @@ fn a_missing_layer_is_left_out_and_said() {
         }
         let level = confinement["text"].as_str().unwrap();
         events(&line, "the level in the event", 1, |event| {
-            event["code"] == "serves" && event["message"].as_str().unwrap().contains(level)
+            event["code"] == "swapped" && event["message"].as_str().unwrap().contains(level)
         });
         // What is left still does its work.
         line.add_tenant("good", "desk_good", &[]);

@@ -26,7 +26,7 @@ const SYMBOL_BYTES: usize = 24;
 const STB_GNU_UNIQUE: u8 = 10;
 
 /// A plugin's bytes, to be changed.
-struct Bytes(Vec<u8>);
+pub(super) struct Bytes(pub(super) Vec<u8>);
 
 impl Bytes {
     fn number<const N: usize>(&self, at: usize) -> [u8; N] {
@@ -64,7 +64,7 @@ impl Bytes {
     }
 }
 
-type Change = fn(&mut Bytes);
+pub(super) type Change = fn(&mut Bytes);
 
 /// Turns an entry that can be spared into one of another kind.
 fn retag(file: &mut Bytes, tag: u64) {
@@ -72,7 +72,8 @@ fn retag(file: &mut Bytes, tag: u64) {
     file.put(entry, &tag.to_le_bytes());
 }
 
-const CASES: &[(&str, &str, Change)] = &[
+/// What is changed, and the code that says so.
+pub(super) const CASES: &[(&str, &str, Change)] = &[
     ("an executable stack", "EXECUTABLE_STACK", |file| {
         let stack = file.segment(PT_GNU_STACK);
         file.put(stack + 4, &7_u32.to_le_bytes());

@@ -17,7 +17,6 @@ use patchbay::{
     ids::{CorrelationId, TenantId, ToolType},
     plugin::{
         capability::{CallScope, Capability, Services},
-        egress::Egress,
         generation::{Generation, ReceivedWebhook, Verdict},
         lane::LaneStarter,
         loader::LoadedPlugin,
@@ -79,7 +78,7 @@ pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()
     let capable = copies.plugin(2, Capability::new(tool_type, 2, services.clone(), 1))?;
     let starter = LaneStarter::start()?;
     let generation = Arc::new(
-        Generation::load(copies.artifact(3)?, 3, &config.plugins, services, &Metrics::new(), &starter)
+        Generation::load(copies.artifact(3)?, 3, None, &config.plugins, services, &Metrics::new(), &starter)
             .map_err(|refusal| anyhow::anyhow!("{refusal}"))?,
     );
 
@@ -167,7 +166,7 @@ fn in_scope(plugin: &LoadedPlugin<Capability>, webhook: &ReceivedWebhook) -> any
     let capability = &plugin.host().0;
     let scope = CallScope {
         tenant: Arc::clone(&webhook.tenant),
-        method: Method::Validate,
+        method: Method::VALIDATE_WEBHOOK,
         deadline: Instant::now() + Duration::from_secs(1),
         correlation_id: webhook.correlation_id.clone(),
     };
@@ -232,7 +231,7 @@ async fn services(config: &Config, folder: &Path) -> anyhow::Result<(Services, A
     let tenant = NewTenant::new(TenantId::parse(TENANT)?, ToolType::parse("servicedesk_plus")?, "https://desk.example");
     let secret = (WEBHOOK_SECRET.to_owned(), SecretText::new(SECRET.to_owned())?);
     let tenant = directory.add(tenant, vec![secret]).await?;
-    Ok((Services { directory, egress: Arc::new(Egress::new(&config.http)), clock }, tenant))
+    Ok((Services::new(directory, &config.http, clock), tenant))
 }
 
 /// What arrives when the load generator sends it.

@@ -130,6 +130,11 @@ impl<'a> Installation<'a> {
         Ok(())
     }
 
+    /// The plugin folder.
+    pub(crate) fn plugins(&self) -> PathBuf {
+        self.folder.path().join("plugins")
+    }
+
     /// The state folder.
     pub(crate) fn state(&self) -> PathBuf {
         self.folder.path().join("state")

@@ -9,6 +9,7 @@ use patchbay::plugin::{
     artifact::{self, VerifiedArtifact},
     loader::{LoadedLibrary, LoadedPlugin},
     probe::Prober,
+    signature::Trust,
     verdicts::Verdicts,
 };
 use plugin_abi::{
@@ -46,13 +47,19 @@ pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()
 /// Proven copies of the plugin, one for each that is loaded: the dynamic linker knows a file again by its inode.
 pub(crate) struct Copies<'a> {
     programs: &'a Programs,
+    plugin: &'a Path,
     folder: &'a Path,
 }
 
 impl<'a> Copies<'a> {
     /// Into this folder, which is the host's alone.
     pub(crate) fn new(programs: &'a Programs, folder: &'a Path) -> Self {
-        Self { programs, folder }
+        Self::of(programs, &programs.plugin, folder)
+    }
+
+    /// The same of another plugin.
+    pub(crate) fn of(programs: &'a Programs, plugin: &'a Path, folder: &'a Path) -> Self {
+        Self { programs, plugin, folder }
     }
 
     /// A copy that went through every check, the probe included.
@@ -60,7 +67,8 @@ impl<'a> Copies<'a> {
     /// # Errors
     /// When one fails.
     pub(crate) fn artifact(&self, number: u64) -> anyhow::Result<VerifiedArtifact> {
-        let inspected = artifact::inspect(&self.programs.plugin).map_err(|fault| anyhow::anyhow!("{fault:?}"))?;
+        let inspected =
+            artifact::inspect(self.plugin, &Trust::default()).map_err(|fault| anyhow::anyhow!("{fault:?}"))?;
         let prober = Prober::with_program(&self.programs.patchbay, Duration::from_secs(10));
         let verdicts = Verdicts::load(self.folder.join(format!("verdicts-{number}.json")));
         let verified = inspected.verify(patchbay::config::Permissions::Strict, &prober, &verdicts, self.folder, number);

@@ -10,13 +10,16 @@ mod boundary;
 mod history;
 mod installation;
 mod load;
+mod loops;
 mod neighbour;
 mod overload;
 mod pipeline;
 mod process;
+mod replace;
 mod report;
 mod silent_tool;
 mod start;
+mod tools;
 mod webhooks;
 mod whole;
 mod wrk;
@@ -62,8 +65,12 @@ enum Benchmark {
     Overload,
     /// From accepted webhooks to notes, beside the tool alone
     Pipeline,
+    /// Answers while a plugin is replaced again and again, beside the same load alone; last byte to first call
+    Replace,
     /// Start to ready with up to 200 plugins, and memory, beside bare hyper; loading one plugin
     Start,
+    /// Validate and extract of each tool's webhook, and the size of each tool's plugin
+    Tools,
     /// Webhooks accepted and worked off, with a tool that answers at once
     Whole,
 }
@@ -101,7 +108,9 @@ fn measure(arguments: &Arguments) -> anyhow::Result<()> {
             Benchmark::Neighbour => neighbour::run(&programs, &mut report),
             Benchmark::Overload => overload::run(&programs, &mut report),
             Benchmark::Pipeline => pipeline::run(&programs, &mut report),
+            Benchmark::Replace => replace::run(&programs, &mut report),
             Benchmark::Start => start::run(&programs, &mut report).and_then(|()| load::run(&programs, &mut report)),
+            Benchmark::Tools => tools::run(&programs, &mut report),
             Benchmark::Whole => whole::run(&programs, &mut report),
         }?;
         eprintln!("{benchmark:?}: {} s", started.elapsed().as_secs());

@@ -87,15 +87,19 @@ pub(crate) fn live_jobs(host: &Server) -> anyhow::Result<u64> {
 }
 
 /// What the host counts of itself.
-struct Counts {
+pub(crate) struct Counts {
     /// Jobs in the store that are not done.
-    live: u64,
+    pub(crate) live: u64,
     /// Attempts that ended with a note.
-    done: u64,
+    pub(crate) done: u64,
 }
 
 impl Counts {
-    fn of(host: &Server) -> anyhow::Result<Self> {
+    /// As its metrics say.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(crate) fn of(host: &Server) -> anyhow::Result<Self> {
         let metrics = ureq::get(format!("{}/metrics", host.address("metrics")?)).call()?.body_mut().read_to_string()?;
         let value = |series: &str| metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         let live = value(r#"patchbay_queue_jobs{state="live"}"#).context("/metrics has no patchbay_queue_jobs")?;

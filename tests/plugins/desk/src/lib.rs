@@ -54,6 +54,7 @@ struct Told {
     ticket_id: String,
     event: String,
     subject: String,
+    resolution: Option<String>,
 }
 
 impl<B: Behaviour> TicketingToolPlugin for Desk<B> {
@@ -72,7 +73,11 @@ impl<B: Behaviour> TicketingToolPlugin for Desk<B> {
         self.0.before(tenant, "extract");
         let told: Told =
             serde_json::from_slice(webhook.body()).map_err(|fault| PluginError::Malformed(fault.to_string()))?;
-        let event = if told.event == "ticket_created" { Event::Created } else { Event::Other };
+        let event = match told.event.as_str() {
+            "ticket_created" => Event::Created,
+            "ticket_resolved" => Event::Resolved { resolution: told.resolution, resolved_at: None, tags: Vec::new() },
+            _ => Event::Other,
+        };
         let mut metadata = TicketMetadata::new(told.ticket_id, event);
         metadata.tenant_id = Some(told.tenant_id);
         metadata.subject = Some(told.subject);

@@ -10,7 +10,9 @@
 
 use std::{
     ffi::{c_char, c_int},
-    io, thread,
+    io,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
     time::Duration,
 };
 
@@ -161,6 +163,9 @@ unsafe extern "C" {
     fn pause() -> c_int;
 }
 
+/// Calls in which every tenth is to go wrong.
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
 const SIGUSR1: c_int = 10;
 const SIGSEGV: c_int = 11;
 
@@ -177,6 +182,10 @@ extern "C" fn pauses(_: *mut ()) {
 fn perform(deed: &str) {
     match deed {
         "panic" => panic!("as ordered"),
+        "panic-tenth" => {
+            let call = CALLS.fetch_add(1, Ordering::Relaxed) + 1;
+            assert!(!call.is_multiple_of(10), "as ordered, in call {call}");
+        }
         "panic-payload" => std::panic::panic_any(PanicsWhenDropped),
         "panic-unwinding" => {
             let _dropped = PanicsWhenDropped;

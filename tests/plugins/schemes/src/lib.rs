@@ -6,7 +6,6 @@ use plugin_abi::{
     serde::Deserialize,
     serde_json,
     signature::{Encoding, Timestamped},
-    types::KeyForm,
 };
 
 const SECRET: &str = "webhook_secret";
@@ -30,13 +29,7 @@ impl TicketingToolPlugin for Schemes {
     }
 
     fn validate_webhook(&self, tenant: &Tenant<'_>, webhook: &Webhook<'_>) -> Result<bool, PluginError> {
-        let timestamped = Timestamped {
-            signature_header: "x-signature",
-            timestamp_header: "x-timestamp",
-            separator: "",
-            encoding: Encoding::Base64,
-            key_form: KeyForm::Text,
-        };
+        let timestamped = Timestamped::new("x-signature", "x-timestamp", Encoding::Base64);
         let authentic = match tenant.setting("scheme").unwrap_or("hub") {
             "hub" => signature::hub(tenant, SECRET, webhook, "x-webhook-signature"),
             "hex" => {

@@ -1,0 +1,12 @@
+//! What Freshservice's plugin makes of any body.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use plugin_abi::testing::{FakeHost, assert_answered};
+
+thread_local! {
+    static HOST: FakeHost = FakeHost::new().setting("read_back", "false");
+}
+
+fuzz_target!(|body: &[u8]| HOST.with(|host| assert_answered(&freshservice::Freshservice, host, &[], "", body)));

@@ -1,0 +1,6 @@
+//! The types of this crate pass for those of plugin-abi 1.1.0: abi_stable takes their package from this variable.
+
+fn main() {
+    println!("cargo:rustc-env=CARGO_PKG_NAME=plugin-abi");
+    println!("cargo:rerun-if-changed=build.rs");
+}

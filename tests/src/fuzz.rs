@@ -1,0 +1,70 @@
+//! What holds of everything that reads what strangers wrote, whatever they wrote: the bodies of the fuzz targets in
+//! `tests/fuzz`, and of the tests that run them without a fuzzer. Those of the payloads are the SDK's `assert_answered`.
+
+use patchbay::{http::tenant_scan::tenant_id, ids::ToolType, plugin::elf};
+use plugin_abi::{
+    payload::instant,
+    prelude::*,
+    serde_json::{self, Value},
+    signature::{Encoding, Presented, Timestamped},
+    testing::{FakeHost, base64_mac},
+    time::format_description::well_known::Rfc3339,
+};
+
+/// The host's look into a plugin's file: what it takes, it can name.
+pub fn elf_note(bytes: &[u8]) {
+    if let Ok(info) = elf::inspect(bytes) {
+        ToolType::parse(&info.tool_type).expect("what is taken has a tool type");
+    }
+}
+
+/// The tenant that a body names: where a whole reader can read the body, it sees the same one.
+pub fn tenant_scan(body: &[u8]) {
+    if let (Some(found), Ok(value)) = (tenant_id(body), serde_json::from_slice::<Value>(body)) {
+        assert_eq!(value["tenant_id"], found);
+    }
+}
+
+/// A time of a payload: what is read can be written, and means the same when it is read again.
+pub fn times(text: &[u8]) {
+    let Some(at) = std::str::from_utf8(text).ok().and_then(instant) else { return };
+    let written = at.format(&Rfc3339).expect("years have four digits");
+    assert_eq!(instant(&written), Some(at), "{written}");
+}
+
+/// The ready schemes, on lines of a proof and a time stamp and on the body behind them: without the secret nothing is
+/// authentic.
+pub fn signatures(bytes: &[u8]) {
+    thread_local! {
+        // Nobody can have made a proof with it: it is as long as a MAC, and one of this very program.
+        static HOST: FakeHost = FakeHost::new().secret("s", &base64_mac(b"fuzz", &[b"secret"]));
+    }
+    let mut lines = bytes.splitn(3, |byte| *byte == b'\n');
+    let mut next = || lines.next().unwrap_or_default();
+    let (proof, stamp, body) = (next(), next(), next());
+    let scheme = Timestamped::new("proof", "stamp", Encoding::Base64).separator(":");
+    let headers = [
+        ("proof", proof),
+        ("stamp", stamp),
+        ("authorization", proof),
+        ("webhook-id", b"msg_1"),
+        ("webhook-timestamp", stamp),
+        ("webhook-signature", proof),
+    ];
+    HOST.with(|host| {
+        let tenant = host.tenant();
+        host.with_webhook(&headers, "", body, |webhook| {
+            let verdicts = [
+                signature::hub(&tenant, "s", webhook, "proof"),
+                signature::bare(&tenant, "s", webhook, "proof", Encoding::Hex),
+                signature::bare(&tenant, "s", webhook, "proof", Encoding::Base64),
+                signature::timestamped(&tenant, "s", webhook, &scheme),
+                signature::standard_webhooks(&tenant, "s", webhook),
+                signature::static_token(&tenant, "s", webhook, "authorization"),
+                Presented::Basic { user: "patchbay" }.holds(&tenant, "s", webhook),
+                signature::atlassian_connect(&tenant, "s", webhook, ""),
+            ];
+            assert!(verdicts.iter().all(|verdict| *verdict == Ok(false)), "{verdicts:?}");
+        });
+    });
+}
