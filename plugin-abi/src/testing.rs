@@ -3,7 +3,7 @@
 mod mutations;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -37,7 +37,7 @@ pub use self::mutations::{Random, assert_answered, mutated};
 pub struct FakeHost {
     /// The context of a call, as a host writes it. Its texts stay until the test's process ends.
     request: Vec<Field<'static>>,
-    secrets: HashMap<String, String>,
+    secrets: FakeSecrets,
     now: OffsetDateTime,
     answers: Mutex<VecDeque<Result<Response, PluginError>>>,
     requests: Mutex<Vec<Request>>,
@@ -61,7 +61,7 @@ impl FakeHost {
         ];
         let host = Self {
             request,
-            secrets: HashMap::new(),
+            secrets: FakeSecrets::default(),
             now: OffsetDateTime::UNIX_EPOCH,
             answers: Mutex::default(),
             requests: Mutex::default(),
@@ -73,7 +73,7 @@ impl FakeHost {
     /// Gives the tenant a secret.
     #[must_use]
     pub fn secret(mut self, name: &str, value: &str) -> Self {
-        self.secrets.insert(name.to_owned(), value.to_owned());
+        self.secrets.0.insert(name.to_owned(), value.to_owned());
         self
     }
 
@@ -155,19 +155,6 @@ impl FakeHost {
     pub fn logged(&self) -> Vec<(LogLevel, String)> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-
-    fn key(&self, name: &str, form: KeyForm) -> Result<Option<Vec<u8>>, PluginError> {
-        let Some(secret) = self.secrets.get(name).filter(|secret| !secret.is_empty()) else { return Ok(None) };
-        let key = match form {
-            KeyForm::Text => Some(secret.clone().into_bytes()),
-            KeyForm::Base64 => STANDARD.decode(secret.strip_prefix("whsec_").unwrap_or(secret)).ok(),
-            KeyForm::Hex => (0..secret.len())
-                .step_by(2)
-                .map(|at| u8::from_str_radix(secret.get(at..at + 2)?, 16).ok())
-                .collect::<Option<Vec<_>>>(),
-        };
-        key.map(Some).ok_or_else(|| PluginError::Configuration(format!("secret {name} is not {form:?}")))
-    }
 }
 
 impl HostCalls for FakeHost {
@@ -187,26 +174,79 @@ impl HostCalls for FakeHost {
         parts: &[&[u8]],
         mac: &[u8],
     ) -> Result<bool, PluginError> {
-        let Some(key) = self.key(secret, key_form)? else { return Ok(false) };
-        Ok(mac_of(&key, parts).verify_slice(mac).is_ok())
+        self.secrets.verify_hmac_sha256(secret, key_form, parts, mac)
     }
 
     fn verify_secret(&self, _call: u64, secret: &str, presented: &[u8]) -> Result<bool, PluginError> {
-        let Some(key) = self.key(secret, KeyForm::Text)? else { return Ok(false) };
-        Ok(key.ct_eq(presented).into())
+        Ok(self.secrets.verify(secret, presented))
     }
 
     fn http(&self, _call: u64, request: &Request) -> Result<Response, PluginError> {
         request.fault()?;
         if let Some(credential) = request.parts().2 {
             let name = credential.secret();
-            if self.key(name, KeyForm::Text)?.is_none() {
+            if !self.secrets.has(name) {
                 return Err(PluginError::Configuration(format!("the tenant has no secret {name:?}")));
             }
         }
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
         let next = self.answers.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         next.unwrap_or_else(|| Err(PluginError::api("FakeHost has no answer scripted for this request")))
+    }
+}
+
+/// A tenant's secrets as a host that is played keeps them: they are asked whether something fits, and an absent or empty
+/// one fits nothing.
+#[derive(Clone, Debug, Default)]
+pub struct FakeSecrets(BTreeMap<String, String>);
+
+impl FakeSecrets {
+    /// These secrets, by their names.
+    pub fn new(secrets: BTreeMap<String, String>) -> Self {
+        Self(secrets)
+    }
+
+    /// Names and texts.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
+    /// Whether there is a secret of this name, and more than nothing in it.
+    pub fn has(&self, name: &str) -> bool {
+        self.text(name).is_some()
+    }
+
+    /// Whether this is the HMAC-SHA256 of the joined parts.
+    ///
+    /// # Errors
+    /// `Configuration` when the secret cannot be read in this form.
+    pub fn verify_hmac_sha256(
+        &self,
+        name: &str,
+        form: KeyForm,
+        parts: &[&[u8]],
+        mac: &[u8],
+    ) -> Result<bool, PluginError> {
+        let Some(text) = self.text(name) else { return Ok(false) };
+        let key = match form {
+            KeyForm::Text => Some(text.as_bytes().to_vec()),
+            KeyForm::Base64 => STANDARD.decode(text.strip_prefix("whsec_").unwrap_or(text)).ok(),
+            KeyForm::Hex => (0..text.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
+                .collect::<Option<Vec<_>>>(),
+        };
+        let key = key.ok_or_else(|| PluginError::Configuration(format!("secret {name} is not {form:?}")))?;
+        Ok(mac_of(&key, parts).verify_slice(mac).is_ok())
+    }
+
+    /// Whether this is the secret.
+    pub fn verify(&self, name: &str, presented: &[u8]) -> bool {
+        self.text(name).is_some_and(|text| text.as_bytes().ct_eq(presented).into())
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|text| !text.is_empty())
     }
 }
 

@@ -11,7 +11,7 @@ use plugin_abi::{
     PluginError,
     host::HostCalls,
     http::{Request, Response},
-    testing::FakeHost,
+    testing::FakeSecrets,
     time::OffsetDateTime,
     types::{KeyForm, LogLevel},
 };
@@ -53,8 +53,7 @@ pub(super) struct Asked {
 pub(super) struct Script(Mutex<State>);
 
 struct State {
-    secrets: BTreeMap<String, String>,
-    keys: FakeHost,
+    secrets: FakeSecrets,
     now: OffsetDateTime,
     base_url: String,
     answers: Vec<GivenAnswer>,
@@ -68,9 +67,8 @@ struct State {
 impl Script {
     /// A host for what is given, at the time of its start.
     pub(super) fn new(given: &Given) -> Self {
-        let script = Self(Mutex::new(State {
-            secrets: BTreeMap::new(),
-            keys: FakeHost::new(),
+        Self(Mutex::new(State {
+            secrets: FakeSecrets::new(given.secrets.clone()),
             now: OffsetDateTime::now_utc(),
             base_url: given.base_url.clone(),
             answers: given.answer.clone(),
@@ -78,16 +76,12 @@ impl Script {
             asked: Vec::new(),
             unscripted: None,
             log: Vec::new(),
-        }));
-        script.set_secrets(given.secrets.clone());
-        script
+        }))
     }
 
     /// The secrets that the tenant has from now on.
     pub(super) fn set_secrets(&self, secrets: BTreeMap<String, String>) {
-        let mut state = self.state();
-        state.keys = secrets.iter().fold(FakeHost::new(), |keys, (name, text)| keys.secret(name, text));
-        state.secrets = secrets;
+        self.state().secrets = FakeSecrets::new(secrets);
     }
 
     /// Where the clock stands from now on.
@@ -133,7 +127,7 @@ impl Script {
         let log = std::mem::take(&mut state.log);
         let texts: Vec<&str> = log.iter().map(String::as_str).chain(told).collect();
         let mut long = state.secrets.iter().filter(|(_, text)| text.len() >= LEAK_BYTES_MIN);
-        long.find(|(_, secret)| texts.iter().any(|text| text.contains(secret.as_str()))).map(|(name, _)| name.clone())
+        long.find(|(_, secret)| texts.iter().any(|text| text.contains(secret))).map(|(name, _)| name.to_owned())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -152,17 +146,17 @@ impl HostCalls for Script {
 
     fn verify_hmac_sha256(
         &self,
-        call: u64,
+        _call: u64,
         secret: &str,
         key_form: KeyForm,
         parts: &[&[u8]],
         mac: &[u8],
     ) -> Result<bool, PluginError> {
-        self.state().keys.verify_hmac_sha256(call, secret, key_form, parts, mac)
+        self.state().secrets.verify_hmac_sha256(secret, key_form, parts, mac)
     }
 
-    fn verify_secret(&self, call: u64, secret: &str, presented: &[u8]) -> Result<bool, PluginError> {
-        self.state().keys.verify_secret(call, secret, presented)
+    fn verify_secret(&self, _call: u64, secret: &str, presented: &[u8]) -> Result<bool, PluginError> {
+        Ok(self.state().secrets.verify(secret, presented))
     }
 
     fn http(&self, call: u64, request: &Request) -> Result<Response, PluginError> {
@@ -192,7 +186,7 @@ impl State {
             return configuration("http is available in get_ticket and update_ticket only".to_owned());
         }
         let (method, _, credential, _, _) = request.parts();
-        let unknown = |name: &&str| self.secrets.get(*name).is_none_or(String::is_empty);
+        let unknown = |name: &&str| !self.secrets.has(name);
         if let Some(name) = credential.map(|credential| credential.secret()).filter(unknown) {
             return configuration(format!("the tenant has no secret {name:?}; name it under [secrets]"));
         }

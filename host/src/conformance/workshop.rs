@@ -31,7 +31,7 @@ pub(super) struct Workshop<'a> {
     pub(super) here: &'a ProbeProcess,
     pub(super) given: Given,
     second_copy: File,
-    status: File,
+    memory: (File, &'static str),
     maps: File,
 }
 
@@ -52,7 +52,7 @@ pub(super) fn attempt(here: &ProbeProcess, parent: u32) -> Checked<()> {
         here,
         given: task.given.unwrap_or_default(),
         second_copy: trial::sealed("plugin", &library).map_err(unready)?,
-        status: File::open("/proc/self/status").map_err(unready)?,
+        memory: memory().map_err(unready)?,
         maps: File::open("/proc/self/maps").map_err(unready)?,
     };
     drop((input, library));
@@ -100,13 +100,14 @@ impl Workshop<'_> {
         })
     }
 
-    /// The process's memory, in KiB.
+    /// The memory that the process itself has filled, in KiB; what of files is in memory is the kernel's affair.
     pub(super) fn memory_kib(&self) -> Checked<u64> {
+        let (file, line) = &self.memory;
         let mut text = [0; 4096];
-        let bytes = self.status.read_at(&mut text, 0).map_err(|fault| format!("/proc/self/status: {fault}"))?;
+        let bytes = file.read_at(&mut text, 0).map_err(|fault| format!("the kernel's account of memory: {fault}"))?;
         let text = String::from_utf8_lossy(&text[..bytes]);
-        let kib = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
-        kib.ok_or_else(|| "/proc/self/status says nothing of memory".to_owned())
+        let kib = text.lines().find_map(|text| text.strip_prefix(line)?.split_whitespace().next()?.parse().ok());
+        kib.ok_or_else(|| format!("the kernel's account of memory has no line {line}"))
     }
 
     /// Whether anything of the plugin is mapped.
@@ -116,6 +117,13 @@ impl Workshop<'_> {
         read.map_err(|fault| format!("/proc/self/maps: {fault}"))?;
         Ok(maps.contains(MAPPED_AS))
     }
+}
+
+/// Where the kernel tells a process's own memory, and in which line. The first one counts pages; the second one, for
+/// kernels without it, may lag behind by some for each processor.
+fn memory() -> io::Result<(File, &'static str)> {
+    let exact = File::open("/proc/self/smaps_rollup").map(|file| (file, "Anonymous:"));
+    exact.or_else(|_| Ok((File::open("/proc/self/status")?, "RssAnon:")))
 }
 
 /// How many threads besides this one are left when those that have ended are gone.
