@@ -5,6 +5,7 @@
 //! the library, plays the host with answers from a script, and says one sentence.
 
 use std::{
+    io,
     path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
@@ -20,6 +21,7 @@ use self::{
 use crate::plugin::{
     artifact::InspectedArtifact,
     probe::{ProbeProcess, Prober},
+    refusal::Code,
     trial,
 };
 
@@ -69,7 +71,10 @@ struct Task {
 }
 
 /// Carries out what is wanted, one process after the other.
-pub fn run(artifact: &InspectedArtifact, given: Option<&Given>, wanted: &Wanted) -> Report {
+///
+/// # Errors
+/// When the machine has no process for a case, which says nothing of the plugin.
+pub fn run(artifact: &InspectedArtifact, given: Option<&Given>, wanted: &Wanted) -> io::Result<Report> {
     let cases = CASES.iter().filter(|case| match &wanted.case {
         Some(name) => case.name == name,
         None => case.level <= wanted.level,
@@ -81,36 +86,43 @@ pub fn run(artifact: &InspectedArtifact, given: Option<&Given>, wanted: &Wanted)
             let outcome = match case.missing(given) {
                 _ if !sound => Outcome::Skipped("a host would refuse the file".to_owned()),
                 Some(missing) => Outcome::Skipped(missing.to_owned()),
-                None => carry_out(case, artifact, given, wanted),
+                None => carry_out(case, artifact, given, wanted)?,
             };
             // What cannot be loaded fails all the rest in the same way: once is enough.
             sound &= case.level > 1 || !matches!(outcome, Outcome::Failed(_));
-            CaseReport { case, outcome, took: started.elapsed() }
+            Ok(CaseReport { case, outcome, took: started.elapsed() })
         })
-        .collect();
-    Report { info: artifact.info.clone(), sha256: artifact.sha256, seed: wanted.seed, cases }
+        .collect::<io::Result<_>>()?;
+    Ok(Report { info: artifact.info.clone(), sha256: artifact.sha256, seed: wanted.seed, cases })
 }
 
-fn carry_out(case: &Case, artifact: &InspectedArtifact, given: Option<&Given>, wanted: &Wanted) -> Outcome {
+fn carry_out(case: &Case, artifact: &InspectedArtifact, given: Option<&Given>, wanted: &Wanted) -> io::Result<Outcome> {
     let found = match case.run {
         cases::Run::Inspected => Ok(()),
-        cases::Run::Probe => artifact.try_out(&Prober::default()).map(drop).map_err(|refusal| refusal.to_string()),
-        _ => in_process(case, artifact, given, wanted),
+        cases::Run::Probe => match artifact.try_out(&Prober::default()) {
+            Err(refusal) if refusal.code == Code::ProbeFailed => return Err(io::Error::other(refusal.reason)),
+            tried => tried.map(drop).map_err(|refusal| refusal.to_string()),
+        },
+        _ => in_process(case, artifact, given, wanted)?,
     };
-    found.map_or_else(Outcome::Failed, |()| Outcome::Passed)
+    Ok(found.map_or_else(Outcome::Failed, |()| Outcome::Passed))
 }
 
-fn in_process(case: &Case, artifact: &InspectedArtifact, given: Option<&Given>, wanted: &Wanted) -> Result<(), String> {
+fn in_process(
+    case: &Case,
+    artifact: &InspectedArtifact,
+    given: Option<&Given>,
+    wanted: &Wanted,
+) -> io::Result<Result<(), String>> {
     let task =
         Task { case: case.name.to_owned(), given: given.cloned(), seed: wanted.seed, fuzz_time: wanted.fuzz_time };
     let task = serde_json::to_vec(&task).expect("texts and numbers have a JSON form");
-    let failed = |fault: std::io::Error| format!("its process: {fault}");
-    let library = trial::sealed("plugin", artifact.bytes()).map_err(failed)?;
-    let input = trial::sealed("task", &task).map_err(failed)?;
+    let library = trial::sealed("plugin", artifact.bytes())?;
+    let input = trial::sealed("task", &task)?;
     let program = PathBuf::from("/proc/self/exe");
     let time_max = TIME_MAX + if case.level == LEVEL_MAX { wanted.fuzz_time } else { Duration::ZERO };
-    let ended = trial::run(&program, ARGUMENT, &library, Some(&input), time_max).map_err(failed)?;
-    ended.verdict::<Result<(), String>>().unwrap_or_else(|death| Err(death.to_string()))
+    let ended = trial::run(&program, ARGUMENT, &library, Some(&input), time_max)?;
+    Ok(ended.verdict::<Result<(), String>>().unwrap_or_else(|death| Err(death.to_string())))
 }
 
 /// Carries a case out when this process was started for one: to be called first thing in `main`, as the probe's.

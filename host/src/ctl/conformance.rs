@@ -1,7 +1,7 @@
 //! `conformance`: a vendor's test of the whole contract, on the very file that will be shipped.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -38,7 +38,7 @@ pub(super) fn run(wanted: &args::Conformance) -> Result<Shown, Failure> {
         fuzz_time: Duration::from_secs(wanted.fuzz_time.into()),
         seed,
     };
-    let report = conformance::run(&artifact, given.as_ref(), &asked);
+    let report = conformance::run(&artifact, given.as_ref(), &asked).map_err(|fault| untried(&fault))?;
     if let Some(junit) = &wanted.junit {
         fs::write(junit, report.junit()).map_err(|fault| {
             let problem = Problem::new("OUTPUT", "the report cannot be written").why(fault.to_string());
@@ -60,6 +60,11 @@ fn unusable(path: &Path, fault: &given::GivenFault) -> Failure {
         file: Some(path.display().to_string()),
         ..problem.mend("docs/reference/conformance.md shows each key")
     })
+}
+
+fn untried(fault: &io::Error) -> Failure {
+    let problem = Problem::new("CONFORMANCE_PROCESS", "a case could not be tried").why(fault.to_string());
+    Failure::failed(problem.mend("this says nothing of the plugin: see the machine's limits of memory and processes"))
 }
 
 fn shown(file: &Path, given: Option<&Path>, info: &InfoRecord, report: &Report) -> Shown {

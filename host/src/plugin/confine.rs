@@ -131,6 +131,8 @@ fn limit(time_max: Duration) -> io::Result<()> {
         (Resource::Core, 0),
         (Resource::Nofile, FILES_MAX),
     ] {
+        // Whoever started the host may allow less.
+        let value = rustix::process::getrlimit(resource).maximum.map_or(value, |maximum| maximum.min(value));
         rustix::process::setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })?;
     }
     // At the lowest priority: a probe must not slow webhooks down.

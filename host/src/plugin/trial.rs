@@ -33,8 +33,16 @@ pub(crate) fn sealed(name: &str, bytes: &[u8]) -> io::Result<File> {
     let memory = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut memory = File::from(memory);
     memory.write_all(bytes)?;
-    rustix::fs::fcntl_add_seals(&memory, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    seal(&memory)?;
     Ok(memory)
+}
+
+/// Not with `F_SEAL_WRITE`: as long as anything in the kernel holds one of the pages, which compaction may do at any time,
+/// that one waits and then fails with EBUSY. What it does besides is to refuse a file that somebody has mapped for
+/// writing, and nobody has.
+fn seal(memory: &File) -> io::Result<()> {
+    let seals = SealFlags::FUTURE_WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    Ok(rustix::fs::fcntl_add_seals(memory, seals)?)
 }
 
 /// Starts `program` with the hidden argument, the library at [`LIBRARY`] and `input` on its standard input, and follows
@@ -200,4 +208,51 @@ fn signal_name(signal: i32) -> String {
         .iter()
         .find(|(number, _)| *number == signal)
         .map_or_else(|| format!("signal {signal}"), |(_, name)| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::OpenOptions,
+        io::ErrorKind,
+        os::{fd::AsRawFd as _, unix::fs::FileExt as _},
+    };
+
+    use rustix::{
+        fs::FallocateFlags,
+        pipe::{SpliceFlags, pipe, splice},
+    };
+
+    use super::*;
+
+    #[test]
+    fn nobody_can_change_a_sealed_file() {
+        let memory = sealed("test", b"proven").unwrap();
+        let again = format!("/proc/self/fd/{}", memory.as_raw_fd());
+        let again = OpenOptions::new().read(true).write(true).open(again).unwrap();
+        for file in [&memory, &again] {
+            let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            for outcome in [
+                file.write_at(b"x", 0).map(drop),
+                file.write_at(b"x", 6).map(drop),
+                file.set_len(0),
+                file.set_len(7),
+                rustix::fs::fallocate(file, hole, 0, 4096).map_err(io::Error::from),
+                rustix::fs::fcntl_add_seals(file, SealFlags::WRITE).map_err(io::Error::from),
+            ] {
+                assert_eq!(outcome.unwrap_err().kind(), ErrorKind::PermissionDenied);
+            }
+        }
+        assert_eq!(std::fs::read(format!("/proc/self/fd/{}", memory.as_raw_fd())).unwrap(), b"proven");
+    }
+
+    #[test]
+    fn pages_that_somebody_holds_keep_nothing_from_being_sealed() {
+        let mut memory = File::from(rustix::fs::memfd_create("test", MemfdFlags::ALLOW_SEALING).unwrap());
+        memory.write_all(&[7; 4096]).unwrap();
+        // A pipe takes the page itself, and holds it until it is read.
+        let (_reader, writer) = pipe().unwrap();
+        assert_eq!(splice(&memory, Some(&mut 0), &writer, None, 4096, SpliceFlags::empty()).unwrap(), 4096);
+        seal(&memory).unwrap();
+    }
 }
