@@ -139,6 +139,19 @@ impl<'a> Tenant<'a> {
         std::str::from_utf8(value).ok()
     }
 
+    /// A setting that is `true` or `false`.
+    ///
+    /// # Errors
+    /// `Configuration` for any other value, naming the setting.
+    pub fn flag(&self, name: &str, default: bool) -> Result<bool, PluginError> {
+        match self.setting(name) {
+            None => Ok(default),
+            Some("true") => Ok(true),
+            Some("false") => Ok(false),
+            Some(other) => Err(PluginError::setting(name, other, "true or false")),
+        }
+    }
+
     /// All settings as a struct of the plugin's own: numbers, booleans, options, lists (comma-separated) and enums are
     /// read from their text; `#[serde(default)]` and `deny_unknown_fields` do what they say.
     ///

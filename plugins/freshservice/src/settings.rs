@@ -48,11 +48,7 @@ impl<'a> Settings<'a> {
             "basic" => Presented::basic(tenant)?,
             other => return Err(PluginError::setting("webhook_auth", other, "token or basic")),
         };
-        let read_back = match tenant.setting("read_back").unwrap_or("true") {
-            "true" => true,
-            "false" => false,
-            other => return Err(PluginError::setting("read_back", other, "true or false")),
-        };
+        let read_back = tenant.flag("read_back", true)?;
         let api_auth = match tenant.setting("api_auth").unwrap_or("basic") {
             "basic" => ApiAuth::Basic,
             "bearer" => ApiAuth::Bearer,

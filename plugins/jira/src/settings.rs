@@ -73,11 +73,7 @@ impl<'a> Settings<'a> {
                 return Err(PluginError::setting("webhook_auth", other, "signature, connect, oauth, token or basic"));
             }
         };
-        let read_back = match tenant.setting("read_back").unwrap_or("false") {
-            "true" => true,
-            "false" => false,
-            other => return Err(PluginError::setting("read_back", other, "true or false")),
-        };
+        let read_back = tenant.flag("read_back", false)?;
         let api_auth = match tenant.setting("api_auth").unwrap_or("basic") {
             "basic" => ApiAuth::Basic { user: api_user(tenant)? },
             "bearer" => ApiAuth::Bearer,

@@ -28,8 +28,10 @@ impl TicketingToolPlugin for ServiceDeskPlus {
         signature::is_authentic(tenant, &Settings::read(tenant)?.webhook_auth, webhook)
     }
 
-    fn extract_metadata(&self, _tenant: &Tenant<'_>, webhook: &Webhook<'_>) -> Result<TicketMetadata, PluginError> {
-        payload::metadata(webhook.body())
+    fn extract_metadata(&self, tenant: &Tenant<'_>, webhook: &Webhook<'_>) -> Result<TicketMetadata, PluginError> {
+        let mut metadata = payload::metadata(webhook.body())?;
+        metadata.read_back = Settings::read(tenant)?.read_back;
+        Ok(metadata)
     }
 
     fn get_ticket(&self, tenant: &Tenant<'_>, ticket_id: &str) -> Result<Option<Ticket>, PluginError> {

@@ -17,6 +17,7 @@ pub(crate) const API_KEY: &str = "api_key";
 /// | `webhook_auth` | `signature`, `token`, `basic`: how webhooks prove where they come from | `signature` |
 /// | `token_header` | the header that carries the token | `x-webhook-token` |
 /// | `basic_user` | the user of Basic authentication | `patchbay` |
+/// | `read_back` | `true`, `false`: whether a webhook is only a hint, and the ticket is read through the API | `false` |
 ///
 /// ServiceDesk Plus itself cannot sign webhooks: its own custom webhooks need `token` or `basic`.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,6 +25,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) edition: Edition<'a>,
     pub(crate) note_wrapper: &'static str,
     pub(crate) webhook_auth: WebhookAuth<'a>,
+    pub(crate) read_back: bool,
 }
 
 /// The two products, which differ in paths, credentials and wrappers.
@@ -65,7 +67,7 @@ impl<'a> Settings<'a> {
             "basic" => WebhookAuth::Presented(Presented::basic(tenant)?),
             other => return Err(PluginError::setting("webhook_auth", other, "signature, token or basic")),
         };
-        Ok(Self { edition, note_wrapper, webhook_auth })
+        Ok(Self { edition, note_wrapper, webhook_auth, read_back: tenant.flag("read_back", false)? })
     }
 }
 
@@ -93,8 +95,12 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_edition() {
         check(&[], |settings| {
-            let expected =
-                Settings { edition: Edition::OnPremises, note_wrapper: "note", webhook_auth: WebhookAuth::Signature };
+            let expected = Settings {
+                edition: Edition::OnPremises,
+                note_wrapper: "note",
+                webhook_auth: WebhookAuth::Signature,
+                read_back: false,
+            };
             assert_eq!(settings, Ok(expected));
         });
         check(&[("edition", "cloud"), ("portal", "itdesk"), ("webhook_auth", "basic")], |settings| {
@@ -102,6 +108,7 @@ mod tests {
                 edition: Edition::Cloud { portal: "itdesk" },
                 note_wrapper: "request_note",
                 webhook_auth: WebhookAuth::Presented(Presented::Basic { user: "patchbay" }),
+                read_back: false,
             };
             assert_eq!(settings, Ok(expected));
         });
@@ -147,6 +154,7 @@ mod tests {
             (&[("webhook_auth", "token"), ("token_header", "")], "token_header"),
             (&[("webhook_auth", "token"), ("token_header", "x token")], "token_header"),
             (&[("webhook_auth", "basic"), ("basic_user", "a:b")], "basic_user"),
+            (&[("read_back", "yes")], "read_back"),
         ] {
             let message = check(settings, |read| read.unwrap_err().to_string());
             assert!(message.contains(&format!("setting {name} ")), "{settings:?}: {message}");

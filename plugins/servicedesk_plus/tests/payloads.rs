@@ -256,6 +256,19 @@ fn what_is_no_json_object_is_malformed() {
     assert!(extract(format!(r#"{{"request":{{"id":1,"status":{}}}}}"#, deep("{\"name\":", "}"))).is_ok());
 }
 
+#[test]
+fn a_webhook_is_only_a_hint_where_the_tenant_says_so() {
+    let read_back = |value: &str| {
+        let host = FakeHost::new().setting("read_back", value);
+        let webhook = FakeWebhook::post(REQUEST_CREATED);
+        ServiceDeskPlus.extract_metadata(&host.tenant(), &webhook.borrow()).map(|metadata| metadata.read_back)
+    };
+    assert_eq!(read_back("true"), Ok(true));
+    assert_eq!(read_back("false"), Ok(false));
+    assert_eq!(read_back("yes").unwrap_err().kind(), "configuration");
+    assert_eq!(extract(REQUEST_CREATED).map(|metadata| metadata.read_back), Ok(false));
+}
+
 /// Bodies as they are sent, from which those that nobody sends are made.
 const SENT: [&[u8]; 4] =
     [FLAT_CREATED.as_bytes(), FLAT_RESOLVED.as_bytes(), REQUEST_CREATED.as_bytes(), REQUEST_RESOLVED.as_bytes()];

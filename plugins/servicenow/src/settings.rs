@@ -64,11 +64,7 @@ impl<'a> Settings<'a> {
                 "basic" => WebhookAuth::Presented(Presented::basic(tenant)?),
                 other => return Err(PluginError::setting("webhook_auth", other, "signature, token or basic")),
             },
-            read_back: match tenant.setting("read_back").unwrap_or("false") {
-                "true" => true,
-                "false" => false,
-                other => return Err(PluginError::setting("read_back", other, "true or false")),
-            },
+            read_back: tenant.flag("read_back", false)?,
             api_auth: match tenant.setting("api_auth").unwrap_or("basic") {
                 "basic" => ApiAuth::Basic { user: api_user(tenant)? },
                 "bearer" => ApiAuth::Bearer,
