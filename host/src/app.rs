@@ -309,7 +309,7 @@ async fn crashes(config: &Config, store: &Store, clock: &Clock) -> anyhow::Resul
             sha256: Some(crash.sha256),
             ..PluginEvent::new(Happened::Crashed, message)
         };
-        store.record_plugin_event(event).await?;
+        store.record_plugin_events(vec![event]).await?;
     }
     Ok(blame::blamed(store.plugin_events(EventsFrom::Newest, None, PLUGIN_EVENTS_MAX).await?))
 }

@@ -300,7 +300,7 @@ fn events_are_listed_oldest_first_and_bounded() {
             sha256: Some("9f".to_owned()),
             ..store::PluginEvent::new(Happened::Swapped, "version 1.0.0 serves")
         };
-        bed.runtime.block_on(bed.store.record_plugin_event(event)).unwrap();
+        bed.runtime.block_on(bed.store.record_plugin_events(vec![event])).unwrap();
     }
     let list = |query: &str| bed.client.get::<Vec<PluginEvent>>(&format!("/v1/events{query}"));
     let times = |events: Vec<PluginEvent>| events.into_iter().map(|event| event.at).collect::<Vec<_>>();

@@ -188,13 +188,23 @@ impl Journal {
         let (tell, kept) = watch::channel(());
         let clock = store.clock().clone();
         tokio::spawn(async move {
-            while let Some(next) = noted.recv().await {
-                match next {
-                    Keep::Event(event) => match store.record_plugin_event(event).await {
-                        Ok(()) => tell.send_replace(()),
-                        Err(fault) => tracing::warn!("a plugin event was not kept: {fault}"),
-                    },
-                    Keep::Flush(done) => drop(done.send(())),
+            // What came while the disk was busy goes there at once.
+            let mut next = Vec::new();
+            while noted.recv_many(&mut next, WAITING_MAX).await > 0 {
+                let (mut events, mut flushed) = (Vec::new(), Vec::new());
+                for keep in next.drain(..) {
+                    match keep {
+                        Keep::Event(event) => events.push(event),
+                        Keep::Flush(done) => flushed.push(done),
+                    }
+                }
+                let count = events.len();
+                match store.record_plugin_events(events).await {
+                    Ok(()) => tell.send_replace(()),
+                    Err(fault) => tracing::warn!("{count} plugin events were not kept: {fault}"),
+                }
+                for done in flushed {
+                    let _gone = done.send(());
                 }
             }
         });

@@ -43,17 +43,20 @@ pub enum EventsFrom {
 }
 
 impl Store {
-    /// Appends an entry and drops the oldest beyond [`PLUGIN_EVENTS_MAX`].
-    pub async fn record_plugin_event(&self, event: PluginEvent) -> Result<(), StoreError> {
+    /// Appends entries in their order, all or none, and drops the oldest beyond [`PLUGIN_EVENTS_MAX`].
+    pub async fn record_plugin_events(&self, events: Vec<PluginEvent>) -> Result<(), StoreError> {
+        if events.is_empty() {
+            return Ok(());
+        }
         self.inner
             .main
             .apply(move |connection| {
-                connection
-                    .prepare_cached(
-                        "INSERT INTO plugin_events (at_ms, tool_type, generation, version, sha256, code, message, who, why)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                    )?
-                    .execute(params![
+                let mut insert = connection.prepare_cached(
+                    "INSERT INTO plugin_events (at_ms, tool_type, generation, version, sha256, code, message, who, why)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                )?;
+                for event in events {
+                    insert.execute(params![
                         event.at_ms,
                         event.tool_type,
                         event.generation,
@@ -64,6 +67,7 @@ impl Store {
                         event.who,
                         event.why
                     ])?;
+                }
                 connection
                     .prepare_cached("DELETE FROM plugin_events WHERE id <= ?1")?
                     .execute([connection.last_insert_rowid() - i64::from(PLUGIN_EVENTS_MAX)])?;

@@ -344,14 +344,13 @@ async fn claims_and_gauges_read_no_more_than_the_index() {
 #[tokio::test]
 async fn the_journal_of_plugins_keeps_order_and_its_limit() {
     let bed = Bed::new();
-    for at_ms in 0..3 {
-        let event = PluginEvent { at_ms, generation: Some(at_ms), ..PluginEvent::new(Happened::Loaded, "") };
-        bed.store.record_plugin_event(event).await.unwrap();
-    }
+    let event = |at_ms| PluginEvent { at_ms, generation: Some(at_ms), ..PluginEvent::new(Happened::Loaded, "") };
+    bed.store.record_plugin_events((0..3).map(event).collect()).await.unwrap();
+    bed.store.record_plugin_events(Vec::new()).await.unwrap();
     let times = |events: Vec<PluginEvent>| events.iter().map(|event| event.at_ms).collect::<Vec<_>>();
     let jira = ToolType::parse("jira").unwrap();
     let event = PluginEvent { at_ms: 3, ..PluginEvent::new(Happened::Loaded, "").of(&jira) };
-    bed.store.record_plugin_event(event).await.unwrap();
+    bed.store.record_plugin_events(vec![event]).await.unwrap();
     for (from, tool_type, limit, expected) in [
         (EventsFrom::Newest, None, 2, &[2, 3][..]),
         (EventsFrom::After(2), None, 9, &[2, 3]),

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use plugin_abi::testing::Random;
+
 use super::{payloads::readable, webhooks::refused};
 use crate::{
     conformance::{
@@ -45,13 +47,13 @@ pub(super) fn fuzz(subject: &Subject, seed: u64, time: Duration) -> Checked<()> 
     while Instant::now() < deadline {
         let seed = seed.wrapping_add(round);
         trial::stage(&format!("the round of seed {seed}"));
-        one(subject, &mut Numbers(seed)).map_err(|found| format!("seed {seed}: {found}"))?;
+        one(subject, &mut Random(seed)).map_err(|found| format!("seed {seed}: {found}"))?;
         round += 1;
     }
     Ok(())
 }
 
-fn one(subject: &Subject, numbers: &mut Numbers) -> Checked<()> {
+fn one(subject: &Subject, numbers: &mut Random) -> Checked<()> {
     let webhooks = &subject.given.webhook;
     let webhook = (!webhooks.is_empty()).then(|| &webhooks[numbers.below(webhooks.len())]);
     let sound = webhook.map_or_else(
@@ -86,7 +88,7 @@ fn one(subject: &Subject, numbers: &mut Numbers) -> Checked<()> {
     Ok(())
 }
 
-fn damaged(bytes: &[u8], numbers: &mut Numbers) -> Vec<u8> {
+fn damaged(bytes: &[u8], numbers: &mut Random) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for _ in 0..=numbers.below(DAMAGES_MAX) {
         let at = numbers.below(bytes.len() + 1);
@@ -104,17 +106,4 @@ fn damaged(bytes: &[u8], numbers: &mut Numbers) -> Vec<u8> {
         }
     }
     bytes
-}
-
-/// Numbers that follow from a seed (SplitMix64).
-struct Numbers(u64);
-
-impl Numbers {
-    /// One below `end`, which is not 0.
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) % end as u64).expect("below a usize")
-    }
 }
