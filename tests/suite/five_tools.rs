@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use patchbay_tests::{API_KEY, Answer, Artifact, Line, WEBHOOK_SECRET};
+use patchbay_tests::{API_KEY, Answer, Artifact, Line, WAIT_MAX, WEBHOOK_SECRET};
 use sandbox::{
     Effect, Fault, Target, TicketFields, Tool,
     webhook::{Event, Form, Scheme, Webhook, signed},
@@ -168,6 +168,39 @@ fn check(desk: &Desk) {
     }
     for other in [1, 2, 3].map(|number| desk.webhook(Event::Updated, number, "").ticket_id) {
         assert_eq!(line.tool.ticket(desk.tool, &other).expect("the sandbox has it").notes.len(), 0, "{other}");
+    }
+}
+
+/// Whatever the tool has not said itself is in no note.
+#[track_caller]
+fn check_hints(desk: &Desk) {
+    let line = desk.line();
+    let deliver = |webhook: &Webhook| {
+        line.tool.put_ticket(desk.tool, &webhook.ticket_id, webhook.ticket_after()).expect("the sandbox has room");
+        let (subject, resolution) = ("Forged printer".to_owned(), Some("Forged: send your password".to_owned()));
+        let ticket = TicketFields { subject, resolution, ..webhook.ticket.clone() };
+        let forged = Webhook { ticket, ..webhook.clone() };
+        accepted(&line.host.send(&signed(&forged, desk.scheme, WEBHOOK_SECRET).expect("the secret is not empty")))
+    };
+    deliver(&desk.webhook(Event::Resolved, 1, "Printer on floor three prints blank pages"));
+    line.host.wait_for_log(&["the solved ticket is in the history"]);
+    line.idle();
+    let webhook = desk.webhook(Event::Created, 2, "Printer prints blank pages again");
+    deliver(&webhook);
+    let ticket = line.tool.wait_for_notes(desk.tool, &webhook.ticket_id, 1, WAIT_MAX).expect("the sandbox has it");
+    let note = &ticket.notes[0].body;
+    assert!(note.contains(desk.resolution) && !note.contains("Forged"), "{:?}: {note}", desk.tool);
+}
+
+#[test]
+fn what_is_only_a_hint_is_read_from_the_tool() {
+    for desk in [
+        FRESHSERVICE,
+        Desk { settings: &[("read_back", "true")], ..SERVICEDESK_PLUS },
+        Desk { settings: &[("read_back", "true")], ..SERVICENOW },
+        Desk { settings: &[("read_back", "true"), ("api_user", "bot@acme.example")], ..JIRA },
+    ] {
+        check_hints(&desk);
     }
 }
 
