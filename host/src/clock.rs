@@ -1,6 +1,7 @@
 //! The one wall clock that everything which keeps or compares times asks, so that a test can move it.
 
 use std::{
+    num::NonZeroU8,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -8,7 +9,19 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use time::OffsetDateTime;
+use time::{
+    OffsetDateTime,
+    format_description::well_known::{
+        Iso8601,
+        iso8601::{Config, EncodedConfig, TimePrecision},
+    },
+};
+
+/// The last millisecond of the year 9999, after which RFC 3339 has no times.
+const TIME_MS_MAX: i64 = 253_402_300_799_999;
+/// As RFC 3339, to the millisecond, of which all digits are written: texts of one length can be compared by eye.
+const SHOWN: EncodedConfig =
+    Config::DEFAULT.set_time_precision(TimePrecision::Second { decimal_digits: NonZeroU8::new(3) }).encode();
 
 /// Wall-clock time. Cheap to clone; all clones move together. Durations within the process are measured with
 /// [`std::time::Instant`] instead, which no one sets.
@@ -38,5 +51,29 @@ impl Clock {
     /// Moves this clock and all its clones by so many milliseconds, either way.
     pub fn advance_ms(&self, by_ms: i64) {
         self.offset_ms.fetch_add(by_ms, Ordering::Relaxed);
+    }
+}
+
+/// Milliseconds since the epoch as people and programs are shown them, `2026-03-02T09:15:00.250Z`.
+pub fn rfc3339(at_ms: i64) -> String {
+    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms.clamp(0, TIME_MS_MAX)) * 1_000_000);
+    at.expect("within 1970 to 9999").format(&Iso8601::<SHOWN>).expect("four-digit years have such a form")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339_whatever_the_number() {
+        for (ms, expected) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_795_000_000_100, "2026-11-18T11:06:40.100Z"),
+            (1_795_000_000_123, "2026-11-18T11:06:40.123Z"),
+            (-1, "1970-01-01T00:00:00.000Z"),
+            (i64::MAX, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(rfc3339(ms), expected);
+        }
     }
 }

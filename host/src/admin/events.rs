@@ -10,11 +10,9 @@ use axum::{
 use serde::Deserialize;
 use tokio::{sync::watch, time::Instant};
 
-use super::{
-    fault::Fault,
-    wire::{self, rfc3339},
-};
+use super::{fault::Fault, wire};
 use crate::{
+    clock::rfc3339,
     ids::ToolType,
     plugin::journal::Journal,
     store::{EventsFrom, PLUGIN_EVENTS_MAX, PluginEvent, Store},

@@ -10,9 +10,10 @@ use serde::Deserialize;
 use super::{
     Wake,
     fault::Fault,
-    wire::{self, Problem, rfc3339},
+    wire::{self, Problem},
 };
 use crate::{
+    clock::rfc3339,
     ids::{JobId, TenantId},
     queue::job::{JobError, JobState, JobView},
     store::{DeadLetters, JobFilter, Store},

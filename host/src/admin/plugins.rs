@@ -11,9 +11,10 @@ use axum::{
 use super::{
     asker::Asker,
     fault::{Body, Fault},
-    wire::{self, rfc3339},
+    wire,
 };
 use crate::{
+    clock::rfc3339,
     ids::ToolType,
     plugin::{
         artifact::{self, InspectedArtifact},

@@ -15,9 +15,10 @@ use axum::{
 use super::{
     Wake,
     fault::{Body, Fault},
-    wire::{self, LastError, Problem, rfc3339},
+    wire::{self, LastError, Problem},
 };
 use crate::{
+    clock::rfc3339,
     ids::{TenantId, ToolType},
     plugin::tokens::Tokens,
     store::{Store, StoreError},

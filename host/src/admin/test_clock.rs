@@ -3,8 +3,8 @@
 use axum::{Json, Router, extract::State, routing::post};
 use serde::{Deserialize, Serialize};
 
-use super::{Wake, fault::Body, wire::rfc3339};
-use crate::clock::Clock;
+use super::{Wake, fault::Body};
+use crate::clock::{Clock, rfc3339};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -304,7 +304,7 @@ fn events_are_listed_oldest_first_and_bounded() {
     }
     let list = |query: &str| bed.client.get::<Vec<PluginEvent>>(&format!("/v1/events{query}"));
     let times = |events: Vec<PluginEvent>| events.into_iter().map(|event| event.at).collect::<Vec<_>>();
-    assert_eq!(times(list("").unwrap()), ["1970-01-01T00:00:00Z", "1970-01-01T00:00:01Z"]);
+    assert_eq!(times(list("").unwrap()), ["1970-01-01T00:00:00.000Z", "1970-01-01T00:00:01.000Z"]);
     let newest = list("?limit=1").unwrap().remove(0);
     assert_eq!((newest.generation, newest.code.as_str(), newest.sha256.as_deref()), (Some(2), "swapped", Some("9f")));
     assert_eq!(list(&format!("?limit={EVENTS_LISTED_MAX}")).unwrap().len(), 2);

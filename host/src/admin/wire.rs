@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 mod plugin;
 mod secret;
@@ -18,15 +17,6 @@ pub use self::{
     },
     secret::{Secret, Secrets},
 };
-
-/// The last millisecond of the year 9999, after which RFC 3339 has no times.
-const TIME_MS_MAX: i64 = 253_402_300_799_999;
-
-/// Milliseconds since the epoch as RFC 3339.
-pub fn rfc3339(at_ms: i64) -> String {
-    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms.clamp(0, TIME_MS_MAX)) * 1_000_000);
-    at.expect("within 1970 to 9999").format(&Rfc3339).expect("four-digit years have an RFC 3339 form")
-}
 
 /// What went wrong, last: of a plugin's generation or of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

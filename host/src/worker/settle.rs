@@ -1,13 +1,12 @@
 //! The end of an attempt: history first, then the queue, then one line in the log.
 
-use plugin_abi::time::{OffsetDateTime, format_description::well_known::Rfc3339};
-
 use super::{
     Outcome, Posted, WorkerParts,
     decision::{Attempt, Failure, Next, decide, millis},
     held::Held,
 };
 use crate::{
+    clock::rfc3339,
     fault::{self, Point},
     queue::job::{Fenced, JOB_ERRORS_MAX, JobError, JobKind},
     store::{DEAD, DONE, EnhancementRecord, POSSIBLY_TWICE, StoreError},
@@ -53,14 +52,18 @@ pub(super) async fn settle(parts: &WorkerParts, held: &Held, ended: Result<Outco
             };
             let kept = held.persist(put_back).await;
             report(parts, kept, AttemptOutcome::Retry, || {
-                tracing::info!(reason, next = shown(at_ms), "the job will be tried again: {failure}");
+                tracing::info!(reason, next = rfc3339(at_ms), "the job will be tried again: {failure}");
             });
             Some(at_ms)
         }
         Next::PostponeUntil(at_ms) => {
             let kept = held.persist(|| store.postpone(job.lease, at_ms)).await;
             report(parts, kept, AttemptOutcome::Postponed, || {
-                tracing::info!(reason, next = shown(at_ms), "the job waits and the attempt does not count: {failure}");
+                tracing::info!(
+                    reason,
+                    next = rfc3339(at_ms),
+                    "the job waits and the attempt does not count: {failure}"
+                );
             });
             Some(at_ms)
         }
@@ -150,14 +153,6 @@ fn report(parts: &WorkerParts, kept: Result<Fenced, StoreError>, outcome: Attemp
             );
         }
     }
-}
-
-/// A time as it stands in log lines.
-fn shown(at_ms: i64) -> String {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms) * 1_000_000)
-        .ok()
-        .and_then(|at| at.format(&Rfc3339).ok())
-        .unwrap_or_else(|| format!("{at_ms} ms since the epoch"))
 }
 
 /// Uniform in `0.0..1.0`; the middle when the system has no random numbers, which costs only the jitter.
