@@ -25,6 +25,8 @@ pub const URL_BYTES_MAX: usize = 2_048;
 pub const REPLAY_WINDOW_S_MAX: u32 = 7 * 24 * 3_600;
 /// The replay window of a tenant that says nothing, in seconds.
 pub const REPLAY_WINDOW_S_DEFAULT: u32 = 300;
+/// How far ahead of the host's clock a signed timestamp may be for a tenant that says nothing, in seconds.
+pub const REPLAY_AHEAD_S_DEFAULT: u32 = 30;
 /// Length of the name of a setting or secret, in characters.
 pub const NAME_CHARS_MAX: usize = 64;
 
@@ -67,6 +69,8 @@ pub struct NewTenant {
     pub allow_origins: Vec<String>,
     /// How old a signed timestamp may be, in seconds; see [`REPLAY_WINDOW_S_DEFAULT`].
     pub replay_window_s: u32,
+    /// How far ahead of the host's clock a signed timestamp may be, in seconds; see [`REPLAY_AHEAD_S_DEFAULT`].
+    pub replay_ahead_s: u32,
     /// Which events are enhanced; usually [`EnhanceOn::Created`] alone.
     pub enhance_on: BTreeSet<EnhanceOn>,
 }
@@ -92,6 +96,8 @@ pub struct Tenant {
     pub paused: bool,
     /// How old a signed timestamp may be, in seconds.
     pub replay_window_s: u32,
+    /// How far ahead of the host's clock a signed timestamp may be, in seconds.
+    pub replay_ahead_s: u32,
     /// Which events are enhanced.
     pub enhance_on: BTreeSet<EnhanceOn>,
 }
@@ -127,6 +133,7 @@ impl NewTenant {
             settings: BTreeMap::new(),
             allow_origins: Vec::new(),
             replay_window_s: REPLAY_WINDOW_S_DEFAULT,
+            replay_ahead_s: REPLAY_AHEAD_S_DEFAULT,
             enhance_on: BTreeSet::from([EnhanceOn::Created]),
         }
     }
@@ -151,6 +158,9 @@ impl NewTenant {
         if !(1..=REPLAY_WINDOW_S_MAX).contains(&self.replay_window_s) {
             return Err(other("replay window", format!("it must be 1 to {REPLAY_WINDOW_S_MAX} seconds")));
         }
+        if self.replay_ahead_s > REPLAY_WINDOW_S_MAX {
+            return Err(other("replay ahead", format!("it must be at most {REPLAY_WINDOW_S_MAX} seconds")));
+        }
         Ok(Tenant {
             slot: self.id.slot(),
             id: self.id,
@@ -161,6 +171,7 @@ impl NewTenant {
             enabled: true,
             paused: false,
             replay_window_s: self.replay_window_s,
+            replay_ahead_s: self.replay_ahead_s,
             enhance_on: self.enhance_on,
         })
     }
@@ -338,5 +349,7 @@ mod tests {
         assert!(check(&|new| new.replay_window_s = REPLAY_WINDOW_S_MAX));
         assert!(!check(&|new| new.replay_window_s = REPLAY_WINDOW_S_MAX + 1));
         assert!(!check(&|new| new.replay_window_s = 0));
+        assert!(check(&|new| new.replay_ahead_s = 0) && check(&|new| new.replay_ahead_s = REPLAY_WINDOW_S_MAX));
+        assert!(!check(&|new| new.replay_ahead_s = REPLAY_WINDOW_S_MAX + 1));
     }
 }

@@ -8,7 +8,7 @@ pub const INFO_BYTES_MAX: usize = 1024;
 /// The ABI's major version: host and plugin must have the same.
 pub const ABI_MAJOR: u32 = 1;
 /// The ABI's minor version: it only ever adds.
-pub const ABI_MINOR: u32 = 0;
+pub const ABI_MINOR: u32 = 1;
 
 /// Name and type of the ELF note that holds the information.
 pub const NOTE_NAME: &[u8; 9] = b"Patchbay\0";
@@ -55,8 +55,8 @@ impl PluginInfo {
         json.escaped(vendor);
         json.raw("\",\"sdk\":\"");
         json.escaped(env!("CARGO_PKG_VERSION"));
-        // 1.0, and nothing newer is needed of the host: a literal here, since constants cannot be formatted.
-        json.raw("\",\"abi_major\":1,\"abi_minor\":0,\"abi_minor_needed\":0,\"abi_stable\":\"0.11.3\",\"rustc\":\"");
+        // 1.1, and nothing newer than 1.0 is needed of the host: a literal here, since constants cannot be formatted.
+        json.raw("\",\"abi_major\":1,\"abi_minor\":1,\"abi_minor_needed\":0,\"abi_stable\":\"0.11.3\",\"rustc\":\"");
         json.escaped(env!("PLUGIN_ABI_RUSTC"));
         json.raw("\",\"target\":\"");
         json.escaped(env!("PLUGIN_ABI_TARGET"));

@@ -174,9 +174,13 @@ fn messages() -> Lines {
     let mut lines = Lines::new();
 
     let resolved = Event::Resolved { resolution: text("r"), resolved_at: Some(at), tags: vec!["t".to_owned()] };
-    for (name, event) in
-        [("created", Event::Created), ("updated", Event::Updated), ("resolved", resolved), ("other", Event::Other)]
-    {
+    for (name, event) in [
+        ("created", Event::Created),
+        ("updated", Event::Updated),
+        ("resolved", resolved),
+        ("reopened", Event::Reopened),
+        ("other", Event::Other),
+    ] {
         let mut metadata = TicketMetadata::new("7", event);
         (metadata.tenant_id, metadata.subject, metadata.description) = (text("acme"), text("s"), text("d"));
         (metadata.raw_priority, metadata.delivery_id, metadata.url) = (text("P1"), text("x"), text("u"));

@@ -44,6 +44,8 @@ pub struct CallContext<'a> {
     pub deadline: OffsetDateTime,
     /// How old a signed time stamp may be.
     pub replay_window: Duration,
+    /// How far ahead of the host's clock it may be.
+    pub replay_ahead: Duration,
 }
 
 /// What `update_ticket` answers.
@@ -73,13 +75,14 @@ pub struct WebhookParts<'a, F> {
 }
 
 /// Fields of a request that has no settings and no headers.
-const FIXED_FIELDS: usize = 11;
+const FIXED_FIELDS: usize = 12;
 
 /// The numbers of a context as bytes, kept while a message borrows them.
 struct Numbers {
     attempt: [u8; 4],
     deadline: [u8; 12],
     window: [u8; 8],
+    ahead: [u8; 8],
 }
 
 impl CallContext<'_> {
@@ -88,6 +91,7 @@ impl CallContext<'_> {
             attempt: self.attempt.to_le_bytes(),
             deadline: wire::time_bytes(self.deadline),
             window: wire::duration_bytes(self.replay_window),
+            ahead: wire::duration_bytes(self.replay_ahead),
         }
     }
 
@@ -97,6 +101,7 @@ impl CallContext<'_> {
         fields.push(Field::new(Tag::ATTEMPT, &numbers.attempt));
         fields.push(Field::new(Tag::DEADLINE, &numbers.deadline));
         fields.push(Field::new(Tag::REPLAY_WINDOW, &numbers.window));
+        fields.push(Field::new(Tag::REPLAY_AHEAD, &numbers.ahead));
         fields.extend(self.idempotency_key.map(|key| Field::text(Tag::IDEMPOTENCY_KEY, key)));
         for (name, value) in self.settings {
             fields.extend([Field::text(Tag::SETTING_NAME, name), Field::text(Tag::SETTING_VALUE, value)]);

@@ -5,7 +5,12 @@ use std::{fmt::Write as _, time::Duration};
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
-use crate::{PluginError, plugin::SecretName, types::Credential};
+use crate::{
+    PluginError,
+    json::{Charset, Mended},
+    plugin::SecretName,
+    types::Credential,
+};
 
 /// How much of an answer's body stands in an error message, in bytes.
 const EXCERPT_BYTES_MAX: usize = 300;
@@ -196,17 +201,28 @@ impl Request {
 }
 
 /// What the tool answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Response {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+    /// Method and target of the request, for error messages.
+    pub(crate) request: String,
+    mended: Mended,
 }
+
+impl PartialEq for Response {
+    fn eq(&self, other: &Self) -> bool {
+        (self.status, &self.headers, &self.body) == (other.status, &other.headers, &other.body)
+    }
+}
+
+impl Eq for Response {}
 
 impl Response {
     /// An answer, for tests and for the host.
     pub fn new(status: u16, headers: Vec<(String, String)>, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers, body: body.into() }
+        Self { status, headers, body: body.into(), request: String::new(), mended: Mended::default() }
     }
 
     /// The HTTP status.
@@ -234,17 +250,47 @@ impl Response {
         String::from_utf8_lossy(&self.body)
     }
 
-    /// The body as JSON, also into types that borrow from this answer.
+    /// The body as JSON, also into types that borrow from this answer. Read as [`Json`](crate::json::Json) reads it.
     ///
     /// # Errors
-    /// `Api` when the body is not such JSON; it says so when HTML came instead (a login page, a hibernating instance).
+    /// `Malformed` when the body is not such JSON: asked again, the tool would say the same. `Api` when there is no body, or
+    /// when HTML came instead (a login page, a hibernating instance), which passes.
     pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, PluginError> {
-        serde_json::from_slice(&self.body).map_err(|fault| {
-            let what =
-                if self.is_html() { "HTML came where JSON is due" } else { "the answer is not the JSON that is due" };
-            let message = format!("{what} ({fault}): {}", self.excerpt());
-            PluginError::Api { status: Some(self.status), message }
-        })
+        self.read(|body| serde_json::from_slice(body))
+    }
+
+    /// As [`json`](Self::json), with a parser of the caller's own: for what is read in more than one step.
+    ///
+    /// # Errors
+    /// As [`json`](Self::json).
+    pub fn read<'a, T>(&'a self, read: impl Fn(&'a [u8]) -> Result<T, serde_json::Error>) -> Result<T, PluginError> {
+        let charset = Charset::of(self.header("content-type").map(str::as_bytes));
+        self.mended.read(&self.body, charset, read).map_err(|error| self.unreadable(&error.to_string()))
+    }
+
+    /// The error that this answer is not what it has to be. `why` says what is missing or wrong, and where.
+    pub fn unreadable(&self, why: &str) -> PluginError {
+        let status = Some(self.status);
+        if self.body.trim_ascii().is_empty() {
+            return PluginError::Api {
+                status,
+                message: format!("{}nothing came where JSON is due", self.of_request()),
+            };
+        }
+        if self.is_html() {
+            let message = format!("{}HTML came where JSON is due: {}", self.of_request(), self.excerpt());
+            return PluginError::Api { status, message };
+        }
+        let (request, status) = (self.of_request(), self.status);
+        PluginError::Malformed(format!(
+            "{request}the tool's answer {status} is not as it has to be ({why}): {}",
+            self.excerpt()
+        ))
+    }
+
+    /// `GET /api/v2/tickets/7: `, where the request is known.
+    fn of_request(&self) -> String {
+        if self.request.is_empty() { String::new() } else { format!("{}: ", self.request) }
     }
 
     /// Whether this is a web page rather than an API's answer.

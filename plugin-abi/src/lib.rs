@@ -50,7 +50,8 @@
 //! | what a call may do for its tenant: settings, secrets, requests, the log | [`Tenant`](plugin::Tenant) |
 //! | which error means what, and what is tried again | [`PluginError`] |
 //! | who sent a webhook: ready schemes | [`signature`] |
-//! | what a webhook says: JSON from people's templates, with every wrong field listed | [`payload`] |
+//! | JSON from outside: byte order marks, charsets, half characters, numbers of every kind | [`json`] |
+//! | what a webhook says: fields of people's templates, times included, with every wrong one listed | [`payload`] |
 //! | requests to the tool, and what its answers mean | [`http`] |
 //! | between HTML and text, and notes within a limit | [`html`] |
 //! | tests of a plugin's methods without a host | [`testing`] |
@@ -80,6 +81,7 @@ mod golden;
 pub mod host;
 pub mod html;
 pub mod http;
+pub mod json;
 #[doc(hidden)]
 pub mod layout;
 mod message;
@@ -87,6 +89,8 @@ pub mod payload;
 pub mod plugin;
 #[doc(hidden)]
 pub mod raw;
+#[doc(hidden)]
+pub mod route;
 mod settings;
 pub mod signature;
 pub mod testing;

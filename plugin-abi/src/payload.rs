@@ -2,6 +2,7 @@
 //! body's. Nothing here recurses: what is nested deeper than it is needed is skipped.
 
 mod faults;
+mod instant;
 mod members;
 mod part;
 
@@ -14,12 +15,16 @@ use serde::{
 use time::OffsetDateTime;
 
 pub use self::{
-    faults::{Faults, Presence, TICKET_ID_CHARS_MAX, instant},
+    faults::{Faults, Presence, TICKET_ID_CHARS_MAX, is_ticket_id},
+    instant::instant,
     members::members,
     part::{PART_ITEMS_MAX, Part},
 };
 
-/// A value that has no parts.
+/// Up to here every whole number has a float of its own: 2^53 - 1.
+const WHOLE_FLOAT_MAX: f64 = 9_007_199_254_740_991.0;
+
+/// A value that has no parts. Read it by [`Json`](crate::json::Json), which mends what serde_json does not take.
 #[derive(Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Scalar<'a> {
@@ -28,7 +33,7 @@ pub enum Scalar<'a> {
     Absent,
     /// A text.
     Text(Cow<'a, str>),
-    /// A whole number from 0 on.
+    /// A whole number from 0 on, also one that is written as a float: `2.0`.
     Number(u64),
     /// True or false.
     Flag(bool),
@@ -102,8 +107,20 @@ impl<'de> Visitor<'de> for ScalarVisitor {
         Ok(Scalar::Other)
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Scalar::Other)
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
+        if number.fract() != 0.0 || number < 0.0 {
+            return Ok(Scalar::Other);
+        }
+        if number > WHOLE_FLOAT_MAX {
+            // An id must not become its neighbour. `Json::read` catches this, and has the digits read.
+            return Err(E::custom("a whole number that a float does not hold exactly"));
+        }
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "whole, and within the bounds above"
+        )]
+        Ok(Scalar::Number(number as u64))
     }
 
     fn visit_bool<E: Error>(self, flag: bool) -> Result<Self::Value, E> {

@@ -9,7 +9,7 @@ use crate::{
     export::PluginInfo,
     http::{Request, Response},
     raw::{Field, Pairs, Tag, find},
-    settings,
+    settings, signature,
     types::{KeyForm, LogLevel, Note, Ticket, TicketMetadata, Webhook},
     wire,
     {PluginError, types::Priority},
@@ -183,7 +183,18 @@ impl<'a> Tenant<'a> {
 
     /// How old a signed time stamp may be.
     pub fn replay_window(&self) -> Duration {
-        wire::sent_duration(self.request, Tag::REPLAY_WINDOW)
+        wire::sent_duration(self.request, Tag::REPLAY_WINDOW).unwrap_or(Duration::ZERO)
+    }
+
+    /// How far a signed time stamp may be ahead of the host's clock. Half a minute where a host of 1.0 does not say it.
+    pub fn replay_ahead(&self) -> Duration {
+        wire::sent_duration(self.request, Tag::REPLAY_AHEAD).unwrap_or(signature::AHEAD_USUAL)
+    }
+
+    /// Whether a webhook that was received then may have been signed at that time, by the tenant's two limits.
+    pub fn is_fresh(&self, signed_at: OffsetDateTime, received_at: OffsetDateTime) -> bool {
+        let age = received_at - signed_at;
+        age <= self.replay_window() && -age <= self.replay_ahead()
     }
 
     /// Writes a line into the host's log, which names plugin, tenant and webhook. Bounded in length and rate.
@@ -230,7 +241,9 @@ impl<'a> Tenant<'a> {
     /// `Configuration` for a target or secret that the tenant does not have, `Api` when no whole answer came, `Cancelled`
     /// while the host drains.
     pub fn http(&self, request: Request) -> Result<Response, PluginError> {
-        self.calls.http(self.call, &request)
+        let mut response = self.calls.http(self.call, &request)?;
+        response.request = format!("{} {}", request.method, request.target);
+        Ok(response)
     }
 }
 

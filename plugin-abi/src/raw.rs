@@ -58,7 +58,7 @@ pub struct Tag(u32);
 numbers! { Tag:
     // Every call.
     TENANT_ID = 1, BASE_URL = 2, SETTING_NAME = 3, SETTING_VALUE = 4, ATTEMPT = 5, IDEMPOTENCY_KEY = 6, DEADLINE = 7,
-    REPLAY_WINDOW = 8, HOST_VERSION = 9,
+    REPLAY_WINDOW = 8, HOST_VERSION = 9, REPLAY_AHEAD = 10,
     // A webhook.
     METHOD = 20, PATH = 21, QUERY = 22, HEADER_NAME = 23, HEADER_VALUE = 24, BODY = 25, RECEIVED_AT = 26,
     // Metadata and tickets.

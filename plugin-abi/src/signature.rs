@@ -23,8 +23,8 @@ pub use self::{
     presented::{Presented, header_setting},
 };
 
-/// How far a sender's clock may be ahead of ours.
-const AHEAD_MAX: Duration = Duration::from_secs(30);
+/// How far a sender's clock may be ahead of ours where nobody says otherwise.
+pub(crate) const AHEAD_USUAL: Duration = Duration::from_secs(30);
 /// How many signatures of one header are tried.
 const SIGNATURES_MAX: usize = 5;
 /// Bytes of a SHA-256.
@@ -118,7 +118,7 @@ pub fn timestamped(
     let Some(at) = instant(stamp) else { return Ok(false) };
     let parts = [stamp.as_bytes(), scheme.separator.as_bytes(), webhook.body()];
     Ok(verify(tenant, secret, scheme.key_form, &parts, digits.trim(), scheme.encoding)?
-        && fresh(at, webhook.received_at(), tenant.replay_window()))
+        && tenant.is_fresh(at, webhook.received_at()))
 }
 
 /// Standard Webhooks (webhook-id, webhook-timestamp, webhook-signature; `whsec_` secrets; any of the `v1` signatures).
@@ -140,7 +140,7 @@ pub fn standard_webhooks(tenant: &Tenant<'_>, secret: &str, webhook: &Webhook<'_
         // No early end: how many were tried before the right one is nobody's business.
         verified |= verify(tenant, secret, KeyForm::Base64, &parts, digits, Encoding::Base64)?;
     }
-    Ok(verified && fresh(at, webhook.received_at(), tenant.replay_window()))
+    Ok(verified && tenant.is_fresh(at, webhook.received_at()))
 }
 
 /// The secret itself in a header, for tools that cannot sign.
@@ -202,19 +202,20 @@ pub fn jwt_hs256(
     };
     let authentic = mac.len() == MAC_BYTES && tenant.verify_hmac_sha256(secret, &[signed.as_bytes()], &mac)?;
     let now = received_at.unix_timestamp();
-    let ahead = i64::try_from(AHEAD_MAX.as_secs()).unwrap_or(0);
+    let ahead = i64::try_from(tenant.replay_ahead().as_secs()).unwrap_or(i64::MAX);
     let seconds = |name: &str| claims.get(name).and_then(serde_json::Value::as_i64);
     let in_force = seconds("exp").is_some_and(|at| now < at)
-        && seconds("iat").is_none_or(|at| at <= now + ahead)
-        && seconds("nbf").is_none_or(|at| at <= now + ahead);
+        && seconds("iat").is_none_or(|at| at <= now.saturating_add(ahead))
+        && seconds("nbf").is_none_or(|at| at <= now.saturating_add(ahead));
     let algorithm = head.get("alg").and_then(serde_json::Value::as_str) == Some("HS256");
     Ok((authentic & in_force & algorithm).then_some(claims))
 }
 
 /// Whether a signed time lies within the window before `now`, or at most half a minute after it.
+/// [`Tenant::is_fresh`] knows how much the operator allows on either side.
 pub fn fresh(signed: OffsetDateTime, now: OffsetDateTime, window: Duration) -> bool {
     let age = now - signed;
-    age <= window && age >= -time::Duration::try_from(AHEAD_MAX).unwrap_or(time::Duration::ZERO)
+    age <= window && -age <= AHEAD_USUAL
 }
 
 /// A signature over parts in the order of the caller's own scheme.

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use time::OffsetDateTime;
 
 use crate::{
+    json::Json,
     raw::{Field, Pairs, Tag},
-    wire,
+    route, wire,
 };
 
 /// One arrival of a webhook, borrowed from the host for the time of the call.
@@ -57,6 +58,23 @@ impl<'a> Webhook<'a> {
     /// The raw body.
     pub fn body(&self) -> &'a [u8] {
         wire::sent_bytes(self.request, Tag::BODY)
+    }
+
+    /// The body as JSON: see [`Json`], which reads what senders really write.
+    pub fn json(&self) -> Json<'a> {
+        // Also of a repeated content type: a charset that somebody meant is better than none.
+        let content_type = self.headers().find(|(name, _)| *name == "content-type").map(|(_, value)| value);
+        Json::new(self.body(), content_type)
+    }
+
+    /// What the host's address says that happened, for a body that does not say it: `Created` or `Resolved` where one of
+    /// the two named routes was called, `None` on `/webhooks/{tenant_id}`.
+    pub fn route_event(&self) -> Option<Event> {
+        match route::normal(self.path()).as_ref() {
+            route::TICKET_CREATED => Some(Event::Created),
+            route::RESOLVED_TICKET => Some(Event::Resolved { resolution: None, resolved_at: None, tags: Vec::new() }),
+            _ => None,
+        }
     }
 
     /// When the host had received the last byte of the body.
@@ -141,6 +159,9 @@ pub enum Event {
         /// Words that the tool keeps with the ticket.
         tags: Vec<String>,
     },
+    /// A solved ticket was opened again: what solved it did not last, and is no longer offered as a solution. Since 1.1; an
+    /// older host reads it as [`Other`](Self::Other).
+    Reopened,
     /// Anything else; answered `ignored`.
     Other,
 }

@@ -100,8 +100,8 @@ pub(crate) fn sent_time(request: &[Field<'_>], tag: Tag) -> OffsetDateTime {
     find(request, tag).and_then(|field| time(&field, "").ok()).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
-pub(crate) fn sent_duration(request: &[Field<'_>], tag: Tag) -> Duration {
-    Duration::from_millis(sent_number(request, tag).map_or(0, u64::from_le_bytes))
+pub(crate) fn sent_duration(request: &[Field<'_>], tag: Tag) -> Option<Duration> {
+    sent_number(request, tag).map(|number| Duration::from_millis(u64::from_le_bytes(number)))
 }
 
 pub(crate) fn sent_note<'a>(request: &[Field<'a>]) -> Note<'a> {
@@ -126,6 +126,8 @@ const CREATED: &[u8] = &[1];
 const UPDATED: &[u8] = &[2];
 const RESOLVED: &[u8] = &[3];
 const OTHER: &[u8] = &[4];
+/// Since 1.1.
+const REOPENED: &[u8] = &[5];
 
 fn priority_bytes(priority: Priority) -> &'static [u8] {
     match priority {
@@ -165,6 +167,7 @@ pub(crate) fn write_metadata<R>(metadata: &TicketMetadata, then: impl FnOnce(&[F
     match &metadata.event {
         Event::Created => fields.push(Field::new(Tag::EVENT, CREATED)),
         Event::Updated => fields.push(Field::new(Tag::EVENT, UPDATED)),
+        Event::Reopened => fields.push(Field::new(Tag::EVENT, REOPENED)),
         Event::Other => fields.push(Field::new(Tag::EVENT, OTHER)),
         Event::Resolved { resolution, resolved_at, tags } => {
             resolved = resolved_at.map(time_bytes);
@@ -205,6 +208,7 @@ pub(crate) fn read_metadata(fields: &[Field<'_>]) -> Read<TicketMetadata> {
         Some(CREATED) => Event::Created,
         Some(UPDATED) => Event::Updated,
         Some(RESOLVED) => Event::Resolved { resolution, resolved_at, tags },
+        Some(REOPENED) => Event::Reopened,
         Some(_) => Event::Other,
         None => return Err(Unreadable::of("the reply", "has no event")),
     };
@@ -484,5 +488,5 @@ pub(crate) fn read_response(fields: &[Field<'_>]) -> Read<Response> {
         })
         .collect();
     let body = find(fields, Tag::BODY).map(|field| field.bytes().to_vec()).unwrap_or_default();
-    Ok(Response { status: u16::from_le_bytes(number(&status, "the status")?), headers, body })
+    Ok(Response::new(u16::from_le_bytes(number(&status, "the status")?), headers, body))
 }

@@ -141,6 +141,7 @@ impl Loaded {
             idempotency_key: Some("key"),
             deadline: instant(1_800_000_000, 999_999_999),
             replay_window: Duration::from_millis(300_001),
+            replay_ahead: Duration::from_millis(45_001),
         };
         let webhook = WebhookParts {
             method: "POST",
@@ -214,6 +215,7 @@ fn a_call_arrives_as_it_was_made() {
             assert_eq!((tenant.attempt(), tenant.idempotency_key()), (3, Some("key")));
             assert_eq!(tenant.deadline(), instant(1_800_000_000, 999_999_999));
             assert_eq!(tenant.replay_window(), Duration::from_millis(300_001));
+            assert_eq!(tenant.replay_ahead(), Duration::from_millis(45_001));
             assert_eq!(given.webhook.is_some(), in_webhook);
             if let Some(webhook) = given.webhook {
                 assert_eq!((webhook.method(), webhook.path(), webhook.query()), ("POST", "/webhooks/globex", "a=%20"));
@@ -430,7 +432,7 @@ fn any_priority() -> impl Strategy<Value = Priority> {
 fn any_event() -> impl Strategy<Value = Event> {
     let resolved = (of(any::<String>()), of(any_time()), vec(any::<String>(), 0..5))
         .prop_map(|(resolution, resolved_at, tags)| Event::Resolved { resolution, resolved_at, tags });
-    prop_oneof![Just(Event::Created), Just(Event::Updated), Just(Event::Other), resolved]
+    prop_oneof![Just(Event::Created), Just(Event::Updated), Just(Event::Reopened), Just(Event::Other), resolved]
 }
 
 fn any_metadata() -> impl Strategy<Value = TicketMetadata> {

@@ -181,6 +181,7 @@ impl Parts {
             settings: tenant.settings.clone(),
             allow_origins: tenant.allow_origins.clone(),
             replay_window_s: tenant.replay_window_s,
+            replay_ahead_s: tenant.replay_ahead_s,
             enhance_on: tenant.enhance_on.iter().map(|event| event.as_str().to_owned()).collect(),
             secrets: secrets.collect(),
             live_jobs,
@@ -231,6 +232,7 @@ fn check_one(directory: &TenantDirectory, new: wire::NewTenant) -> Result<Checke
     tenant.settings = new.settings;
     tenant.allow_origins = new.allow_origins;
     tenant.replay_window_s = new.replay_window_s.unwrap_or(tenant.replay_window_s);
+    tenant.replay_ahead_s = new.replay_ahead_s.unwrap_or(tenant.replay_ahead_s);
     if let Some(events) = new.enhance_on {
         let parse = |event: &String| EnhanceOn::parse(event).ok_or_else(|| other("enhance_on", "created or updated"));
         tenant.enhance_on = events.iter().map(parse).collect::<Result<BTreeSet<_>, _>>()?;

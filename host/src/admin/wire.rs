@@ -65,6 +65,9 @@ pub struct NewTenant {
     /// How old a signed timestamp may be, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_window_s: Option<u32>,
+    /// How far ahead of the host's clock it may be, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_ahead_s: Option<u32>,
     /// Which events are enhanced: `created`, `updated`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enhance_on: Option<Vec<String>>,
@@ -90,6 +93,9 @@ pub struct Tenant {
     pub allow_origins: Vec<String>,
     /// How old a signed timestamp may be, in seconds.
     pub replay_window_s: u32,
+    /// How far ahead of the host's clock it may be, in seconds.
+    #[serde(default)]
+    pub replay_ahead_s: u32,
     /// Which events are enhanced.
     pub enhance_on: Vec<String>,
     /// What secrets it has.

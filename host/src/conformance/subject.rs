@@ -180,6 +180,7 @@ impl Subject {
             idempotency_key,
             deadline: self.script().now() + SLOW.time_max,
             replay_window: Duration::from_secs(300),
+            replay_ahead: Duration::from_secs(30),
         }
     }
 

@@ -321,6 +321,9 @@ pub struct AddTenant {
     /// How old a signed webhook may be: 300s, 24h [default: 300s]
     #[arg(long, value_parser = |text: &str| span::seconds(text, REPLAY_WINDOW_S_MAX), value_name = "TIME")]
     pub replay_window: Option<u32>,
+    /// How far a sender's clock may be ahead: 30s, 5m [default: 30s]
+    #[arg(long, value_parser = |text: &str| span::seconds(text, REPLAY_WINDOW_S_MAX), value_name = "TIME")]
+    pub replay_ahead: Option<u32>,
 }
 
 /// The commands about jobs.

@@ -75,6 +75,7 @@ fn new_tenant(given: AddTenant, reader: &mut SecretReader<impl Read>, console: &
         settings: Default::default(),
         allow_origins: given.allow_origins,
         replay_window_s: given.replay_window,
+        replay_ahead_s: given.replay_ahead,
         enhance_on: None,
     };
     let twice =
@@ -177,7 +178,7 @@ fn one(tenant: &Tenant) -> Shown {
         ("base URL", Some(tenant.base_url.clone())),
         ("webhooks", Some(format!("POST /webhooks/{}", tenant.id))),
         ("enhance on", Some(tenant.enhance_on.join(", "))),
-        ("replay window", Some(format!("{} s", tenant.replay_window_s))),
+        ("replay window", Some(format!("{} s, {} s ahead", tenant.replay_window_s, tenant.replay_ahead_s))),
         ("live jobs", tenant.live_jobs.map(|jobs| jobs.to_string())),
     ];
     lines.extend(tenant.allow_origins.iter().map(|origin| ("allowed", Some(origin.clone()))));

@@ -150,6 +150,7 @@ fn extract(plugin: &super::loader::LoadedPlugin<NoServices>, body: &[u8]) -> Res
         idempotency_key: None,
         deadline: now + TIME_MAX,
         replay_window: Duration::from_secs(300),
+        replay_ahead: Duration::from_secs(30),
     };
     let webhook = WebhookParts {
         method: "POST",

@@ -31,6 +31,7 @@ const MAIN: &[M<'_>] = &[
     M::up(include_str!("migrations/0007_pause.sql")),
     M::up(include_str!("migrations/0008_journal.sql")),
     M::up(include_str!("migrations/0009_plugin_records.sql")),
+    M::up(include_str!("migrations/0010_replay_ahead.sql")),
 ];
 const HISTORY: &[M<'_>] = &[M::up(include_str!("migrations/history_0001.sql"))];
 

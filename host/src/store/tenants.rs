@@ -45,8 +45,9 @@ impl Store {
             .apply(move |connection| {
                 let inserted = connection.execute(
                     "INSERT OR IGNORE INTO tenants (id, slot, tool_type, base_url, settings, allow_origins, enabled,
-                                                    replay_window_s, enhance_on, created_ms, updated_ms, paused)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11)",
+                                                    replay_window_s, enhance_on, created_ms, updated_ms, paused,
+                                                    replay_ahead_s)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11, ?12)",
                     params![
                         tenant.id.as_str(),
                         tenant.slot,
@@ -59,6 +60,7 @@ impl Store {
                         events_json(&tenant.enhance_on),
                         now_ms,
                         tenant.paused,
+                        tenant.replay_ahead_s,
                     ],
                 )?;
                 if inserted == 1 {
@@ -81,7 +83,8 @@ impl Store {
             .apply(move |connection| {
                 connection.execute(
                     "UPDATE tenants SET tool_type = ?2, base_url = ?3, settings = ?4, allow_origins = ?5, enabled = ?6,
-                                        replay_window_s = ?7, enhance_on = ?8, updated_ms = ?9, paused = ?10 WHERE id = ?1",
+                                        replay_window_s = ?7, enhance_on = ?8, updated_ms = ?9, paused = ?10,
+                                        replay_ahead_s = ?11 WHERE id = ?1",
                     params![
                         tenant.id.as_str(),
                         tenant.tool_type.as_str(),
@@ -93,6 +96,7 @@ impl Store {
                         events_json(&tenant.enhance_on),
                         now_ms,
                         tenant.paused,
+                        tenant.replay_ahead_s,
                     ],
                 )
             })
@@ -160,7 +164,7 @@ impl Store {
                 connection
                     .prepare(
                         "SELECT id, tool_type, base_url, settings, allow_origins, enabled, replay_window_s, enhance_on,
-                                paused
+                                paused, replay_ahead_s
                          FROM tenants ORDER BY id",
                     )?
                     .query_map([], tenant)?
@@ -255,6 +259,7 @@ fn tenant(row: &Row<'_>) -> rusqlite::Result<Tenant> {
         replay_window_s: row.get(6)?,
         enhance_on: column(row, 7, events_from_json)?,
         paused: row.get(8)?,
+        replay_ahead_s: row.get(9)?,
     })
 }
 

@@ -210,6 +210,7 @@ fn with_request<R>(webhook: &ReceivedWebhook, then: impl FnOnce(&[Field<'_>]) ->
         idempotency_key: None,
         deadline: webhook.received_at,
         replay_window: Duration::from_secs(tenant.replay_window_s.into()),
+        replay_ahead: Duration::from_secs(tenant.replay_ahead_s.into()),
     };
     let parts = WebhookParts {
         method: webhook.method.as_str(),

@@ -97,6 +97,7 @@ fn call(copies: &Copies<'_>, number: u64, usual: Usual) -> anyhow::Result<(f64, 
         idempotency_key: None,
         deadline: OffsetDateTime::now_utc(),
         replay_window: Duration::from_secs(300),
+        replay_ahead: Duration::from_secs(30),
     };
     let parts = WebhookParts {
         method: "POST",

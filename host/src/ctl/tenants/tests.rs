@@ -12,6 +12,7 @@ fn given(secrets: &[&str], settings: &[&str]) -> AddTenant {
         settings: settings.iter().map(|text| (*text).to_owned()).collect(),
         allow_origins: Vec::new(),
         replay_window: Some(86_400),
+        replay_ahead: Some(60),
     }
 }
 
@@ -22,7 +23,7 @@ fn add(secrets: &[&str], settings: &[&str]) -> Result<NewTenant, Failure> {
 #[test]
 fn options_become_a_request() {
     let tenant = add(&["a=@-", "b=x=y"], &["k=v=w", "empty="]).unwrap();
-    assert_eq!(tenant.replay_window_s, Some(86_400));
+    assert_eq!((tenant.replay_window_s, tenant.replay_ahead_s), (Some(86_400), Some(60)));
     let json = serde_json::to_value(&tenant).unwrap();
     assert_eq!(json["secrets"], serde_json::json!({"a": "piped", "b": "x=y"}));
     assert_eq!(json["settings"], serde_json::json!({"k": "v=w", "empty": ""}));

@@ -174,6 +174,7 @@ impl Generation {
                 idempotency_key: None,
                 deadline: now + limit,
                 replay_window: Duration::from_secs(tenant.replay_window_s.into()),
+                replay_ahead: Duration::from_secs(tenant.replay_ahead_s.into()),
             };
             let parts = WebhookParts {
                 method: webhook.method.as_str(),
@@ -241,6 +242,7 @@ impl Generation {
                 idempotency_key: Some(&key),
                 deadline: now + limit,
                 replay_window: Duration::from_secs(job.tenant.replay_window_s.into()),
+                replay_ahead: Duration::from_secs(job.tenant.replay_ahead_s.into()),
             };
             let note = note.as_ref().map(|note| Note::new(&note.markdown, &note.html, &note.text, &note.marker));
             let started = Instant::now();
