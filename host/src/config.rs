@@ -195,8 +195,10 @@ pub struct Http {
     pub connect: Duration,
     /// Time from the sent request to the answer's end.
     pub read: Duration,
-    /// Largest answer that is read.
+    /// Largest answer that is read, unpacked.
     pub answer_bytes_max: usize,
+    /// All answers under way together; at least twice `answer_bytes_max`.
+    pub answers_bytes_max: usize,
 }
 
 /// `[log]`
@@ -299,15 +301,7 @@ impl Config {
                 drain: check.seconds("worker.drain_s", raw.worker.drain_s, 1..=30),
             },
             retry: Self::checked_retry(&raw.retry, check),
-            http: Http {
-                connect: check.seconds("http.connect_s", raw.http.connect_s, 1..=300),
-                read: check.seconds("http.read_s", raw.http.read_s, 1..=600),
-                answer_bytes_max: check.integer(
-                    "http.answer_bytes_max",
-                    raw.http.answer_bytes_max,
-                    1_024..=1_073_741_824,
-                ),
-            },
+            http: Self::checked_http(&raw.http, check),
             log: Log {
                 format: check.one_of(
                     "log.format",
@@ -360,6 +354,23 @@ impl Config {
                 &[("restart", WhenStuck::Restart), ("stay", WhenStuck::Stay)],
             ),
         }
+    }
+
+    fn checked_http(raw: &raw::Http, check: &mut Check<'_>) -> Http {
+        let http = Http {
+            connect: check.seconds("http.connect_s", raw.connect_s, 1..=300),
+            read: check.seconds("http.read_s", raw.read_s, 1..=600),
+            answer_bytes_max: check.integer("http.answer_bytes_max", raw.answer_bytes_max, 1_024..=1_073_741_824),
+            answers_bytes_max: check.integer("http.answers_bytes_max", raw.answers_bytes_max, 2_048..=17_179_869_184),
+        };
+        // One tenant has half of the room: an answer must fit into that.
+        let least = raw.answer_bytes_max.saturating_mul(2);
+        if raw.answers_bytes_max < least {
+            let found = raw.answers_bytes_max;
+            let text = format!("must be at least {least}, twice http.answer_bytes_max, but is {found}");
+            check.fault("http.answers_bytes_max", &text);
+        }
+        http
     }
 
     fn checked_retry(raw: &raw::Retry, check: &mut Check<'_>) -> Retry {

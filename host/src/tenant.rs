@@ -7,8 +7,10 @@ use std::{
 
 use url::{Host, Url};
 
+use self::address::is_never_called;
 use crate::ids::{TenantId, ToolType};
 
+pub(crate) mod address;
 pub mod directory;
 pub mod rates;
 pub mod secrets;
@@ -194,8 +196,8 @@ pub fn check_name(name: &str) -> Result<(), InvalidTenant> {
     }
 }
 
-/// A URL under which a plugin may call its tool: https, or http on loopback; no user info, query or fragment; never
-/// link-local, where clouds keep their metadata. Names are looked at again when they are resolved, at connect time.
+/// A URL under which a plugin may call its tool: https, or http on loopback; no user info, query or fragment; never where
+/// clouds keep their metadata. Names are looked at again when they are resolved, at connect time.
 pub(crate) fn check_url(text: &str) -> Result<Url, InvalidTenant> {
     let shown = if text.contains('@') { "<a URL with user info>" } else { text };
     let refuse = |reason| Err(InvalidTenant::Url { url: shown.chars().take(200).collect(), reason });
@@ -216,8 +218,8 @@ pub(crate) fn check_url(text: &str) -> Result<Url, InvalidTenant> {
     if url.query().is_some() || url.fragment().is_some() {
         return refuse("it must not have a query or fragment");
     }
-    if address(&host).is_some_and(is_link_local) {
-        return refuse("link-local addresses are never called");
+    if address(&host).is_some_and(is_never_called) {
+        return refuse("link-local addresses and those of cloud metadata are never called");
     }
     Ok(url)
 }
@@ -247,13 +249,6 @@ fn address(host: &Host<&str>) -> Option<IpAddr> {
         Host::Domain(_) => None,
         Host::Ipv4(ip) => Some(IpAddr::V4(*ip)),
         Host::Ipv6(ip) => Some(IpAddr::V6(*ip).to_canonical()),
-    }
-}
-
-fn is_link_local(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
     }
 }
 
@@ -296,6 +291,9 @@ mod tests {
             ("https://[fe80::1]", false),
             ("https://[febf::1]", false),
             ("https://[::ffff:169.254.169.254]", false),
+            ("https://[64:ff9b::a9fe:a9fe]", false),
+            ("https://100.100.100.200", false),
+            ("https://[fd00:ec2::254]", false),
             ("https://", false),
             ("", false),
         ] {

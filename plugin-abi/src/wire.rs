@@ -18,6 +18,8 @@ use crate::{
 pub const REPLY_BYTES_MAX: usize = 16 << 20;
 /// See [`REPLY_BYTES_MAX`].
 pub const REPLY_FIELDS_MAX: usize = 4096;
+/// Most bytes that the host keeps of one text of a ticket; the rest is cut off.
+pub const TICKET_TEXT_BYTES_MAX: usize = 256 << 10;
 
 /// A message that does not hold what it must.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +51,10 @@ pub(crate) fn text<'a>(field: &Field<'a>, what: &str) -> Read<&'a str> {
 
 fn owned(field: &Field<'_>, what: &str) -> Read<Option<String>> {
     text(field, what).map(|text| Some(text.to_owned()))
+}
+
+fn cut(field: &Field<'_>, what: &str) -> Read<Option<String>> {
+    text(field, what).map(|text| Some(text[..text.floor_char_boundary(TICKET_TEXT_BYTES_MAX)].to_owned()))
 }
 
 pub(crate) fn number<const N: usize>(field: &Field<'_>, what: &str) -> Read<[u8; N]> {
@@ -235,27 +241,27 @@ pub(crate) fn write_ticket<R>(ticket: &Ticket, then: impl FnOnce(&[Field<'_>]) -
     then(fields.fields())
 }
 
-/// `None` when the reply says that there is no such ticket.
+/// `None` when the reply says that there is no such ticket. What is copied is little, however much the plugin replies.
 pub(crate) fn read_ticket(fields: &[Field<'_>]) -> Read<Option<Ticket>> {
     let mut ticket = Ticket::new("");
     let mut found = false;
     for field in fields {
         match field.tag() {
             Tag::TICKET_ID => {
-                text(field, "id")?.clone_into(&mut ticket.id);
+                ticket.id = cut(field, "id")?.unwrap_or_default();
                 found = true;
             }
             Tag::PRIORITY => ticket.priority = priority(field)?,
-            Tag::SUBJECT => ticket.subject = owned(field, "subject")?,
-            Tag::DESCRIPTION => ticket.description = owned(field, "description")?,
-            Tag::STATUS_TEXT => ticket.status = owned(field, "status")?,
-            Tag::REQUESTER => ticket.requester = owned(field, "requester")?,
+            Tag::SUBJECT => ticket.subject = cut(field, "subject")?,
+            Tag::DESCRIPTION => ticket.description = cut(field, "description")?,
+            Tag::STATUS_TEXT => ticket.status = cut(field, "status")?,
+            Tag::REQUESTER => ticket.requester = cut(field, "requester")?,
             Tag::CREATED_AT => ticket.created_at = Some(time(field, "created_at")?),
             Tag::UPDATED_AT => ticket.updated_at = Some(time(field, "updated_at")?),
             Tag::RESOLVED_AT => ticket.resolved_at = Some(time(field, "resolved_at")?),
-            Tag::RESOLUTION => ticket.resolution = owned(field, "resolution")?,
-            Tag::URL => ticket.url = owned(field, "url")?,
-            Tag::RAW => text(field, "raw")?.clone_into(&mut ticket.raw),
+            Tag::RESOLUTION => ticket.resolution = cut(field, "resolution")?,
+            Tag::URL => ticket.url = cut(field, "url")?,
+            // The raw JSON stays where it is: nothing in the host reads it, and it is mostly the tool's whole answer.
             _ => {}
         }
     }

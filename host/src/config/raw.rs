@@ -98,6 +98,7 @@ pub(super) struct Http {
     pub(super) connect_s: i64,
     pub(super) read_s: i64,
     pub(super) answer_bytes_max: i64,
+    pub(super) answers_bytes_max: i64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -156,7 +157,7 @@ impl Default for Raw {
                 give_up_hours: 24,
                 statuses: vec![408, 425, 429, 500, 502, 503, 504],
             },
-            http: Http { connect_s: 10, read_s: 30, answer_bytes_max: 10_485_760 },
+            http: Http { connect_s: 10, read_s: 30, answer_bytes_max: 10_485_760, answers_bytes_max: 67_108_864 },
             log: Log { format: "text".into(), level: "info".into() },
         }
     }

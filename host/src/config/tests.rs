@@ -184,6 +184,11 @@ fn single_values_that_are_not_allowed() {
         );
         check_faults("", &[("PATCHBAY_PLUGINS__TRUSTED_KEYS", &format!("{good_key},{wrong}"))], &[&message]);
     }
+    let answers = |one, all| [("PATCHBAY_HTTP__ANSWER_BYTES_MAX", one), ("PATCHBAY_HTTP__ANSWERS_BYTES_MAX", all)];
+    good("", &answers("3000", "6000"));
+    let message = "environment PATCHBAY_HTTP__ANSWERS_BYTES_MAX: http.answers_bytes_max must be at least 6000, twice \
+                   http.answer_bytes_max, but is 5999";
+    check_faults("", &answers("3000", "5999"), &[message]);
     let at_limit = format!("/{}", "s".repeat(106));
     assert_eq!(good("", &[("PATCHBAY_ADMIN__SOCKET", &at_limit)]).admin.socket, Path::new(&at_limit));
     let message = format!(
@@ -233,9 +238,10 @@ fn ranges() -> BTreeMap<String, (String, String)> {
 
 #[test]
 fn each_range_holds_at_its_ends_and_not_past_them() {
-    // A base at its end needs a maximum that is at least as long, and the other way round.
+    // A base at its end needs a maximum that is at least as long, and the other way round; so do one answer and all.
     let with = |name: &str, value: &str| {
         let mut env = vec![("PATCHBAY_RETRY__BASE_S", "1"), ("PATCHBAY_RETRY__MAX_S", "86400")];
+        env.extend([("PATCHBAY_HTTP__ANSWER_BYTES_MAX", "1024"), ("PATCHBAY_HTTP__ANSWERS_BYTES_MAX", "17179869184")]);
         env.retain(|(other, _)| *other != name);
         env.push((name, value));
         load("", &env).1.is_ok()

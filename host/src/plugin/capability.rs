@@ -24,7 +24,7 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::{
-    egress::{Egress, Outgoing},
+    egress::{Answer, Egress, Outgoing, Share},
     redact::Redaction,
     tokens::Tokens,
 };
@@ -103,6 +103,9 @@ struct Place {
     scope: Option<CallScope>,
     /// Whether the call waits for a tool's answer, which ends by itself.
     waiting: bool,
+    /// What the tool's answers take of the room for them. The plugin has its own copy of an answer, for as long as it
+    /// likes: until its next request, or the end of the call, that counts as one with the host's.
+    answers: Vec<Share>,
 }
 
 /// A call's number is its count times this, plus its place.
@@ -128,6 +131,7 @@ impl Capability {
     pub fn end(&self, place: usize, error: Option<&mut PluginError>) {
         let mut at = self.places[place].lock().unwrap_or_else(PoisonError::into_inner);
         let scope = at.scope.take();
+        at.answers.clear();
         drop(at);
         if let (Some(scope), Some(error)) = (scope, error) {
             self.redaction(&scope.tenant).clean_error(error);
@@ -163,9 +167,23 @@ impl Capability {
         self.places.get(usize::try_from(call % PLACES_MAX).ok()?)
     }
 
-    fn set_waiting(&self, call: u64, waiting: bool) {
+    /// The call waits for a tool from now on.
+    fn begin_waiting(&self, call: u64) {
         if let Some(place) = self.place(call) {
-            place.lock().unwrap_or_else(PoisonError::into_inner).waiting = waiting;
+            let mut at = place.lock().unwrap_or_else(PoisonError::into_inner);
+            at.waiting = true;
+            at.answers.clear();
+        }
+    }
+
+    /// The call has its answer, with this share of the room, or none.
+    fn end_waiting(&self, call: u64, share: Option<Share>) {
+        if let Some(place) = self.place(call) {
+            let mut at = place.lock().unwrap_or_else(PoisonError::into_inner);
+            at.waiting = false;
+            if at.scope.is_some() && at.begun == call / PLACES_MAX {
+                at.answers.extend(share);
+            }
         }
     }
 
@@ -245,17 +263,25 @@ impl HostCalls for Capability {
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(PluginError::Cancelled);
         }
-        self.set_waiting(call, true);
-        let answer = self.send(&scope, request);
-        self.set_waiting(call, false);
-        answer.map(|answer| self.redaction(&scope.tenant).clean_answer(answer))
+        self.begin_waiting(call);
+        match self.send(&scope, request) {
+            Ok(Answer { status, mut headers, mut body, share }) => {
+                self.end_waiting(call, Some(share));
+                self.redaction(&scope.tenant).clean_answer(&mut headers, &mut body);
+                Ok(Response::new(status, headers, body))
+            }
+            Err(error) => {
+                self.end_waiting(call, None);
+                Err(error)
+            }
+        }
     }
 }
 
 impl Capability {
     /// Sends a request with its credential. One that the tool refuses with 401 for its access token is sent once more
     /// with another, whatever its method: the tool looks at the token before it does anything (RFC 6750, section 3.1).
-    fn send(&self, scope: &CallScope, request: &Request) -> Result<Response, PluginError> {
+    fn send(&self, scope: &CallScope, request: &Request) -> Result<Answer, PluginError> {
         let (tenant, tokens, deadline) = (&scope.tenant, &self.services.tokens, scope.deadline);
         let send = |credential| self.services.egress.send(Outgoing { tenant, request, credential, deadline });
         let Some(credential) = request.parts().2 else { return send(None) };
@@ -264,12 +290,13 @@ impl Capability {
             return send(Some(self.filled_in(tenant, credential)?));
         };
         let answer = send(Some(header(credential, token[0].expose())?))?;
-        if answer.status() != UNAUTHORIZED {
+        if answer.status != UNAUTHORIZED {
             return Ok(answer);
         }
         let Some(token) = tokens.renewed(tenant, name, &token, deadline)? else { return Ok(answer) };
+        drop(answer);
         let answer = send(Some(header(credential, token[0].expose())?))?;
-        if answer.status() == UNAUTHORIZED {
+        if answer.status == UNAUTHORIZED {
             tokens.was_futile(tenant, name);
         }
         Ok(answer)

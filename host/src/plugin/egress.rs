@@ -2,7 +2,8 @@
 //! the calling lane from name lookup to the last byte.
 
 use std::{
-    net::{IpAddr, SocketAddr, ToSocketAddrs as _},
+    net::ToSocketAddrs as _,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,22 +17,42 @@ use ureq::{
     http::{self, HeaderName, HeaderValue, Uri},
     unversioned::{
         resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver},
-        transport::{DefaultConnector, NextTimeout},
+        transport::{Connector as _, DefaultConnector, NextTimeout},
     },
 };
 use url::Url;
 use zeroize::Zeroizing;
 
-use crate::{config, tenant::Tenant};
+use self::{
+    body::Unread,
+    meter::{Metering, TooMuchSent},
+    room::{AnswerRoom, SMALL_BYTES},
+};
+use crate::{
+    config,
+    tenant::{Tenant, address::is_never_called},
+};
+
+mod body;
+mod meter;
+mod room;
+
+pub(super) use self::room::Share;
 
 /// Most bytes of a request's body.
 const REQUEST_BYTES_MAX: usize = 10 << 20;
-/// Most bytes of a token endpoint's answer.
-const TOKEN_BYTES_MAX: u64 = 64 << 10;
+/// Most bytes of a token endpoint's answer: it needs no room, and its secrets stay in one place while it is read.
+const TOKEN_BYTES_MAX: usize = SMALL_BYTES;
+/// Most bytes of an answer's head. Of headers ureq takes 128.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+/// What may come for one request beside the bytes of the largest answer twice: for heads, and for the sizes of chunks.
+const SENT_BESIDE_BYTES_MAX: usize = 1 << 20;
 /// Most connections that are kept open to one tool.
 const IDLE_PER_HOST_MAX: usize = 64;
 /// Most connections that are kept open in all.
 const IDLE_MAX: usize = 256;
+/// Addresses of one name that are tried; ureq has places for as many.
+const ADDRESSES_MAX: usize = 16;
 /// Headers that belong to the host.
 const OWN_HEADERS: &[&str] = &["host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"];
 
@@ -39,7 +60,8 @@ const OWN_HEADERS: &[&str] = &["host", "content-length", "transfer-encoding", "c
 pub struct Egress {
     agent: Agent,
     read: Duration,
-    answer_bytes_max: u64,
+    answer_bytes_max: usize,
+    room: Arc<AnswerRoom>,
 }
 
 /// One request of a plugin, with its credential filled in.
@@ -54,6 +76,16 @@ pub struct Outgoing<'a> {
     pub deadline: Instant,
 }
 
+/// What a tool answered.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: Vec<(String, String)>,
+    /// Unpacked.
+    pub(super) body: Vec<u8>,
+    /// The body's part of the room for answers. To be kept for as long as anybody has the body.
+    pub(super) share: Share,
+}
+
 impl Egress {
     /// A client with these limits.
     pub fn new(config: &config::Http) -> Self {
@@ -63,22 +95,28 @@ impl Egress {
             .http_status_as_error(false)
             .user_agent(concat!("patchbay/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(config.connect))
+            .max_response_header_size(HEAD_BYTES_MAX)
             .max_idle_connections(IDLE_MAX)
             .max_idle_connections_per_host(IDLE_PER_HOST_MAX)
             .proxy(None)
             .build();
+        // An answer may be a little longer packed than it is, and comes in parts.
+        let sent_bytes_max = config.answer_bytes_max.saturating_mul(2).saturating_add(SENT_BESIDE_BYTES_MAX);
+        let connector = DefaultConnector::default().chain(Metering { bytes_max: sent_bytes_max as u64 });
         Self {
-            agent: Agent::with_parts(agent, DefaultConnector::default(), LaneResolver),
+            agent: Agent::with_parts(agent, connector, LaneResolver),
             read: config.read,
-            answer_bytes_max: config.answer_bytes_max.try_into().unwrap_or(u64::MAX),
+            answer_bytes_max: config.answer_bytes_max,
+            room: AnswerRoom::new(config.answers_bytes_max),
         }
     }
 
     /// Sends it and reads the whole answer. Blocks, at most until the deadline.
     ///
     /// # Errors
-    /// `Configuration` for a target that the tenant does not have, `Api` when no whole answer came.
-    pub fn send(&self, outgoing: Outgoing<'_>) -> Result<Response, PluginError> {
+    /// `Configuration` for a target that the tenant does not have, `Malformed` for a success that is too large, `Api` when
+    /// no whole answer came or there is no room for it now.
+    pub(super) fn send(&self, outgoing: Outgoing<'_>) -> Result<Answer, PluginError> {
         let url = target(outgoing.tenant, outgoing.request.target())?;
         let (method, headers, _, body, timeout) = outgoing.request.parts();
         if body.is_some_and(|body| body.len() > REQUEST_BYTES_MAX) {
@@ -91,8 +129,22 @@ impl Egress {
         let credential = outgoing.credential.as_ref();
         let time_max = timeout.unwrap_or(self.read);
         let asked = Asked { method, url: &url, headers, credential, body, time_max, deadline: outgoing.deadline };
-        let (status, headers, bytes) = self.ask(outgoing.tenant, &asked, self.answer_bytes_max)?;
-        Ok(Response::new(status, headers, bytes))
+        let mut answer = self.ask(outgoing.tenant, &asked, self.answer_bytes_max).map_err(|failure| {
+            failure.error(|status, why| {
+                let message = format!("{method} {}: the tool's answer {status} {why}", url.path());
+                if !(200..300).contains(&status) {
+                    return PluginError::Api { status: Some(status), message };
+                }
+                // Asked again, the tool would say the same.
+                PluginError::Malformed(format!(
+                    "{message}; if that is no fault of the tool, raise http.answer_bytes_max, restart the host, and \
+                     take the job up again with plugin-ctl job retry"
+                ))
+            })
+        })?;
+        answer.body.shrink_to_fit();
+        answer.share.fit(answer.body.len());
+        Ok(answer)
     }
 
     /// Posts a body of this type to a token endpoint: the status, the headers, and the body, which holds secrets. Blocks, at most until
@@ -112,15 +164,18 @@ impl Egress {
         let headers = vec![("content-type", content_type), ("accept", "application/json")];
         let (body, time_max) = (Some(body), self.read);
         let asked = Asked { method: "POST", url: &url, headers, credential, body, time_max, deadline };
-        let (status, headers, bytes) = self.ask(tenant, &asked, TOKEN_BYTES_MAX)?;
-        Ok((Response::new(status, headers, Vec::new()), Zeroizing::new(bytes)))
+        let answer = self.ask(tenant, &asked, TOKEN_BYTES_MAX).map_err(|failure| {
+            failure.error(|status, why| PluginError::api(format!("the token endpoint's answer {status} {why}")))
+        })?;
+        Ok((Response::new(answer.status, answer.headers, Vec::new()), Zeroizing::new(answer.body)))
     }
 
-    fn ask(&self, tenant: &Tenant, asked: &Asked<'_>, bytes_max: u64) -> Result<Answer, PluginError> {
+    fn ask(&self, tenant: &Tenant, asked: &Asked<'_>, bytes_max: usize) -> Result<Answer, Failure> {
         let started = Instant::now();
-        let answer = match self.attempt(asked, bytes_max) {
+        let attempt = || self.attempt(asked, bytes_max, self.room.share(&tenant.id));
+        let answer = match attempt() {
             // A pooled connection that the tool has closed meanwhile: a request that changes nothing is sent once more.
-            Err(Failure::Dead(_)) if matches!(asked.method, "GET" | "HEAD") => self.attempt(asked, bytes_max),
+            Err(Failure::Dead(_)) if matches!(asked.method, "GET" | "HEAD") => attempt(),
             answer => answer,
         };
         tracing::debug!(
@@ -128,17 +183,14 @@ impl Egress {
             method = asked.method,
             host = asked.url.host_str().unwrap_or_default(),
             path = asked.url.path(),
-            status = answer.as_ref().map_or(0, |(status, ..)| *status),
+            status = answer.as_ref().map_or(0, |answer| answer.status),
             took_ms = started.elapsed().as_millis(),
             "request to the tool"
         );
-        answer.map_err(|failure| match failure {
-            Failure::Refused(error) => error,
-            Failure::Dead(message) | Failure::NoAnswer(message) => PluginError::api(message),
-        })
+        answer
     }
 
-    fn attempt(&self, asked: &Asked<'_>, bytes_max: u64) -> Result<Answer, Failure> {
+    fn attempt(&self, asked: &Asked<'_>, bytes_max: usize, mut share: Share) -> Result<Answer, Failure> {
         let left = asked.deadline.saturating_duration_since(Instant::now());
         let time_max = asked.time_max.min(self.read).min(left);
         if time_max.is_zero() {
@@ -165,13 +217,21 @@ impl Egress {
         let headers = answer.headers().iter();
         let headers =
             headers.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned()))).collect();
-        let bytes = answer
-            .into_body()
-            .into_with_config()
-            .limit(bytes_max)
-            .read_to_vec()
-            .map_err(|fault| Failure::NoAnswer(format!("the answer ({status}) broke off: {fault}")))?;
-        Ok((status, headers, bytes))
+        let body = body::whole(answer.into_body(), bytes_max, &mut share).map_err(|unread| match unread {
+            Unread::TooLarge => {
+                Failure::TooLarge { status, why: format!("has more than {bytes_max} bytes, counted unpacked") }
+            }
+            Unread::Crowded => Failure::NoAnswer(format!(
+                "there is no room for the answer ({status}) now: all answers under way may have {} bytes together, those \
+                 of one tenant half of that (http.answers_bytes_max)",
+                self.room.bytes_max()
+            )),
+            Unread::Broken(fault) => match TooMuchSent::of(&fault) {
+                Some(fault) => Failure::TooLarge { status, why: format!("does not end: {fault}") },
+                None => Failure::NoAnswer(format!("the answer ({status}) broke off: {fault}")),
+            },
+        })?;
+        Ok(Answer { status, headers, body, share })
     }
 
     fn run<B: ureq::AsSendBody>(
@@ -209,16 +269,25 @@ struct Asked<'a> {
     deadline: Instant,
 }
 
-/// Status, headers and body.
-type Answer = (u16, Vec<(String, String)>, Vec<u8>);
-
 enum Failure {
     /// What was asked for is not allowed.
     Refused(PluginError),
     /// The connection was lost; nothing of an answer came.
     Dead(String),
+    /// The answer is larger than it may be.
+    TooLarge { status: u16, why: String },
     /// Anything else.
     NoAnswer(String),
+}
+
+impl Failure {
+    fn error(self, too_large: impl FnOnce(u16, String) -> PluginError) -> PluginError {
+        match self {
+            Self::Refused(error) => error,
+            Self::TooLarge { status, why } => too_large(status, why),
+            Self::Dead(message) | Self::NoAnswer(message) => PluginError::api(message),
+        }
+    }
 }
 
 fn refused(message: String) -> Failure {
@@ -264,63 +333,24 @@ impl Resolver for LaneResolver {
             return Err(Error::BadUri(uri.to_string()));
         };
         let host = DefaultResolver::host_and_port(scheme, authority).ok_or(Error::HostNotFound)?;
-        let mut addresses = self.empty();
-        for address in host.to_socket_addrs()?.filter(|address| !is_link_local(address)).take(16) {
-            addresses.push(address);
+        let (mut addresses, mut refused) = (self.empty(), None);
+        for address in host.to_socket_addrs()?.take(ADDRESSES_MAX) {
+            if is_never_called(address.ip()) {
+                refused = Some(address.ip());
+            } else {
+                addresses.push(address);
+            }
         }
-        if addresses.is_empty() { Err(Error::HostNotFound) } else { Ok(addresses) }
-    }
-}
-
-fn is_link_local(address: &SocketAddr) -> bool {
-    match address.ip() {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_link_local()),
+        match refused {
+            _ if !addresses.is_empty() => Ok(addresses),
+            Some(ip) => {
+                let message = format!("{host} is {ip}, and link-local addresses and cloud metadata are never called");
+                Err(Error::Other(message.into()))
+            }
+            None => Err(Error::HostNotFound),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        ids::{TenantId, ToolType},
-        tenant::NewTenant,
-    };
-
-    #[test]
-    fn requests_stay_where_the_operator_said() {
-        let mut new = NewTenant::new(
-            TenantId::parse("acme").unwrap(),
-            ToolType::parse("desk").unwrap(),
-            "https://desk.example/base/",
-        );
-        new.allow_origins = vec!["https://login.example".to_owned()];
-        let tenant = new.check().unwrap();
-        for (asked, expected) in [
-            ("/api/1", Some("https://desk.example/base/api/1")),
-            ("/../other", None),
-            ("https://desk.example/anywhere", Some("https://desk.example/anywhere")),
-            ("https://login.example/token", Some("https://login.example/token")),
-            ("https://login.example:444/token", None),
-            ("http://login.example/token", None),
-            ("https://evil.example/", None),
-            ("//evil.example/", Some("https://desk.example/base//evil.example/")),
-            ("api/1", None),
-        ] {
-            assert_eq!(target(&tenant, asked).ok().as_ref().map(Url::as_str), expected, "{asked}");
-        }
-    }
-
-    #[test]
-    fn link_local_addresses_are_never_called() {
-        for (address, expected) in [
-            ("169.254.169.254:80", true),
-            ("[fe80::1]:80", true),
-            ("[::ffff:169.254.1.1]:80", true),
-            ("10.0.0.1:80", false),
-            ("127.0.0.1:80", false),
-        ] {
-            assert_eq!(is_link_local(&address.parse().unwrap()), expected, "{address}");
-        }
-    }
-}
+mod tests;

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use memchr::memmem::find;
-use plugin_abi::{PluginError, http::Response};
+use plugin_abi::PluginError;
 
 use crate::tenant::secrets::SecretText;
 
 /// What stands in a secret's place.
 const REPLACEMENT: &str = "[secret]";
+/// The same in an answer, for a form that is shorter: an answer must not grow in memory.
+const SHORT_REPLACEMENT: &str = "[key]";
 /// Shorter texts stand in an answer, or look like a form of a secret, by chance. In bytes.
 const FORM_BYTES_MIN: usize = 6;
 
@@ -42,19 +44,24 @@ impl Redaction {
         texts_of(error).into_iter().for_each(|text| clean(text, &forms));
     }
 
-    /// The tool's answer without the secrets, before the plugin makes a note or an error of it.
-    pub(super) fn clean_answer(&self, answer: Response) -> Response {
+    /// Takes the secrets out of the tool's answer, where it lies, before the plugin makes a note or an error of it.
+    pub(super) fn clean_answer(&self, headers: &mut [(String, String)], body: &mut Vec<u8>) {
         let mut forms = self.forms();
         forms.retain(|form| form.len() >= FORM_BYTES_MIN);
-        let is_in = |bytes: &[u8]| forms.iter().any(|form| find(bytes, form.as_bytes()).is_some());
-        if !is_in(answer.body()) && !answer.headers().any(|(_, value)| is_in(value.as_bytes())) {
-            return answer;
+        for form in forms {
+            replace(body, form.as_bytes());
+            for (_, value) in &mut *headers {
+                if find(value.as_bytes(), form.as_bytes()).is_some() {
+                    *value = value.replace(form, replacement(form.as_bytes()));
+                }
+            }
         }
-        let cleaned = |bytes: &[u8]| forms.iter().fold(bytes.to_vec(), |bytes, form| replaced(bytes, form.as_bytes()));
-        let text = |value: &str| String::from_utf8_lossy(&cleaned(value.as_bytes())).into_owned();
-        let headers = answer.headers().map(|(name, value)| (name.to_owned(), text(value))).collect();
-        Response::new(answer.status(), headers, cleaned(answer.body()))
     }
+}
+
+/// What stands in the place of this form in an answer; never longer than the form.
+fn replacement(form: &[u8]) -> &'static str {
+    if form.len() < REPLACEMENT.len() { SHORT_REPLACEMENT } else { REPLACEMENT }
 }
 
 /// The texts to look for, the longest first.
@@ -77,18 +84,21 @@ fn clean(text: &mut String, forms: &[&str]) {
     }
 }
 
-fn replaced(bytes: Vec<u8>, form: &[u8]) -> Vec<u8> {
-    let (mut kept, mut rest) = (Vec::new(), bytes.as_slice());
-    while let Some(at) = find(rest, form) {
-        kept.extend_from_slice(&rest[..at]);
-        kept.extend_from_slice(REPLACEMENT.as_bytes());
-        rest = &rest[at + form.len()..];
+/// Replaces the form without another copy of the bytes, which may be many.
+fn replace(bytes: &mut Vec<u8>, form: &[u8]) {
+    let replacement = replacement(form).as_bytes();
+    let (mut kept, mut read) = (0, 0);
+    while let Some(at) = find(&bytes[read..], form) {
+        bytes.copy_within(read..read + at, kept);
+        kept += at;
+        bytes[kept..kept + replacement.len()].copy_from_slice(replacement);
+        kept += replacement.len();
+        read += at + form.len();
     }
-    if kept.is_empty() && rest.len() == bytes.len() {
-        return bytes;
+    if read > 0 {
+        bytes.copy_within(read.., kept);
+        bytes.truncate(bytes.len() - (read - kept));
     }
-    kept.extend_from_slice(rest);
-    kept
 }
 
 /// The texts of an error that a plugin may have made from a tool's answer.
@@ -123,6 +133,15 @@ mod tests {
         Redaction::of([Arc::from([SecretText::new(secret.to_owned()).unwrap()])])
     }
 
+    /// What becomes of this as the value of a header and as a body.
+    fn cleaned(secret: &str, told: impl AsRef<[u8]>) -> (String, Vec<u8>) {
+        let mut headers = [("location".to_owned(), String::from_utf8_lossy(told.as_ref()).into_owned())];
+        let mut body = told.as_ref().to_vec();
+        redaction(secret).clean_answer(&mut headers, &mut body);
+        let [(_, value)] = headers;
+        (value, body)
+    }
+
     #[test]
     fn a_secret_is_taken_out_in_every_form() {
         for (told, expected) in [
@@ -139,9 +158,8 @@ mod tests {
             let mut text = told.clone();
             redaction(SECRET).clean(&mut text);
             assert_eq!(text, expected, "{told}");
-            let answer = Response::new(500, vec![("location".to_owned(), told.clone())], told.clone());
-            let answer = redaction(SECRET).clean_answer(answer);
-            assert_eq!((answer.header("location"), &*answer.text()), (Some(expected), expected), "{told}");
+            let (headers, body) = cleaned(SECRET, &told);
+            assert_eq!((headers, body), (expected.to_owned(), expected.as_bytes().to_vec()), "{told}");
         }
     }
 
@@ -165,8 +183,7 @@ mod tests {
 
     #[test]
     fn a_short_secret_leaves_answers_whole_and_no_error() {
-        let answer = Response::new(200, Vec::new(), "an ordinary text");
-        assert_eq!(redaction("or").clean_answer(answer.clone()), answer);
+        assert_eq!(cleaned("or", "an ordinary text").1, b"an ordinary text");
         let mut error = PluginError::field("or", "neither or");
         redaction("or").clean_error(&mut error);
         assert_eq!(error, PluginError::field(REPLACEMENT, "neither [secret]"));
@@ -175,7 +192,17 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_stay_beside_it() {
         let body = [b"\xff\x00", SECRET.as_bytes(), b"\xfe"].concat();
-        let answer = redaction(SECRET).clean_answer(Response::new(200, Vec::new(), body));
-        assert_eq!(answer.body(), b"\xff\x00[secret]\xfe");
+        assert_eq!(cleaned(SECRET, body).1, b"\xff\x00[secret]\xfe");
+    }
+
+    #[test]
+    fn an_answer_is_no_longer_afterwards_and_is_not_copied() {
+        for (secret, expected) in [("hunter", "[key]"), ("hunter2", "[key]"), ("hunter-2", "[secret]")] {
+            let mut body = format!("{secret}{secret} and {secret}!").into_bytes();
+            let (place, capacity) = (body.as_ptr(), body.capacity());
+            redaction(secret).clean_answer(&mut [], &mut body);
+            assert_eq!(String::from_utf8(body.clone()).unwrap(), format!("{expected}{expected} and {expected}!"));
+            assert_eq!((body.as_ptr(), body.capacity()), (place, capacity), "{secret}");
+        }
     }
 }
