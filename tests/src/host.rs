@@ -412,6 +412,15 @@ impl Host {
         self.process().status_kib("RssAnon")
     }
 
+    /// Runs this, and returns by how many kibibytes the host's memory was larger than before when it was largest.
+    #[track_caller]
+    pub fn peak_kib(&self, run: impl FnOnce()) -> u64 {
+        self.process().forget_peak();
+        let before = self.process().status_kib("VmRSS");
+        run();
+        self.process().status_kib("VmHWM").saturating_sub(before)
+    }
+
     fn process(&self) -> &Process {
         self.process.as_ref().expect("the host runs")
     }

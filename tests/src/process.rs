@@ -158,6 +158,12 @@ impl Process {
         kib.unwrap_or_else(|| panic!("{name} is not in {status}"))
     }
 
+    /// From now on `VmHWM` is the peak from now on.
+    pub(crate) fn forget_peak(&self) {
+        let path = format!("/proc/{}/clear_refs", self.id());
+        fs::write(&path, "5").unwrap_or_else(|fault| panic!("{path}: {fault}"));
+    }
+
     pub(crate) fn proc_file(&self, name: &str) -> String {
         let path = format!("/proc/{}/{name}", self.id());
         fs::read_to_string(&path).unwrap_or_else(|fault| panic!("{path}: {fault}\n{}", self.log.text()))

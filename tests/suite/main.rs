@@ -20,6 +20,7 @@ mod fairness;
 mod five_tools;
 mod forgery;
 mod hostile;
+mod hostile_tool;
 mod journal;
 mod keys;
 mod killed_at;

@@ -391,3 +391,6 @@ impl LogLimit {
         self.lines.fetch_add(1, Ordering::Relaxed) < LOG_LINES_PER_S_MAX
     }
 }
+
+#[cfg(test)]
+mod tests;

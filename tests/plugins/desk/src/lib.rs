@@ -57,6 +57,19 @@ struct Told {
     resolution: Option<String>,
 }
 
+/// What is read of a ticket; the rest of an answer is passed over.
+#[derive(Deserialize)]
+#[serde(crate = "plugin_abi::serde")]
+struct Shown {
+    request: Asked,
+}
+
+#[derive(Deserialize)]
+#[serde(crate = "plugin_abi::serde")]
+struct Asked {
+    subject: Option<String>,
+}
+
 impl<B: Behaviour> TicketingToolPlugin for Desk<B> {
     const INFO: PluginInfo = B::INFO;
 
@@ -93,9 +106,8 @@ impl<B: Behaviour> TicketingToolPlugin for Desk<B> {
         }
         let answer = answer.success(tenant.now())?;
         let mut ticket = Ticket::new(ticket_id);
-        let raw: serde_json::Value = answer.json()?;
-        ticket.subject = raw["request"]["subject"].as_str().map(str::to_owned);
-        ticket.raw = raw.to_string();
+        ticket.subject = answer.json::<Shown>()?.request.subject;
+        ticket.raw = answer.text().into_owned();
         self.0.fetched(tenant, &mut ticket);
         Ok(Some(ticket))
     }

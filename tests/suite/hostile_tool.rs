@@ -1,0 +1,202 @@
+//! A tool that answers as no tool should, with whatever can be sent: its own tenant's jobs fail, with a reason; the host
+//! keeps within its memory, and the notes of another tenant of the same plugin come as ever.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use flate2::{Compression, write::GzEncoder};
+use patchbay_tests::{Artifact, Host, HostBuilder, Line, created};
+use rustix::net::sockopt::set_socket_linger;
+
+const MIB: usize = 1 << 20;
+const ANSWER_BYTES_MAX: usize = MIB;
+const ANSWERS_BYTES_MAX: usize = 8 * MIB;
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+/// Of the healthy tenant, while the other one's jobs run.
+const TICKETS: usize = 60;
+
+/// How the tool answers a request for a ticket.
+type Answer = fn(&mut TcpStream) -> io::Result<()>;
+
+/// By the ticket's id: the answer, and by which of these words its job fails.
+const ANSWERS: [(&str, Answer, &[&str]); 22] = [
+    ("bomb", |to| whole(to, "content-encoding: gzip\r\n", &bomb(8 << 10)), &["malformed"]),
+    ("huge", |to| to.write_all(format!("{OK}content-length: 2000000000\r\n\r\n").as_bytes()), &["malformed"]),
+    ("large", |to| whole(to, "", &vec![b' '; ANSWER_BYTES_MAX + 1]), &["malformed"]),
+    ("endless", |to| endless(to, &format!("{OK}\r\n"), b"x"), &["malformed"]),
+    ("chunks", |to| endless(to, &format!("{OK}transfer-encoding: chunked\r\n\r\n"), b"1\r\nx\r\n"), &["malformed"]),
+    ("trailers", |to| endless(to, &format!("{OK}transfer-encoding: chunked\r\n\r\n0\r\n"), b"x: y\r\n"), &["malformed"]),
+    ("size", |to| endless(to, &format!("{OK}transfer-encoding: chunked\r\n\r\n1;"), b"x"), &["api"]),
+    ("hints", |to| endless(to, "", b"HTTP/1.1 103 Early Hints\r\n\r\n"), &["api"]),
+    ("headers", |to| endless(to, OK, b"x: y\r\n"), &["api"]),
+    ("header", |to| endless(to, &format!("{OK}x: "), b"a"), &["api"]),
+    ("silent", |to| wait_for_end(to), &["api"]),
+    ("slow", |to| slow(to, &format!("{OK}content-length: 1000\r\n\r\n")), &["api"]),
+    ("slow-head", |to| slow(to, "HTTP/1.1 200"), &["api"]),
+    ("short", |to| to.write_all(format!("{OK}content-length: 100\r\n\r\n{{\"request\"").as_bytes()), &["api"]),
+    ("long", |to| to.write_all(format!("{OK}content-length: 2\r\n\r\n{{}}{{}}{{}}").as_bytes()), &["malformed"]),
+    ("half", |to| half(to), &["api"]),
+    ("reset", |to| reset(to), &["api"]),
+    ("gone", |_| Ok(()), &["api"]),
+    ("redirect", |to| to.write_all(&redirect(to)?), &["api"]),
+    ("tls", |to| to.write_all(b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03 garbage\r\n\r\n"), &["api"]),
+    ("later", |to| to.write_all(b"HTTP/1.1 429 X\r\nretry-after: 18446744073709551615\r\ncontent-length: 0\r\n\r\n"), &["rate_limit"]),
+    ("nested", |to| whole(to, "", &nested()), &["malformed"]),
+];
+
+/// A tool that answers by the ticket's id, and counts those who follow its redirect.
+struct Tool {
+    address: SocketAddr,
+    followed: Arc<AtomicUsize>,
+}
+
+impl Tool {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let followed = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&followed);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, counter) = (stream.unwrap(), Arc::clone(&counter));
+                thread::spawn(move || {
+                    let path = requested(&mut stream)?;
+                    if path.contains("stolen") {
+                        counter.fetch_add(1, Ordering::Relaxed);
+                    }
+                    let ticket = path.rsplit('/').next().unwrap_or_default();
+                    let kind = ticket.split('_').next().unwrap_or_default();
+                    match ANSWERS.iter().find(|(name, ..)| *name == kind) {
+                        Some((_, answer, _)) => answer(&mut stream),
+                        None => whole(&mut stream, "", b"{}"),
+                    }
+                });
+            }
+        });
+        Self { address, followed }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+/// The path of the next request.
+fn requested(stream: &mut TcpStream) -> io::Result<String> {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte)?;
+        head.extend(byte);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    Ok(head.split(' ').nth(1).unwrap_or_default().to_owned())
+}
+
+fn whole(to: &mut TcpStream, headers: &str, body: &[u8]) -> io::Result<()> {
+    to.write_all(format!("{OK}{headers}content-length: {}\r\n\r\n", body.len()).as_bytes())?;
+    to.write_all(body)?;
+    wait_for_end(to)
+}
+
+fn endless(to: &mut TcpStream, head: &str, part: &[u8]) -> io::Result<()> {
+    to.write_all(head.as_bytes())?;
+    let parts = part.repeat(10_000);
+    loop {
+        to.write_all(&parts)?;
+    }
+}
+
+fn slow(to: &mut TcpStream, head: &str) -> io::Result<()> {
+    to.write_all(head.as_bytes())?;
+    loop {
+        to.write_all(b" ")?;
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Until the other side hangs up.
+fn wait_for_end(to: &mut TcpStream) -> io::Result<()> {
+    while to.read(&mut [0; 1024])? > 0 {}
+    Ok(())
+}
+
+/// Sends no more, but stays.
+fn half(to: &mut TcpStream) -> io::Result<()> {
+    to.write_all(format!("{OK}content-length: 100\r\n\r\n{{").as_bytes())?;
+    to.shutdown(Shutdown::Write)?;
+    wait_for_end(to)
+}
+
+fn reset(to: &mut TcpStream) -> io::Result<()> {
+    to.write_all(format!("{OK}content-length: 100\r\n\r\n{{").as_bytes())?;
+    // A close without a linger is a reset.
+    Ok(set_socket_linger(to, Some(Duration::ZERO))?)
+}
+
+fn redirect(to: &TcpStream) -> io::Result<Vec<u8>> {
+    let location = format!("http://{}/stolen", to.local_addr()?);
+    Ok(format!("HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n").into_bytes())
+}
+
+/// So many MiB, a thousandth of that packed: gzip may come in parts.
+fn bomb(mib: usize) -> Vec<u8> {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::best());
+    packer.write_all(&vec![b' '; MIB]).unwrap();
+    packer.finish().unwrap().repeat(mib)
+}
+
+fn nested() -> Vec<u8> {
+    let depth = 200_000;
+    [br#"{"request":"#.as_slice(), &b"[".repeat(depth), &b"]".repeat(depth), b"}"].concat()
+}
+
+fn limited(answer_bytes_max: usize, answers_bytes_max: usize) -> HostBuilder {
+    Host::builder()
+        .plugin(Artifact::GOOD)
+        .config("http.read_s", 3)
+        .config("http.answer_bytes_max", answer_bytes_max)
+        .config("http.answers_bytes_max", answers_bytes_max)
+}
+
+/// Waits until this ticket's job has failed once, and returns by which word.
+#[track_caller]
+fn failed(line: &Line, ticket: &str) -> String {
+    let job = line.job(ticket, "failed", |job| job["state"] != "running" && job["last_error"].is_object());
+    job["last_error"]["code"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn whatever_a_tool_sends_hurts_its_own_tenant_only() {
+    let tool = Tool::start();
+    let line = Line::start(limited(ANSWER_BYTES_MAX, ANSWERS_BYTES_MAX));
+    line.add_tenant("healthy", "desk_good", &[]);
+    line.add_tenant_at("hostile", "desk_good", &tool.url(), &[]);
+    line.open_ticket("1000");
+    assert_eq!(line.host.send(&created("healthy", "1000")).status, 202);
+    line.note_on("1000");
+
+    let peak_kib = line.host.peak_kib(|| {
+        for (kind, ..) in ANSWERS {
+            assert_eq!(line.host.send(&created("hostile", kind)).status, 202, "{kind}");
+        }
+        for ticket in 0..TICKETS {
+            line.open_ticket(&ticket.to_string());
+            assert_eq!(line.host.send(&created("healthy", &ticket.to_string())).status, 202, "{ticket}");
+        }
+        (0..TICKETS).for_each(|ticket| drop(line.note_on(&ticket.to_string())));
+        for (kind, _, words) in ANSWERS {
+            let word = failed(&line, kind);
+            assert!(words.contains(&word.as_str()), "{kind}: {word}");
+        }
+    });
+    assert_eq!(tool.followed.load(Ordering::Relaxed), 0, "a redirect was followed");
+    eprintln!("peak {peak_kib} KiB");
+}
