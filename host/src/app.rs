@@ -29,6 +29,7 @@ use crate::{
         capability::Services,
         crash,
         journal::{Happened, Journal},
+        loader,
         manager::{ManagerParts, PluginManager, PluginRow, PluginState, Reload},
         routes::Routes,
         signature::Signature,
@@ -59,6 +60,7 @@ const FORGET_EVERY: Duration = Duration::from_secs(5);
 /// When it cannot start; once it serves, it ends without.
 pub fn run(config: Config, reread: impl Fn() -> anyhow::Result<Config> + Send + 'static) -> anyhow::Result<()> {
     let log = telemetry::init(&config.log)?;
+    loader::give_large_memory_back();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("patchbay")

@@ -414,7 +414,7 @@ impl Host {
 
     /// Runs this, and returns by how many kibibytes the host's memory was larger than before when it was largest.
     #[track_caller]
-    pub fn peak_kib(&self, run: impl FnOnce()) -> u64 {
+    pub fn grown_kib(&self, run: impl FnOnce()) -> u64 {
         self.process().forget_peak();
         let before = self.process().status_kib("VmRSS");
         run();

@@ -20,8 +20,12 @@ const MIB: usize = 1 << 20;
 const ANSWER_BYTES_MAX: usize = MIB;
 const ANSWERS_BYTES_MAX: usize = 8 * MIB;
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+/// A bomb that is let through, to see that it would be seen.
+const FUSE_MIB: usize = 64;
 /// Of the healthy tenant, while the other one's jobs run.
 const TICKETS: usize = 60;
+/// What the host may need beside answers while a few jobs run: lanes, connections, what the allocator keeps; in KiB.
+const BESIDE_KIB: u64 = 16 << 10;
 
 /// How the tool answers a request for a ticket.
 type Answer = fn(&mut TcpStream) -> io::Result<()>;
@@ -33,7 +37,11 @@ const ANSWERS: [(&str, Answer, &[&str]); 22] = [
     ("large", |to| whole(to, "", &vec![b' '; ANSWER_BYTES_MAX + 1]), &["malformed"]),
     ("endless", |to| endless(to, &format!("{OK}\r\n"), b"x"), &["malformed"]),
     ("chunks", |to| endless(to, &format!("{OK}transfer-encoding: chunked\r\n\r\n"), b"1\r\nx\r\n"), &["malformed"]),
-    ("trailers", |to| endless(to, &format!("{OK}transfer-encoding: chunked\r\n\r\n0\r\n"), b"x: y\r\n"), &["malformed"]),
+    (
+        "trailers",
+        |to| endless(to, &format!("{OK}transfer-encoding: chunked\r\n\r\n0\r\n"), b"x: y\r\n"),
+        &["malformed"],
+    ),
     ("size", |to| endless(to, &format!("{OK}transfer-encoding: chunked\r\n\r\n1;"), b"x"), &["api"]),
     ("hints", |to| endless(to, "", b"HTTP/1.1 103 Early Hints\r\n\r\n"), &["api"]),
     ("headers", |to| endless(to, OK, b"x: y\r\n"), &["api"]),
@@ -48,7 +56,11 @@ const ANSWERS: [(&str, Answer, &[&str]); 22] = [
     ("gone", |_| Ok(()), &["api"]),
     ("redirect", |to| to.write_all(&redirect(to)?), &["api"]),
     ("tls", |to| to.write_all(b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03 garbage\r\n\r\n"), &["api"]),
-    ("later", |to| to.write_all(b"HTTP/1.1 429 X\r\nretry-after: 18446744073709551615\r\ncontent-length: 0\r\n\r\n"), &["rate_limit"]),
+    (
+        "later",
+        |to| to.write_all(b"HTTP/1.1 429 X\r\nretry-after: 18446744073709551615\r\ncontent-length: 0\r\n\r\n"),
+        &["rate_limit"],
+    ),
     ("nested", |to| whole(to, "", &nested()), &["malformed"]),
 ];
 
@@ -73,10 +85,12 @@ impl Tool {
                         counter.fetch_add(1, Ordering::Relaxed);
                     }
                     let ticket = path.rsplit('/').next().unwrap_or_default();
-                    let kind = ticket.split('_').next().unwrap_or_default();
-                    match ANSWERS.iter().find(|(name, ..)| *name == kind) {
-                        Some((_, answer, _)) => answer(&mut stream),
-                        None => whole(&mut stream, "", b"{}"),
+                    if let Some((_, answer, _)) = ANSWERS.iter().find(|(name, ..)| *name == ticket) {
+                        return answer(&mut stream);
+                    }
+                    match ticket {
+                        "fuse" => whole(&mut stream, "content-encoding: gzip\r\n", &bomb(FUSE_MIB)),
+                        _ => whole(&mut stream, "", &shown(ticket)),
                     }
                 });
             }
@@ -101,7 +115,7 @@ fn requested(stream: &mut TcpStream) -> io::Result<String> {
 }
 
 fn whole(to: &mut TcpStream, headers: &str, body: &[u8]) -> io::Result<()> {
-    to.write_all(format!("{OK}{headers}content-length: {}\r\n\r\n", body.len()).as_bytes())?;
+    to.write_all(format!("{OK}{headers}connection: close\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes())?;
     to.write_all(body)?;
     wait_for_end(to)
 }
@@ -153,6 +167,18 @@ fn bomb(mib: usize) -> Vec<u8> {
     packer.finish().unwrap().repeat(mib)
 }
 
+/// A ticket, or what is answered to a note. A ticket `padding-100-x` has a hundred bytes of padding.
+fn shown(ticket: &str) -> Vec<u8> {
+    let mut words = ticket.split('-');
+    let (what, bytes) = (words.next().unwrap_or_default(), words.next().and_then(|bytes| bytes.parse().ok()));
+    let long = |name: &str| "x".repeat(bytes.filter(|_| what == name).unwrap_or(0));
+    let list = "1,".repeat(bytes.filter(|_| what == "list").unwrap_or(0) / 2);
+    let request = format!(r#"{{"id":"1","subject":"{}"}}"#, long("subject"));
+    let status = r#"{"status_code":2000,"status":"success"}"#;
+    let padding = long("padding");
+    format!(r#"{{"request":{request},"response_status":{status},"padding":"{padding}","list":[{list}1]}}"#).into_bytes()
+}
+
 fn nested() -> Vec<u8> {
     let depth = 200_000;
     [br#"{"request":"#.as_slice(), &b"[".repeat(depth), &b"]".repeat(depth), b"}"].concat()
@@ -161,7 +187,6 @@ fn nested() -> Vec<u8> {
 fn limited(answer_bytes_max: usize, answers_bytes_max: usize) -> HostBuilder {
     Host::builder()
         .plugin(Artifact::GOOD)
-        .config("http.read_s", 3)
         .config("http.answer_bytes_max", answer_bytes_max)
         .config("http.answers_bytes_max", answers_bytes_max)
 }
@@ -176,14 +201,15 @@ fn failed(line: &Line, ticket: &str) -> String {
 #[test]
 fn whatever_a_tool_sends_hurts_its_own_tenant_only() {
     let tool = Tool::start();
-    let line = Line::start(limited(ANSWER_BYTES_MAX, ANSWERS_BYTES_MAX));
+    // Of what is slow the test waits for each time-out.
+    let line = Line::start(limited(ANSWER_BYTES_MAX, ANSWERS_BYTES_MAX).config("http.read_s", 3));
     line.add_tenant("healthy", "desk_good", &[]);
     line.add_tenant_at("hostile", "desk_good", &tool.url(), &[]);
     line.open_ticket("1000");
     assert_eq!(line.host.send(&created("healthy", "1000")).status, 202);
     line.note_on("1000");
 
-    let peak_kib = line.host.peak_kib(|| {
+    let grown_kib = line.host.grown_kib(|| {
         for (kind, ..) in ANSWERS {
             assert_eq!(line.host.send(&created("hostile", kind)).status, 202, "{kind}");
         }
@@ -198,5 +224,70 @@ fn whatever_a_tool_sends_hurts_its_own_tenant_only() {
         }
     });
     assert_eq!(tool.followed.load(Ordering::Relaxed), 0, "a redirect was followed");
-    eprintln!("peak {peak_kib} KiB");
+    assert!(grown_kib <= three_times(ANSWERS_BYTES_MAX / 2) + BESIDE_KIB, "{grown_kib} KiB");
+}
+
+/// In KiB.
+fn three_times(bytes: usize) -> u64 {
+    3 * (bytes as u64 >> 10)
+}
+
+#[test]
+fn a_bomb_is_seen_where_the_limits_let_it_through() {
+    let tool = Tool::start();
+    let line = Line::start(limited(2 * FUSE_MIB * MIB, 4 * FUSE_MIB * MIB));
+    line.add_tenant_at("hostile", "desk_good", &tool.url(), &[]);
+    let grown_kib = line.host.grown_kib(|| {
+        assert_eq!(line.host.send(&created("hostile", "fuse")).status, 202);
+        assert_eq!(failed(&line, "fuse"), "api", "nothing came where JSON is due");
+    });
+    assert!(grown_kib > (FUSE_MIB as u64) << 10, "{grown_kib} KiB");
+}
+
+#[test]
+fn many_large_answers_at_once_share_their_room() {
+    let tool = Tool::start();
+    let line = Line::start(limited(4 * MIB, 16 * MIB));
+    line.add_tenant_at("greedy", "desk_good", &tool.url(), &[]);
+    let tickets: Vec<_> = (0..24).map(|at| format!("padding-4000000-{at}")).collect();
+    let grown_kib = line.host.grown_kib(|| {
+        for ticket in &tickets {
+            assert_eq!(line.host.send(&created("greedy", ticket)).status, 202);
+        }
+        for ticket in &tickets {
+            let job = line.job(ticket, "tried", |job| job["state"] == "done" || job["last_error"].is_object());
+            let error = job["last_error"]["message"].as_str().unwrap_or_default();
+            assert!(job["state"] == "done" || error.contains("http.answers_bytes_max"), "{job:#}");
+        }
+    });
+    // One tenant has half of the room.
+    assert!(grown_kib <= three_times(8 * MIB) + BESIDE_KIB, "{grown_kib} KiB");
+}
+
+#[test]
+fn an_answer_takes_three_times_its_size_at_most_through_host_and_plugin() {
+    const BYTES: usize = 6_000_000;
+    let tool = Tool::start();
+    let line = Line::start(Host::builder().plugin(Artifact::GOOD).plugin(Artifact::SERVICEDESK_PLUS));
+    let done = |tenant: &str, ticket: &str| {
+        assert_eq!(line.host.send(&created(tenant, ticket)).status, 202);
+        line.job(ticket, "done", |job| job["state"] == "done");
+    };
+    for (tenant, tool_type, what) in [
+        ("a", "desk_good", "padding"),
+        ("b", "desk_good", "subject"),
+        ("c", "desk_good", "list"),
+        ("d", "servicedesk_plus", "padding"),
+    ] {
+        line.add_tenant_at(tenant, tool_type, &tool.url(), &[]);
+        // What is used for the first time takes memory that stays.
+        done(tenant, &format!("{what}-0-{tenant}"));
+        let grown_kib = line.host.grown_kib(|| done(tenant, &format!("{what}-{BYTES}-{tenant}")));
+        assert!(
+            grown_kib >= BYTES as u64 >> 10,
+            "{tool_type}, {what}: {grown_kib} KiB are less than the answer itself"
+        );
+        assert!(grown_kib <= three_times(BYTES) + 1024, "{tool_type}, {what}: {grown_kib} KiB");
+        eprintln!("{tool_type}, {what}: {grown_kib} KiB");
+    }
 }

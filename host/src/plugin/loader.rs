@@ -30,6 +30,9 @@ use super::{
     refusal::{Code, Refusal},
 };
 
+/// From this size on, memory belongs to nobody once it is freed; see [`give_large_memory_back`].
+const LARGE_BYTES: libc::c_int = 256 << 10;
+
 /// A mapped library with its root module.
 ///
 /// Dropping it leaves it mapped: only [`close`](Self::close) unmaps, on a thread that was chosen for it.
@@ -162,6 +165,20 @@ pub fn glibc_version() -> &'static str {
     // SAFETY: glibc gives the address of a constant text that ends with a zero.
     let version = unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) };
     version.to_str().unwrap_or_default()
+}
+
+/// Lets the C library, whose allocator host and plugins share, give each large piece of memory back as soon as it is freed.
+///
+/// Left to itself it learns from the first large piece to keep such memory in the arena of the thread that freed it: then
+/// each lane keeps what its largest answers took. For the start, before there are other threads.
+pub fn give_large_memory_back() {
+    // SAFETY: it sets a number of the allocator, and no other thread allocates yet.
+    let set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES) };
+    if set != 1 {
+        tracing::warn!(
+            "the C library does not let itself be told to give large memory back; the host may need more of it"
+        );
+    }
 }
 
 fn open(path: &Path) -> Result<Library, Refusal> {

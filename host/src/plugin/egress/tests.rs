@@ -126,9 +126,8 @@ fn plain(status: &str, bytes: usize) -> Vec<u8> {
 fn chunked(bytes: usize) -> Vec<u8> {
     let head = format!("{OK}transfer-encoding: chunked\r\n\r\n");
     let chunks = vec![b' '; bytes];
-    let chunks = chunks.chunks(1 << 10).flat_map(|chunk| {
-        [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat()
-    });
+    let chunks =
+        chunks.chunks(1 << 10).flat_map(|chunk| [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat());
     head.into_bytes().into_iter().chain(chunks).chain(*b"0\r\n\r\n").collect()
 }
 
