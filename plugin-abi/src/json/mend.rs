@@ -2,45 +2,81 @@
 
 use std::borrow::Cow;
 
-use encoding_rs::{Encoding, UTF_16BE, UTF_16LE};
+use encoding_rs::{CoderResult, Encoding, UTF_16BE, UTF_16LE};
 
 use super::{Charset, WHOLE_DIGITS_MAX};
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// The mended text; `None` when it is the bytes as they came.
+/// A longer number is left as it is.
+const NUMBER_BYTES_MAX: usize = 4 << 10;
+/// What is kept while a text is mended may be twice the bytes that came, and this: whoever sends it decides how many places
+/// are to be mended, and `1e99` becomes a hundred digits.
+const BESIDE_BYTES: usize = 1 << 20;
+
+/// The mended text; `None` when it is the bytes as they came, or would grow too much.
 pub(super) fn mended(bytes: &[u8], charset: Charset) -> Option<Vec<u8>> {
-    let decoded = decoded(bytes, charset);
+    let bytes_max = bytes.len().saturating_mul(2).saturating_add(BESIDE_BYTES);
+    let decoded = decoded(bytes, charset, bytes_max)?;
     // Some senders write it twice: their library does, and they do.
     let text = decoded.trim_start_matches(BYTE_ORDER_MARK);
-    Tokens::of(text).mended().or_else(|| (text.as_bytes() != bytes).then(|| text.as_bytes().to_vec()))
+    let mark_bytes = decoded.len() - text.len();
+    let room = match &decoded {
+        Cow::Borrowed(_) => bytes_max,
+        Cow::Owned(text) => bytes_max - text.len(),
+    };
+    match Tokens::of(text, room).mended() {
+        Ok(Some(mended)) => Some(mended),
+        Ok(None) if text.as_bytes() == bytes => None,
+        Ok(None) => {
+            let mut text = decoded.into_owned().into_bytes();
+            text.drain(..mark_bytes);
+            Some(text)
+        }
+        Err(TooLong) => None,
+    }
 }
 
-/// The text. What is no text in this charset becomes U+FFFD.
-fn decoded(bytes: &[u8], charset: Charset) -> Cow<'_, str> {
+/// The text. What is no text in this charset becomes U+FFFD. `None` when it has more than so many bytes.
+fn decoded(bytes: &[u8], charset: Charset, bytes_max: usize) -> Option<Cow<'_, str>> {
     // A mark counts for more than the content type, as it does for browsers.
     if let Some((marked, mark_bytes)) = Encoding::for_bom(bytes) {
-        return decoded_from(&bytes[mark_bytes..], marked);
+        return decoded_from(&bytes[mark_bytes..], marked, bytes_max);
     }
     match (bytes, charset) {
         // RFC 4627: the first two characters of a JSON text are ASCII, so that zeros tell UTF-16.
-        ([0, 1..=u8::MAX, ..], _) => decoded_from(bytes, UTF_16BE),
-        ([1..=u8::MAX, 0, ..], _) => decoded_from(bytes, UTF_16LE),
-        (_, Charset::Named(named)) => decoded_from(bytes, named),
-        (_, Charset::Utf8) => utf8(bytes),
+        ([0, 1..=u8::MAX, ..], _) => decoded_from(bytes, UTF_16BE, bytes_max),
+        ([1..=u8::MAX, 0, ..], _) => decoded_from(bytes, UTF_16LE, bytes_max),
+        (_, Charset::Named(named)) => decoded_from(bytes, named, bytes_max),
+        (_, Charset::Utf8) => utf8(bytes, bytes_max),
     }
 }
 
-fn decoded_from<'a>(bytes: &'a [u8], encoding: &'static Encoding) -> Cow<'a, str> {
-    if encoding == encoding_rs::UTF_8 { utf8(bytes) } else { encoding.decode_without_bom_handling(bytes).0 }
+fn decoded_from<'a>(bytes: &'a [u8], encoding: &'static Encoding, bytes_max: usize) -> Option<Cow<'a, str>> {
+    if encoding == encoding_rs::UTF_8 {
+        return utf8(bytes, bytes_max);
+    }
+    let mut decoder = encoding.new_decoder_without_bom_handling();
+    let (mut text, mut read) = (String::with_capacity(bytes.len().min(bytes_max)), 0);
+    loop {
+        let (result, more, _) = decoder.decode_to_string(&bytes[read..], &mut text, true);
+        read += more;
+        match result {
+            CoderResult::InputEmpty => return Some(Cow::Owned(text)),
+            CoderResult::OutputFull if text.capacity() >= bytes_max => return None,
+            CoderResult::OutputFull => {
+                let bytes = (text.capacity() + text.capacity() / 2 + BESIDE_BYTES / 16).min(bytes_max);
+                text.reserve_exact(bytes - text.len());
+            }
+        }
+    }
 }
 
 /// As `String::from_utf8_lossy`, but reads surrogates that were each written as three bytes: two of them are one character
 /// (CESU-8, as Java writes it), half a pair is one U+FFFD (WTF-8).
-fn utf8(bytes: &[u8]) -> Cow<'_, str> {
-    let text = String::from_utf8_lossy(bytes);
-    if matches!(text, Cow::Borrowed(_)) || !bytes.windows(2).any(|pair| pair[0] == 0xED && pair[1] >= 0xA0) {
-        return text;
+fn utf8(bytes: &[u8], bytes_max: usize) -> Option<Cow<'_, str>> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Some(Cow::Borrowed(text));
     }
     let mut text = String::with_capacity(bytes.len());
     let (mut from, mut at) = (0, 0);
@@ -49,14 +85,25 @@ fn utf8(bytes: &[u8]) -> Cow<'_, str> {
             at += 1;
             continue;
         };
-        text.push_str(&String::from_utf8_lossy(&bytes[from..at]));
+        push_lossy(&mut text, &bytes[from..at], bytes_max)?;
         let pair = surrogate(&bytes[at + 3..]).and_then(|low| char::decode_utf16([unit, low]).next()?.ok());
         text.push(pair.unwrap_or(char::REPLACEMENT_CHARACTER));
         at += if pair.is_some() { 6 } else { 3 };
         from = at;
     }
-    text.push_str(&String::from_utf8_lossy(&bytes[from..]));
-    Cow::Owned(text)
+    push_lossy(&mut text, &bytes[from..], bytes_max)?;
+    Some(Cow::Owned(text))
+}
+
+fn push_lossy(text: &mut String, bytes: &[u8], bytes_max: usize) -> Option<()> {
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend((!chunk.invalid().is_empty()).then_some(char::REPLACEMENT_CHARACTER));
+        if text.len() > bytes_max {
+            return None;
+        }
+    }
+    Some(())
 }
 
 /// The surrogate that these bytes begin with, as UTF-8 would write it if it could.
@@ -75,17 +122,25 @@ struct Tokens<'a> {
     mended: Vec<u8>,
     /// Up to here the text is in `mended`.
     taken: usize,
+    /// Most bytes of `mended`.
+    room: usize,
 }
 
+/// The mended text would have more bytes than there is room for.
+struct TooLong;
+
 impl<'a> Tokens<'a> {
-    fn of(text: &'a str) -> Self {
-        Self { text: text.as_bytes(), mended: Vec::new(), taken: 0 }
+    fn of(text: &'a str, room: usize) -> Self {
+        Self { text: text.as_bytes(), mended: Vec::new(), taken: 0, room }
     }
 
     /// The whole text; `None` when nothing had to be mended.
-    fn mended(mut self) -> Option<Vec<u8>> {
+    fn mended(mut self) -> Result<Option<Vec<u8>>, TooLong> {
         let (mut at, mut in_text) = (0, false);
         while let Some(byte) = self.text.get(at) {
+            if self.mended.len() > self.room {
+                return Err(TooLong);
+            }
             at = match (byte, in_text) {
                 (b'"', _) => {
                     in_text = !in_text;
@@ -97,14 +152,22 @@ impl<'a> Tokens<'a> {
             };
         }
         if self.taken == 0 {
-            return None;
+            return Ok(None);
         }
-        self.mended.extend_from_slice(&self.text[self.taken..]);
-        Some(self.mended)
+        let rest = &self.text[self.taken..];
+        if self.mended.len() + rest.len() > self.room {
+            return Err(TooLong);
+        }
+        self.mended.extend_from_slice(rest);
+        Ok(Some(self.mended))
     }
 
     /// Puts `with` in the place of a part of the text.
     fn replace(&mut self, from: usize, to: usize, with: &str) {
+        if self.taken == 0 {
+            // Most texts become little longer: then there is never another copy.
+            self.mended.reserve_exact(self.text.len().min(self.room));
+        }
         self.mended.extend_from_slice(&self.text[self.taken..from]);
         self.mended.extend_from_slice(with.as_bytes());
         self.taken = to;
@@ -140,6 +203,9 @@ impl<'a> Tokens<'a> {
         let is_part = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E');
         let length = self.text[from..].iter().position(|byte| !is_part(byte));
         let to = length.map_or(self.text.len(), |length| from + length);
+        if to - from > NUMBER_BYTES_MAX {
+            return to;
+        }
         let written = std::str::from_utf8(&self.text[from..to]).unwrap_or_default();
         match Whole::of(written) {
             Some(Whole::Within(digits)) if digits != written => self.replace(from, to, &digits),

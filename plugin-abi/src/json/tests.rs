@@ -268,3 +268,22 @@ fn mending_is_one_pass() {
         assert!(mended.is_none_or(|mended| mended.len() <= 2 * BYTES));
     }
 }
+
+#[test]
+fn a_text_that_would_become_much_longer_is_not_mended() {
+    const MIB: usize = 1 << 20;
+    for (item, charset, most) in [
+        // Of one byte three: twice that, and one MiB.
+        (&b"\xff"[..], Charset::Utf8, MIB),
+        (b"\x80", Charset::of(Some(b"text/json; charset=windows-1252")), MIB - 10),
+        // Of five bytes 20, and 103.
+        (b"1e18,", Charset::Utf8, MIB / 10),
+        (b"1e99,", Charset::Utf8, MIB / 93),
+    ] {
+        let mended = |count| mend::mended(&item.repeat(count), charset).map(|text| text.len());
+        assert!(mended(most).is_some(), "{} times {}", item.escape_ascii(), most);
+        for too_many in [most + 11, 2 * most] {
+            assert_eq!(mended(too_many), None, "{} times {too_many}", item.escape_ascii());
+        }
+    }
+}
