@@ -27,7 +27,7 @@ use crate::{
     plugin::{
         blame::{self, Blamed},
         capability::Services,
-        crash,
+        crash, folders,
         journal::{Happened, Journal},
         manager::{ManagerParts, PluginManager, PluginRow, PluginState, Reload},
         routes::Routes,
@@ -37,7 +37,7 @@ use crate::{
     shutdown::{self, Shutdown},
     store::{EventsFrom, Hooks, PLUGIN_EVENTS_MAX, PluginEvent, Store, StoreConfig},
     telemetry::{self, LogControl, metrics::Metrics},
-    tenant::{directory::TenantDirectory, rates::TenantRates, secrets::KeyRing},
+    tenant::{directory::TenantDirectory, rates::TenantRates, secrets::{KeyFile, KeyRing}},
     threads,
     worker::{Worker, WorkerParts},
 };
@@ -81,6 +81,7 @@ async fn serve(
     reread: impl Fn() -> anyhow::Result<Config> + Send + 'static,
 ) -> anyhow::Result<()> {
     let _lock = lock_state(&config.state_dir)?;
+    folders::say(&config);
     let (trigger, shutdown) = Shutdown::new();
     let reloads = shutdown::on_signals(trigger.clone()).context("signals")?;
     let clock = Clock::system();
@@ -94,7 +95,8 @@ async fn serve(
     }
 
     let store = open_store(&config, &clock, &metrics).await?;
-    let keys = KeyRing::load_or_create(&config.secrets.key_file, store.has_secrets().await?)?;
+    let key_file = KeyFile::from(&config.secrets.key_file).under(config.plugins.permissions);
+    let keys = KeyRing::load_or_create(key_file, store.has_secrets().await?)?;
     let cache_s = u32::try_from(config.secrets.cache.as_secs()).unwrap_or(u32::MAX);
     let directory = TenantDirectory::load(&store, keys, cache_s).await.with_context(|| {
         format!("the tenants cannot be read with the keys of {}", config.secrets.key_file.display())

@@ -133,7 +133,7 @@ pub struct Confinement {
 
 impl From<Level> for Confinement {
     fn from(level: Level) -> Self {
-        Self { files: level.files, calls: level.calls, text: level.to_string() }
+        Self { files: level.files.stands(), calls: level.calls.stands(), text: level.to_string() }
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::plugin::confine::Level;
+use crate::plugin::confine::{Level, Wall};
 
 fn check<T: Serialize + for<'de> Deserialize<'de>>(expected: &Value) {
     let read: T = serde_json::from_value(expected.clone()).unwrap();
@@ -89,13 +89,14 @@ fn an_answer_of_a_newer_host_is_read_and_a_misspelt_request_is_not() {
 
 #[test]
 fn a_confinement_is_said_in_words_too() {
-    for (files, calls, text) in [
-        (true, true, "full"),
-        (false, true, "no Landlock in this kernel"),
-        (true, false, "no seccomp on this machine"),
-        (false, false, "limits only"),
+    let full = Level::default();
+    for (level, files, calls, text) in [
+        (full, true, true, "full"),
+        (Level { files: Wall::Absent, ..full }, false, true, "no Landlock in this kernel"),
+        (Level { calls: Wall::Denied, ..full }, true, false, "seccomp is denied here"),
+        (Level { rights: Wall::Denied, ..full }, true, true, "the host's rights are not dropped"),
     ] {
-        assert_eq!(Confinement::from(Level { files, calls }), Confinement { files, calls, text: text.to_owned() });
+        assert_eq!(Confinement::from(level), Confinement { files, calls, text: text.to_owned() });
     }
 }
 
