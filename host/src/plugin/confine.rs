@@ -118,7 +118,10 @@ impl Tasks {
     /// # Errors
     /// When /proc is not there.
     pub fn open() -> io::Result<Self> {
-        Ok(Self(rustix::fs::Dir::new(std::fs::File::open("/proc/self/task")?)?))
+        let tasks = std::fs::File::open("/proc/self/task").map_err(|fault| {
+            io::Error::new(fault.kind(), format!("/proc/self/task: {fault}; /proc must be mounted where the host runs"))
+        })?;
+        Ok(Self(rustix::fs::Dir::new(tasks)?))
     }
 
     /// How many there are now.

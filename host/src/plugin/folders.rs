@@ -17,8 +17,11 @@ pub fn say(config: &Config) {
              (chmod go-w), or see plugins.permissions"
         );
     }
-    if trial::is_noexec(state) {
-        tracing::error!("no plugin can be loaded: {}", loader::noexec(state));
+    let copies = state.join("plugins");
+    // Made when the first host runs here; it may be a volume of its own.
+    let copies = if copies.is_dir() { &copies } else { state };
+    if trial::is_noexec(copies) {
+        tracing::error!("no plugin can be loaded: {}", loader::noexec(copies));
     }
 }
 
@@ -28,7 +31,9 @@ fn say_what_is_given_up(config: &Config) {
     let found = folders.map(|folder| seen(folder, permissions::finding(folder, Permissions::Strict)));
     let key = fs::metadata(&config.secrets.key_file).map(|key| key.mode() & 0o7777).ok().filter(|mode| mode & 0o077 != 0);
     let key = key.map(|mode| format!("others can get at {} (mode {mode:04o})", config.secrets.key_file.display()));
-    let found: Vec<_> = found.into_iter().flatten().chain(key).collect();
+    let mut found: Vec<_> = found.into_iter().flatten().chain(key).collect();
+    // Both may lie under the same one.
+    found.dedup();
     let [plugins, state] = folders.map(|folder| folder.display());
     if found.is_empty() {
         tracing::info!(

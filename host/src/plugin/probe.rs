@@ -91,12 +91,12 @@ impl Prober {
         };
         let ended = start.run().map_err(|fault| Refusal::new(Code::ProbeFailed, fault.to_string()))?;
         let verdict = ended.verdict().map_err(|death| {
-            let code = match death.had_begun {
-                false => Code::ProbeFailed,
-                true if death.is_hang() => Code::ProbeTimeout,
-                true => Code::ProbeCrashed,
+            let (code, when) = match death.had_begun {
+                false => (Code::ProbeFailed, ", before anything of the plugin was opened"),
+                true if death.is_hang() => (Code::ProbeTimeout, ""),
+                true => (Code::ProbeCrashed, ""),
             };
-            Refusal::new(code, death.to_string())
+            Refusal::new(code, format!("{death}{when}"))
         })?;
         match verdict {
             Report::Refused(refusal) => Err(refusal),

@@ -53,7 +53,7 @@ pub(super) fn explore(program: &Path, time_max: Duration) -> Result<Surroundings
             Ok(Err(reason)) => return Err(failed(reason)),
             Err(death) => match death.denied().filter(|step| !left_out.contains(step)) {
                 Some(step) => left_out.push(step),
-                None => return Err(failed(format!("a process without any plugin cannot confine itself here: {death}"))),
+                None => return Err(failed(format!("a process without any plugin does not get as far here: {death}"))),
             },
         }
     }
@@ -66,15 +66,14 @@ pub(super) fn run_if_asked() -> Option<ExitCode> {
 
 /// All that a probe does before it opens the library and after it.
 fn attempt(order: Order) -> Result<Found, String> {
-    let failed = |what: &str, fault: io::Error| format!("{what}: {fault}");
+    let failed = |fault: io::Error| format!("no process can be confined here: {fault}");
     trial::stage("confining the process");
     let mut steps = Steps::new(order.left_out);
     let bytes = steps.take(Step::Memory, || trial::sealed("nothing", b"nothing").map(drop));
-    let mut tasks = Tasks::open().map_err(|fault| failed("/proc/self/task", fault))?;
-    let level = confine::enter(order.parent, Duration::from_secs(1), &mut steps);
-    let level = level.map_err(|fault| failed("confining the process", fault))?;
-    confine::tighten(level).map_err(|fault| failed("seccomp", fault))?;
-    tasks.count().map_err(|fault| failed("/proc/self/task", fault))?;
+    let mut tasks = Tasks::open().map_err(failed)?;
+    let level = confine::enter(order.parent, Duration::from_secs(1), &mut steps).map_err(failed)?;
+    confine::tighten(level).map_err(failed)?;
+    tasks.count().map_err(failed)?;
     Ok(Found { level: Level { bytes, ..level }, denied: steps.into_denied() })
 }
 
@@ -109,6 +108,12 @@ impl Surroundings {
 impl fmt::Display for Surroundings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.level)?;
-        if self.denied.is_empty() { Ok(()) } else { write!(f, " ({})", self.denied.join("; ")) }
+        if !self.denied.is_empty() {
+            write!(f, " ({})", self.denied.join("; "))?;
+        }
+        if self.level.is_denied() {
+            f.write_str("; what is around the host denies this: a unit's SystemCallFilter or a container's seccomp profile")?;
+        }
+        Ok(())
     }
 }

@@ -143,12 +143,22 @@ impl Start<'_> {
             .map_err(|fault| not_started(self.program, &fault))?;
         // What the plugin itself wrote stands beside the report.
         let mut report = Vec::new();
-        let ended = follow(&mut child, &mut report, self.time_max);
-        if !matches!(ended, Ok(Some(_))) {
-            child.kill().and_then(|()| child.wait())?;
-        }
-        Ok(Ended { status: ended?, report: String::from_utf8_lossy(&report).into_owned(), time_max: self.time_max })
+        let followed = follow(&mut child, &mut report, self.time_max).and_then(|status| match status {
+            Some(status) => Ok(Some(status)),
+            None => child.kill().and_then(|()| child.wait()).map(|_| None),
+        });
+        let status = followed.map_err(|fault| {
+            // It dies with this thread at the latest.
+            let _killed = child.kill();
+            not_followed(&fault)
+        })?;
+        Ok(Ended { status, report: String::from_utf8_lossy(&report).into_owned(), time_max: self.time_max })
     }
+}
+
+fn not_followed(fault: &io::Error) -> io::Error {
+    let mend = "let the filter of system calls around the host pass ioctl, poll, read, kill and wait4";
+    io::Error::new(fault.kind(), format!("the process in which plugins are tried cannot be followed: {fault}; {mend}"))
 }
 
 fn not_started(program: &Path, fault: &io::Error) -> io::Error {

@@ -94,7 +94,7 @@ fn a_confinement_is_said_in_words_too() {
         (full, true, true, "full"),
         (Level { files: Wall::Absent, ..full }, false, true, "no Landlock in this kernel"),
         (Level { calls: Wall::Denied, ..full }, true, false, "seccomp is denied here"),
-        (Level { rights: Wall::Denied, ..full }, true, true, "the host's rights are not dropped"),
+        (Level { rights: Wall::Denied, ..full }, true, true, "not all of the host's rights are dropped"),
     ] {
         assert_eq!(Confinement::from(level), Confinement { files, calls, text: text.to_owned() });
     }

@@ -85,6 +85,11 @@ impl Level {
     pub fn is_full(self) -> bool {
         self == Self::default()
     }
+
+    /// Whether a layer is missing that the kernel has.
+    pub fn is_denied(self) -> bool {
+        [self.files, self.calls, self.rights, self.limits, self.leash, self.bytes].contains(&Wall::Denied)
+    }
 }
 
 impl fmt::Display for Level {
@@ -99,7 +104,7 @@ impl fmt::Display for Level {
             _ => Some("neither Landlock nor seccomp"),
         };
         let missing = [
-            (self.rights, "the host's rights are not dropped"),
+            (self.rights, "not all of the host's rights are dropped"),
             (self.limits, "no limits of memory and time"),
             (self.leash, "it may outlive the host"),
             (self.bytes, "tried from a file on disk"),
@@ -131,7 +136,7 @@ mod tests {
                 Level { files: Absent, calls: Absent, limits: Denied, ..full },
                 "neither Landlock nor seccomp, no limits of memory and time",
             ),
-            (Level { rights: Denied, ..full }, "the host's rights are not dropped"),
+            (Level { rights: Denied, ..full }, "not all of the host's rights are dropped"),
             (Level { limits: Denied, ..full }, "no limits of memory and time"),
             (Level { leash: Denied, bytes: Absent, ..full }, "it may outlive the host, tried from a file on disk"),
         ] {
