@@ -235,6 +235,11 @@ impl Host {
         Process::start(self.folder(), args, &self.environment, &self.surroundings)
     }
 
+    /// From its next start on, nothing stands around the host.
+    pub fn set_free(&mut self) {
+        self.surroundings = Surroundings::default();
+    }
+
     /// SIGKILL, as a crash of the machine would end it. The folder stays.
     pub fn kill9(&mut self) -> Ended {
         self.signal(Signal::KILL);

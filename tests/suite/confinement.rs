@@ -249,3 +249,16 @@ fn a_restart_believes_the_verdicts_of_its_own_build() {
     host.start();
     assert_eq!(host.ctl(&["info", "desk_good"])["confinement"]["text"], "full", "nothing was tried again");
 }
+
+#[test]
+fn what_was_confined_less_is_tried_again_when_more_can_be_done() {
+    let mut host = denying(&[(SYS_landlock_create_ruleset, Refused), (SYS_seccomp, Refused)]).start();
+    assert_eq!(host.ctl(&["info", "desk_good"])["confinement"]["text"], "limits only");
+    host.restart();
+    assert_eq!(host.ctl(&["info", "desk_good"])["confinement"]["text"], "limits only");
+    host.terminate();
+    host.set_free();
+    host.start();
+    let level = host.ctl(&["info", "desk_good"])["confinement"]["text"].clone();
+    assert_eq!(level, verified(Host::builder()).unwrap().as_str());
+}

@@ -148,7 +148,7 @@ impl Start<'_> {
             None => child.kill().and_then(|()| child.wait()).map(|_| None),
         });
         let status = followed.map_err(|fault| {
-            // It dies with this thread at the latest.
+            // What it comes to makes no difference: there is no process to be followed.
             let _killed = child.kill();
             not_followed(&fault)
         })?;
@@ -157,7 +157,7 @@ impl Start<'_> {
 }
 
 fn not_followed(fault: &io::Error) -> io::Error {
-    let mend = "let the filter of system calls around the host pass ioctl, poll, read, kill and wait4";
+    let mend = "a filter of system calls around the host must let ioctl, poll, read, kill and wait4 pass";
     io::Error::new(fault.kind(), format!("the process in which plugins are tried cannot be followed: {fault}; {mend}"))
 }
 
@@ -167,7 +167,7 @@ fn not_started(program: &Path, fault: &io::Error) -> io::Error {
         Some(libc::ENOMEM) => "the machine, or the host's container, has no memory left",
         Some(libc::EMFILE | libc::ENFILE) => "raise the limit of open files",
         Some(libc::ENOENT) => "/proc must be mounted where the host runs",
-        _ => "let the filter of system calls around the host pass pipe2, clone, clone3, execve and wait4",
+        _ => "a filter of system calls or a security module around the host must let pipe2, clone, clone3 and execve pass",
     };
     io::Error::new(fault.kind(), format!("{} cannot be started as a process: {fault}; {mend}", program.display()))
 }
@@ -333,6 +333,37 @@ mod tests {
     };
 
     use super::*;
+
+    #[test]
+    fn what_ends_a_process_before_the_plugin_is_opened_is_not_the_plugins() {
+        let (plain, opened) = ("\nstage seccomp\n", "\nstage seccomp\n\nstage opening the library\n");
+        let flood = format!("{}\nstage seccomp\n", "x".repeat(REPORT_BYTES_MAX));
+        for (status, report, denied, had_begun) in [
+            (libc::SIGSYS, plain, Some(Step::Seccomp), false),
+            (libc::SIGKILL, plain, None, false),
+            (libc::SIGSYS, "", None, false),
+            (libc::SIGSYS, opened, None, true),
+            (libc::SIGSYS, &flood, Some(Step::Seccomp), true),
+        ] {
+            let status = Some(ExitStatus::from_raw(status));
+            let ended = Ended { status, report: report.to_owned(), time_max: Duration::ZERO };
+            let death = ended.verdict::<()>().unwrap_err();
+            assert_eq!((death.denied(), death.had_begun), (denied, had_begun), "{death}");
+        }
+    }
+
+    #[test]
+    fn a_file_on_disk_has_the_bytes_and_no_name_and_cannot_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = on_disk(folder.path(), b"proven").unwrap();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, b"proven");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert_eq!(file.write(b"x").unwrap_err().raw_os_error(), Some(libc::EBADF));
+        let nowhere = on_disk(&folder.path().join("nowhere"), b"").unwrap_err().to_string();
+        assert!(nowhere.contains("nowhere"), "{nowhere}");
+    }
 
     #[test]
     fn nobody_can_change_a_sealed_file() {

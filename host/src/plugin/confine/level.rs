@@ -88,7 +88,16 @@ impl Level {
 
     /// Whether a layer is missing that the kernel has.
     pub fn is_denied(self) -> bool {
-        [self.files, self.calls, self.rights, self.limits, self.leash, self.bytes].contains(&Wall::Denied)
+        self.walls().contains(&Wall::Denied)
+    }
+
+    /// Whether it lacks a layer that holds in this other one.
+    pub fn lacks_some_of(self, other: Self) -> bool {
+        self.walls().into_iter().zip(other.walls()).any(|(mine, its)| !mine.stands() && its.stands())
+    }
+
+    fn walls(self) -> [Wall; 6] {
+        [self.files, self.calls, self.rights, self.limits, self.leash, self.bytes]
     }
 }
 
@@ -144,6 +153,21 @@ mod tests {
             assert_eq!(level.is_full(), text == "full", "{text}");
             let kept = serde_json::to_string(&level).unwrap();
             assert_eq!(serde_json::from_str::<Level>(&kept).unwrap(), level, "{kept}");
+        }
+    }
+
+    #[test]
+    fn less_than_another_is_what_lacks_a_layer_of_it() {
+        let (full, files) = (Level::default(), Level { files: Absent, ..Level::default() });
+        let rights = Level { rights: Denied, ..full };
+        for (level, other, lacks) in [
+            (full, full, false),
+            (full, files, false),
+            (files, full, true),
+            (files, Level { files: Denied, ..full }, false),
+            (files, rights, true),
+        ] {
+            assert_eq!(level.lacks_some_of(other), lacks, "{level}; {other}");
         }
     }
 
