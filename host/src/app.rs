@@ -37,7 +37,11 @@ use crate::{
     shutdown::{self, Shutdown},
     store::{EventsFrom, Hooks, PLUGIN_EVENTS_MAX, PluginEvent, Store, StoreConfig},
     telemetry::{self, LogControl, metrics::Metrics},
-    tenant::{directory::TenantDirectory, rates::TenantRates, secrets::{KeyFile, KeyRing}},
+    tenant::{
+        directory::TenantDirectory,
+        rates::TenantRates,
+        secrets::{KeyFile, KeyRing},
+    },
     threads,
     worker::{Worker, WorkerParts},
 };

@@ -25,7 +25,9 @@ impl OpenFiles {
     /// Raises the soft limit to the hard one, which any process may. Once, before the process has many files open.
     pub fn raise() -> Self {
         Self::try_raise().unwrap_or_else(|fault| {
-            tracing::warn!("the system does not tell the limit of open files (prlimit64: {fault}); {UNTOLD} are assumed");
+            tracing::warn!(
+                "the system does not tell the limit of open files (prlimit64: {fault}); {UNTOLD} are assumed"
+            );
             Self { max: Some(UNTOLD) }
         })
     }

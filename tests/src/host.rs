@@ -94,12 +94,7 @@ impl HostBuilder {
     /// Makes the folder, but starts nothing in it yet.
     pub fn stopped(self) -> Host {
         let folder = tempfile::tempdir().expect("a folder for the test");
-        let host = Host {
-            folder,
-            environment: self.environment,
-            process: None,
-            surroundings: self.surroundings,
-        };
+        let host = Host { folder, environment: self.environment, process: None, surroundings: self.surroundings };
         fs::create_dir(host.plugins()).expect("the folder is new");
         for plugin in self.plugins {
             host.put_plugin(plugin);

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use libc::{
     SYS_capset, SYS_landlock_add_rule, SYS_landlock_create_ruleset, SYS_landlock_restrict_self, SYS_memfd_create,
-    SYS_pidfd_open, SYS_prctl, SYS_prlimit64, SYS_seccomp, SYS_setgroups, SYS_setpriority, SYS_setresgid, SYS_setresuid,
-    SYS_wait4,
+    SYS_pidfd_open, SYS_prctl, SYS_prlimit64, SYS_seccomp, SYS_setgroups, SYS_setpriority, SYS_setresgid,
+    SYS_setresuid, SYS_wait4,
 };
 use patchbay_tests::{
     Artifact,
@@ -117,7 +117,8 @@ fn whatever_call_is_denied_a_good_plugin_is_sound() {
         (SYS_pidfd_open, "full"),
     ] {
         for how in [Refused, Deadly] {
-            let level = verified(denying(&[(call, how)])).unwrap_or_else(|refused| panic!("{call} {how:?}: {refused:?}"));
+            let level =
+                verified(denying(&[(call, how)])).unwrap_or_else(|refused| panic!("{call} {how:?}: {refused:?}"));
             if full_here {
                 assert_eq!(level, text, "{call} {how:?}");
             }

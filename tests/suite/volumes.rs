@@ -161,6 +161,24 @@ fn a_key_that_everybody_can_read_is_taken_on_a_volume_alone() {
     }
 }
 
+/// Kubelet makes a new folder and lets the one link point there: every file is another at once.
+#[test]
+fn a_projected_volume_that_changes_is_taken() {
+    let mut host = builder("volume").stopped();
+    fs::create_dir(host.state()).unwrap();
+    projected(&host);
+    host.start();
+    assert_eq!(host.plugin("desk_good")["version"], "1.0.0");
+    let name = Artifact::GOOD.path().file_name().unwrap().to_owned();
+    let of_now = host.plugins().join("..2026_11_28_13_00_00.987654321");
+    fs::create_dir(&of_now).unwrap();
+    fs::write(of_now.join(&name), Artifact::GOOD_V2.bytes()).unwrap();
+    symlink(of_now.file_name().unwrap(), host.plugins().join("..data_tmp")).unwrap();
+    fs::rename(host.plugins().join("..data_tmp"), host.plugins().join("..data")).unwrap();
+    host.ctl(&["reload"]);
+    assert_eq!(host.plugin("desk_good")["version"], "2.0.0");
+}
+
 #[test]
 fn what_is_given_up_for_nothing_is_told_as_well() {
     let host = builder("volume").start();

@@ -56,7 +56,8 @@ pub(super) fn attempt(here: &ProbeProcess, order: Order) -> Checked<()> {
         maps: File::open("/proc/self/maps").map_err(unready)?,
     };
     drop((input, library));
-    let level = confine::enter(order.parent, TIME_MAX + task.fuzz_time, &mut Steps::new(order.left_out)).map_err(unready)?;
+    let level =
+        confine::enter(order.parent, TIME_MAX + task.fuzz_time, &mut Steps::new(order.left_out)).map_err(unready)?;
     match case.run {
         Run::Calls(run) => workshop.on_a_thread(|workshop| workshop.with_subject(level, run))?,
         Run::Seeded(run) => workshop

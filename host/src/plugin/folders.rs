@@ -29,7 +29,8 @@ pub fn say(config: &Config) {
 fn say_what_is_given_up(config: &Config) {
     let folders = [&config.plugins.dir, &config.state_dir];
     let found = folders.map(|folder| seen(folder, permissions::finding(folder, Permissions::Strict)));
-    let key = fs::metadata(&config.secrets.key_file).map(|key| key.mode() & 0o7777).ok().filter(|mode| mode & 0o077 != 0);
+    let key =
+        fs::metadata(&config.secrets.key_file).map(|key| key.mode() & 0o7777).ok().filter(|mode| mode & 0o077 != 0);
     let key = key.map(|mode| format!("others can get at {} (mode {mode:04o})", config.secrets.key_file.display()));
     let mut found: Vec<_> = found.into_iter().flatten().chain(key).collect();
     // Both may lie under the same one.

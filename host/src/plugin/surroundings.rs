@@ -40,8 +40,7 @@ pub(super) fn explore(program: &Path, time_max: Duration) -> Result<Surroundings
     let mut left_out = Vec::new();
     // Each round leaves one more step out.
     loop {
-        let start =
-            Start { program, argument: ARGUMENT, left_out: &left_out, library: None, input: None, time_max };
+        let start = Start { program, argument: ARGUMENT, left_out: &left_out, library: None, input: None, time_max };
         let ended = start.run().map_err(|fault| failed(fault.to_string()))?;
         match ended.verdict::<Result<Found, String>>() {
             Ok(Ok(Found { level, denied })) => {
@@ -112,7 +111,9 @@ impl fmt::Display for Surroundings {
             write!(f, " ({})", self.denied.join("; "))?;
         }
         if self.level.is_denied() {
-            f.write_str("; what is around the host denies this: a unit's SystemCallFilter or a container's seccomp profile")?;
+            f.write_str(
+                "; what is around the host denies this: a unit's SystemCallFilter or a container's seccomp profile",
+            )?;
         }
         Ok(())
     }

@@ -166,8 +166,10 @@ fn not_started(program: &Path, fault: &io::Error) -> io::Error {
         Some(libc::EAGAIN) => "raise the limit of processes (a unit's TasksMax, a container's pids limit, ulimit -u)",
         Some(libc::ENOMEM) => "the machine, or the host's container, has no memory left",
         Some(libc::EMFILE | libc::ENFILE) => "raise the limit of open files",
-        Some(libc::ENOENT) => "/proc must be mounted where the host runs",
-        _ => "a filter of system calls or a security module around the host must let pipe2, clone, clone3 and execve pass",
+        Some(libc::ENOENT) => "/proc must be mounted, and /dev/null be there, where the host runs",
+        _ => {
+            "a filter of system calls or a security module around the host must let pipe2, clone, clone3 and execve pass"
+        }
     };
     io::Error::new(fault.kind(), format!("{} cannot be started as a process: {fault}; {mend}", program.display()))
 }

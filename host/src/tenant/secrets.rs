@@ -233,10 +233,7 @@ impl fmt::Debug for KeyRing {
 impl KeyRing {
     /// Reads the key file, or makes it on the first start. With secrets in the store a missing file is an error, never a
     /// new key. Blocks.
-    pub fn load_or_create<'a>(
-        key_file: impl Into<KeyFile<'a>>,
-        store_has_secrets: bool,
-    ) -> Result<Self, KeyFileError> {
+    pub fn load_or_create<'a>(key_file: impl Into<KeyFile<'a>>, store_has_secrets: bool) -> Result<Self, KeyFileError> {
         let key_file = key_file.into();
         let path = key_file.path;
         match File::open(path) {

@@ -27,7 +27,9 @@ impl Wall {
     pub(super) fn of(attempt: &io::Result<()>) -> Self {
         match attempt {
             Ok(()) => Self::Stands,
-            Err(fault) if matches!(fault.raw_os_error(), Some(libc::ENOSYS | libc::EOPNOTSUPP | libc::EINVAL)) => Self::Absent,
+            Err(fault) if matches!(fault.raw_os_error(), Some(libc::ENOSYS | libc::EOPNOTSUPP | libc::EINVAL)) => {
+                Self::Absent
+            }
             Err(_) => Self::Denied,
         }
     }
