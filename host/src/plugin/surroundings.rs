@@ -82,7 +82,7 @@ impl Surroundings {
         self.level
     }
 
-    /// Steps that end a process, and those that are not to be relied on.
+    /// Steps that no process may take: those that end it, and memory that cannot be had.
     pub(crate) fn left_out(&self) -> &[Step] {
         &self.left_out
     }
