@@ -24,20 +24,20 @@ pub(crate) fn is_among(tags: &RawValue) -> bool {
     tags.get().contains(MERGE_TAG_LISTED)
 }
 
-/// Whether a comment says that its ticket was merged into another.
+/// Whether a comment says that its ticket was merged into another. Apps that merge put their name into the sentence.
 pub(crate) fn is_end(comment: &str) -> bool {
-    begins(comment, "this request was closed and merged into request #")
+    is_notice(comment, "this request was closed and merged", "into request #")
 }
 
 /// Whether a comment says that another ticket was merged into its own: no answer either.
 pub(crate) fn is_addition(comment: &str) -> bool {
-    let first_line = comment.trim_start().lines().next().unwrap_or_default();
-    begins(comment, "request") && first_line.contains("closed and merged into this request")
+    is_notice(comment, "request", "into this request") && is_notice(comment, "request", "closed and merged")
 }
 
-fn begins(comment: &str, beginning: &str) -> bool {
-    let comment = comment.trim_start();
-    comment.get(..beginning.len()).is_some_and(|start| start.eq_ignore_ascii_case(beginning))
+/// Whether the first line begins with the one and has the other, in small letters both.
+fn is_notice(comment: &str, beginning: &str, part: &str) -> bool {
+    let first_line = comment.trim_start().lines().next().unwrap_or_default().to_ascii_lowercase();
+    first_line.starts_with(beginning) && first_line.contains(part)
 }
 
 #[cfg(test)]
@@ -49,8 +49,10 @@ mod tests {
         for (comment, end, addition) in [
             ("This request was closed and merged into request #949", true, false),
             (" This request was closed and merged into request #7 \"VPN is down\".", true, false),
+            ("This request was closed and merged by Deduper into request #7", true, false),
             ("Request #8 \"VPN\" was closed and merged into this request. Last comment: …", false, true),
             ("Requests #8, #9 were closed and merged into this request.", false, true),
+            ("Request #8 was closed and merged by Deduper into this request.", false, true),
             ("Was this request closed and merged into request #949?", false, false),
             ("Request a new badge. Then all was closed and\nmerged into this request", false, false),
             ("Request a badge.\nIt was closed and merged into this request", false, false),
