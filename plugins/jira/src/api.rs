@@ -6,10 +6,14 @@
 mod answer;
 
 use plugin_abi::{
-    payload::Scalar,
+    json::{self, Json},
+    payload::{Part, Scalar},
     prelude::*,
-    serde::{Deserialize, de::IgnoredAny},
-    serde_json::{json, value::RawValue},
+    serde::{
+        Deserialize,
+        de::{Error as _, IgnoredAny},
+    },
+    serde_json::{self, json, value::RawValue},
     text,
 };
 
@@ -41,12 +45,14 @@ pub(crate) fn get_ticket(
         Err(PluginError::NotFound(_)) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let raw: &RawValue = response.json()?;
-    let unreadable = |why: &str| PluginError::api(format!("the answer is no issue ({why}): {}", response.excerpt()));
-    if !raw.get().starts_with('{') {
-        return Err(unreadable("not an object"));
-    }
-    payload::ticket(ticket_id, raw.get()).map(Some).map_err(|fault| unreadable(&fault.to_string()))
+    let ticket = response.read(|body| {
+        let raw = serde_json::from_slice::<&RawValue>(body)?.get();
+        if !raw.starts_with('{') {
+            return Err(serde_json::Error::custom("the issue must be an object"));
+        }
+        payload::ticket(ticket_id, raw)
+    });
+    ticket.map(Some)
 }
 
 /// Puts the note on the ticket. After a first attempt it looks whether that one was taken: the answer may have been lost.
@@ -96,12 +102,10 @@ fn add_document(
     });
     let comments = |request: Request| request.path(ticket_id).path("comment");
     let response = send(tenant, settings, comments(Request::post(ISSUES)).json(&body))?;
-    let posted: Posted<'_> = response.json()?;
-    if posted.public.flag() != Some(true) {
-        return Ok(());
-    }
-    let id = posted.id.text().unwrap_or_default();
-    send(tenant, settings, comments(Request::delete(ISSUES)).path(id))?;
+    let posted: Part<'_, Posted<'_>> = response.json()?;
+    let Some(posted) = posted.object().filter(|posted| posted.public.flag() == Some(true)) else { return Ok(()) };
+    let id = posted.id.word().unwrap_or_default();
+    send(tenant, settings, comments(Request::delete(ISSUES)).path(&id))?;
     let message = format!(
         "Jira made the note on {ticket_id} visible to customers; it was deleted: set note_call to service_desk"
     );
@@ -146,7 +150,7 @@ fn has_note(tenant: &Tenant<'_>, settings: &Settings<'_>, ticket_id: &str, marke
     #[serde(crate = "plugin_abi::serde")]
     struct Comments<'a> {
         #[serde(borrow)]
-        comments: Vec<Comment<'a>>,
+        comments: Vec<&'a RawValue>,
     }
 
     #[derive(Deserialize)]
@@ -161,8 +165,14 @@ fn has_note(tenant: &Tenant<'_>, settings: &Settings<'_>, ticket_id: &str, marke
     let request = request.query("orderBy", "-created").query("maxResults", COMMENTS_MAX);
     let response = send(tenant, settings, request)?;
     let list: Comments<'_> = response.json()?;
-    let texts = list.comments.iter().filter_map(|comment| adf::text_of(comment.body?.get()));
-    Ok(!marker.is_empty() && texts.into_iter().any(|text| text.contains(marker)))
+    // Each is read on its own: one that cannot be takes none of the others with it.
+    let is_ours = |comment: &RawValue| {
+        Json::from(comment).object(|comment| {
+            let comment: Comment<'_> = json::from_slice(comment)?;
+            Ok(comment.body.and_then(|body| adf::text_of(body.get())).is_some_and(|text| text.contains(marker)))
+        })
+    };
+    Ok(!marker.is_empty() && list.comments.into_iter().any(|comment| is_ours(comment) == Ok(true)))
 }
 
 /// Sends a request and returns its answer if that says success.
