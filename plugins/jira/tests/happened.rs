@@ -201,6 +201,8 @@ fn words_and_routes() {
         (CREATED, "", key.clone(), "Created"),
         (RESOLVED, "", key.clone(), "Resolved"),
         ("//webhook/servicedesk/resolved-ticket/", "", key.clone(), "Resolved"),
+        (RESOLVED, "", word(" "), "Resolved"),
+        ("/webhooks/acme", "event=updated", word(""), "Updated"),
         // The status of the issue is no event.
         (CREATED, "", BARE.to_owned(), "Created"),
         (RESOLVED, "", RULE.to_owned(), "Resolved"),
