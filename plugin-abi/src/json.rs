@@ -150,14 +150,21 @@ impl Mended {
         charset: Charset,
         read: impl Fn(&'s [u8]) -> Result<T, E>,
     ) -> Result<T, E> {
-        let as_it_came = match charset {
-            Charset::Utf8 => read(bytes),
-            Charset::Named(_) => match self.text(bytes, charset) {
-                Some(text) => return read(text),
-                None => return read(bytes),
-            },
+        let (mut text, mut is_last) = match charset {
+            Charset::Utf8 => (bytes, false),
+            Charset::Named(_) => (self.text(bytes, charset).unwrap_or(bytes), true),
         };
-        as_it_came.or_else(|error| self.text(bytes, charset).map_or(Err(error), read))
+        // Called in one place only: a parser's code is long, and would be there for each.
+        loop {
+            let error = match read(text) {
+                Ok(read) => return Ok(read),
+                Err(error) => error,
+            };
+            match self.text(bytes, charset).filter(|_| !is_last) {
+                Some(mended) => (text, is_last) = (mended, true),
+                None => return Err(error),
+            }
+        }
     }
 
     fn text(&self, bytes: &[u8], charset: Charset) -> Option<&[u8]> {

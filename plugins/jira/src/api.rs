@@ -7,12 +7,9 @@ mod answer;
 
 use plugin_abi::{
     json::{self, Json},
-    payload::{Part, Scalar},
+    payload::{members, paths},
     prelude::*,
-    serde::{
-        Deserialize,
-        de::{Error as _, IgnoredAny},
-    },
+    serde::{Deserialize, de::IgnoredAny},
     serde_json::{self, json, value::RawValue},
     text,
 };
@@ -46,11 +43,8 @@ pub(crate) fn get_ticket(
         Err(error) => return Err(error),
     };
     let ticket = response.read(|body| {
-        let raw = serde_json::from_slice::<&RawValue>(body)?.get();
-        if !raw.starts_with('{') {
-            return Err(serde_json::Error::custom("the issue must be an object"));
-        }
-        payload::ticket(ticket_id, raw)
+        let raw: &RawValue = serde_json::from_slice(body)?;
+        payload::ticket(ticket_id, raw.get())
     });
     ticket.map(Some)
 }
@@ -86,15 +80,6 @@ fn add_document(
     ticket_id: &str,
     note: &Note<'_>,
 ) -> Result<(), PluginError> {
-    #[derive(Default, Deserialize)]
-    #[serde(crate = "plugin_abi::serde", default)]
-    struct Posted<'a> {
-        #[serde(borrow)]
-        id: Scalar<'a>,
-        #[serde(borrow, rename = "jsdPublic")]
-        public: Scalar<'a>,
-    }
-
     check_project(tenant, settings, ticket_id)?;
     let body = json!({
         "body": adf::note(note.markdown(), note.marker(), NOTE_CHARS_MAX),
@@ -102,9 +87,13 @@ fn add_document(
     });
     let comments = |request: Request| request.path(ticket_id).path("comment");
     let response = send(tenant, settings, comments(Request::post(ISSUES)).json(&body))?;
-    let posted: Part<'_, Posted<'_>> = response.json()?;
-    let Some(posted) = posted.object().filter(|posted| posted.public.flag() == Some(true)) else { return Ok(()) };
-    let id = posted.id.word().unwrap_or_default();
+    // A page in its place has taken nothing.
+    response.json::<IgnoredAny>()?;
+    let [id, public] = response.read(|posted| members(posted, &["id", "jsdPublic"])).unwrap_or_default();
+    if public.flag() != Some(true) {
+        return Ok(());
+    }
+    let id = id.word().unwrap_or_default();
     send(tenant, settings, comments(Request::delete(ISSUES)).path(&id))?;
     let message = format!(
         "Jira made the note on {ticket_id} visible to customers; it was deleted: set note_call to service_desk"
@@ -114,34 +103,14 @@ fn add_document(
 
 /// Refuses issues of other projects than Jira Service Management's: whoever sees such an issue sees all of its comments.
 fn check_project(tenant: &Tenant<'_>, settings: &Settings<'_>, ticket_id: &str) -> Result<(), PluginError> {
-    #[derive(Deserialize)]
-    #[serde(crate = "plugin_abi::serde")]
-    struct Issue<'a> {
-        #[serde(borrow)]
-        fields: Fields<'a>,
-    }
-
-    #[derive(Deserialize)]
-    #[serde(crate = "plugin_abi::serde")]
-    struct Fields<'a> {
-        #[serde(borrow)]
-        project: Project<'a>,
-    }
-
-    #[derive(Deserialize)]
-    #[serde(crate = "plugin_abi::serde")]
-    struct Project<'a> {
-        #[serde(borrow, rename = "projectTypeKey")]
-        kind: Scalar<'a>,
-    }
-
     let response = send(tenant, settings, Request::get(ISSUES).path(ticket_id).query("fields", "project"))?;
-    match response.json::<Issue<'_>>()?.fields.project.kind.text() {
+    let [kind] = response.read(|issue| paths(issue, &["fields.project.projectTypeKey"]))?;
+    match kind.text() {
         Some("service_desk") => Ok(()),
-        kind => Err(PluginError::Configuration(format!(
-            "{ticket_id} is in a project of type {:?}, not service_desk: a note could not be internal there",
-            kind.unwrap_or_default()
+        Some(kind) => Err(PluginError::Configuration(format!(
+            "{ticket_id} is in a project of type {kind:?}, not service_desk: a note could not be internal there"
         ))),
+        None => Err(response.unreadable("fields.project.projectTypeKey must be a text")),
     }
 }
 

@@ -46,14 +46,12 @@ pub(crate) fn metadata(
         return Ok(TicketMetadata::other());
     }
     let mut faults = Faults::default();
-    let metadata = if outer.is_bare_issue() {
-        outer.metadata(&json::from_slice(body)?, "", settings, webhook, &mut faults)
-    } else if let Some(issue) = outer.issue.object() {
-        outer.metadata(issue, "issue.", settings, webhook, &mut faults)
-    } else {
-        faults.add("issue", "must be an object, with the issue's key");
-        TicketMetadata::other()
+    let bare: Part<'_, Issue<'_>> = if outer.is_bare_issue() { json::from_slice(body)? } else { Part::default() };
+    let (issue, path) = bare.object().map_or((outer.issue.object(), "issue."), |bare| (Some(bare), ""));
+    let Some(issue) = issue else {
+        return Err(PluginError::field("issue", "must be an object, with the issue's key"));
     };
+    let metadata = outer.metadata(issue, path, settings, webhook, &mut faults);
     faults.unless_any(metadata)
 }
 

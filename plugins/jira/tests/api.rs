@@ -255,7 +255,7 @@ fn only_projects_of_service_management_get_a_note() {
     for (project, kind) in [
         (r#"{"fields":{"project":{"projectTypeKey":"software"}}}"#, "configuration"),
         (r#"{"fields":{"project":{"projectTypeKey":"business"}}}"#, "configuration"),
-        (r#"{"fields":{"project":{"projectTypeKey":null}}}"#, "configuration"),
+        (r#"{"fields":{"project":{"projectTypeKey":null}}}"#, "malformed"),
         (r#"{"fields":{"project":{}}}"#, "malformed"),
         (r#"{"fields":{}}"#, "malformed"),
         ("<html>", "api"),

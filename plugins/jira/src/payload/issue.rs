@@ -5,7 +5,10 @@
 use plugin_abi::{
     payload::{Faults, Part, Presence, Scalar, instant},
     prelude::*,
-    serde::{Deserialize, de::IgnoredAny},
+    serde::{
+        Deserialize,
+        de::{Error as _, IgnoredAny},
+    },
     serde_json::{self, value::RawValue},
     time::{Duration, OffsetDateTime},
 };
@@ -108,7 +111,8 @@ struct Person<'a> {
 /// # Errors
 /// When `raw` is not such JSON.
 pub(crate) fn ticket(ticket_id: &str, raw: &str) -> Result<Ticket, serde_json::Error> {
-    let issue: Issue<'_> = serde_json::from_str(raw)?;
+    let issue: Part<'_, Issue<'_>> = serde_json::from_slice(raw.as_bytes())?;
+    let Part::Object(issue) = issue else { return Err(serde_json::Error::custom("the issue must be an object")) };
     let mut ticket = Ticket::new(ticket_id);
     ticket.url = issue.url();
     raw.clone_into(&mut ticket.raw);

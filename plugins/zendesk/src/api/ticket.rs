@@ -78,7 +78,7 @@ impl<'a> Shown<'a> {
             let answer: Answer<'a> = serde_json::from_slice(body)?;
             let raw = answer.ticket.map(RawValue::get).filter(|raw| raw.starts_with('{'));
             let raw = raw.ok_or_else(|| serde_json::Error::custom("ticket must be an object"))?;
-            Ok(Self { raw, fields: serde_json::from_str(raw)?, users: answer.users })
+            Ok(Self { raw, fields: serde_json::from_slice(raw.as_bytes())?, users: answer.users })
         })
     }
 
@@ -118,7 +118,7 @@ impl<'a> Shown<'a> {
 
     fn requester_name(&self) -> Option<String> {
         let id = self.requester().word()?;
-        let users: Vec<&RawValue> = serde_json::from_str(self.users?.get()).ok()?;
+        let users: Vec<&RawValue> = serde_json::from_slice(self.users?.get().as_bytes()).ok()?;
         users.into_iter().filter_map(|raw| named(raw, &id)).next()
     }
 }
