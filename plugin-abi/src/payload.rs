@@ -3,6 +3,8 @@
 
 mod faults;
 mod instant;
+mod items;
+mod label;
 mod members;
 mod part;
 
@@ -17,6 +19,8 @@ use time::OffsetDateTime;
 pub use self::{
     faults::{Faults, Presence, TICKET_ID_CHARS_MAX, is_ticket_id},
     instant::instant,
+    items::Items,
+    label::names_any,
     members::members,
     part::{PART_ITEMS_MAX, Part},
 };

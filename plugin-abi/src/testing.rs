@@ -85,6 +85,13 @@ impl FakeHost {
         self
     }
 
+    /// How far a signed time stamp may be ahead of the clock. Unless this is called, the host does not say it, as one of 1.0.
+    #[must_use]
+    pub fn replay_ahead(mut self, ahead: Duration) -> Self {
+        self.request = with(self.request, Tag::REPLAY_AHEAD, wire::duration_bytes(ahead));
+        self
+    }
+
     /// Stops the clock at this time.
     #[must_use]
     pub fn at(mut self, now: OffsetDateTime) -> Self {
@@ -279,6 +286,13 @@ impl FakeWebhook {
     #[must_use]
     pub fn query(mut self, query: &str) -> Self {
         self.request = with(self.request, Tag::QUERY, query.as_bytes().to_vec());
+        self
+    }
+
+    /// Sets the path.
+    #[must_use]
+    pub fn path(mut self, path: &str) -> Self {
+        self.request = with(self.request, Tag::PATH, path.as_bytes().to_vec());
         self
     }
 
