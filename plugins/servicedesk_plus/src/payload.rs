@@ -97,7 +97,7 @@ impl EventWord {
             "created" => Self::Created,
             "updated" => Self::Updated,
             "resolved" | "closed" => Self::Resolved,
-            "reopened" | "re-opened" => Self::Reopened,
+            "reopened" | "reopen" | "re-opened" => Self::Reopened,
             _ => Self::Other,
         }
     }

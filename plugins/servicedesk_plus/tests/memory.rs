@@ -37,10 +37,10 @@ fn an_answer_takes_at_most_three_times_its_size() {
     if let Ok(case) = env::var(CASE) {
         return check(ANSWERS[case.parse::<usize>().unwrap()]);
     }
-    for case in 0..ANSWERS.len() {
+    for (case, answer) in ANSWERS.iter().enumerate() {
         let test = ["an_answer_takes_at_most_three_times_its_size", "--exact", "--nocapture"];
         let ended = Command::new(env::current_exe().unwrap()).args(test).env(CASE, case.to_string()).output().unwrap();
-        assert!(ended.status.success(), "{:?}: {}", ANSWERS[case], String::from_utf8_lossy(&ended.stderr));
+        assert!(ended.status.success(), "{answer:?}: {}", String::from_utf8_lossy(&ended.stderr));
     }
 }
 

@@ -83,7 +83,7 @@ fn only_the_ticket_and_the_event_are_refused() {
         (r#"{"number":true,"event":7,"state":{}}"#, &["number", "event"]),
         (r#"{"sys_id":"INC1^ORnumber=INC2","event":" "}"#, &["sys_id", "event"]),
         (r#"{"record":"INC7","event":"created"}"#, &["record"]),
-        (r#"{"incidentId":[],"title":7}"#, &["incidentId", "action"]),
+        (r#"{"incidentId":true,"title":7}"#, &["incidentId", "action"]),
         (r#"{"data":[],"action":7}"#, &["data.sysId", "action"]),
     ] {
         let Err(PluginError::Validation(faults)) = hint(ANY, body) else { panic!("{body} was taken") };

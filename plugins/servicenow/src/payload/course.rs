@@ -49,17 +49,25 @@ impl Course<'_> {
 
     /// How far it is, as far as its state is known.
     pub(super) fn standing(&self) -> Option<State> {
-        standing(&self.state, &self.close_code)
+        match state_of(&self.state) {
+            Some(State::Solved) if self.has_code_of_no_solution() => Some(State::Unsolved),
+            state => state,
+        }
     }
 
-    /// See [`is_solved`].
+    /// Whether it is solved; `None` when it says no state at all.
     pub(super) fn is_solved(&self) -> Option<bool> {
-        is_solved(&self.state, &self.close_code)
+        self.state.words().map(|_| self.standing() == Some(State::Solved))
     }
 
-    /// See [`solves_nothing`].
+    /// Whether it has ended without a solution, when somebody says that it has ended.
     pub(super) fn solves_nothing(&self) -> bool {
-        solves_nothing(&self.state, &self.close_code)
+        self.standing() == Some(State::Unsolved) || self.has_code_of_no_solution()
+    }
+
+    /// Whether its close code names an end that solves nothing.
+    pub(super) fn has_code_of_no_solution(&self) -> bool {
+        self.close_code.texts().any(|code| state::solves_nothing(&code))
     }
 
     /// What happened, where nobody says it: a solved record was resolved just now, one that was not changed since its
@@ -77,28 +85,6 @@ impl Course<'_> {
             _ => EventWord::Created,
         }
     }
-}
-
-fn standing(state: &Column<'_>, close_code: &Column<'_>) -> Option<State> {
-    match state_of(state) {
-        Some(State::Solved) if is_code_of_no_solution(close_code) => Some(State::Unsolved),
-        state => state,
-    }
-}
-
-/// Whether a record with these two columns is solved; `None` when it says no state at all.
-pub(super) fn is_solved(state: &Column<'_>, close_code: &Column<'_>) -> Option<bool> {
-    state.words().map(|_| standing(state, close_code) == Some(State::Solved))
-}
-
-/// Whether a record with these two columns, when somebody says that it is over, has ended without a solution.
-pub(super) fn solves_nothing(state: &Column<'_>, close_code: &Column<'_>) -> bool {
-    state_of(state) == Some(State::Unsolved) || is_code_of_no_solution(close_code)
-}
-
-/// Whether a close code names an end that solves nothing.
-pub(super) fn is_code_of_no_solution(close_code: &Column<'_>) -> bool {
-    close_code.texts().any(|code| state::solves_nothing(&code))
 }
 
 /// The state in a column: what its label says, else its value.

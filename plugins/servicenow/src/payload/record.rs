@@ -13,7 +13,7 @@ use plugin_abi::{
 
 use super::{
     column::Column,
-    course::{Before, Course, is_code_of_no_solution},
+    course::{Before, Course},
     event::EventWord,
     is_given, priority,
     state::State,
@@ -195,7 +195,7 @@ pub(crate) fn ticket(asked: &str, raw: &str) -> Result<Ticket, serde_json::Error
 /// `Closed (Duplicate)`, or `Canceled` where the state says it alone.
 fn unsolved_status(course: &Course<'_>) -> Option<String> {
     let state = course.state.words()?;
-    let code = course.close_code.words().filter(|_| is_code_of_no_solution(&course.close_code));
+    let code = course.close_code.words().filter(|_| course.has_code_of_no_solution());
     Some(code.map_or_else(|| state.clone(), |code| format!("{state} ({code})")))
 }
 

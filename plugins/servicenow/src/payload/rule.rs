@@ -10,7 +10,7 @@ use plugin_abi::{
 
 use super::{
     column::Column,
-    course::{Before, is_solved, solves_nothing},
+    course::{Before, Course},
     event::EventWord,
     priority, ticket_id,
 };
@@ -49,12 +49,9 @@ pub(super) struct Gist<'a> {
     /// An empty object where there is none.
     data: &'a [u8],
     is_data_at_fault: bool,
-    /// The number, whatever its name says.
-    incident_id: Scalar<'a>,
-    sys_id: Scalar<'a>,
     action: Scalar<'a>,
-    state: Column<'a>,
-    close_code: Column<'a>,
+    /// What the rule says of the record; no times.
+    course: Course<'a>,
     was_solved: Option<bool>,
 }
 
@@ -63,8 +60,9 @@ impl<'a> Gist<'a> {
         #[derive(Default, Deserialize)]
         #[serde(crate = "plugin_abi::serde", default, rename_all = "camelCase")]
         struct Parts<'a> {
+            /// The number, whatever its name says.
             #[serde(borrow)]
-            incident_id: Scalar<'a>,
+            incident_id: Column<'a>,
             #[serde(borrow)]
             action: Scalar<'a>,
             #[serde(borrow)]
@@ -77,7 +75,7 @@ impl<'a> Gist<'a> {
         #[serde(crate = "plugin_abi::serde", default, rename_all = "camelCase")]
         struct Facts<'a> {
             #[serde(borrow)]
-            sys_id: Scalar<'a>,
+            sys_id: Column<'a>,
             #[serde(borrow)]
             state: Column<'a>,
             #[serde(borrow)]
@@ -87,28 +85,26 @@ impl<'a> Gist<'a> {
         let parts: Parts<'a> = from_slice(body)?;
         let object = parts.data.map(RawValue::get).filter(|raw| raw.starts_with('{'));
         let data = object.unwrap_or("{}").as_bytes();
-        let facts: Facts<'a> = from_slice(data)?;
+        let Facts { sys_id, state, close_code } = from_slice(data)?;
+        let state = if state.words().is_some() { state } else { parts.state };
         let (beside, inside): (Before<'_>, Before<'_>) = (from_slice(body)?, from_slice(data)?);
         Ok(Self {
             data,
             is_data_at_fault: parts.data.is_some() && object.is_none(),
-            incident_id: parts.incident_id,
-            sys_id: facts.sys_id,
             action: parts.action,
-            state: if facts.state.words().is_some() { facts.state } else { parts.state },
-            close_code: facts.close_code,
+            course: Course { sys_id, number: parts.incident_id, state, close_code, ..Course::default() },
             was_solved: inside.was_solved().or_else(|| beside.was_solved()),
         })
     }
 
     pub(super) fn ticket_id(&self, faults: &mut Faults) -> String {
-        ticket_id(faults, ("data.sysId", &self.sys_id), ("incidentId", &self.incident_id))
+        let (sys_id, number) = (self.course.sys_id.stored(), self.course.number.stored());
+        ticket_id(faults, ("data.sysId", sys_id), ("incidentId", number))
     }
 
     /// It must be said: the record's times, from which it could be guessed, are not there.
     pub(super) fn event(&self, faults: &mut Faults, route: Option<EventWord>) -> EventWord {
-        let change =
-            self.was_solved.map(|was| EventWord::of_change(Some(was), is_solved(&self.state, &self.close_code)));
+        let change = self.was_solved.map(|was| EventWord::of_change(Some(was), self.course.is_solved()));
         let told = EventWord::told(faults, ("action", &self.action), change, route);
         if told.is_none() && self.action.is_absent() {
             faults.add("action", "is missing");
@@ -128,7 +124,7 @@ pub(super) fn metadata(body: &[u8], route: Option<EventWord>) -> Result<TicketMe
     let id = gist.ticket_id(&mut faults);
     let tenant_id = faults.word("tenant_id", &rule.tenant_id, Presence::Optional);
     let word = match gist.event(&mut faults, route) {
-        EventWord::Resolved if solves_nothing(&gist.state, &gist.close_code) => EventWord::Updated,
+        EventWord::Resolved if gist.course.solves_nothing() => EventWord::Updated,
         word => word,
     };
     let raw_priority = faults.text("priority", &rule.priority, Presence::Optional);
