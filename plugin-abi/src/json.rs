@@ -22,6 +22,7 @@ use std::{borrow::Cow, sync::OnceLock};
 
 use encoding_rs::{Encoding, UTF_8};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::PluginError;
 
@@ -42,6 +43,13 @@ pub struct Json<'a> {
     bytes: &'a [u8],
     charset: Charset,
     mended: Mended,
+}
+
+/// A value inside a JSON text, to be read on its own: when it cannot be, what stands beside it still can.
+impl<'a> From<&'a RawValue> for Json<'a> {
+    fn from(value: &'a RawValue) -> Self {
+        Self::new(value.get().as_bytes(), None)
+    }
 }
 
 impl<'a> Json<'a> {

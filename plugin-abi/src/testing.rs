@@ -282,17 +282,17 @@ impl FakeWebhook {
         self
     }
 
+    /// Sets the path, `/webhooks/acme` without this.
+    #[must_use]
+    pub fn path(mut self, path: &str) -> Self {
+        self.request = with(self.request, Tag::PATH, path.as_bytes().to_vec());
+        self
+    }
+
     /// Sets the query.
     #[must_use]
     pub fn query(mut self, query: &str) -> Self {
         self.request = with(self.request, Tag::QUERY, query.as_bytes().to_vec());
-        self
-    }
-
-    /// Sets the path.
-    #[must_use]
-    pub fn path(mut self, path: &str) -> Self {
-        self.request = with(self.request, Tag::PATH, path.as_bytes().to_vec());
         self
     }
 
