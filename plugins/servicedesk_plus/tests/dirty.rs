@@ -172,6 +172,7 @@ fn what_others_have_written_keeps_no_note_off_a_ticket() {
         r#"{"description":["x"]},{"description":{"content":"x"}}"#,
         r#"7,null,"text",[{"description":"x"}],true,-0.5"#,
         r#"{"description":"x","created_by":{"name":"\udead"},"size":1e999}"#,
+        r#"{"description":"x","description":"y"},{"id":1,"id":2}"#,
     ] {
         for wrapper in ["notes", "request_notes"] {
             let list = |notes: &str| {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use plugin_abi::{
     html,
+    json::Json,
     payload::{Part, Scalar},
     serde::{
         Deserialize, Deserializer as _,
@@ -49,9 +50,13 @@ impl<'de> Visitor<'de> for Marked<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut notes: A) -> Result<bool, A::Error> {
         let mut found = false;
-        while let Some(note) = notes.next_element::<Part<'de, Existing<'de>>>()? {
-            let text = note.object().and_then(|note| note.description.text());
-            found |= text.is_some_and(|text| html::holds_marker(text, self.0));
+        while let Some(note) = notes.next_element::<&RawValue>()? {
+            let is_marked = |note: Part<'_, Existing<'_>>| {
+                let text = note.object().and_then(|note| note.description.text());
+                text.is_some_and(|text| html::holds_marker(text, self.0))
+            };
+            // What cannot be read on its own is not a note of ours.
+            found |= Json::from(note).parse().is_ok_and(is_marked);
         }
         Ok(found)
     }

@@ -1,11 +1,11 @@
 //! Ends that solve nothing: a request is over, and how it ended helps nobody with another one.
 
-use plugin_abi::payload::names_any;
+use plugin_abi::payload::says_one_of;
 
 /// What closure codes and statuses say of such ends. Both are lists that each site changes; these are the names that the
 /// vendor and its users give them:
 ///
-/// | Phrases | Source |
+/// | Names | Source |
 /// |---|---|
 /// | cancelled, rejected, unresolved | what a closure code is for: <https://www.manageengine.com/products/service-desk/sdpod-v3-api/admin/closure_code.html>, <https://www.manageengine.com/products/service-desk/help/adminguide/configurations/helpdesk/request_closure_code.html> |
 /// | failed, moved, postponed, unable to reproduce | the codes that an installation begins with |
@@ -18,13 +18,17 @@ const SOLVES_NOTHING: &[&str] = &[
     "cannot reproduce",
     "declined",
     "duplicate",
+    "duplicate request",
+    "duplicate ticket",
     "duplicated",
+    "failed",
+    "invalid",
     "merged",
+    "moved",
     "no resolution",
     "no response",
     "no solution",
     "not reproducible",
-    "not resolved",
     "not solved",
     "postponed",
     "rejected",
@@ -34,16 +38,13 @@ const SOLVES_NOTHING: &[&str] = &[
     "unresolved",
     "unsolved",
     "withdrawn",
-    "won t do",
-    "won t fix",
+    "wont do",
+    "wont fix",
 ];
-
-/// Those that must be the whole name: in a longer one they may name a cause ("failed disk replaced").
-const SOLVES_NOTHING_ALONE: &[&str] = &["failed", "invalid", "moved"];
 
 /// Whether a closure code or a status names such an end.
 pub(super) fn solves_nothing(label: &str) -> bool {
-    names_any(label, SOLVES_NOTHING) || SOLVES_NOTHING_ALONE.iter().any(|name| name.eq_ignore_ascii_case(label.trim()))
+    says_one_of(label, SOLVES_NOTHING)
 }
 
 #[cfg(test)]
@@ -51,11 +52,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_are_told_by_their_words() {
+    fn ends_are_known_by_their_names() {
         for label in [
             "Cancelled",
             "canceled",
             "Cancelled by requester",
+            "Duplicate Request",
             "Duplicate",
             "Closed - duplicate of another request",
             "Unable to Reproduce",

@@ -1,6 +1,6 @@
 //! What states and close codes say of a record: whether it is under way, or solved, or over without a solution.
 
-use plugin_abi::payload::names_any;
+use plugin_abi::payload::says_one_of;
 
 /// How far a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ const UNSOLVED: &[&str] = &["8"];
 /// What close codes, and states of other tables, say of ends that solve nothing. Sites change these lists; whatever the
 /// language, a close code's value is the English label that it once had:
 ///
-/// | Phrases | Source |
+/// | Names | Source |
 /// |---|---|
 /// | Duplicate, No resolution provided | the codes of today: <https://www.servicenow.com/community/incident-management-forum/need-closure-code-definitions-amp-best-practices/m-p/2594757> |
 /// | Not Solved (Not Reproducible), Not Solved (Too Costly) | the codes of older instances: <https://docs.servicenow.com/bundle/helsinki-it-service-management/page/product/incident-management/reference/r_BestPracticeIncidentResolutionWorkflow.html> |
@@ -38,24 +38,26 @@ const SOLVES_NOTHING: &[&str] = &[
     "canceled",
     "cancelled",
     "cannot reproduce",
-    "closed incomplete",
-    "closed skipped",
     "declined",
     "duplicate",
+    "duplicate incident",
     "duplicated",
+    "incomplete",
     "merged",
+    "merged with parent",
     "no resolution",
+    "no resolution provided",
     "no solution",
     "not reproducible",
-    "not resolved",
     "not solved",
     "rejected",
+    "skipped",
     "spam",
     "unable to reproduce",
     "unresolved",
     "unsolved",
     "withdrawn",
-    "won t fix",
+    "wont fix",
 ];
 
 impl State {
@@ -74,7 +76,7 @@ impl State {
 
 /// Whether a close code names an end that solves nothing.
 pub(super) fn solves_nothing(code: &str) -> bool {
-    names_any(code, SOLVES_NOTHING)
+    says_one_of(code, SOLVES_NOTHING)
 }
 
 #[cfg(test)]
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn close_codes_are_known_by_their_words() {
+    fn close_codes_are_known_by_their_names() {
         for code in [
             "Duplicate",
             "Duplicate incident",
