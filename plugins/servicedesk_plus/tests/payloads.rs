@@ -11,6 +11,7 @@ use proptest::prelude::{ProptestConfig, any, proptest};
 use servicedesk_plus::ServiceDeskPlus;
 
 const FLAT_CREATED: &str = include_str!("fixtures/flat-created.json");
+const FLAT_REOPENED: &str = include_str!("fixtures/flat-reopened.json");
 const FLAT_RESOLVED: &str = include_str!("fixtures/flat-resolved.json");
 const REQUEST_CREATED: &str = include_str!("fixtures/request-created.json");
 const REQUEST_RESOLVED: &str = include_str!("fixtures/request-resolved.json");
@@ -261,8 +262,13 @@ fn what_is_no_json_object_is_malformed() {
 }
 
 /// Bodies as they are sent, from which those that nobody sends are made.
-const SENT: [&[u8]; 4] =
-    [FLAT_CREATED.as_bytes(), FLAT_RESOLVED.as_bytes(), REQUEST_CREATED.as_bytes(), REQUEST_RESOLVED.as_bytes()];
+const SENT: [&[u8]; 5] = [
+    FLAT_REOPENED.as_bytes(),
+    FLAT_CREATED.as_bytes(),
+    FLAT_RESOLVED.as_bytes(),
+    REQUEST_CREATED.as_bytes(),
+    REQUEST_RESOLVED.as_bytes(),
+];
 
 thread_local! {
     static HOST: FakeHost = FakeHost::new().secret("webhook_secret", "s");

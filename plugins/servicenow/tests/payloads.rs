@@ -11,6 +11,7 @@ use proptest::prelude::{ProptestConfig, any, proptest};
 use servicenow::ServiceNow;
 
 const RECORD_CREATED: &str = include_str!("fixtures/record-created.json");
+const CHANGE_REOPENED: &str = include_str!("fixtures/change-reopened.json");
 const RECORD_RESOLVED: &str = include_str!("fixtures/record-resolved.json");
 const RULE_CREATED: &str = include_str!("fixtures/rule-created.json");
 const RULE_RESOLVED: &str = include_str!("fixtures/rule-resolved.json");
@@ -280,8 +281,13 @@ fn depth_and_size_cost_no_more_than_their_bytes() {
 }
 
 /// Bodies as they are sent, from which those that nobody sends are made.
-const SENT: [&[u8]; 4] =
-    [RECORD_CREATED.as_bytes(), RECORD_RESOLVED.as_bytes(), RULE_CREATED.as_bytes(), RULE_RESOLVED.as_bytes()];
+const SENT: [&[u8]; 5] = [
+    CHANGE_REOPENED.as_bytes(),
+    RECORD_CREATED.as_bytes(),
+    RECORD_RESOLVED.as_bytes(),
+    RULE_CREATED.as_bytes(),
+    RULE_RESOLVED.as_bytes(),
+];
 
 thread_local! {
     static HOST: FakeHost = FakeHost::new().secret("webhook_secret", "s");
