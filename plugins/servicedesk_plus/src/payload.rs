@@ -84,9 +84,10 @@ impl EventWord {
         }
     }
 
-    /// What the body's `event` says; where it has none, what the address says.
+    /// What the body's `event` says; where it has none, or one of blanks, what the address says.
     fn told(faults: &mut Faults, event: &Scalar<'_>, route: Option<Self>) -> Option<Self> {
-        faults.word("event", event, Presence::Optional).map(Self::read).or(route)
+        let word = if is_given(event) { faults.text("event", event, Presence::Optional) } else { None };
+        word.map(Self::read).or(route)
     }
 
     /// Whatever its case, and with or without what it is an event of: `ticket_created`, `created`.
@@ -112,6 +113,11 @@ impl EventWord {
             Self::Other => Event::Other,
         }
     }
+}
+
+/// Whether there is anything but blanks.
+fn is_given(value: &Scalar<'_>) -> bool {
+    !value.is_absent() && value.text().is_none_or(|text| !text.trim().is_empty())
 }
 
 /// Names of priorities differ by site: these are the usual ones.

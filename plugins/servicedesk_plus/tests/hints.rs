@@ -88,7 +88,8 @@ fn only_the_ticket_and_the_event_are_refused() {
         (r#"{"ticket_id":"1","created_at":"2026-03-02T08:15:00Z"}"#, &["event"]),
         (r#"{"request":{"id":[]},"subject":7}"#, &["request.id"]),
         (r#"{"request":"1","event":"created"}"#, &["request"]),
-        (r#"{"id":true,"event":" "}"#, &["event", "id"]),
+        (r#"{"id":true,"event":[]}"#, &["event", "id"]),
+        (r#"{"ticket_id":"1","event":" "}"#, &["event"]),
     ] {
         let Err(PluginError::Validation(faults)) = hint(ANY, body) else { panic!("{body} was taken") };
         let fields: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();

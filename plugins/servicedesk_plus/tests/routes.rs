@@ -37,6 +37,8 @@ fn a_body_without_an_event_means_what_its_address_says() {
         (ANY, flat(""), "Resolved"),
         ("/api//webhooks/ticket-created/", flat(""), "Created"),
         ("/webhook/servicedesk/resolved%2Dticket", flat(""), "Resolved"),
+        (CREATED, flat(r#","event":"""#), "Created"),
+        (RESOLVED, flat(r#","event":" ""#), "Resolved"),
         // A word of its own says more.
         (CREATED, flat(r#","event":"ticket_resolved""#), "Resolved"),
         (CREATED, flat(r#","event":"ticket_reopened""#), "Reopened"),

@@ -47,6 +47,7 @@ fn nothing_but_the_ticket_and_the_event_counts() {
             "INC10",
             resolved(),
         ),
+        (r#"{"number":"INC10","event":" ","state":"7"}"#, "INC10", resolved()),
         (r#"{"incidentId":" INC10 ","action":"created","data":"none"}"#, "INC10", Event::Created),
         (
             r#"{"incidentId":7,"action":"update","data":{"incidentUrl":1,"closeCode":2,"state":{}}}"#,
@@ -81,10 +82,11 @@ fn only_the_ticket_and_the_event_are_refused() {
         ("{}", &["sys_id"][..]),
         (r#"{"sys_id":"  ","number":"\t","event":"created","tenant_id":7}"#, &["sys_id"]),
         (r#"{"number":true,"event":7,"state":{}}"#, &["number", "event"]),
-        (r#"{"sys_id":"INC1^ORnumber=INC2","event":" "}"#, &["sys_id", "event"]),
+        (r#"{"sys_id":"INC1^ORnumber=INC2","event":false}"#, &["sys_id", "event"]),
         (r#"{"record":"INC7","event":"created"}"#, &["record"]),
         (r#"{"incidentId":true,"title":7}"#, &["incidentId", "action"]),
         (r#"{"data":[],"action":7}"#, &["data.sysId", "action"]),
+        (r#"{"incidentId":"INC7","action":"  "}"#, &["action"]),
     ] {
         let Err(PluginError::Validation(faults)) = hint(ANY, body) else { panic!("{body} was taken") };
         let fields: Vec<_> = faults.iter().map(|fault| fault.field.as_str()).collect();

@@ -213,7 +213,8 @@ fn every_faulty_field_is_listed() {
         (r#"{"sys_id":"test123/4"}"#, &["sys_id"]),
         (r#"{"number":"INC1^ORnumber=INC2"}"#, &["number"]),
         (r#"{"number":["INC1"]}"#, &["sys_id"]),
-        (r#"{"number":true,"event":" ","tenant_id":7,"url":{}}"#, &["number", "tenant_id", "url", "event"]),
+        (r#"{"number":true,"event":[],"tenant_id":7,"url":{}}"#, &["number", "tenant_id", "url", "event"]),
+        (r#"{"incidentId":"INC7","action":" "}"#, &["action"]),
         (
             r#"{"number":"INC7","short_description":[],"description":false,"priority":1.5,"state":[[]]}"#,
             &["short_description", "description", "priority", "state"],

@@ -8,7 +8,7 @@ use plugin_abi::{
     time::OffsetDateTime,
 };
 
-use super::{EventWord, Form, priority};
+use super::{EventWord, Form, is_given, priority};
 
 /// Most characters of the description of a ticket that is told of at the address for resolved ones.
 const RESOLVED_DESCRIPTION_CHARS_MAX: usize = 10_000;
@@ -91,7 +91,7 @@ impl Flat<'_> {
     fn event(&self, faults: &mut Faults, route: Option<EventWord>) -> EventWord {
         let is_solved = !self.resolution.is_absent() || !self.resolved_date.is_absent();
         let told = EventWord::told(faults, &self.event, route).or(is_solved.then_some(EventWord::Resolved));
-        if told.is_none() && self.event.is_absent() {
+        if told.is_none() && !is_given(&self.event) {
             faults.add("event", "is missing");
         }
         told.unwrap_or(EventWord::Created)

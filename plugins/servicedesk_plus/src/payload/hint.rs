@@ -9,7 +9,7 @@ use plugin_abi::{
     serde_json::value::RawValue,
 };
 
-use super::{EventWord, Form, course::Course, request};
+use super::{EventWord, Form, course::Course, is_given, request};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(crate = "plugin_abi::serde", default)]
@@ -44,7 +44,7 @@ pub(crate) fn hint(body: &[u8], route: Option<EventWord>) -> Result<TicketMetada
         Form::Bare => of_request(&mut faults, "id", body)?,
     };
     let word = told.or(guess);
-    if word.is_none() && hint.event.is_absent() {
+    if word.is_none() && !is_given(&hint.event) {
         faults.add("event", "is missing");
     }
     let event = word.unwrap_or(EventWord::Other).event(|| Event::Resolved {

@@ -5,6 +5,8 @@ use plugin_abi::{
     prelude::*,
 };
 
+use super::is_given;
+
 /// What happened to a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EventWord {
@@ -58,7 +60,8 @@ impl EventWord {
         change: Option<Self>,
         route: Option<Self>,
     ) -> Option<Self> {
-        let word = faults.word(field, word, Presence::Optional).map(Self::read);
+        let word = if is_given(word) { faults.text(field, word, Presence::Optional) } else { None };
+        let word = word.map(Self::read);
         match change {
             Some(Self::Resolved | Self::Reopened) => change,
             _ => word.or(change).or(route),

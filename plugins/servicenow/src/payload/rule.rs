@@ -12,7 +12,7 @@ use super::{
     column::Column,
     course::{Before, Course},
     event::EventWord,
-    priority, ticket_id,
+    is_given, priority, ticket_id,
 };
 
 /// What else is read than the [`Gist`]; what is there must be of its type.
@@ -106,7 +106,7 @@ impl<'a> Gist<'a> {
     pub(super) fn event(&self, faults: &mut Faults, route: Option<EventWord>) -> EventWord {
         let change = self.was_solved.map(|was| EventWord::of_change(Some(was), self.course.is_solved()));
         let told = EventWord::told(faults, ("action", &self.action), change, route);
-        if told.is_none() && self.action.is_absent() {
+        if told.is_none() && !is_given(&self.action) {
             faults.add("action", "is missing");
         }
         told.unwrap_or(EventWord::Other)
