@@ -55,20 +55,20 @@ impl<'de, const N: usize> Visitor<'de> for Object<'_, '_, 'de, N> {
                 object.next_value::<IgnoredAny>()?;
                 continue;
             }
-            let value = object.next_value::<&'de RawValue>()?.get();
+            let value = object.next_value::<&'de RawValue>()?.get().as_bytes();
             for (at, rest) in rests.iter().enumerate().filter_map(|(at, rest)| Some((at, (*rest)?))) {
                 if mem::replace(&mut seen[at], true) {
                     let left = self.rests[at].unwrap_or_default();
                     return Err(A::Error::custom(format_args!("duplicate field on the way to `{left}`")));
                 }
                 if rest.is_empty() {
-                    self.found[at] = serde_json::from_str(value).map_err(A::Error::custom)?;
+                    self.found[at] = serde_json::from_slice(value).map_err(A::Error::custom)?;
                 }
             }
             let rests = rests.map(|rest| rest.filter(|rest| !rest.is_empty()));
-            if value.starts_with('{') && rests.iter().any(Option::is_some) {
+            if value.starts_with(b"{") && rests.iter().any(Option::is_some) {
                 let inner = Object { rests, found: self.found };
-                serde_json::Deserializer::from_str(value).deserialize_map(inner).map_err(A::Error::custom)?;
+                serde_json::Deserializer::from_slice(value).deserialize_map(inner).map_err(A::Error::custom)?;
             }
         }
         Ok(())
