@@ -3,6 +3,7 @@
 
 mod faults;
 mod instant;
+mod items;
 mod members;
 mod part;
 mod paths;
@@ -19,6 +20,7 @@ use time::OffsetDateTime;
 pub use self::{
     faults::{Faults, Presence, TICKET_ID_CHARS_MAX, is_ticket_id},
     instant::instant,
+    items::Items,
     members::members,
     part::{PART_ITEMS_MAX, Part},
     paths::paths,

@@ -85,6 +85,13 @@ impl FakeHost {
         self
     }
 
+    /// How far a signed time stamp may be ahead of the clock. Unless this is called, the host does not say it, as one of 1.0.
+    #[must_use]
+    pub fn replay_ahead(mut self, ahead: Duration) -> Self {
+        self.request = with(self.request, Tag::REPLAY_AHEAD, wire::duration_bytes(ahead));
+        self
+    }
+
     /// Stops the clock at this time.
     #[must_use]
     pub fn at(mut self, now: OffsetDateTime) -> Self {

@@ -7,6 +7,8 @@ use encoding_rs::{Encoding, UTF_16BE, UTF_16LE};
 use super::{Charset, WHOLE_DIGITS_MAX};
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
+/// So many digits are within 64 bits.
+const SHORT_CHARS_MAX: usize = 18;
 
 /// The mended text; `None` when it is the bytes as they came.
 pub(super) fn mended(bytes: &[u8], charset: Charset) -> Option<Vec<u8>> {
@@ -141,6 +143,10 @@ impl<'a> Tokens<'a> {
         let length = self.text[from..].iter().position(|byte| !is_part(byte));
         let to = length.map_or(self.text.len(), |length| from + length);
         let written = std::str::from_utf8(&self.text[from..to]).unwrap_or_default();
+        // Most numbers are short, and read as they are.
+        if written.len() <= SHORT_CHARS_MAX && written.bytes().all(|byte| byte.is_ascii_digit()) {
+            return to;
+        }
         match Whole::of(written) {
             Some(Whole::Within(digits)) if digits != written => self.replace(from, to, &digits),
             Some(Whole::Beyond(digits)) => self.replace(from, to, &format!("\"{digits}\"")),
