@@ -129,6 +129,7 @@ enum Outcome {
     /// An earlier attempt was cut off between the history and the queue.
     InHistory,
     Recorded,
+    Reopened,
     /// A webhook said that the ticket was solved, the tool does not.
     NotSolved,
 }
@@ -197,6 +198,10 @@ async fn attempt(parts: &WorkerParts, held: &Held) -> Result<Outcome, Failure> {
         JobKind::Record => {
             stages::record(parts, held).await?;
             Ok(Outcome::Recorded)
+        }
+        JobKind::Reopen => {
+            stages::reopen(parts, held).await?;
+            Ok(Outcome::Reopened)
         }
         JobKind::Confirm => {
             let fetched = Staffed::enter(parts, held, tenant)?.fetch().await?;

@@ -28,6 +28,7 @@ pub(super) async fn settle(parts: &WorkerParts, held: &Held, ended: Result<Outco
                 Outcome::Posted(_) => tracing::info!("the note is on the ticket"),
                 Outcome::InHistory => tracing::info!("the history has the note of an earlier attempt"),
                 Outcome::Recorded => tracing::info!("the solved ticket is in the history"),
+                Outcome::Reopened => tracing::info!("the ticket is open again: it is no longer offered as solved"),
                 Outcome::NotSolved => {
                     tracing::info!("the tool does not say that the ticket is solved: nothing is kept");
                 }

@@ -13,7 +13,7 @@ use crate::{
     fault::{self, Point},
     plugin::generation::{InFlight, JobCall, OwnedNote},
     queue::job::Fenced,
-    store::ResolvedTicket,
+    store::{ReopenedTicket, ResolvedTicket, StoreError},
     tenant::Tenant,
 };
 
@@ -116,6 +116,7 @@ impl<'a> Fetched<'a> {
             return Ok(Outcome::NotSolved);
         }
         let job = &held.job;
+        let resolved_ms = happened_ms(ticket.resolved_at.or(ticket.updated_at), held);
         let solved = ResolvedTicket {
             tenant: job.tenant.clone(),
             tool_type: job.tool_type.clone(),
@@ -125,9 +126,12 @@ impl<'a> Fetched<'a> {
             resolution: ticket.resolution,
             tags: Vec::new(),
             url: ticket.url,
-            resolved_ms: solved_ms(ticket.resolved_at.or(ticket.updated_at), held),
+            resolved_ms,
+            // The tool has just been asked. Some tell the time of a solution that did not last.
+            as_of_ms: resolved_ms.max(job.accepted_ms),
+            told_ms: job.accepted_ms,
         };
-        held.persist(|| parts.store.record_resolved(solved.clone())).await?;
+        keep(held, || parts.store.record_resolved(solved.clone())).await?;
         Ok(Outcome::Recorded)
     }
 }
@@ -159,7 +163,6 @@ pub(super) async fn record(parts: &WorkerParts, held: &Held) -> Result<(), Failu
         Event::Resolved { resolution, resolved_at, tags } => (resolution.clone(), *resolved_at, tags.clone()),
         _ => (None, None, Vec::new()),
     };
-    let resolved_at = resolved_at.or(metadata.occurred_at);
     let ticket = ResolvedTicket {
         tenant: job.tenant.clone(),
         tool_type: job.tool_type.clone(),
@@ -169,13 +172,36 @@ pub(super) async fn record(parts: &WorkerParts, held: &Held) -> Result<(), Failu
         resolution,
         tags,
         url: metadata.url.clone(),
-        resolved_ms: solved_ms(resolved_at, held),
+        resolved_ms: happened_ms(resolved_at.or(metadata.occurred_at), held),
+        as_of_ms: happened_ms(resolved_at.max(metadata.occurred_at), held),
+        told_ms: job.accepted_ms,
     };
-    Ok(held.persist(|| parts.store.record_resolved(ticket.clone())).await?)
+    keep(held, || parts.store.record_resolved(ticket.clone())).await
+}
+
+/// Takes a ticket that was opened again out of the answers.
+pub(super) async fn reopen(parts: &WorkerParts, held: &Held) -> Result<(), Failure> {
+    let job = &held.job;
+    let ticket = ReopenedTicket {
+        tenant: job.tenant.clone(),
+        ticket_id: job.metadata.ticket_id.clone(),
+        reopened_ms: happened_ms(job.metadata.occurred_at, held),
+        told_ms: job.accepted_ms,
+    };
+    keep(held, || parts.store.record_reopened(ticket.clone())).await
+}
+
+async fn keep<F>(held: &Held, write: impl FnMut() -> F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), StoreError>>,
+{
+    held.persist(write).await?;
+    fault::reached(Point::HistoryWritten);
+    Ok(())
 }
 
 /// When nobody knows when, it was when the webhook was accepted.
-fn solved_ms(at: Option<OffsetDateTime>, held: &Held) -> i64 {
+fn happened_ms(at: Option<OffsetDateTime>, held: &Held) -> i64 {
     at.map_or(held.job.accepted_ms, |at| at.unix_timestamp().saturating_mul(1_000))
 }
 
