@@ -39,7 +39,7 @@ use crate::{
     telemetry::{self, LogControl, metrics::Metrics},
     tenant::{directory::TenantDirectory, rates::TenantRates, secrets::KeyRing},
     threads,
-    worker::{Worker, WorkerParts},
+    worker::{Worker, WorkerParts, credentials::Credentials},
 };
 
 /// How long the plugins may take after that to be taken apart.
@@ -104,10 +104,12 @@ async fn serve(
     let journal = Journal::start(store.clone());
     let stuck = Arc::new(AtomicBool::new(false));
     let blamed = crashes(&config, &store, &clock).await?;
+    let credentials = Credentials::new(directory.clone());
     let worker = Worker::start(WorkerParts {
         store: store.clone(),
         directory: directory.clone(),
         routes: routes.clone(),
+        credentials: credentials.clone(),
         metrics: metrics.clone(),
         clock: clock.clone(),
         limits: limits.clone(),
@@ -162,6 +164,7 @@ async fn serve(
         manager: manager.clone(),
         directory: directory.clone(),
         tokens: Arc::clone(&services.tokens),
+        credentials,
         store: store.clone(),
         metrics: metrics.clone(),
         clock: clock.clone(),

@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod claims;
+pub mod credentials;
 pub mod decision;
 mod held;
 pub mod scheduler;
@@ -33,6 +34,7 @@ mod tests;
 mod wakes;
 
 use claims::Claims;
+use credentials::Credentials;
 use decision::{Failure, GAVE_UP, millis};
 use held::Held;
 use stages::Staffed;
@@ -47,6 +49,8 @@ pub struct WorkerParts {
     pub directory: TenantDirectory,
     /// Where calls to plugins go.
     pub routes: Routes,
+    /// Whose credentials the tools refuse.
+    pub credentials: Credentials,
     /// Where attempts are counted.
     pub metrics: Metrics,
     /// The clock of the store: a job is due by the same time for both.

@@ -157,6 +157,6 @@ fn report(parts: &WorkerParts, kept: Result<Fenced, StoreError>, outcome: Attemp
 }
 
 /// Uniform in `0.0..1.0`; the middle when the system has no random numbers, which costs only the jitter.
-fn random() -> f64 {
+pub(super) fn random() -> f64 {
     getrandom::u32().map_or(0.5, |bits| f64::from(bits) / (f64::from(u32::MAX) + 1.0))
 }
