@@ -91,6 +91,7 @@ fn each_ticket_that_is_reopened_leaves_the_answers() {
             assert_eq!(line.host.send(&created("acme", &ticket)).status, 202);
             assert_eq!(line.note_on(&ticket).body.contains(SOLVED), offered, "{place}: {step}");
         }
+        line.idle();
         assert_eq!(line.host.ctl(&["job", "list"]), json!([]), "{place}");
     }
 }

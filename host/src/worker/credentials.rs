@@ -69,7 +69,8 @@ impl Credentials {
 
     /// The tool has refused the tenant's credential. `wait_ms` tells how long the pause of that number is, from 1.
     pub(super) fn refused(&self, tenant: &Arc<Tenant>, now_ms: i64, wait_ms: impl FnOnce(u32) -> i64) {
-        if !self.is_current(tenant) {
+        // What was asked before somebody changed the tenant says nothing of what it has now.
+        if self.directory.get(tenant.id.as_str()).is_none_or(|current| !Arc::ptr_eq(&current, tenant)) {
             return;
         }
         let mut tenants = self.lock();
@@ -94,21 +95,18 @@ impl Credentials {
     /// Forgets tenants that somebody has changed or removed since, and returns those whose jobs need not wait any more.
     pub(super) fn forget_changed(&self) -> Vec<TenantId> {
         let mut waited = Vec::new();
-        self.lock().retain(|id, (known, refusals)| {
-            let is_current = self.is_current(known);
-            if !is_current && refusals.are_too_many() {
-                waited.push(id.clone());
+        self.lock().retain(|id, (known, refusals)| match self.directory.get(id.as_str()) {
+            Some(current) if Arc::ptr_eq(&current, known) => true,
+            Some(_) => {
+                waited.extend(refusals.are_too_many().then(|| id.clone()));
+                false
             }
-            is_current
+            None => false,
         });
         for tenant in &waited {
             tracing::info!(%tenant, "the tenant whose credential the tool refused was changed: its jobs run");
         }
         waited
-    }
-
-    fn is_current(&self, tenant: &Arc<Tenant>) -> bool {
-        self.directory.get(tenant.id.as_str()).is_some_and(|current| Arc::ptr_eq(&current, tenant))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, (Arc<Tenant>, Refusals)>> {

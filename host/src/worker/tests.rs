@@ -210,7 +210,7 @@ async fn what_was_refused_is_forgotten_when_somebody_changes_the_tenant_or_the_t
             }
             "removed" => {
                 directory.remove(&acme).await.unwrap();
-                true
+                false
             }
             _ => false,
         };
