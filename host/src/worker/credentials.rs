@@ -21,9 +21,11 @@ pub const REFUSALS_MAX: u32 = 3;
 #[derive(Clone)]
 pub struct Credentials {
     directory: TenantDirectory,
-    /// By id, with the tenant as it was when it was refused: what somebody has changed since is tried without ado.
-    tenants: Arc<Mutex<HashMap<TenantId, (Arc<Tenant>, Refusals)>>>,
+    tenants: Arc<Mutex<Refused>>,
 }
+
+/// By id, with the tenant as it was when it was refused: what somebody has changed since is tried without ado.
+type Refused = HashMap<TenantId, (Arc<Tenant>, Refusals)>;
 
 /// How it stands with the credential of one tenant.
 #[derive(Debug, Default)]
@@ -109,7 +111,7 @@ impl Credentials {
         waited
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, (Arc<Tenant>, Refusals)>> {
+    fn lock(&self) -> MutexGuard<'_, Refused> {
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
