@@ -141,36 +141,4 @@ impl Refusals {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Each pause is ten times the one before.
-    fn wait_ms(pause: u32) -> i64 {
-        10_i64.pow(pause)
-    }
-
-    #[test]
-    fn after_three_in_a_row_one_at_a_time_tries_with_growing_pauses() {
-        let mut refusals = Refusals::default();
-        for (refused_at_ms, looks) in [
-            (Some(1_000), &[(1_000, Turn::Free)][..]),
-            (Some(1_001), &[(1_001, Turn::Free)]),
-            (Some(1_002), &[(1_002, Turn::NotBefore(1_012)), (1_011, Turn::NotBefore(1_012)), (1_012, Turn::Single)]),
-            // Two that were under way.
-            (Some(1_003), &[(1_003, Turn::NotBefore(1_012))]),
-            (Some(1_011), &[(1_011, Turn::NotBefore(1_012)), (1_012, Turn::Single), (9_999, Turn::Single)]),
-            // The first that has tried.
-            (Some(2_000), &[(2_000, Turn::NotBefore(2_100)), (2_100, Turn::Single)]),
-            (Some(2_100), &[(3_099, Turn::NotBefore(3_100)), (3_100, Turn::Single)]),
-            // The clock is set back.
-            (None, &[(2_099, Turn::Single), (0, Turn::Single)]),
-        ] {
-            if let Some(at_ms) = refused_at_ms {
-                refusals.add(at_ms, wait_ms);
-            }
-            for (now_ms, turn) in looks {
-                assert_eq!(refusals.turn(*now_ms), *turn, "refused at {refused_at_ms:?}, looked at {now_ms}");
-            }
-        }
-    }
-}
+mod tests;

@@ -18,11 +18,7 @@ use crate::{
     queue::job::{Accepted, ClaimWish, ClaimedJob, DedupKey, Fenced, JobState, JobView, NewJob},
     shutdown::ShutdownTrigger,
     store::{DeadLetters, Hooks, JobFilter, StoreConfig},
-    tenant::{
-        NewTenant, Tenant,
-        secrets::{KeyRing, SecretText},
-    },
-    worker::{credentials::REFUSALS_MAX, scheduler::Turn},
+    tenant::{NewTenant, secrets::KeyRing},
 };
 
 const LEASE: Duration = Duration::from_secs(90);
@@ -167,71 +163,6 @@ async fn a_dead_letter_says_what_could_not_be_read_and_where() {
     assert_eq!((view.state, view.outcome.as_deref()), (JobState::Dead, Some("malformed")));
     let message = &view.errors[0].message;
     assert!(message.starts_with("getting the ticket failed: ") && message.contains("requests/17: "), "{message}");
-}
-
-#[tokio::test]
-async fn what_was_refused_is_forgotten_when_somebody_changes_the_tenant_or_the_tool_takes_it() {
-    let bed = Bed::new().await;
-    let (directory, credentials, acme) = (&bed.parts.directory, &bed.parts.credentials, id("acme"));
-    let secret = |text: &str| SecretText::new(text.to_owned()).unwrap();
-    directory.set_secret(&acme, "api_key", secret("one"), 0).await.unwrap();
-    let current = || directory.get("acme").unwrap();
-    let refuse = |tenant: &Arc<Tenant>| {
-        (0..REFUSALS_MAX).for_each(|_| credentials.refused(tenant, 1_000, |_| 500));
-    };
-    for change in ["none", "taken", "secret", "exchanged", "settings", "removed"] {
-        let before = current();
-        refuse(&before);
-        assert!(credentials.are_refused(&before), "{change}");
-        assert_eq!(credentials.turn(&before, 1_000), Turn::NotBefore(1_500), "{change}");
-        let waited = match change {
-            "taken" => {
-                credentials.taken(&before);
-                false
-            }
-            "secret" => {
-                directory.set_secret(&acme, "api_key", secret("two"), 0).await.unwrap();
-                true
-            }
-            "exchanged" => {
-                let (directory, version) =
-                    (directory.clone(), directory.versioned_secrets(&before, "api_key").unwrap().0);
-                let exchange = move || {
-                    let (acme, secret) = (id("acme"), Arc::new(SecretText::new("three".to_owned()).unwrap()));
-                    let deadline = std::time::Instant::now() + LEASE;
-                    directory.exchange_secret(&acme, "api_key", version, secret, deadline).unwrap()
-                };
-                tokio::task::spawn_blocking(exchange).await.unwrap();
-                false
-            }
-            "settings" => {
-                directory.set_paused(&acme, false).await.unwrap();
-                true
-            }
-            "removed" => {
-                directory.remove(&acme).await.unwrap();
-                false
-            }
-            _ => false,
-        };
-        assert_eq!(credentials.forget_changed(), if waited { vec![id("acme")] } else { vec![] }, "{change}");
-        let Some(tenant) = directory.get("acme") else { continue };
-        let refused = ["none", "exchanged"].contains(&change);
-        assert_eq!((credentials.are_refused(&tenant), change), (refused, change));
-        if waited {
-            // What was asked before the change says nothing of what the tenant has now.
-            refuse(&before);
-            assert!(!credentials.are_refused(&before) && !credentials.are_refused(&tenant), "{change}");
-        }
-        credentials.taken(&tenant);
-        // Two do not count, and one that was taken begins anew.
-        for _ in 0..3 {
-            credentials.refused(&tenant, 1_000, |_| 500);
-            credentials.refused(&tenant, 1_000, |_| 500);
-            assert!(!credentials.are_refused(&tenant), "{change}");
-            credentials.taken(&tenant);
-        }
-    }
 }
 
 #[tokio::test]
