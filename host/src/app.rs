@@ -43,7 +43,7 @@ use crate::{
         secrets::{KeyFile, KeyRing},
     },
     threads,
-    worker::{Worker, WorkerParts},
+    worker::{Worker, WorkerParts, credentials::Credentials},
 };
 
 /// How long the plugins may take after that to be taken apart.
@@ -110,10 +110,12 @@ async fn serve(
     let journal = Journal::start(store.clone());
     let stuck = Arc::new(AtomicBool::new(false));
     let blamed = crashes(&config, &store, &clock).await?;
+    let credentials = Credentials::new(directory.clone());
     let worker = Worker::start(WorkerParts {
         store: store.clone(),
         directory: directory.clone(),
         routes: routes.clone(),
+        credentials: credentials.clone(),
         metrics: metrics.clone(),
         clock: clock.clone(),
         limits: limits.clone(),
@@ -168,6 +170,7 @@ async fn serve(
         manager: manager.clone(),
         directory: directory.clone(),
         tokens: Arc::clone(&services.tokens),
+        credentials,
         store: store.clone(),
         metrics: metrics.clone(),
         clock: clock.clone(),

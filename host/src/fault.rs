@@ -18,7 +18,7 @@ pub enum Point {
     MarkedSent,
     /// The tool has taken the note.
     Posted,
-    /// The history has it, the queue has the job still.
+    /// The history has it, or that a ticket was solved or opened again; the queue has the job still.
     HistoryWritten,
     /// The queue does not have the job any more.
     Completed,

@@ -214,6 +214,7 @@ fn kind_of_job(metadata: &TicketMetadata, tenant: &Tenant) -> Option<JobKind> {
         Event::Updated => tenant.enhance_on.contains(&EnhanceOn::Updated).then_some(JobKind::Enhance),
         Event::Resolved { .. } if metadata.read_back => Some(JobKind::Confirm),
         Event::Resolved { .. } => Some(JobKind::Record),
+        Event::Reopened => Some(JobKind::Reopen),
         _ => None,
     }
 }
@@ -288,6 +289,7 @@ mod tests {
         let kind = |event: &Event, tenant: &Tenant| kind_of_job(&TicketMetadata::new("7", event.clone()), tenant);
         assert_eq!(kind(&Event::Created, &tenant), Some(JobKind::Enhance));
         assert_eq!(kind(&resolved, &tenant), Some(JobKind::Record));
+        assert_eq!(kind(&Event::Reopened, &tenant), Some(JobKind::Reopen));
         assert_eq!(kind(&Event::Updated, &tenant), None);
         assert_eq!(kind(&Event::Other, &tenant), None);
         tenant.enhance_on.insert(EnhanceOn::Updated);
@@ -299,7 +301,9 @@ mod tests {
         let now = Some(OffsetDateTime::UNIX_EPOCH);
         let text = || Some("forged".to_owned());
         let resolved = Event::Resolved { resolution: text(), resolved_at: now, tags: vec!["forged".to_owned()] };
-        for (event, kind) in [(Event::Created, JobKind::Enhance), (resolved, JobKind::Confirm)] {
+        for (event, kind) in
+            [(Event::Created, JobKind::Enhance), (resolved, JobKind::Confirm), (Event::Reopened, JobKind::Reopen)]
+        {
             let mut metadata = TicketMetadata::new("7", event.clone());
             (metadata.subject, metadata.description, metadata.url) = (text(), text(), text());
             (metadata.raw_priority, metadata.delivery_id) = (text(), text());

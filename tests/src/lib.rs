@@ -30,7 +30,7 @@ mod wait;
 pub use artifacts::Artifact;
 pub use host::{Ctl, Host, HostBuilder};
 pub use http::Answer;
-pub use line::{API_KEY, Line, TOOL, WEBHOOK_SECRET, created, resolved, told};
+pub use line::{API_KEY, Line, TOOL, WEBHOOK_SECRET, created, minimal, resolved, told};
 pub use process::Ended;
 pub use supervisor::Supervisor;
 pub use surroundings::Denial;

@@ -1,5 +1,7 @@
 //! Webhooks that prove nothing are hints: what they say counts for nothing, what the tool says does.
 
+use std::time::Duration;
+
 use patchbay_tests::{Artifact, Line, TOOL, created, told};
 use sandbox::{
     Effect, Target, TicketFields,
@@ -85,5 +87,7 @@ fn it_is_asked_again_like_any_other_job_and_known_when_it_comes_twice() {
 fn of_a_ticket_that_the_tool_does_not_have_nothing_is_kept() {
     let line = line();
     assert_eq!(deliver(&line, Event::Resolved, "404"), "accepted");
+    line.job("404", "may be shown yet", |job| job["state"] == "waiting");
+    line.host.advance_clock(Duration::from_secs(10 * 60));
     assert_eq!(line.job("404", "dead", |job| job["state"] == "dead")["last_error"]["code"], "not_found");
 }

@@ -18,6 +18,7 @@ use crate::{
     queue::job::{JobError, JobState, JobView},
     store::{DeadLetters, JobFilter, Store},
     tenant::directory::TenantDirectory,
+    worker::credentials::Credentials,
 };
 
 /// Jobs that a list shows unless told otherwise.
@@ -28,6 +29,7 @@ pub const JOBS_LISTED_MAX: u32 = 1_000;
 #[derive(Clone)]
 struct Parts {
     directory: TenantDirectory,
+    credentials: Credentials,
     store: Store,
     wake: Wake,
 }
@@ -42,7 +44,7 @@ struct Wanted {
 
 type Answer<T> = Result<Json<T>, Fault>;
 
-pub(super) fn routes(directory: TenantDirectory, store: Store, wake: Wake) -> Router {
+pub(super) fn routes(directory: TenantDirectory, credentials: Credentials, store: Store, wake: Wake) -> Router {
     Router::new()
         .route("/v1/jobs", get(list))
         .route("/v1/jobs/depth", get(depth))
@@ -52,7 +54,7 @@ pub(super) fn routes(directory: TenantDirectory, store: Store, wake: Wake) -> Ro
         .route("/v1/jobs/purge-dead", post(purge_dead))
         .route("/v1/jobs/{id}", get(show))
         .route("/v1/jobs/{id}/retry", post(retry))
-        .with_state(Parts { directory, store, wake })
+        .with_state(Parts { directory, credentials, store, wake })
 }
 
 async fn list(State(parts): State<Parts>, wanted: Result<Query<Wanted>, QueryRejection>) -> Answer<Vec<wire::Job>> {
@@ -166,7 +168,8 @@ impl Parts {
                 message: error.message.clone(),
                 at: rfc3339(error.at_ms),
             }),
-            paused: tenant.is_some_and(|tenant| self.directory.is_paused(&tenant)),
+            paused: tenant.as_ref().is_some_and(|tenant| self.directory.is_paused(tenant)),
+            credential_refused: tenant.as_ref().is_some_and(|tenant| self.credentials.are_refused(tenant)),
         }
     }
 }

@@ -133,6 +133,8 @@ async fn rotate_secret(
     let secret = SecretText::new(wanted.value.into_text())?;
     parts.directory.set_secret(&id, &name, secret, i64::from(wanted.grace_s) * 1_000).await?;
     tracing::info!(tenant = %id, secret = name, grace_s = wanted.grace_s, "secret replaced");
+    // Its jobs may have waited for that.
+    (parts.wake)(Some(&id));
     parts.with_jobs(&id).await
 }
 

@@ -38,6 +38,7 @@ use crate::{
     queue::job::{Accepted, ClaimWish, DedupKey, Fenced, JobError, JobKind, NewJob},
     store::{self, Hooks, StoreConfig},
     tenant::secrets::KeyRing,
+    worker::credentials::Credentials,
 };
 
 mod journal;
@@ -101,7 +102,9 @@ impl Bed {
             state_folder: folder.path().display().to_string(),
         };
         let tokens = services.tokens;
-        let parts = AdminParts { host, manager, directory, tokens, store: store.clone(), metrics, clock, wake };
+        let credentials = Credentials::new(directory.clone());
+        let parts =
+            AdminParts { host, manager, directory, tokens, credentials, store: store.clone(), metrics, clock, wake };
         let served = runtime.spawn(serve(listener, parts.clone(), async {
             let _ended = stopped.await;
         }));

@@ -164,7 +164,7 @@ pub struct Job {
     pub tenant: String,
     /// The tool type it was accepted for.
     pub tool_type: String,
-    /// `enhance` or `record`.
+    /// `enhance`, `record`, `confirm` or `reopen`.
     pub kind: String,
     /// The ticket.
     pub ticket_id: String,
@@ -185,6 +185,9 @@ pub struct Job {
     /// Whether it waits because its tenant, or all tenants, are paused.
     #[serde(default)]
     pub paused: bool,
+    /// Whether it waits because the tool refuses its tenant's credential.
+    #[serde(default)]
+    pub credential_refused: bool,
 }
 
 /// Everything about one job.

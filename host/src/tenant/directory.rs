@@ -135,7 +135,8 @@ impl TenantDirectory {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The tenant of this id, enabled or not. Never blocks on the disk; any thread.
+    /// The tenant of this id, enabled or not: another one whenever somebody has changed it or a secret of it, but not when a
+    /// tool has given a secret in exchange. Never blocks on the disk; any thread.
     pub fn get(&self, id: &str) -> Option<Arc<Tenant>> {
         self.inner.entry(id).map(|entry| Arc::clone(&entry.tenant))
     }
@@ -297,7 +298,8 @@ impl TenantDirectory {
         self.changing(move |inner| async move {
             let entry = inner.entry(id.as_str()).ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
             oauth2::check(&entry.tenant, &name, &secret)?;
-            inner.put_secret(&entry, &name, &secret, grace_ms).await.map(drop)
+            let changed = Arc::new(Tenant::clone(&entry.tenant));
+            inner.put_secret(changed, &entry.sealed, &name, &secret, grace_ms).await.map(drop)
         })
         .await
     }
@@ -324,7 +326,7 @@ impl TenantDirectory {
                 if newest.is_none_or(|row| row.version != version) {
                     return Ok(None);
                 }
-                inner.put_secret(&entry, &name, &secret, 0).await.map(Some)
+                inner.put_secret(Arc::clone(&entry.tenant), &entry.sealed, &name, &secret, 0).await.map(Some)
             });
             // Nobody waits any more when the deadline has passed.
             let _given_up = reply.send(exchanged.await);
@@ -390,15 +392,16 @@ impl Inner {
     /// Sets a secret on disk and then in memory, and returns its version.
     async fn put_secret(
         &self,
-        entry: &Entry,
+        tenant: Arc<Tenant>,
+        sealed: &BTreeMap<String, Vec<SecretRow>>,
         name: &str,
         secret: &SecretText,
         grace_ms: i64,
     ) -> Result<i64, DirectoryError> {
-        let mut sealed = entry.sealed.clone();
+        let mut sealed = sealed.clone();
         let rows = sealed.entry(name.to_owned()).or_default();
         let previous = rows.pop();
-        let row = self.seal(&entry.tenant.id, name, secret, previous.as_ref().map_or(0, |row| row.version))?;
+        let row = self.seal(&tenant.id, name, secret, previous.as_ref().map_or(0, |row| row.version))?;
         let version = row.version;
         rows.clear();
         rows.extend(
@@ -410,7 +413,7 @@ impl Inner {
             return Err(refused("secrets", &format!("there may be {SECRET_NAMES_MAX} at most")));
         }
         self.store.put_secret(row, grace_ms).await?;
-        self.put(Entry::new(Tenant::clone(&entry.tenant), sealed));
+        self.put(Entry::new(tenant, sealed));
         Ok(version)
     }
 
@@ -424,8 +427,8 @@ impl Inner {
 }
 
 impl Entry {
-    fn new(tenant: Tenant, sealed: BTreeMap<String, Vec<SecretRow>>) -> Self {
-        Self { tenant: Arc::new(tenant), sealed, opened: Mutex::default() }
+    fn new(tenant: impl Into<Arc<Tenant>>, sealed: BTreeMap<String, Vec<SecretRow>>) -> Self {
+        Self { tenant: tenant.into(), sealed, opened: Mutex::default() }
     }
 }
 

@@ -24,7 +24,7 @@ fn job() -> Value {
     json!({
         "id": "0193-…", "state": "waiting", "tenant": "acme", "tool_type": "jira", "kind": "enhance", "ticket_id": "17",
         "correlation_id": "c", "attempts": 2, "accepted_at": "t", "due_at": "t", "ended_at": null, "outcome": null,
-        "last_error": null, "paused": false,
+        "last_error": null, "paused": false, "credential_refused": false,
     })
 }
 
