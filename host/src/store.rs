@@ -28,13 +28,13 @@ mod writer;
 
 pub use self::{
     backup::{BackupError, BackupReport, back_up},
-    dead::DeadLetters,
+    dead::{DeadLetters, TENANT_CHANGED},
     error::StoreError,
     events::{EventsFrom, PLUGIN_EVENTS_MAX, PluginEvent},
     history::{DEAD, DONE, EnhancementRecord, POSSIBLY_TWICE, ResolvedTicket, SIMILAR_TERMS_MAX, SimilarTicket},
     jobs::Rescued,
     reader::READERS_MAX,
-    tenants::{RemovedTenant, SecretRow},
+    tenants::{LiveJobs, RemovedTenant, SecretRow},
     views::{Depth, JobFilter, TenantDue},
     writer::{CommitStats, WRITES_PER_COMMIT_MAX, WRITES_WAITING_MAX},
 };

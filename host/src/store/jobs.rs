@@ -1,6 +1,6 @@
 //! The queue's writes: accept, claim, and what a lease allows. Each names the tenant's slot, and most share a commit.
 
-use rusqlite::{Connection, Row, named_params, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 
 use super::{
     Store, StoreError,
@@ -35,13 +35,17 @@ pub(super) const CLAIM: &str = "UPDATE jobs SET running = 1, due_ms = :until, fe
      RETURNING id, fence, tool_type, kind, correlation_id, metadata, accepted_ms, due_ms, attempt, errors, sent";
 
 impl Store {
-    /// Keeps the job unless its event was delivered before. When this returns `Ok`, the job is on disk.
+    /// Keeps the job unless its event was delivered before, or the tenant has got another tool since the webhook was looked
+    /// at: its ticket is none of that tool's. When this returns `New` or `Duplicate`, the job is on disk.
     pub async fn accept(&self, job: NewJob, key: DedupKey) -> Result<Accepted, StoreError> {
         let (clock, window_ms) = (self.inner.clock.clone(), self.inner.dedup_ms);
         let (id, slot, metadata) = (JobId::fresh(), job.tenant.slot(), metadata_json(&job.metadata));
         self.inner
             .main
             .apply_mirrored(move |connection, window| {
+                if !has_the_tool_of(connection, &job)? {
+                    return Ok(Accepted::OtherTool);
+                }
                 let now_ms = clock.now_ms();
                 if !window.remember(connection, slot, &key, now_ms, window_ms)? {
                     return Ok(Accepted::Duplicate);
@@ -262,6 +266,15 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Whether the job's tenant still has the tool that the job is for. One that is gone meanwhile has no other.
+fn has_the_tool_of(connection: &Connection, job: &NewJob) -> rusqlite::Result<bool> {
+    let same = connection
+        .prepare_cached("SELECT tool_type = ?2 AND base_url = ?3 FROM tenants WHERE id = ?1")?
+        .query_row(params![job.tenant.as_str(), job.tool_type.as_str(), job.base_url.as_str()], |row| row.get(0))
+        .optional()?;
+    Ok(same.unwrap_or(true))
 }
 
 fn extend(connection: &Connection, lease: Lease, until_ms: i64) -> rusqlite::Result<usize> {
