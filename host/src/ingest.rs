@@ -27,6 +27,8 @@ use crate::{
 
 /// Most characters of a ticket's id.
 pub const TICKET_ID_CHARS_MAX: usize = 100;
+/// How often a webhook is looked at when its tenant gets another tool each time; then its sender is to come again.
+const LOOKS_MAX: usize = 5;
 
 /// A request to a webhook route, its body whole.
 #[derive(Debug)]
@@ -128,16 +130,17 @@ impl Ingest {
     /// [`Rejection`]; nothing has been kept then.
     pub async fn take(&self, delivery: Delivery) -> Result<Receipt, Rejection> {
         let tenant = self.tenant(delivery.tenant_id.as_deref())?;
-        let webhook = Arc::new(delivery.for_tenant(tenant));
-        if let Some(receipt) = self.take_for_its_tool(&webhook).await? {
-            return Ok(receipt);
+        let mut webhook = Arc::new(delivery.for_tenant(tenant));
+        for _ in 0..LOOKS_MAX {
+            if let Some(receipt) = self.take_for_its_tool(&webhook).await? {
+                return Ok(receipt);
+            }
+            // The tenant got another tool meanwhile: the webhook is looked at once more, as one of that tool.
+            self.directory.catch_up(&webhook.tenant).await;
+            let tenant = self.tenant(Some(webhook.tenant.id.as_str()))?;
+            webhook = Arc::new(ReceivedWebhook { tenant, ..ReceivedWebhook::clone(&webhook) });
         }
-        // The tenant got another tool meanwhile: the webhook is looked at once more, as one of that tool.
-        self.directory.catch_up(&webhook.tenant).await;
-        let tenant = self.tenant(Some(webhook.tenant.id.as_str()))?;
-        let webhook = Arc::new(ReceivedWebhook { tenant, ..ReceivedWebhook::clone(&webhook) });
-        let taken = self.take_for_its_tool(&webhook).await?;
-        taken.ok_or(Rejection::Plugin(CallError::Closed))
+        Err(Rejection::Plugin(CallError::Closed))
     }
 
     /// `None`, and nothing has been kept, when its tenant has another tool by now.
