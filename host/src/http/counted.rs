@@ -50,10 +50,8 @@ impl FrontDoor {
 
 /// Whether a sender, a plugin or a tool may have written some of the reason.
 fn is_others_text(rejection: &Rejection) -> bool {
-    match rejection {
-        Rejection::Malformed(_) | Rejection::Invalid(_) | Rejection::Plugin(_) => true,
-        Rejection::NotAuthentic(_) | Rejection::RateLimited | Rejection::NoRoute(_) | Rejection::Store(_) => false,
-    }
+    use Rejection::{NoRoute, NotAuthentic, RateLimited, Store};
+    !matches!(rejection, NotAuthentic(_) | RateLimited | NoRoute(_) | Store(_))
 }
 
 /// What an operator is told; only of an authentic sender's webhook does it hold anything of the webhook.
@@ -75,9 +73,7 @@ fn reason(rejection: &Rejection, rate: TenantRate) -> String {
             let TenantRate { per_s, burst } = rate;
             format!("more than server.tenant_rate_per_s = {per_s} (server.tenant_burst = {burst})")
         }
-        Rejection::Malformed(_) | Rejection::NoRoute(_) | Rejection::Plugin(_) | Rejection::Store(_) => {
-            rejection.to_string()
-        }
+        other => other.to_string(),
     };
     reason.truncate(reason.floor_char_boundary(SEARCHED_BYTES_MAX));
     reason

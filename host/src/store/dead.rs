@@ -8,7 +8,7 @@ use crate::ids::{JobId, TenantId};
 /// Rows that one commit moves, so that accepting never waits long behind an operator's command.
 const ROWS_PER_COMMIT: u32 = 1_000;
 /// Why the jobs of a removed tenant are dead letters.
-pub(super) const TENANT_REMOVED: &str = "tenant_removed";
+const TENANT_REMOVED: &str = "tenant_removed";
 /// Why the jobs of a tenant that has another tool are dead letters.
 pub const TENANT_CHANGED: &str = "tenant_changed";
 
@@ -59,7 +59,7 @@ impl Store {
             let batch = self
                 .inner
                 .main
-                .apply(move |connection| bury_tenant(connection, &tenant, now_ms, ROWS_PER_COMMIT, TENANT_REMOVED))
+                .apply(move |connection| bury_tenant(connection, &tenant, now_ms, ROWS_PER_COMMIT))
                 .await?;
             moved += u64::from(batch);
             if batch < ROWS_PER_COMMIT {
@@ -93,6 +93,13 @@ impl Store {
     }
 }
 
+/// Jobs as dead letters; which ones is said behind it.
+const BURIED: &str = "INSERT INTO dead_letters (slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
+                               accepted_ms, fence, attempt, errors, sent, died_ms, reason)
+     SELECT slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
+            accepted_ms, fence, attempt, errors, sent, ?3, ?4
+     FROM jobs WHERE slot = ?1 AND";
+
 /// Moves one job to the dead letters; the caller has made sure that it is there. Says how many were moved.
 pub(super) fn bury(
     connection: &Connection,
@@ -101,33 +108,31 @@ pub(super) fn bury(
     now_ms: i64,
     reason: &str,
 ) -> rusqlite::Result<usize> {
-    connection
-        .prepare_cached(
-            "INSERT INTO dead_letters (slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
-                                       accepted_ms, fence, attempt, errors, sent, died_ms, reason)
-             SELECT slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
-                    accepted_ms, fence, attempt, errors, sent, ?3, ?4
-             FROM jobs WHERE slot = ?1 AND id = ?2",
-        )?
-        .execute(params![slot, id, now_ms, reason])?;
+    connection.prepare_cached(&format!("{BURIED} id = ?2"))?.execute(params![slot, id, now_ms, reason])?;
     connection.prepare_cached("DELETE FROM jobs WHERE slot = ?1 AND id = ?2")?.execute(params![slot, id])
 }
 
-/// Moves up to `max` of a tenant's jobs, running ones included: their leases are lost. Says how many were moved.
-pub(super) fn bury_tenant(
+/// Moves all jobs of a tenant, running ones included: their leases are lost. Says how many were moved.
+pub(super) fn bury_all(
     connection: &Connection,
     tenant: &TenantId,
     now_ms: i64,
-    max: u32,
     reason: &str,
-) -> rusqlite::Result<u32> {
+) -> rusqlite::Result<usize> {
+    let (slot, tenant) = (tenant.slot(), tenant.as_str());
+    connection.prepare_cached(&format!("{BURIED} tenant = ?2"))?.execute(params![slot, tenant, now_ms, reason])?;
+    connection.prepare_cached("DELETE FROM jobs WHERE slot = ?1 AND tenant = ?2")?.execute(params![slot, tenant])
+}
+
+/// Moves up to `max` jobs of a removed tenant, and says how many.
+pub(super) fn bury_tenant(connection: &Connection, tenant: &TenantId, now_ms: i64, max: u32) -> rusqlite::Result<u32> {
     let slot = tenant.slot();
     let ids = connection
         .prepare_cached("SELECT id FROM jobs WHERE slot = ?1 AND tenant = ?2 LIMIT ?3")?
         .query_map(params![slot, tenant.as_str(), max], |row| row.get(0))?
         .collect::<rusqlite::Result<Vec<[u8; 16]>>>()?;
     for id in &ids {
-        bury(connection, slot, id, now_ms, reason)?;
+        bury(connection, slot, id, now_ms, TENANT_REMOVED)?;
     }
     Ok(u32::try_from(ids.len()).unwrap_or(u32::MAX))
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Store, StoreError,
-    dead::{TENANT_CHANGED, TENANT_REMOVED, bury_tenant},
+    dead::{TENANT_CHANGED, bury_all, bury_tenant},
     views::{column, live_jobs},
 };
 use crate::{
@@ -129,10 +129,10 @@ impl Store {
                 let buried = match jobs {
                     LiveJobs::Stay | LiveJobs::Refuse => 0,
                     // In this commit, however many there are: half of them would be jobs for the wrong tool.
-                    LiveJobs::DeadLetter => bury_tenant(connection, &tenant.id, now_ms, u32::MAX, TENANT_CHANGED)?,
+                    LiveJobs::DeadLetter => bury_all(connection, &tenant.id, now_ms, TENANT_CHANGED)?,
                 };
                 fault::reached(fault::Point::TenantChanging);
-                Ok(Ok(u64::from(buried)))
+                Ok(Ok(buried as u64))
             })
             .await??;
         fault::reached(fault::Point::TenantChanged);
@@ -148,7 +148,7 @@ impl Store {
             .main
             .apply(move |connection| {
                 // What was accepted since goes in the commit that removes the tenant.
-                let last = bury_tenant(connection, &tenant, now_ms, u32::MAX, TENANT_REMOVED)?;
+                let last = bury_tenant(connection, &tenant, now_ms, u32::MAX)?;
                 Ok((connection.execute("DELETE FROM tenants WHERE id = ?1", [tenant.as_str()])?, last))
             })
             .await?;

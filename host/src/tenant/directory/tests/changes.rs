@@ -1,5 +1,7 @@
 //! Changes of a tenant: all or nothing, on disk as in memory, and invisible to what is under way.
 
+use std::time::{Duration, Instant};
+
 use plugin_abi::types::{Event, TicketMetadata};
 
 use super::*;
@@ -163,7 +165,7 @@ async fn a_call_that_exchanges_its_secret_goes_on_with_the_new_one_over_a_change
     bed.change(set("x"), &[]).await.unwrap();
     let (directory, tenant) = (bed.directory.clone(), Arc::clone(&held));
     let exchange = move |version, text: &str| {
-        let deadline = Instant::now() + std::time::Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(20);
         directory.exchange_secret(&tenant.id, "key", version, Arc::new(secret(text)), deadline)
     };
     let (version, _) = bed.directory.versioned_secrets(&held, "key").unwrap();
