@@ -213,12 +213,10 @@ fn a_token_that_was_obtained_for_one_tool_is_not_shown_to_another() {
     let mut bed = Bed::new([grants("t1", None), grants("t2", None), grants("t3", None)]);
     let endpoint = bed.tenant.base_url.to_string();
     let old = bed.gives("t1");
-    let go_to = |base_url: &str, allow_origins: Vec<String>| {
-        let change = TenantChange { base_url: Some(base_url.to_owned()), allow_origins, ..TenantChange::default() };
-        let change = bed.directory.change(&bed.tenant.id, change, Vec::new(), LiveJobs::Stay);
-        bed.runtime.block_on(change).unwrap().tenant
-    };
-    bed.tenant = go_to("https://new.example", vec![endpoint.clone()]);
+    let (base_url, allow_origins) = (Some("https://new.example".to_owned()), vec![endpoint]);
+    let change = TenantChange { base_url, allow_origins, ..TenantChange::default() };
+    let change = bed.directory.change(&bed.tenant.id, change, Vec::new(), LiveJobs::Stay);
+    bed.tenant = bed.runtime.block_on(change).unwrap().tenant;
     bed.gives("t2");
     bed.gives("t2");
     let shown: Vec<_> = bed.tokens.shown(&bed.tenant.id).iter().map(|token| token[0].expose().to_owned()).collect();
