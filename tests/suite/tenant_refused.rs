@@ -92,7 +92,7 @@ fn refusals_are_counted_by_status_with_the_last_reason() {
     }
     let unknown = refusals(&line, "acme");
     assert_eq!(line.host.send(&created("nobody", "1")).status, 401);
-    assert_eq!(line.host.http("POST", "/webhooks/acme/", &[], b"").status, 404);
+    assert_eq!(line.host.http("POST", "/webhook/acme", &[], b"").status, 404);
     assert_eq!(refusals(&line, "acme"), unknown, "of others nothing is counted");
     let none = json!({"count": 0, "last_at": null, "last_reason": null});
     assert_eq!(refusals(&line, "nowhere")["401"], none);

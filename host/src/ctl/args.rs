@@ -232,8 +232,9 @@ pub struct New {
 const UPDATE_EXAMPLES: &str = "Examples:
   plugin-ctl tenant update acme --set project=HELP --unset group
   plugin-ctl tenant update acme --base-url https://desk-new.acme.example --secret api_key=@key.txt
-  plugin-ctl tenant update acme --tool-type jira --base-url https://acme.example --secret webhook_secret=@key.txt
-With another tool type or base URL the tenant's live jobs become dead letters (tenant_changed); it asks first.
+  plugin-ctl tenant update acme --tool-type jira --base-url https://acme.example \\
+      --secret webhook_secret=@webhook.txt --secret api_key=@key.txt
+With another tool type or base URL live jobs become dead letters (tenant_changed); it asks first.
 ";
 
 /// The commands about tenants.

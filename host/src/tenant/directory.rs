@@ -340,15 +340,11 @@ impl Inner {
         self.entries.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
-    /// What this very tenant is, or was when it has been changed since.
+    /// What this very tenant is, or was when it has been changed since; `None` when it was removed, whoever has its id now.
     fn entry_of(&self, tenant: &Tenant) -> Option<Arc<Entry>> {
-        let newest = self.entry(tenant.id.as_str())?;
         let is = |entry: &Arc<Entry>| std::ptr::eq(&*entry.tenant, tenant);
-        if is(&newest) {
-            Some(newest)
-        } else {
-            Some(self.earlier().iter().find(|entry| is(entry)).cloned().unwrap_or(newest))
-        }
+        let newest = self.entry(tenant.id.as_str())?;
+        if is(&newest) { Some(newest) } else { self.earlier().iter().find(|entry| is(entry)).cloned() }
     }
 
     fn earlier(&self) -> MutexGuard<'_, Vec<Arc<Entry>>> {

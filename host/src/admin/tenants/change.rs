@@ -34,24 +34,34 @@ pub(super) async fn change(
     let who = asker.decides(None)?.who;
     let live_jobs = if wanted.dead_letter_jobs { LiveJobs::DeadLetter } else { LiveJobs::Refuse };
     let (change, secrets) = read(wanted).map_err(|faults| Fault::from(ChangeFaults(faults)))?;
-    let (named, names) = (change.to_string(), secrets.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>());
+    let named = named(&change, &secrets);
     let changed = parts.directory.change(&id, change, secrets, live_jobs).await.map_err(|error| refusal(&id, error))?;
     let dead_lettered = changed.dead_lettered;
     (0..dead_lettered).for_each(|_| parts.metrics.dead_letter(TENANT_CHANGED));
-    tracing::info!(tenant = %id, %who, secrets = names.join(" "), dead_lettered, "tenant changed: {named}");
+    tracing::info!(tenant = %id, %who, dead_lettered, "tenant changed: {named}");
     let Json(tenant) = parts.with_jobs(&id).await?;
     Ok(Json(wire::ChangedTenant { tenant, dead_lettered }))
 }
 
+/// What is changed, for the log; of settings and secrets their names alone.
+fn named(change: &TenantChange, secrets: &[(String, SecretText)]) -> String {
+    let names: Vec<_> = secrets.iter().map(|(name, _)| name.as_str()).collect();
+    let secrets = (!names.is_empty()).then(|| format!("secrets: {}", names.join(" ")));
+    let change = Some(change.to_string()).filter(|change| !change.is_empty());
+    change.into_iter().chain(secrets).collect::<Vec<_>>().join("; ")
+}
+
+/// Of a store that failed nobody knows whether it has kept the change, so that is not said.
 fn refusal(id: &TenantId, error: DirectoryError) -> Fault {
     let asks = matches!(error, DirectoryError::Store(StoreError::LiveJobs { .. }));
-    let mut fault = Fault::from(error).state("nothing was changed");
+    let mut fault = Fault::from(error);
     if asks {
         let mend = format!(
             "let them end first (plugin-ctl job list --tenant {id}), or let them become dead letters: say --yes, or \
              dead_letter_jobs in the request"
         );
         fault.problem.mend = Some(mend);
+        return fault.state("nothing was changed");
     }
     fault
 }

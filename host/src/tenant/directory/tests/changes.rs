@@ -158,6 +158,16 @@ async fn what_is_under_way_goes_on_with_the_secrets_that_belong_to_its_tenant() 
     assert_eq!(earlier(), 0, "nobody holds it");
 }
 
+#[tokio::test]
+async fn what_is_under_way_for_a_removed_tenant_gets_nothing_of_its_successor() {
+    let bed = Bed::new().await;
+    let removed = bed.add("acme", &[("key", "one")]).await.unwrap();
+    bed.directory.remove(&id("acme")).await.unwrap();
+    let added = bed.add("acme", &[("key", "two")]).await.unwrap();
+    assert!(matches!(bed.directory.secrets(&removed, "key"), Err(SecretError::Missing { .. })));
+    assert_eq!((bed.directory.secret_infos(&removed), bed.texts_of(&added, "key")), (vec![], vec!["two".to_owned()]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_exchanges_its_secret_goes_on_with_the_new_one_over_a_change() {
     let bed = Bed::new().await;
