@@ -42,7 +42,7 @@ pub struct ReadSecret {
     pub secret: Secret,
     /// It was typed in the clear: other users can see it in the process list, and the shell keeps it.
     pub exposed: bool,
-    /// Characters at its ends that nobody sees; see [`invisible_ends`].
+    /// Which characters it begins or ends with that nobody sees, if any.
     pub invisible: Option<String>,
 }
 
