@@ -126,7 +126,13 @@ fn router(parts: AdminParts, ended: watch::Receiver<()>) -> Router {
     let router = plugins::routes(parts.manager.clone())
         .merge(decisions::routes(parts.manager))
         .merge(host::routes(parts.host))
-        .merge(tenants::routes(parts.directory.clone(), parts.tokens, parts.store.clone(), Arc::clone(&parts.wake)))
+        .merge(tenants::routes(
+            parts.directory.clone(),
+            parts.tokens,
+            parts.store.clone(),
+            parts.metrics,
+            Arc::clone(&parts.wake),
+        ))
         .merge(events::routes(parts.store.clone(), journal, ended))
         .merge(jobs::routes(parts.directory, parts.credentials, parts.store, Arc::clone(&parts.wake)));
     #[cfg(feature = "test-hooks")]

@@ -20,7 +20,7 @@ pub mod manager;
 pub mod permissions;
 pub mod probation;
 pub mod probe;
-mod redact;
+pub mod redact;
 pub mod refusal;
 pub mod routes;
 pub mod signature;

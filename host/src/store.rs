@@ -31,7 +31,7 @@ mod writer;
 use self::{accept::Known, reader::Readers, writer::Writer};
 pub use self::{
     backup::{BackupError, BackupReport, back_up},
-    dead::DeadLetters,
+    dead::{DeadLetters, TENANT_CHANGED},
     error::StoreError,
     events::{EventsFrom, PLUGIN_EVENTS_MAX, PluginEvent},
     history::{
@@ -39,7 +39,7 @@ pub use self::{
     },
     jobs::Rescued,
     reader::READERS_MAX,
-    tenants::{RemovedTenant, SecretRow},
+    tenants::{LiveJobs, RemovedTenant, SecretRow},
     views::{Depth, JobFilter, TenantDue},
     writer::{CommitStats, WRITES_PER_COMMIT_MAX, WRITES_WAITING_MAX},
 };

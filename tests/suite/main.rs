@@ -51,6 +51,8 @@ mod slow_clients;
 mod store_faults;
 mod stuck_linker;
 mod supervised;
+mod tenant_refused;
+mod tenant_update;
 mod trust;
 mod verify;
 mod volumes;

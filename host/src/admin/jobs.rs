@@ -107,14 +107,7 @@ async fn retry(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wir
         return Err(Fault::conflict(Problem::new("NOT_DEAD", message)));
     }
     if parts.store.retry_dead(DeadLetters::One(found.id)).await? == 0 {
-        let problem =
-            Problem::new("TENANT_GONE", format!("job {} belongs to {}, which is gone", found.id, found.tenant))
-                .state("it stays a dead letter")
-                .mend(format!(
-                    "add tenant {} again, or throw the dead letters away: plugin-ctl job purge",
-                    found.tenant
-                ));
-        return Err(Fault::conflict(problem));
+        return Err(parts.not_put_back(&found));
     }
     tracing::info!(job = %found.id, tenant = %found.tenant, "dead letter put back");
     (parts.wake)(Some(&found.tenant));
@@ -139,6 +132,21 @@ impl Parts {
         let id = JobId::parse(id)?;
         let found = self.store.job(id).await?;
         found.ok_or_else(|| Fault::not_found("UNKNOWN_JOB", format!("there is no job {id}")))
+    }
+
+    /// Why a dead letter cannot run: its tenant is gone, or has another tool.
+    fn not_put_back(&self, dead: &JobView) -> Fault {
+        let (id, tenant, tool_type) = (dead.id, &dead.tenant, &dead.tool_type);
+        let problem = match self.directory.get(tenant.as_str()) {
+            Some(now) => Problem::new(
+                "TENANT_CHANGED",
+                format!("job {id} is for {tool_type}, but tenant {tenant} has {} now", now.tool_type),
+            )
+            .mend("throw the dead letters away: plugin-ctl job purge; their tickets are in the tool before"),
+            None => Problem::new("TENANT_GONE", format!("job {id} belongs to {tenant}, which is gone"))
+                .mend(format!("add tenant {tenant} again, or throw the dead letters away: plugin-ctl job purge")),
+        };
+        Fault::conflict(problem.state("it stays a dead letter"))
     }
 
     async fn depth(&self) -> Answer<wire::Queue> {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use plugin_abi::types::{Event, TicketMetadata};
 use sha2::{Digest, Sha256};
+use url::Url;
 
 use crate::ids::{CorrelationId, JobId, TenantId, ToolType};
 
@@ -51,6 +52,8 @@ pub struct NewJob {
     pub tenant: TenantId,
     /// The tool type that the tenant had when the webhook came; it stays, whatever the tenant has later.
     pub tool_type: ToolType,
+    /// Where the tenant's tool was then.
+    pub base_url: Url,
     /// What to do.
     pub kind: JobKind,
     /// The webhook's id.
@@ -115,13 +118,15 @@ impl DedupKey {
     }
 }
 
-/// What became of a webhook that was to be accepted. Either way its job is on disk when this is returned.
+/// What became of a webhook that was to be accepted. In the first two cases its job is on disk when this is returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepted {
     /// It is a new job.
     New(JobId),
     /// The same event was accepted before.
     Duplicate,
+    /// The tenant has another tool than the one that it came for. Nothing was kept.
+    OtherTool,
 }
 
 /// The right to work on a job until the lease ends. Each claim raises the fence, so a lease that was lost matches nothing.

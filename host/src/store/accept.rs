@@ -29,13 +29,17 @@ impl Mirror for Known {
 }
 
 impl Store {
-    /// Keeps the job unless its event was delivered before. When this returns `Ok`, the job is on disk.
+    /// Keeps the job unless its event was delivered before, or the tenant has got another tool since the webhook was looked
+    /// at: its ticket is none of that tool's. When this returns `New` or `Duplicate`, the job is on disk.
     pub async fn accept(&self, job: NewJob, key: DedupKey) -> Result<Accepted, StoreError> {
         let (clock, window_ms) = (self.inner.clock.clone(), self.inner.dedup_ms);
         let (id, slot, metadata) = (JobId::fresh(), job.tenant.slot(), metadata_json(&job.metadata));
         self.inner
             .main
             .apply_mirrored(move |connection, known| {
+                if !has_the_tool_of(connection, &job)? {
+                    return Ok(Accepted::OtherTool);
+                }
                 let now_ms = clock.now_ms();
                 known.forget_old(connection, now_ms, window_ms)?;
                 if !known.is_news(connection, slot, &job, key, now_ms)? {
@@ -63,6 +67,15 @@ impl Store {
             })
             .await
     }
+}
+
+/// Whether the job's tenant still has the tool that the job is for. One that is gone meanwhile has no other.
+fn has_the_tool_of(connection: &Connection, job: &NewJob) -> rusqlite::Result<bool> {
+    let same = connection
+        .prepare_cached("SELECT tool_type = ?2 AND base_url = ?3 FROM tenants WHERE id = ?1")?
+        .query_row(params![job.tenant.as_str(), job.tool_type.as_str(), job.base_url.as_str()], |row| row.get(0))
+        .optional()?;
+    Ok(same.unwrap_or(true))
 }
 
 impl Known {

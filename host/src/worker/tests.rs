@@ -52,10 +52,11 @@ impl Bed {
     async fn accept(&self, tenant: &str, kind: JobKind, metadata: TicketMetadata) -> JobId {
         let key = DedupKey::new(&id(tenant), &metadata, b"{}");
         let correlation_id = CorrelationId::parse("c-1").unwrap();
-        let job = NewJob { tenant: id(tenant), tool_type: tool_type(), kind, correlation_id, metadata };
+        let base_url = "https://desk.example".parse().unwrap();
+        let job = NewJob { tenant: id(tenant), tool_type: tool_type(), base_url, kind, correlation_id, metadata };
         match self.parts.store.accept(job, key).await.unwrap() {
             Accepted::New(id) => id,
-            Accepted::Duplicate => panic!("a duplicate"),
+            other => panic!("{other:?}"),
         }
     }
 

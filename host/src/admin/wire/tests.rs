@@ -68,6 +68,22 @@ fn every_answer_survives_the_way_there_and_back() {
         "id": "acme", "base_url": "https://desk.example", "secrets": {"key": "k"}, "settings": {"a": "b"},
         "allow_origins": ["https://login.example"],
     }));
+    check::<ChangedTenant>(&json!({
+        "id": "acme", "tool_type": "jira", "base_url": "https://desk.example/", "enabled": true, "paused": false,
+        "settings": {"a": "b"}, "allow_origins": [], "replay_window_s": 300, "replay_ahead_s": 30,
+        "enhance_on": ["created"], "secrets": [], "live_jobs": 0, "accepted": 7, "duplicate": 1, "ignored": 2,
+        "last_accepted_at": "2026-11-20T10:00:00Z",
+        "refusals": {
+            "400": {"count": 0, "last_at": null, "last_reason": null},
+            "401": {"count": 1, "last_at": "2026-11-20T10:00:00Z", "last_reason": "r"},
+        },
+        "dead_lettered": 3,
+    }));
+    check::<TenantChange>(&json!({
+        "tool_type": "jira", "base_url": "https://desk.example", "secrets": {"key": "k"}, "settings": {"a": "b"},
+        "unset": ["c"], "allow_origins": ["https://a.example"], "remove_origins": ["https://b.example"],
+        "replay_window_s": 60, "replay_ahead_s": 0, "enhance_on": [], "dead_letter_jobs": true,
+    }));
     check::<Problem>(&json!({"code": "C", "message": "m", "mend": "x", "causes": [{"code": "D", "message": "n"}]}));
 }
 

@@ -33,7 +33,8 @@ impl Bed {
         let metadata = TicketMetadata::new(ticket, event(kind));
         let key = DedupKey::new(&tenant, &metadata, body.as_bytes());
         let (slot, tool_type) = (tenant.slot(), ToolType::parse("jira").unwrap());
-        let job = NewJob { tenant, tool_type, kind, correlation_id: CorrelationId::parse("c").unwrap(), metadata };
+        let (base_url, correlation_id) = ("https://desk.example".parse().unwrap(), CorrelationId::parse("c").unwrap());
+        let job = NewJob { tenant, tool_type, base_url, kind, correlation_id, metadata };
         self.known.is_news(&self.connection, slot, &job, key, now_ms).unwrap()
     }
 

@@ -167,7 +167,8 @@ async fn a_reopening_counts_as_soon_as_it_is_accepted() {
         let (tenant, tool_type) = (TenantId::parse(tenant).unwrap(), ToolType::parse("jira").unwrap());
         let key = DedupKey::new(&tenant, &metadata, b"");
         let correlation_id = CorrelationId::fresh();
-        let job = NewJob { tenant, tool_type, kind: JobKind::Reopen, correlation_id, metadata };
+        let base_url = "https://desk.example".parse().unwrap();
+        let job = NewJob { tenant, tool_type, base_url, kind: JobKind::Reopen, correlation_id, metadata };
         assert!(matches!(bed.store.accept(job, key).await, Ok(Accepted::New(_))));
     };
     accept("7", "another").await;
