@@ -18,6 +18,9 @@ pub const TENANT_REMOVED: &str = "tenant_removed";
 
 /// Tools tell of a ticket before they show it: for so long after a webhook was accepted it may come to light, milliseconds.
 pub const SHOWN_WITHIN_MS: i64 = 10 * 60_000;
+/// Some tools tell of a solution before they keep it (Jira's post functions): so long after a webhook was accepted the tool
+/// may come to say the same, milliseconds.
+pub const SOLVED_WITHIN_MS: i64 = 60_000;
 
 /// The wait of a job that found no place in a plugin, or whose plugin was just being replaced; milliseconds.
 const SHORTLY_MS: i64 = 1_000;
@@ -55,6 +58,9 @@ pub enum Failure {
     /// The tool does not have the ticket.
     #[error("the tool does not have the ticket")]
     NoTicket,
+    /// A webhook said that the ticket was solved, the tool does not say so yet.
+    #[error("the tool does not say yet that the ticket is solved")]
+    NotSolvedYet,
     /// The tool did not take the note.
     #[error("the tool did not take the note")]
     NotTaken,
@@ -77,6 +83,7 @@ impl Failure {
             Self::CredentialRefused { .. } => "credential_refused",
             Self::Fetch(error) | Self::Post(error) => error.code(),
             Self::NoTicket => "not_found",
+            Self::NotSolvedYet => "not_solved",
             Self::NotTaken => "not_taken",
             Self::LeaseLost => "lease_lost",
             Self::Store(_) => "store",
@@ -127,13 +134,15 @@ pub fn decide(failure: &Failure, attempt: Attempt, retry: &Retry, random: f64) -
             Decision::GiveUp => Next::Bury(GAVE_UP),
         }
     };
-    let until_shown = || {
-        let shown_by_ms = attempt.accepted_ms.saturating_add(SHOWN_WITHIN_MS);
-        if attempt.failed_ms >= shown_by_ms {
-            return Next::Bury(failure.kind());
-        }
+    // The last attempt comes just then.
+    let until = |age_ms: i64| {
         let wait_ms = policy(retry).wait_ms(attempt.number, random);
-        Next::RetryAt(attempt.failed_ms.saturating_add(wait_ms).min(shown_by_ms))
+        let last_ms = attempt.accepted_ms.saturating_add(age_ms).max(attempt.failed_ms);
+        Next::RetryAt(attempt.failed_ms.saturating_add(wait_ms).min(last_ms))
+    };
+    let until_shown = || {
+        let is_over = attempt.failed_ms >= attempt.accepted_ms.saturating_add(SHOWN_WITHIN_MS);
+        if is_over { Next::Bury(failure.kind()) } else { until(SHOWN_WITHIN_MS) }
     };
     match failure {
         Failure::LeaseLost | Failure::Store(_) => Next::Leave,
@@ -141,6 +150,7 @@ pub fn decide(failure: &Failure, attempt: Attempt, retry: &Retry, random: f64) -
         Failure::TenantDisabled | Failure::Paused | Failure::NoRoute(_) => postpone(AWAY_MS),
         Failure::CredentialRefused { until_ms } => Next::PostponeUntil(*until_ms),
         Failure::NotTaken => again(None),
+        Failure::NotSolvedYet => until(SOLVED_WITHIN_MS),
         Failure::NoTicket
         | Failure::Fetch(CallError::Plugin(PluginError::NotFound(_) | PluginError::Authentication(_))) => until_shown(),
         Failure::Fetch(error) | Failure::Post(error) => match error {
@@ -289,6 +299,7 @@ mod tests {
             (NoRoute::Disabled.into(), PostponeUntil(NOW_MS + AWAY_MS)),
             (Failure::CredentialRefused { until_ms: NOW_MS + 7 }, PostponeUntil(NOW_MS + 7)),
             (Failure::NotTaken, RetryAt(NOW_MS + 2_000)),
+            (Failure::NotSolvedYet, RetryAt(NOW_MS + 2_000)),
             (Failure::Fetch(CallError::Saturated), PostponeUntil(NOW_MS + SHORTLY_MS)),
             (Failure::Fetch(CallError::Closed), PostponeUntil(NOW_MS + SHORTLY_MS)),
             (Failure::Fetch(CallError::Overrun(Duration::from_secs(60))), RetryAt(NOW_MS + 2_000)),
@@ -306,6 +317,8 @@ mod tests {
         let old_ms = NOW_MS - 24 * HOUR_MS;
         for (failure, number, accepted_ms, expected) in [
             (Failure::NotTaken, 3, NOW_MS, RetryAt(NOW_MS + 8_000)),
+            (Failure::NotSolvedYet, 9, NOW_MS, RetryAt(NOW_MS + SOLVED_WITHIN_MS)),
+            (Failure::NotSolvedYet, 9, NOW_MS - HOUR_MS, RetryAt(NOW_MS)),
             (Failure::NotTaken, 3, old_ms + 8_001, RetryAt(NOW_MS + 8_000)),
             (Failure::NotTaken, 3, old_ms + 8_000, Bury(GAVE_UP)),
             (NoRoute::Missing.into(), 3, old_ms, PostponeUntil(NOW_MS + AWAY_MS)),

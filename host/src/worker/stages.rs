@@ -10,7 +10,7 @@ use plugin_abi::{
 
 use super::{
     Outcome, Posted, WorkerParts,
-    decision::{Failure, policy},
+    decision::{Failure, SOLVED_WITHIN_MS, policy},
     held::Held,
     scheduler::Turn,
     settle::random,
@@ -136,13 +136,15 @@ impl<'a> Fetched<'a> {
         Written { staffed, note }
     }
 
-    /// Keeps the ticket in the history when the tool says that it is solved. All that is kept is what the tool says.
+    /// Keeps the ticket in the history when the tool says that it is solved, which may take it a moment. All that is kept is
+    /// what the tool says.
     pub(super) async fn record_if_solved(self) -> Result<Outcome, Failure> {
         let Self { staffed: Staffed { parts, held, .. }, ticket } = self;
-        if !is_solved(&ticket) {
-            return Ok(Outcome::NotSolved);
-        }
         let job = &held.job;
+        if !is_solved(&ticket) {
+            let age_ms = parts.clock.now_ms().saturating_sub(job.accepted_ms);
+            return if age_ms < SOLVED_WITHIN_MS { Err(Failure::NotSolvedYet) } else { Ok(Outcome::NotSolved) };
+        }
         let resolved_ms = happened_ms(ticket.resolved_at.or(ticket.updated_at), held);
         let solved = ResolvedTicket {
             tenant: job.tenant.clone(),
