@@ -16,6 +16,7 @@ use crate::{
     store::Store,
     telemetry::metrics::{CONTENT_TYPE, Metrics},
     tenant::directory::TenantDirectory,
+    worker::credentials::Credentials,
 };
 
 mod asker;
@@ -60,6 +61,8 @@ pub struct AdminParts {
     pub directory: TenantDirectory,
     /// Their access tokens.
     pub tokens: Arc<Tokens>,
+    /// Whose credentials the tools refuse.
+    pub credentials: Credentials,
     /// The jobs, and what happened to plugins.
     pub store: Store,
     /// What `/metrics` shows.
@@ -106,6 +109,8 @@ async fn refresh_gauges(parts: &AdminParts) {
     parts.metrics.set_generations(parts.manager.generation_counts());
     let paused = parts.directory.list().iter().filter(|tenant| parts.directory.is_paused(tenant)).count();
     parts.metrics.set_paused_tenants(paused);
+    let refused = parts.directory.list().iter().filter(|tenant| parts.credentials.are_refused(tenant)).count();
+    parts.metrics.set_refused_tenants(refused);
     match parts.store.depth().await {
         Ok(depth) => parts.metrics.set_queue(
             usize::try_from(depth.live).unwrap_or(usize::MAX),
@@ -121,9 +126,15 @@ fn router(parts: AdminParts, ended: watch::Receiver<()>) -> Router {
     let router = plugins::routes(parts.manager.clone())
         .merge(decisions::routes(parts.manager))
         .merge(host::routes(parts.host))
-        .merge(tenants::routes(parts.directory.clone(), parts.tokens, parts.store.clone(), Arc::clone(&parts.wake)))
+        .merge(tenants::routes(
+            parts.directory.clone(),
+            parts.tokens,
+            parts.store.clone(),
+            parts.metrics,
+            Arc::clone(&parts.wake),
+        ))
         .merge(events::routes(parts.store.clone(), journal, ended))
-        .merge(jobs::routes(parts.directory, parts.store, Arc::clone(&parts.wake)));
+        .merge(jobs::routes(parts.directory, parts.credentials, parts.store, Arc::clone(&parts.wake)));
     #[cfg(feature = "test-hooks")]
     let router = router.merge(test_clock::routes(parts.clock, parts.wake)).merge(test_fault::routes());
     router

@@ -27,7 +27,7 @@ use crate::{
     plugin::{
         blame::{self, Blamed},
         capability::Services,
-        crash,
+        crash, folders,
         journal::{Happened, Journal},
         loader,
         manager::{ManagerParts, PluginManager, PluginRow, PluginState, Reload},
@@ -38,9 +38,13 @@ use crate::{
     shutdown::{self, Shutdown},
     store::{EventsFrom, Hooks, PLUGIN_EVENTS_MAX, PluginEvent, Store, StoreConfig},
     telemetry::{self, LogControl, metrics::Metrics},
-    tenant::{directory::TenantDirectory, rates::TenantRates, secrets::KeyRing},
+    tenant::{
+        directory::TenantDirectory,
+        rates::TenantRates,
+        secrets::{KeyFile, KeyRing},
+    },
     threads,
-    worker::{Worker, WorkerParts},
+    worker::{Worker, WorkerParts, credentials::Credentials},
 };
 
 /// How long the plugins may take after that to be taken apart.
@@ -83,6 +87,7 @@ async fn serve(
     reread: impl Fn() -> anyhow::Result<Config> + Send + 'static,
 ) -> anyhow::Result<()> {
     let _lock = lock_state(&config.state_dir)?;
+    folders::say(&config);
     let (trigger, shutdown) = Shutdown::new();
     let reloads = shutdown::on_signals(trigger.clone()).context("signals")?;
     let clock = Clock::system();
@@ -96,7 +101,8 @@ async fn serve(
     }
 
     let store = open_store(&config, &clock, &metrics).await?;
-    let keys = KeyRing::load_or_create(&config.secrets.key_file, store.has_secrets().await?)?;
+    let key_file = KeyFile::from(&config.secrets.key_file).under(config.plugins.permissions);
+    let keys = KeyRing::load_or_create(key_file, store.has_secrets().await?)?;
     let cache_s = u32::try_from(config.secrets.cache.as_secs()).unwrap_or(u32::MAX);
     let directory = TenantDirectory::load(&store, keys, cache_s).await.with_context(|| {
         format!("the tenants cannot be read with the keys of {}", config.secrets.key_file.display())
@@ -106,10 +112,12 @@ async fn serve(
     let journal = Journal::start(store.clone());
     let stuck = Arc::new(AtomicBool::new(false));
     let blamed = crashes(&config, &store, &clock).await?;
+    let credentials = Credentials::new(directory.clone());
     let worker = Worker::start(WorkerParts {
         store: store.clone(),
         directory: directory.clone(),
         routes: routes.clone(),
+        credentials: credentials.clone(),
         metrics: metrics.clone(),
         clock: clock.clone(),
         limits: limits.clone(),
@@ -164,6 +172,7 @@ async fn serve(
         manager: manager.clone(),
         directory: directory.clone(),
         tokens: Arc::clone(&services.tokens),
+        credentials,
         store: store.clone(),
         metrics: metrics.clone(),
         clock: clock.clone(),

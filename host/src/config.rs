@@ -127,8 +127,21 @@ pub struct Plugins {
 pub enum Permissions {
     /// Nobody.
     Strict,
-    /// Their group, as on Kubernetes volumes.
+    /// Their group.
     Group,
+    /// Whoever can, as on volumes whose modes and owners nobody can change.
+    Volume,
+}
+
+/// As the key wants it.
+impl fmt::Display for Permissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Strict => "strict",
+            Self::Group => "group",
+            Self::Volume => "volume",
+        })
+    }
 }
 
 /// What the host does when a plugin's library blocks the dynamic linker of the process.
@@ -338,7 +351,7 @@ impl Config {
             permissions: check.one_of(
                 "plugins.permissions",
                 &raw.permissions,
-                &[("strict", Permissions::Strict), ("group", Permissions::Group)],
+                &[("strict", Permissions::Strict), ("group", Permissions::Group), ("volume", Permissions::Volume)],
             ),
             trust: Trust { keys, required: raw.require_signature },
             fast_lanes: check.integer("plugins.fast_lanes", raw.fast_lanes, 1..=64),

@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    path::PathBuf,
+    path::Path,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -22,7 +22,7 @@ use crate::plugin::{
     artifact::InspectedArtifact,
     probe::{ProbeProcess, Prober},
     refusal::Code,
-    trial,
+    trial::{self, Start},
 };
 
 mod cases;
@@ -79,6 +79,7 @@ pub fn run(artifact: &InspectedArtifact, given: Option<&Given>, wanted: &Wanted)
         Some(name) => case.name == name,
         None => case.level <= wanted.level,
     });
+    let prober = Prober::default();
     let mut sound = true;
     let cases = cases
         .map(|case| {
@@ -86,7 +87,7 @@ pub fn run(artifact: &InspectedArtifact, given: Option<&Given>, wanted: &Wanted)
             let outcome = match case.missing(given) {
                 _ if !sound => Outcome::Skipped("a host would refuse the file".to_owned()),
                 Some(missing) => Outcome::Skipped(missing.to_owned()),
-                None => carry_out(case, artifact, given, wanted)?,
+                None => carry_out(case, artifact, given, wanted, &prober)?,
             };
             // What cannot be loaded fails all the rest in the same way: once is enough.
             sound &= case.level > 1 || !matches!(outcome, Outcome::Failed(_));
@@ -96,14 +97,20 @@ pub fn run(artifact: &InspectedArtifact, given: Option<&Given>, wanted: &Wanted)
     Ok(Report { info: artifact.info.clone(), sha256: artifact.sha256, seed: wanted.seed, cases })
 }
 
-fn carry_out(case: &Case, artifact: &InspectedArtifact, given: Option<&Given>, wanted: &Wanted) -> io::Result<Outcome> {
+fn carry_out(
+    case: &Case,
+    artifact: &InspectedArtifact,
+    given: Option<&Given>,
+    wanted: &Wanted,
+    prober: &Prober,
+) -> io::Result<Outcome> {
     let found = match case.run {
         cases::Run::Inspected => Ok(()),
-        cases::Run::Probe => match artifact.try_out(&Prober::default()) {
+        cases::Run::Probe => match artifact.try_out(prober) {
             Err(refusal) if refusal.code == Code::ProbeFailed => return Err(io::Error::other(refusal.reason)),
             tried => tried.map(drop).map_err(|refusal| refusal.to_string()),
         },
-        _ => in_process(case, artifact, given, wanted)?,
+        _ => in_process(case, artifact, given, wanted, prober)?,
     };
     Ok(found.map_or_else(Outcome::Failed, |()| Outcome::Passed))
 }
@@ -113,20 +120,34 @@ fn in_process(
     artifact: &InspectedArtifact,
     given: Option<&Given>,
     wanted: &Wanted,
+    prober: &Prober,
 ) -> io::Result<Result<(), String>> {
+    let surroundings = prober.surroundings().map_err(|refusal| io::Error::other(refusal.reason))?;
+    if !surroundings.level().bytes.stands() {
+        return Err(io::Error::other(format!("a case needs files in memory, which are denied here: {surroundings}")));
+    }
     let task =
         Task { case: case.name.to_owned(), given: given.cloned(), seed: wanted.seed, fuzz_time: wanted.fuzz_time };
     let task = serde_json::to_vec(&task).expect("texts and numbers have a JSON form");
     let library = trial::sealed("plugin", artifact.bytes())?;
     let input = trial::sealed("task", &task)?;
-    let program = PathBuf::from("/proc/self/exe");
-    let time_max = TIME_MAX + if case.level == LEVEL_MAX { wanted.fuzz_time } else { Duration::ZERO };
-    let ended = trial::run(&program, ARGUMENT, &library, Some(&input), time_max)?;
-    Ok(ended.verdict::<Result<(), String>>().unwrap_or_else(|death| Err(death.to_string())))
+    let start = Start {
+        program: Path::new("/proc/self/exe"),
+        argument: ARGUMENT,
+        left_out: surroundings.left_out(),
+        library: Some(&library),
+        input: Some(&input),
+        time_max: TIME_MAX + if case.level == LEVEL_MAX { wanted.fuzz_time } else { Duration::ZERO },
+    };
+    match start.run()?.verdict::<Result<(), String>>() {
+        Ok(found) => Ok(found),
+        Err(death) if death.had_begun => Ok(Err(death.to_string())),
+        Err(death) => Err(io::Error::other(death.to_string())),
+    }
 }
 
 /// Carries a case out when this process was started for one: to be called first thing in `main`, as the probe's.
 pub fn run_if_asked() -> Option<ExitCode> {
-    let (here, parent) = ProbeProcess::if_asked(ARGUMENT)?;
-    Some(trial::tell_verdict(&workshop::attempt(&here, parent)))
+    let (here, order) = ProbeProcess::if_asked(ARGUMENT)?;
+    Some(trial::tell_verdict(&workshop::attempt(&here, order)))
 }

@@ -1,4 +1,4 @@
-//! Places between two steps of a job's way at which a test can let the host end as by kill -9. Without the feature
+//! Places between two steps of a job's way, or of a tenant's change, at which a test can let the host end as by kill -9. Without the feature
 //! `test-hooks` nothing is left of them.
 
 /// A place, in the order in which a job comes by.
@@ -18,12 +18,16 @@ pub enum Point {
     MarkedSent,
     /// The tool has taken the note.
     Posted,
-    /// The history has it, the queue has the job still.
+    /// The history has it, or that a ticket was solved or opened again; the queue has the job still.
     HistoryWritten,
     /// The queue does not have the job any more.
     Completed,
     /// A refresh token that was given in exchange is on disk; nobody has used it yet.
     TokenKept,
+    /// A change of a tenant is in a transaction that is not committed yet.
+    TenantChanging,
+    /// The change is on disk, webhooks do not know of it yet.
+    TenantChanged,
 }
 
 /// Ends the process when the place is armed.
@@ -48,7 +52,7 @@ pub(crate) mod armed {
     static ARMED: AtomicU8 = AtomicU8::new(NOWHERE);
 
     impl Point {
-        const ALL: [(&str, Self); 10] = [
+        const ALL: [(&str, Self); 12] = [
             ("inserted", Self::Inserted),
             ("accepted", Self::Accepted),
             ("claimed", Self::Claimed),
@@ -59,6 +63,8 @@ pub(crate) mod armed {
             ("history_written", Self::HistoryWritten),
             ("completed", Self::Completed),
             ("token_kept", Self::TokenKept),
+            ("tenant_changing", Self::TenantChanging),
+            ("tenant_changed", Self::TenantChanged),
         ];
 
         pub(crate) fn parse(text: &str) -> Option<Self> {

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod body;
+mod counted;
 pub mod routes;
 pub mod server;
 mod stalled;

@@ -27,6 +27,8 @@ use crate::{
 
 /// Most characters of a ticket's id.
 pub const TICKET_ID_CHARS_MAX: usize = 100;
+/// How often a webhook is looked at when its tenant gets another tool each time; then its sender is to come again.
+const LOOKS_MAX: usize = 5;
 
 /// A request to a webhook route, its body whole.
 #[derive(Debug)]
@@ -128,9 +130,24 @@ impl Ingest {
     /// [`Rejection`]; nothing has been kept then.
     pub async fn take(&self, delivery: Delivery) -> Result<Receipt, Rejection> {
         let tenant = self.tenant(delivery.tenant_id.as_deref())?;
+        let mut webhook = Arc::new(delivery.for_tenant(tenant));
+        for _ in 0..LOOKS_MAX {
+            if let Some(receipt) = self.take_for_its_tool(&webhook).await? {
+                return Ok(receipt);
+            }
+            // The tenant got another tool meanwhile: the webhook is looked at once more, as one of that tool.
+            self.directory.catch_up(&webhook.tenant).await;
+            let tenant = self.tenant(Some(webhook.tenant.id.as_str()))?;
+            webhook = Arc::new(ReceivedWebhook { tenant, ..ReceivedWebhook::clone(&webhook) });
+        }
+        Err(Rejection::Plugin(CallError::Closed))
+    }
+
+    /// `None`, and nothing has been kept, when its tenant has another tool by now.
+    async fn take_for_its_tool(&self, webhook: &Arc<ReceivedWebhook>) -> Result<Option<Receipt>, Rejection> {
+        let tenant = &webhook.tenant;
         let plugin = self.routes.enter(&tenant.tool_type)?;
-        let webhook = Arc::new(delivery.for_tenant(Arc::clone(&tenant)));
-        let verdict = plugin.receive(Arc::clone(&webhook)).await?;
+        let verdict = plugin.receive(Arc::clone(webhook)).await?;
         // Only what is authentic is charged: else anybody could use up a tenant's rate.
         if !matches!(verdict, Verdict::NotAuthentic) && !self.rates.take(&tenant.id) {
             return Err(Rejection::RateLimited);
@@ -139,15 +156,16 @@ impl Ingest {
             Verdict::NotAuthentic => return Err(Rejection::NotAuthentic("the plugin did not validate it")),
             Verdict::Unreadable(PluginError::Validation(fields)) => return Err(Rejection::Invalid(fields)),
             Verdict::Unreadable(error) => return Err(Rejection::Malformed(error.to_string())),
-            Verdict::Authentic(metadata) => checked(*metadata, &tenant)?,
+            Verdict::Authentic(metadata) => checked(*metadata, tenant)?,
         };
         let generation = plugin.number();
         drop(plugin);
         let ticket_id = Some(metadata.ticket_id.clone()).filter(|id| !id.is_empty());
-        let status = match kind_of_job(&metadata, &tenant) {
-            None => Status::Ignored,
-            Some(kind) => self.accept(&tenant, kind, metadata, &webhook).await?,
+        let status = match kind_of_job(&metadata, tenant) {
+            None => Some(Status::Ignored),
+            Some(kind) => self.accept(kind, metadata, webhook).await?,
         };
+        let Some(status) = status else { return Ok(None) };
         tracing::debug!(
             correlation_id = %webhook.correlation_id,
             tenant = %tenant.id,
@@ -157,7 +175,7 @@ impl Ingest {
             "delivery {}",
             status.as_str()
         );
-        Ok(Receipt { status, ticket_id })
+        Ok(Some(Receipt { status, ticket_id }))
     }
 
     fn tenant(&self, id: Option<&str>) -> Result<Arc<Tenant>, Rejection> {
@@ -168,15 +186,16 @@ impl Ingest {
 
     async fn accept(
         &self,
-        tenant: &Tenant,
         kind: JobKind,
         metadata: TicketMetadata,
         webhook: &ReceivedWebhook,
-    ) -> Result<Status, Rejection> {
+    ) -> Result<Option<Status>, Rejection> {
+        let tenant = &webhook.tenant;
         let key = DedupKey::new(&tenant.id, &metadata, &webhook.body);
         let job = NewJob {
             tenant: tenant.id.clone(),
             tool_type: tenant.tool_type.clone(),
+            base_url: tenant.base_url.clone(),
             kind,
             correlation_id: webhook.correlation_id.clone(),
             metadata: if metadata.read_back { hint(metadata) } else { metadata },
@@ -185,9 +204,10 @@ impl Ingest {
             Accepted::New(_) => {
                 fault::reached(fault::Point::Accepted);
                 (self.on_job)(tenant);
-                Ok(Status::Accepted)
+                Ok(Some(Status::Accepted))
             }
-            Accepted::Duplicate => Ok(Status::Duplicate),
+            Accepted::Duplicate => Ok(Some(Status::Duplicate)),
+            Accepted::OtherTool => Ok(None),
         }
     }
 }
@@ -214,6 +234,7 @@ fn kind_of_job(metadata: &TicketMetadata, tenant: &Tenant) -> Option<JobKind> {
         Event::Updated => tenant.enhance_on.contains(&EnhanceOn::Updated).then_some(JobKind::Enhance),
         Event::Resolved { .. } if metadata.read_back => Some(JobKind::Confirm),
         Event::Resolved { .. } => Some(JobKind::Record),
+        Event::Reopened => Some(JobKind::Reopen),
         _ => None,
     }
 }
@@ -288,6 +309,7 @@ mod tests {
         let kind = |event: &Event, tenant: &Tenant| kind_of_job(&TicketMetadata::new("7", event.clone()), tenant);
         assert_eq!(kind(&Event::Created, &tenant), Some(JobKind::Enhance));
         assert_eq!(kind(&resolved, &tenant), Some(JobKind::Record));
+        assert_eq!(kind(&Event::Reopened, &tenant), Some(JobKind::Reopen));
         assert_eq!(kind(&Event::Updated, &tenant), None);
         assert_eq!(kind(&Event::Other, &tenant), None);
         tenant.enhance_on.insert(EnhanceOn::Updated);
@@ -299,7 +321,9 @@ mod tests {
         let now = Some(OffsetDateTime::UNIX_EPOCH);
         let text = || Some("forged".to_owned());
         let resolved = Event::Resolved { resolution: text(), resolved_at: now, tags: vec!["forged".to_owned()] };
-        for (event, kind) in [(Event::Created, JobKind::Enhance), (resolved, JobKind::Confirm)] {
+        for (event, kind) in
+            [(Event::Created, JobKind::Enhance), (resolved, JobKind::Confirm), (Event::Reopened, JobKind::Reopen)]
+        {
             let mut metadata = TicketMetadata::new("7", event.clone());
             (metadata.subject, metadata.description, metadata.url) = (text(), text(), text());
             (metadata.raw_priority, metadata.delivery_id) = (text(), text());

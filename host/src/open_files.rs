@@ -1,12 +1,18 @@
 //! The process's limit of open files: raised as far as it goes, and shared between connections and everything else.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io;
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+use crate::plugin::confine::limit_of;
 
 /// Kept for what is no webhook's connection, beside one for each job: two databases with their readers, plugins that are
 /// being read, tried and loaded, the admin socket, the metrics, connections to tools that are kept for the next request.
 const RESERVE: usize = 256;
 /// When the limit is so low that the reserve would leave hardly anything: connections get one in this many.
 const LEAST_SHARE: usize = 4;
+/// What Linux gives a process that nobody has given more.
+const UNTOLD: usize = 1024;
 
 /// How many files this process may have open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,15 +24,24 @@ pub struct OpenFiles {
 impl OpenFiles {
     /// Raises the soft limit to the hard one, which any process may. Once, before the process has many files open.
     pub fn raise() -> Self {
-        let had = getrlimit(Resource::Nofile);
+        Self::try_raise().unwrap_or_else(|fault| {
+            tracing::warn!(
+                "the system does not tell the limit of open files (prlimit64: {fault}); {UNTOLD} are assumed"
+            );
+            Self { max: Some(UNTOLD) }
+        })
+    }
+
+    fn try_raise() -> io::Result<Self> {
+        let had = limit_of(Resource::Nofile)?;
         let wanted = Rlimit { current: had.maximum, maximum: had.maximum };
         match setrlimit(Resource::Nofile, wanted) {
             Ok(()) => {}
             Err(fault) => tracing::warn!("the limit of open files stays as it is: {fault}"),
         }
-        let has = getrlimit(Resource::Nofile).current;
+        let has = limit_of(Resource::Nofile)?.current;
         tracing::debug!(before = had.current, now = has, "the limit of open files was raised");
-        Self { max: has.map(|max| usize::try_from(max).unwrap_or(usize::MAX)) }
+        Ok(Self { max: has.map(|max| usize::try_from(max).unwrap_or(usize::MAX)) })
     }
 
     /// Connections to the webhook listener that fit beside everything else, when so many jobs run at once.
@@ -56,11 +71,11 @@ mod tests {
 
     #[test]
     fn the_soft_limit_is_raised_to_the_hard_one() {
-        let limit = getrlimit(Resource::Nofile);
+        let limit = limit_of(Resource::Nofile).unwrap();
         let lower = limit.maximum.map_or(1 << 16, |max| max - 1);
         setrlimit(Resource::Nofile, Rlimit { current: Some(lower), ..limit }).unwrap();
         let files = OpenFiles::raise();
-        assert_eq!(getrlimit(Resource::Nofile).current, limit.maximum);
+        assert_eq!(limit_of(Resource::Nofile).unwrap().current, limit.maximum);
         assert_eq!(files.max.map(|max| max as u64), limit.maximum);
     }
 }

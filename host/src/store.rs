@@ -10,6 +10,7 @@ use std::{
 
 use crate::clock::Clock;
 
+mod accept;
 mod backup;
 mod connection;
 mod dead;
@@ -22,23 +23,26 @@ mod jobs;
 mod migrations;
 mod plugin_records;
 mod reader;
+mod reopenings;
 mod tenants;
 mod views;
 mod writer;
 
+use self::{accept::Known, reader::Readers, writer::Writer};
 pub use self::{
     backup::{BackupError, BackupReport, back_up},
-    dead::DeadLetters,
+    dead::{DeadLetters, TENANT_CHANGED},
     error::StoreError,
     events::{EventsFrom, PLUGIN_EVENTS_MAX, PluginEvent},
-    history::{DEAD, DONE, EnhancementRecord, POSSIBLY_TWICE, ResolvedTicket, SIMILAR_TERMS_MAX, SimilarTicket},
+    history::{
+        DEAD, DONE, EnhancementRecord, POSSIBLY_TWICE, ReopenedTicket, ResolvedTicket, SIMILAR_TERMS_MAX, SimilarTicket,
+    },
     jobs::Rescued,
     reader::READERS_MAX,
-    tenants::{RemovedTenant, SecretRow},
+    tenants::{LiveJobs, RemovedTenant, SecretRow},
     views::{Depth, JobFilter, TenantDue},
     writer::{CommitStats, WRITES_PER_COMMIT_MAX, WRITES_WAITING_MAX},
 };
-use self::{dedup::DedupWindow, reader::Readers, writer::Writer};
 
 /// Name of the file beside the main one that holds history and its full-text index.
 pub const HISTORY_FILE: &str = "history.db";
@@ -100,7 +104,7 @@ struct Inner {
     clock: Clock,
     reopened: Arc<AtomicU64>,
     dedup_ms: i64,
-    main: Writer<DedupWindow>,
+    main: Writer<Known>,
     history: Writer,
     main_reads: Readers,
     history_reads: Readers,

@@ -11,9 +11,11 @@ use self::address::is_never_called;
 use crate::ids::{TenantId, ToolType};
 
 pub(crate) mod address;
+pub mod change;
 pub mod directory;
 pub mod rates;
 pub mod secrets;
+pub mod tally;
 
 /// Settings that one tenant may have.
 pub const SETTINGS_MAX: usize = 64;
@@ -53,6 +55,13 @@ impl EnhanceOn {
     /// Reads what [`as_str`](Self::as_str) wrote.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Created, Self::Updated].into_iter().find(|event| event.as_str() == text)
+    }
+
+    /// Reads a list as it is typed: with commas. An empty one is none of them.
+    pub fn list(text: &str) -> Result<BTreeSet<Self>, String> {
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let parse = |name| Self::parse(name).ok_or_else(|| format!("{name:?} is neither created nor updated"));
+        names.map(parse).collect()
     }
 }
 
@@ -140,29 +149,36 @@ impl NewTenant {
         }
     }
 
-    /// Checks every part; the tenant is enabled.
+    /// Checks every part; the tenant is enabled. Of several faults it tells the first.
     pub fn check(self) -> Result<Tenant, InvalidTenant> {
-        let base_url = check_url(&self.base_url)?;
+        self.check_all().map_err(|mut faults| faults.swap_remove(0))
+    }
+
+    /// Checks every part, and tells every fault, of which there is at least one; the tenant is enabled.
+    pub fn check_all(self) -> Result<Tenant, Vec<InvalidTenant>> {
+        let mut faults = Vec::new();
+        let base_url = check_url(&self.base_url).map_err(|fault| faults.push(fault)).ok();
         if self.allow_origins.len() > ALLOW_ORIGINS_MAX {
-            return Err(other("allowed origins", format!("there may be {ALLOW_ORIGINS_MAX} at most")));
+            faults.push(other("allowed origins", format!("there may be {ALLOW_ORIGINS_MAX} at most")));
         }
-        let allow_origins =
-            self.allow_origins.iter().map(|text| check_origin(text)).collect::<Result<Vec<_>, InvalidTenant>>()?;
+        let origins = self.allow_origins.iter().map(|text| check_origin(text));
+        let allow_origins = origins.filter_map(|origin| origin.map_err(|fault| faults.push(fault)).ok()).collect();
         if self.settings.len() > SETTINGS_MAX {
-            return Err(other("settings", format!("there may be {SETTINGS_MAX} at most")));
+            faults.push(other("settings", format!("there may be {SETTINGS_MAX} at most")));
         }
         for (name, value) in &self.settings {
-            check_name(name)?;
+            faults.extend(check_name(name).err());
             if value.len() > SETTING_BYTES_MAX {
-                return Err(other(name, format!("its value is longer than {SETTING_BYTES_MAX} bytes")));
+                faults.push(other(name, format!("its value is longer than {SETTING_BYTES_MAX} bytes")));
             }
         }
         if !(1..=REPLAY_WINDOW_S_MAX).contains(&self.replay_window_s) {
-            return Err(other("replay window", format!("it must be 1 to {REPLAY_WINDOW_S_MAX} seconds")));
+            faults.push(other("replay window", format!("it must be 1 to {REPLAY_WINDOW_S_MAX} seconds")));
         }
         if self.replay_ahead_s > REPLAY_WINDOW_S_MAX {
-            return Err(other("replay ahead", format!("it must be at most {REPLAY_WINDOW_S_MAX} seconds")));
+            faults.push(other("replay ahead", format!("it must be at most {REPLAY_WINDOW_S_MAX} seconds")));
         }
+        let Some(base_url) = base_url.filter(|_| faults.is_empty()) else { return Err(faults) };
         Ok(Tenant {
             slot: self.id.slot(),
             id: self.id,
@@ -180,6 +196,11 @@ impl NewTenant {
 }
 
 impl Tenant {
+    /// Whether the tool is the same: of the same type, at the same place.
+    pub fn has_tool_of(&self, other: &Tenant) -> bool {
+        (&self.tool_type, &self.base_url) == (&other.tool_type, &other.base_url)
+    }
+
     /// Whether a request of this tenant may go there: to its tool, or to an origin that its operator allowed.
     pub fn may_call(&self, url: &Url) -> bool {
         url.origin() == self.base_url.origin() || self.allow_origins.contains(&url.origin().ascii_serialization())
@@ -298,6 +319,21 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(tenant(url).check().is_ok(), taken, "{url}");
+        }
+    }
+
+    #[test]
+    fn events_are_read_as_they_are_typed() {
+        use EnhanceOn::{Created, Updated};
+        for (text, expected) in [
+            ("created", Some(vec![Created])),
+            ("created,updated", Some(vec![Created, Updated])),
+            ("updated, created,", Some(vec![Created, Updated])),
+            ("", Some(vec![])),
+            ("resolved", None),
+            ("created updated", None),
+        ] {
+            assert_eq!(EnhanceOn::list(text).ok().map(|events| events.into_iter().collect()), expected, "{text:?}");
         }
     }
 

@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod claims;
+pub mod credentials;
 pub mod decision;
 mod held;
 pub mod scheduler;
@@ -33,6 +34,7 @@ mod tests;
 mod wakes;
 
 use claims::Claims;
+use credentials::Credentials;
 use decision::{Failure, GAVE_UP, millis};
 use held::Held;
 use stages::Staffed;
@@ -47,6 +49,8 @@ pub struct WorkerParts {
     pub directory: TenantDirectory,
     /// Where calls to plugins go.
     pub routes: Routes,
+    /// Whose credentials the tools refuse.
+    pub credentials: Credentials,
     /// Where attempts are counted.
     pub metrics: Metrics,
     /// The clock of the store: a job is due by the same time for both.
@@ -129,6 +133,7 @@ enum Outcome {
     /// An earlier attempt was cut off between the history and the queue.
     InHistory,
     Recorded,
+    Reopened,
     /// A webhook said that the ticket was solved, the tool does not.
     NotSolved,
 }
@@ -197,6 +202,10 @@ async fn attempt(parts: &WorkerParts, held: &Held) -> Result<Outcome, Failure> {
         JobKind::Record => {
             stages::record(parts, held).await?;
             Ok(Outcome::Recorded)
+        }
+        JobKind::Reopen => {
+            stages::reopen(parts, held).await?;
+            Ok(Outcome::Reopened)
         }
         JobKind::Confirm => {
             let fetched = Staffed::enter(parts, held, tenant)?.fetch().await?;

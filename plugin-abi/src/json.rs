@@ -22,6 +22,7 @@ use std::{borrow::Cow, sync::OnceLock};
 
 use encoding_rs::{Encoding, UTF_8};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::PluginError;
 
@@ -42,6 +43,13 @@ pub struct Json<'a> {
     bytes: &'a [u8],
     charset: Charset,
     mended: Mended,
+}
+
+/// A value inside a JSON text, to be read on its own: when it cannot be, what stands beside it still can.
+impl<'a> From<&'a RawValue> for Json<'a> {
+    fn from(value: &'a RawValue) -> Self {
+        Self::new(value.get().as_bytes(), None)
+    }
 }
 
 impl<'a> Json<'a> {
@@ -142,14 +150,21 @@ impl Mended {
         charset: Charset,
         read: impl Fn(&'s [u8]) -> Result<T, E>,
     ) -> Result<T, E> {
-        let as_it_came = match charset {
-            Charset::Utf8 => read(bytes),
-            Charset::Named(_) => match self.text(bytes, charset) {
-                Some(text) => return read(text),
-                None => return read(bytes),
-            },
+        let (mut text, mut is_last) = match charset {
+            Charset::Utf8 => (bytes, false),
+            Charset::Named(_) => (self.text(bytes, charset).unwrap_or(bytes), true),
         };
-        as_it_came.or_else(|error| self.text(bytes, charset).map_or(Err(error), read))
+        // Called in one place only: a parser's code is long, and would be there for each.
+        loop {
+            let error = match read(text) {
+                Ok(read) => return Ok(read),
+                Err(error) => error,
+            };
+            match self.text(bytes, charset).filter(|_| !is_last) {
+                Some(mended) => (text, is_last) = (mended, true),
+                None => return Err(error),
+            }
+        }
     }
 
     fn text(&self, bytes: &[u8], charset: Charset) -> Option<&[u8]> {

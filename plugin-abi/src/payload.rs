@@ -3,8 +3,11 @@
 
 mod faults;
 mod instant;
+mod items;
 mod members;
 mod part;
+mod paths;
+mod words;
 
 use std::{borrow::Cow, fmt};
 
@@ -17,8 +20,11 @@ use time::OffsetDateTime;
 pub use self::{
     faults::{Faults, Presence, TICKET_ID_CHARS_MAX, is_ticket_id},
     instant::instant,
+    items::Items,
     members::members,
     part::{PART_ITEMS_MAX, Part},
+    paths::paths,
+    words::says_one_of,
 };
 
 /// Up to here every whole number has a float of its own: 2^53 - 1.
@@ -69,6 +75,15 @@ impl Scalar<'_> {
     /// The time of a whole number of milliseconds since the epoch.
     pub fn epoch_ms(&self) -> Option<OffsetDateTime> {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.number()?) * 1_000_000).ok()
+    }
+
+    /// The text, or the digits of the whole number: for ids and names that some senders write one way and some the other.
+    pub fn word(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Text(text) => Some(Cow::Borrowed(text)),
+            Self::Number(number) => Some(Cow::Owned(number.to_string())),
+            _ => None,
+        }
     }
 }
 

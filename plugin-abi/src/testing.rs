@@ -85,6 +85,13 @@ impl FakeHost {
         self
     }
 
+    /// How far a signed time stamp may be ahead of the clock. Unless this is called, the host does not say it, as one of 1.0.
+    #[must_use]
+    pub fn replay_ahead(mut self, ahead: Duration) -> Self {
+        self.request = with(self.request, Tag::REPLAY_AHEAD, wire::duration_bytes(ahead));
+        self
+    }
+
     /// Stops the clock at this time.
     #[must_use]
     pub fn at(mut self, now: OffsetDateTime) -> Self {
@@ -272,6 +279,13 @@ impl FakeWebhook {
     pub fn header(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
         self.request.push(Field::text(Tag::HEADER_NAME, name.to_ascii_lowercase().leak()));
         self.request.push(Field::new(Tag::HEADER_VALUE, value.into().leak()));
+        self
+    }
+
+    /// Sets the path, `/webhooks/acme` without this.
+    #[must_use]
+    pub fn path(mut self, path: &str) -> Self {
+        self.request = with(self.request, Tag::PATH, path.as_bytes().to_vec());
         self
     }
 

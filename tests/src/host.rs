@@ -7,7 +7,7 @@ use std::{
     io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Output, Stdio},
     time::Duration,
 };
 
@@ -19,7 +19,8 @@ use tempfile::TempDir;
 use crate::{
     artifacts::Artifact,
     http::{self, Answer},
-    process::{Ended, Lacks, Process},
+    process::{Ended, Process},
+    surroundings::{Denial, Surroundings},
     wait::WAIT_MAX,
 };
 
@@ -33,8 +34,7 @@ pub struct HostBuilder {
     plugins: Vec<Artifact>,
     config: Vec<(String, String)>,
     environment: Vec<(String, OsString)>,
-    lacks: Vec<Lacks>,
-    open_files_max: Option<u64>,
+    surroundings: Surroundings,
 }
 
 impl HostBuilder {
@@ -60,18 +60,24 @@ impl HostBuilder {
         self
     }
 
-    /// Runs the host as on a kernel without this.
+    /// Runs the host, and plugin-ctl, where this system call is denied.
     #[must_use]
-    pub fn lacking(mut self, lacks: Lacks) -> Self {
-        self.lacks.push(lacks);
+    pub fn denying(mut self, call: i64, how: Denial) -> Self {
+        self.surroundings.denied.push((call, how));
+        self
+    }
+
+    /// Runs the host, and plugin-ctl, by this program, which has their own names behind these arguments and becomes them.
+    #[must_use]
+    pub fn under(mut self, program: &[&str]) -> Self {
+        self.surroundings.under = program.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
     /// Runs the host where a process may have no more files open than this.
     #[must_use]
-    pub fn open_files_max(mut self, max: u64) -> Self {
-        self.open_files_max = Some(max);
-        self
+    pub fn open_files_max(self, max: u64) -> Self {
+        self.under(&["/usr/bin/prlimit", &format!("--nofile={max}:{max}")])
     }
 
     /// Makes the folder, starts the host and waits until it is ready.
@@ -88,13 +94,7 @@ impl HostBuilder {
     /// Makes the folder, but starts nothing in it yet.
     pub fn stopped(self) -> Host {
         let folder = tempfile::tempdir().expect("a folder for the test");
-        let host = Host {
-            folder,
-            environment: self.environment,
-            process: None,
-            lacks: self.lacks,
-            open_files_max: self.open_files_max,
-        };
+        let host = Host { folder, environment: self.environment, process: None, surroundings: self.surroundings };
         fs::create_dir(host.plugins()).expect("the folder is new");
         for plugin in self.plugins {
             host.put_plugin(plugin);
@@ -110,8 +110,7 @@ pub struct Host {
     folder: TempDir,
     environment: Vec<(String, OsString)>,
     process: Option<Process>,
-    lacks: Vec<Lacks>,
-    open_files_max: Option<u64>,
+    surroundings: Surroundings,
 }
 
 /// How a run of plugin-ctl ended.
@@ -228,7 +227,12 @@ impl Host {
     }
 
     fn run(&self, args: &[&str]) -> Result<Process, Ended> {
-        Process::start(self.folder(), args, &self.environment, &self.lacks, self.open_files_max)
+        Process::start(self.folder(), args, &self.environment, &self.surroundings)
+    }
+
+    /// From its next start on, nothing stands around the host.
+    pub fn set_free(&mut self) {
+        self.surroundings = Surroundings::default();
     }
 
     /// SIGKILL, as a crash of the machine would end it. The folder stays.
@@ -369,7 +373,8 @@ impl Host {
 
     /// Runs plugin-ctl with this text on standard input, however it ends.
     pub fn try_ctl_with_input(&self, args: &[&str], input: &str) -> Ctl {
-        let mut child = Command::new(Artifact::PLUGIN_CTL.path())
+        let mut command = self.surroundings.command(&Artifact::PLUGIN_CTL.path());
+        command
             .args(["--json", "--socket"])
             .arg(self.socket())
             .args(args)
@@ -377,9 +382,8 @@ impl Host {
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("plugin-ctl runs");
+            .stderr(Stdio::piped());
+        let mut child = self.surroundings.spawn(&mut command).expect("plugin-ctl runs");
         child
             .stdin
             .take()

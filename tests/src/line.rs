@@ -7,9 +7,9 @@ use std::{
 
 use sandbox::{
     Effect, Fault, Note, Sandbox, SandboxConfig, Target, TicketFields, Tool,
-    webhook::{Event, Scheme, SignedRequest, Webhook, signed},
+    webhook::{Event, Scheme, SignedRequest, Webhook, proof, signed},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     artifacts::Artifact,
@@ -143,6 +143,19 @@ pub fn created(tenant: &str, ticket: &str) -> SignedRequest {
 /// The webhook of a ticket that was resolved now.
 pub fn resolved(tenant: &str, ticket: &str) -> SignedRequest {
     told(&Webhook::new(tenant, Event::Resolved, ticket))
+}
+
+/// A webhook for the test plugins that has the same few words whenever it is told: an event such as `ticket_reopened`, and
+/// how the ticket was solved for those who take that from a webhook.
+pub fn minimal(tenant: &str, ticket: &str, event: &str) -> SignedRequest {
+    let body = json!({
+        "tenant_id": tenant, "ticket_id": ticket, "event": event, "subject": format!("Gryphon {ticket}"),
+        "resolution": "Feed the gryphon",
+    });
+    let body = body.to_string().into_bytes();
+    let proof = proof(Scheme::HubHeader, WEBHOOK_SECRET, &body).expect("the secret is not empty");
+    let headers = vec![("content-type", "application/json".to_owned()), proof];
+    SignedRequest { path: format!("/webhooks/{tenant}"), headers, body }
 }
 
 /// A webhook signed as both ServiceDesk Plus and the test plugins take it, with a correlation id that names the ticket.

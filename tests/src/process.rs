@@ -6,17 +6,17 @@ use std::{
     io::{BufRead as _, BufReader},
     net::SocketAddr,
     path::Path,
-    process::{Child, ChildStderr, Command, Stdio},
+    process::{Child, ChildStderr, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process, prlimit, waitid};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 use crate::{
     artifacts::Artifact,
+    surroundings::Surroundings,
     wait::{WAIT_MAX, wait_until},
 };
 
@@ -51,15 +51,6 @@ pub struct Ended {
     pub log: String,
 }
 
-/// A part of the kernel that a process finds missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lacks {
-    /// Landlock
-    Landlock,
-    /// Filters of system calls
-    Seccomp,
-}
-
 /// What a process has written to standard error so far. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<(Mutex<Written>, Condvar)>);
@@ -76,18 +67,9 @@ impl Process {
         folder: &Path,
         args: &[&str],
         environment: &[(String, OsString)],
-        lacks: &[Lacks],
-        open_files_max: Option<u64>,
+        surroundings: &Surroundings,
     ) -> Result<Self, Ended> {
-        let mut command = match open_files_max {
-            None => Command::new(Artifact::PATCHBAY.path()),
-            Some(max) => {
-                // It becomes the host, with the same process id.
-                let mut command = Command::new("/usr/bin/prlimit");
-                command.arg(format!("--nofile={max}:{max}")).arg(Artifact::PATCHBAY.path());
-                command
-            }
-        };
+        let mut command = surroundings.command(&Artifact::PATCHBAY.path());
         command
             .args(args)
             .current_dir(folder)
@@ -98,7 +80,7 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        let mut child = spawn(&mut command, lacks);
+        let mut child = surroundings.spawn(&mut command).expect("the host's binary runs");
         let log = Log::default();
         let reader = thread::spawn({
             let (log, stderr) = (log.clone(), child.stderr.take().expect("it is piped"));
@@ -177,35 +159,6 @@ fn pid(id: u32) -> Pid {
 /// Sends a signal to a child that has not been waited for.
 pub(crate) fn send_signal(id: u32, signal: Signal) {
     kill_process(pid(id), signal).expect("the child has not been waited for");
-}
-
-/// Runs the command where these parts of the kernel say that they are not there.
-fn spawn(command: &mut Command, lacks: &[Lacks]) -> Child {
-    let spawned = if lacks.is_empty() {
-        command.spawn()
-    } else {
-        // A filter holds for the thread that takes it and for what it starts: so this one ends here.
-        thread::scope(|scope| {
-            let confined = scope.spawn(|| {
-                seccompiler::apply_filter(&without(lacks)).expect("this kernel has seccomp");
-                command.spawn()
-            });
-            confined.join().expect("starting a process does not panic")
-        })
-    };
-    spawned.expect("the host's binary runs")
-}
-
-fn without(lacks: &[Lacks]) -> BpfProgram {
-    let calls = lacks.iter().map(|lacks| match lacks {
-        Lacks::Landlock => libc::SYS_landlock_create_ruleset,
-        Lacks::Seccomp => libc::SYS_seccomp,
-    });
-    let rules = calls.map(|call| (call, Vec::new())).collect();
-    let architecture = std::env::consts::ARCH.try_into().expect("seccompiler knows this processor");
-    let no_such_call = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, no_such_call, architecture);
-    filter.and_then(TryInto::try_into).expect("the filter is small and whole")
 }
 
 impl Drop for Process {

@@ -14,6 +14,7 @@ use crate::{
     host::{Host, SERVE},
     http,
     process::{Ended, Process, send_signal},
+    surroundings::Surroundings,
     wait::WAIT_MAX,
 };
 
@@ -142,7 +143,7 @@ impl Shared {
 
     fn keep_running(&self, folder: &Path) {
         while !self.lock().stop && self.lock().ended.len() < RUNS_MAX {
-            let ended = match Process::start(folder, SERVE, &[], &[], None) {
+            let ended = match Process::start(folder, SERVE, &[], &Surroundings::default()) {
                 Err(ended) => ended,
                 Ok(process) => {
                     {

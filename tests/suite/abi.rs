@@ -75,8 +75,8 @@ fn check_refused(plugin: &[u8], code: &str, reason: &str) {
 
 #[test]
 fn a_plugin_that_cannot_do_without_a_newer_minor_version_is_refused() {
-    let needs = replaced(Artifact::NEXT_MINOR.bytes(), r#""abi_minor_needed":0"#, r#""abi_minor_needed":1"#);
-    check_refused(&needs, "VERSION", "it needs plugin ABI 1.1 or newer, this host speaks 1.0");
+    let needs = replaced(Artifact::NEXT_MINOR.bytes(), r#""abi_minor_needed":0"#, r#""abi_minor_needed":2"#);
+    check_refused(&needs, "VERSION", "it needs plugin ABI 1.2 or newer, this host speaks 1.1");
 }
 
 #[test]

@@ -236,7 +236,7 @@ fn operators_look(line: &Line, seen: &mut Seen) {
     fs::write(&rotated, ROTATED).unwrap();
     line.host.ctl(&["tenant", "rotate-secret", "acme", "api_key", &format!("@{}", rotated.display())]);
     deliver(line, "acme", "98");
-    line.job("98", "dead", |job| job["state"] == "dead");
+    line.job("98", "was refused", |job| job["last_error"]["code"] == "authentication");
     for args in [
         &["tenant", "list"][..],
         &["tenant", "show", "acme"],

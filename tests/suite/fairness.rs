@@ -21,10 +21,10 @@ const AHEAD_MAX: u64 = 200;
 const WRITES_AT_ONCE: usize = 1_000;
 
 /// Puts the flood into the store of a host that does not run, by the store's own operation: a job as a webhook makes it.
-fn put_in_flood(host: &Host, tenant: &str) {
+fn put_in_flood(line: &Line, tenant: &str) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let (path, hooks) = (host.state().join("patchbay.db"), Hooks::default());
+        let (path, hooks) = (line.host.state().join("patchbay.db"), Hooks::default());
         let store = Store::open(StoreConfig { path, dedup_hours: 72, hooks }, Clock::system()).unwrap();
         let mut writes: JoinSet<bool> = JoinSet::new();
         for number in 0..FLOOD {
@@ -36,7 +36,8 @@ fn put_in_flood(host: &Host, tenant: &str) {
             let tenant = TenantId::parse(tenant).unwrap();
             let key = DedupKey::new(&tenant, &metadata, b"");
             let (tool_type, kind) = (ToolType::parse("desk_good").unwrap(), JobKind::Enhance);
-            let job = NewJob { tenant, tool_type, kind, correlation_id: CorrelationId::fresh(), metadata };
+            let base_url = line.tool.base_url(TOOL).parse().unwrap();
+            let job = NewJob { tenant, tool_type, base_url, kind, correlation_id: CorrelationId::fresh(), metadata };
             let store = store.clone();
             writes.spawn(async move { matches!(store.accept(job, key).await, Ok(Accepted::New(_))) });
         }
@@ -54,7 +55,7 @@ fn a_tenants_one_job_is_done_before_the_next_200_of_one_that_floods() {
     (0..TICKETS).for_each(|ticket| line.open_ticket(&ticket.to_string()));
     line.open_ticket("5000");
     line.host.terminate();
-    put_in_flood(&line.host, "flood");
+    put_in_flood(&line, "flood");
     line.host.start();
     let flooding = line.tool.wait_for_notes(TOOL, "500", 1, WAIT_MAX).unwrap();
     assert_eq!(line.host.send(&created("other", "5000")).status, 202);

@@ -1,7 +1,8 @@
 //! The host killed between any two steps of a job: the sender and the next start make one job of it and, where the plugin
 //! can look for its note, one note.
 
-use patchbay_tests::{Artifact, Line, created};
+use patchbay_tests::{Artifact, Line, TOOL, created, minimal};
+use sandbox::TicketFields;
 use serde_json::json;
 
 /// Where the host is killed, whether the sender's repetition is a duplicate, and the attempts it takes.
@@ -50,6 +51,48 @@ fn each_ticket_gets_one_note() {
         assert_eq!(errors, cut_off, "{place}: {job:#}");
         assert_eq!(job["outcome"], "done", "{place}: {job:#}");
         assert_eq!(line.notes(&ticket).len(), 1, "{place}");
+    }
+}
+
+#[test]
+fn each_ticket_that_is_reopened_leaves_the_answers() {
+    const SOLVED: &str = "Feed the gryphon";
+    let mut line = Line::with(&[Artifact::GOOD]);
+    line.add_tenant("acme", "desk_good", &[]);
+    for (number, (place, again)) in (1..).zip([
+        ("inserted", "accepted"),
+        ("accepted", "duplicate"),
+        ("claimed", "duplicate"),
+        ("history_written", "duplicate"),
+        ("completed", "duplicate"),
+    ]) {
+        // The new ticket is looked for by its number, which stands in the solved one's subject.
+        let (solved, new) = (format!("1000{number}"), format!("2000{number}"));
+        let told = |line: &Line, event| {
+            let answer = line.host.send(&minimal("acme", &solved, event));
+            answer.json()["status"].as_str().map(str::to_owned)
+        };
+        assert_eq!(told(&line, "ticket_resolved").as_deref(), Some("accepted"), "{place}");
+        line.idle();
+        line.host.kill_at(place);
+        let answer = line.host.try_send(&minimal("acme", &solved, "ticket_reopened"));
+        assert!(answer.is_none_or(|answer| answer.status == 202), "{place}");
+        assert_eq!(line.host.end().code, None, "{place}: it was killed");
+        line.host.start();
+        assert_eq!(told(&line, "ticket_reopened").as_deref(), Some(again), "{place}");
+        for (step, offered) in [("open", false), ("solved again", true)] {
+            if offered {
+                assert_eq!(told(&line, "ticket_resolved").as_deref(), Some("accepted"), "{place}");
+                line.idle();
+            }
+            let ticket = format!("{new}{}", u8::from(offered));
+            let fields = TicketFields { subject: format!("As in {solved}"), ..TicketFields::default() };
+            line.tool.put_ticket(TOOL, &ticket, fields).unwrap();
+            assert_eq!(line.host.send(&created("acme", &ticket)).status, 202);
+            assert_eq!(line.note_on(&ticket).body.contains(SOLVED), offered, "{place}: {step}");
+        }
+        line.idle();
+        assert_eq!(line.host.ctl(&["job", "list"]), json!([]), "{place}");
     }
 }
 

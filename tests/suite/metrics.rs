@@ -1,6 +1,9 @@
 //! `/metrics`: OpenMetrics that parses, with the families that operators build on, moving as things happen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use patchbay_tests::{Artifact, Line, created};
 
@@ -57,6 +60,8 @@ fn the_families_are_there_and_move() {
     assert_eq!(line.host.send(&created("acme", "1")).status, 202);
     line.note_on("1");
     assert_eq!(line.host.send(&created("acme", "2")).status, 202);
+    line.job("2", "waits: there is no such ticket yet", |job| job["state"] == "waiting");
+    line.host.advance_clock(Duration::from_secs(10 * 60));
     line.job("2", "dead: there is no such ticket", |job| job["state"] == "dead");
     assert_eq!(line.host.send(&created("bad", "1")).status, 503);
     line.host.ctl(&["reload", "desk_good"]);
@@ -92,7 +97,7 @@ fn the_families_are_there_and_move() {
         ("patchbay_plugin_calls_total", &["desk_good", "validate_webhook", "outcome=\"ok\""], 2.0),
         ("patchbay_plugin_calls_total", &["desk_good", "extract_metadata", "outcome=\"ok\""], 2.0),
         ("patchbay_plugin_calls_total", &["desk_good", "get_ticket", "outcome=\"ok\""], 1.0),
-        ("patchbay_plugin_calls_total", &["desk_good", "get_ticket", "outcome=\"no\""], 1.0),
+        ("patchbay_plugin_calls_total", &["desk_good", "get_ticket", "outcome=\"no\""], 2.0),
         ("patchbay_plugin_calls_total", &["desk_good", "update_ticket", "outcome=\"ok\""], 1.0),
         ("patchbay_plugin_calls_total", &["desk_panics", "outcome=\"panicked\""], 1.0),
         ("patchbay_plugin_call_duration_seconds_count", &["desk_good", "validate_webhook"], 2.0),

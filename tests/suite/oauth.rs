@@ -160,6 +160,8 @@ fn a_refresh_token_that_was_revoked_makes_a_dead_letter_that_says_what_to_do() {
     let line = line();
     line.tool.revoke_refresh_token();
     deliver(&line, "1");
+    line.job("1", "waits", |job| job["state"] == "waiting");
+    line.host.advance_clock(Duration::from_secs(10 * 60));
     let job = line.job("1", "dead", |job| job["state"] == "dead");
     assert_eq!(job["last_error"]["code"], "authentication", "{job:#}");
     let told = job["last_error"]["message"].as_str().unwrap();

@@ -170,6 +170,54 @@ fn a_bad_replacement_that_is_mended_serves() {
     assert_eq!((&row["version"], &row["candidate"]), (&"2.0.0".into(), &Value::Null), "{row:#}");
 }
 
+/// The good plugin, asking for a symbol that nothing has.
+fn without_memcpy() -> Vec<u8> {
+    let mut bytes = Artifact::GOOD.bytes();
+    let name = b"\0memcpy\0";
+    let at = bytes.windows(name.len()).position(|window| window == name).expect("Rust copies memory");
+    bytes[at + name.len() - 2] = b'x';
+    bytes
+}
+
+#[test]
+fn what_the_dynamic_linker_says_is_shown_whole_wherever_one_looks() {
+    const WORDS: &str = "undefined symbol: memcpx";
+    let host = Host::builder().start();
+    let path = host.put_file("libgood.so", &without_memcpy());
+    let reload = host.try_ctl(&["reload"]);
+    let verify = host.try_ctl(&["verify", path.to_str().unwrap()]);
+    for (ended, failure) in [(&reload, reload.failure()), (&verify, verify.failure())] {
+        assert_eq!((ended.code, &failure["code"]), (1, &"LOAD".into()), "{ended:?}");
+        assert!(failure["why"].as_str().unwrap().contains(WORDS), "{failure:#}");
+        assert!(failure["mend"].as_str().unwrap().contains("vendor"), "{failure:#}");
+    }
+    let row = host.plugin("desk_good");
+    assert!(row["last_error"]["message"].as_str().unwrap().contains(WORDS), "{row:#}");
+    assert!(file(&host, "libgood.so")["reason"].as_str().unwrap().contains(WORDS));
+    host.wait_for_log(&["WARN", WORDS]);
+}
+
+/// Mounted where only the host sees it.
+#[test]
+fn a_state_folder_that_is_mounted_noexec_is_told_at_the_start_and_with_the_linkers_words() {
+    let mount = "mount -t tmpfs -o noexec,mode=0755 none state/plugins && exec \"$0\" \"$@\"";
+    let namespace = if rustix::process::geteuid().is_root() { "-m" } else { "-Urm" };
+    let under = &["/usr/bin/unshare", namespace, "/bin/sh", "-c", mount];
+    let mut host = Host::builder().plugin(Artifact::GOOD).under(under).stopped();
+    fs::create_dir_all(host.state().join("plugins")).unwrap();
+    if host.try_ctl(&["--version"]).code != 0 {
+        eprintln!("skipped: nothing can be mounted here");
+        return;
+    }
+    host.start();
+    host.wait_for_log(&["ERROR", "no plugin can be loaded", "noexec", "state_dir"]);
+    let message = host.plugin("desk_good")["last_error"]["message"].clone();
+    for words in ["failed to map segment from shared object", "mounted noexec", "state_dir"] {
+        assert!(message.as_str().unwrap().contains(words), "{words}: {message}");
+    }
+    assert_eq!(host.plugin("desk_good")["last_error"]["code"], "LOAD");
+}
+
 #[test]
 fn verify_needs_no_host() {
     let host = Host::builder().stopped();

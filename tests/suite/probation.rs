@@ -116,9 +116,10 @@ fn what_senders_and_tools_do_wrong_does_not_count() {
     }
     // The tool has none of these tickets.
     assert_eq!(send(&line, "unknown", 30), 0);
-    wait_until("all jobs are given up", WAIT_MAX, || {
-        let dead = line.host.ctl(&["job", "list", "--state", "dead"]);
-        (dead.as_array()?.len() == 30).then_some(())
+    wait_until("all jobs have asked", WAIT_MAX, || {
+        let jobs = line.host.ctl(&["job", "list"]);
+        let jobs = jobs.as_array()?;
+        (jobs.len() == 30 && jobs.iter().all(|job| job["last_error"]["code"] == "not_found")).then_some(())
     });
     let row = serves(&line, "1.1.0");
     assert_eq!(row["errors"], 0, "{row:#}");

@@ -1,5 +1,7 @@
 //! Webhooks that prove nothing are hints: what they say counts for nothing, what the tool says does.
 
+use std::time::Duration;
+
 use patchbay_tests::{Artifact, Line, TOOL, created, told};
 use sandbox::{
     Effect, Target, TicketFields,
@@ -54,6 +56,8 @@ fn a_ticket_is_history_only_when_its_tool_says_that_it_is_solved() {
     put(&line, "1", "Gryphon in the printer", "Open", "A draft for the gryphon");
     put(&line, "2", "Gryphon in the scanner", "Resolved", "Feed the gryphon");
     assert_eq!(deliver(&line, Event::Resolved, "1"), "accepted");
+    line.job("1", "may be solved yet", |job| job["last_error"]["code"] == "not_solved");
+    line.host.advance_clock(Duration::from_secs(60));
     line.host.wait_for_log(&["the tool does not say that the ticket is solved"]);
     assert_eq!(deliver(&line, Event::Resolved, "2"), "accepted");
     line.host.wait_for_log(&["the solved ticket is in the history"]);
@@ -64,6 +68,17 @@ fn a_ticket_is_history_only_when_its_tool_says_that_it_is_solved() {
     let note = line.note_on("3").body;
     assert!(note.contains("Feed the gryphon"), "{note}");
     assert!(!note.contains("Forged") && !note.contains("A draft"), "{note}");
+}
+
+#[test]
+fn a_tool_may_tell_of_a_solution_before_it_shows_it() {
+    let line = line();
+    put(&line, "1", "Gryphon in the printer", "Open", "");
+    assert_eq!(deliver(&line, Event::Resolved, "1"), "accepted");
+    line.job("1", "may be solved yet", |job| job["state"] == "waiting");
+    put(&line, "1", "Gryphon in the printer", "Resolved", "Feed the gryphon");
+    line.skip_wait(1);
+    line.host.wait_for_log(&["the solved ticket is in the history"]);
 }
 
 #[test]
@@ -85,5 +100,7 @@ fn it_is_asked_again_like_any_other_job_and_known_when_it_comes_twice() {
 fn of_a_ticket_that_the_tool_does_not_have_nothing_is_kept() {
     let line = line();
     assert_eq!(deliver(&line, Event::Resolved, "404"), "accepted");
+    line.job("404", "may be shown yet", |job| job["state"] == "waiting");
+    line.host.advance_clock(Duration::from_secs(10 * 60));
     assert_eq!(line.job("404", "dead", |job| job["state"] == "dead")["last_error"]["code"], "not_found");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use patchbay_tests::{Artifact, Host, Line, TOOL, WAIT_MAX, created, wait_until};
+use patchbay_tests::{Artifact, Host, Line, TOOL, created};
 use sandbox::{Effect, Target};
 use serde_json::Value;
 
@@ -107,25 +107,6 @@ fn a_tool_that_is_gone_makes_dead_letters_and_retry_brings_them_back() {
 }
 
 #[test]
-fn what_repeating_cannot_mend_is_a_dead_letter_at_once() {
-    for (name, effect) in [("no such ticket", None), ("not authorised", Some(status(401)))] {
-        let line = line();
-        if let Some(effect) = effect {
-            line.open_ticket("1");
-            line.fail(Target::Any, None, effect);
-        }
-        assert_eq!(line.host.send(&created("acme", "1")).status, 202);
-        let job = line.job("1", "dead", |job| job["state"] == "dead");
-        assert_eq!(job["attempts"], 1, "{name}: {job:#}");
-        assert!(!job["outcome"].as_str().unwrap_or_default().is_empty(), "{name}: {job:#}");
-        assert_eq!(line.tool.requests().len(), 1, "{name}");
-        let again = line.host.try_ctl(&["job", "retry", "--dead"]);
-        assert_eq!(again.code, 0, "{again:?}");
-        wait_until("the second attempt", WAIT_MAX, || (line.tool.requests().len() == 2).then_some(()));
-    }
-}
-
-#[test]
 fn jobs_of_a_disabled_tenant_wait_and_spend_no_attempt() {
     let line = line();
     line.open_ticket("1");
@@ -209,7 +190,9 @@ fn of_a_plugin_that_cannot_look_only_what_the_tool_did_not_refuse_is_possibly_tw
 #[test]
 fn a_dead_letter_that_was_purged_is_not_done() {
     let line = line();
-    // There is no such ticket.
+    // The tool does not have the ticket any more when it is to take the note.
+    line.open_ticket("404");
+    line.fail(Target::Note, None, status(404));
     assert_eq!(line.host.send(&created("acme", "404")).status, 202);
     let dead = line.job("404", "dead", |job| job["state"] == "dead");
     assert_eq!(dead["outcome"], "not_found", "{dead:#}");

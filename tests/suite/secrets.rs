@@ -30,7 +30,7 @@ fn no_secret_is_in_files_logs_or_answers() {
     line.note_on("1");
     line.fail(Target::Any, None, Effect::Status { status: 401, body: None, content_type: None });
     assert_eq!(line.host.send(&created("acme", "2")).status, 202);
-    line.job("2", "dead", |job| job["state"] == "dead");
+    line.job("2", "was refused", |job| job["last_error"]["code"] == "authentication");
     let mut wrong = created("token", "3");
     wrong.headers.push(("x-webhook-token", format!("{WEBHOOK_SECRET}x")));
     assert_eq!(line.host.send(&wrong).status, 401);

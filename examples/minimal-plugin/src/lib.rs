@@ -9,7 +9,7 @@ struct AcmeDesk;
 #[serde(crate = "plugin_abi::serde")]
 struct AcmeTicket {
     id: String,
-    title: String,
+    title: Option<String>,
     priority: Option<String>,
     #[serde(default)]
     is_new: bool,
@@ -27,11 +27,10 @@ impl TicketingToolPlugin for AcmeDesk {
     }
 
     fn extract_metadata(&self, _tenant: &Tenant<'_>, webhook: &Webhook<'_>) -> Result<TicketMetadata, PluginError> {
-        let read = plugin_abi::serde_json::from_slice::<AcmeTicket>(webhook.body());
-        let ticket = read.map_err(|fault| PluginError::Malformed(fault.to_string()))?;
+        let ticket: AcmeTicket = webhook.json().parse()?;
         let event = if ticket.is_new { Event::Created } else { Event::Updated };
         let mut metadata = TicketMetadata::new(ticket.id, event);
-        metadata.subject = Some(ticket.title);
+        metadata.subject = ticket.title;
         metadata.priority =
             priority_from(ticket.priority.as_deref(), &[(Priority::High, &["urgent"]), (Priority::Low, &["later"])]);
         Ok(metadata)
@@ -44,7 +43,7 @@ impl TicketingToolPlugin for AcmeDesk {
         }
         let answer = answer.success(tenant.now())?;
         let mut ticket = Ticket::new(ticket_id);
-        ticket.subject = Some(answer.json::<AcmeTicket>()?.title);
+        ticket.subject = answer.json::<AcmeTicket>()?.title;
         ticket.raw = answer.text().into_owned();
         Ok(Some(ticket))
     }

@@ -13,7 +13,11 @@ use super::wire::Problem;
 use crate::{
     ids::InvalidId,
     store::StoreError,
-    tenant::{InvalidTenant, directory::DirectoryError, secrets::SecretError},
+    tenant::{
+        InvalidTenant,
+        directory::{ChangeFaults, DirectoryError},
+        secrets::SecretError,
+    },
 };
 
 /// An answer that is not what was asked for.
@@ -73,6 +77,7 @@ impl From<StoreError> for Fault {
         let (status, code) = match &error {
             StoreError::TenantExists(_) => (StatusCode::CONFLICT, "TENANT_EXISTS"),
             StoreError::UnknownTenant(_) => (StatusCode::NOT_FOUND, "UNKNOWN_TENANT"),
+            StoreError::LiveJobs { .. } => (StatusCode::CONFLICT, "LIVE_JOBS"),
             StoreError::Saturated { .. } => (StatusCode::SERVICE_UNAVAILABLE, "STORE_SATURATED"),
             StoreError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "STORE_UNAVAILABLE"),
             StoreError::Closed { .. } => (StatusCode::SERVICE_UNAVAILABLE, "STORE_CLOSED"),
@@ -89,6 +94,19 @@ impl From<StoreError> for Fault {
 impl From<InvalidTenant> for Fault {
     fn from(error: InvalidTenant) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, Problem::new("INVALID_TENANT", error.to_string()))
+    }
+}
+
+impl From<ChangeFaults> for Fault {
+    fn from(ChangeFaults(faults): ChangeFaults) -> Self {
+        let mut causes: Vec<_> = faults.iter().map(|fault| Problem::new("INVALID_TENANT", fault.to_string())).collect();
+        let problem = if causes.len() == 1 {
+            causes.remove(0)
+        } else {
+            let message = format!("{} things about this change are wrong", causes.len());
+            Problem { causes, ..Problem::new("INVALID_TENANT", message) }
+        };
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, problem.state("nothing was changed"))
     }
 }
 
@@ -109,6 +127,7 @@ impl From<DirectoryError> for Fault {
     fn from(error: DirectoryError) -> Self {
         match error {
             DirectoryError::Invalid(error) => error.into(),
+            DirectoryError::Change(faults) => faults.into(),
             DirectoryError::Secret(error) => error.into(),
             DirectoryError::Store(error) => error.into(),
         }

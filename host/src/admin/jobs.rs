@@ -18,6 +18,7 @@ use crate::{
     queue::job::{JobError, JobState, JobView},
     store::{DeadLetters, JobFilter, Store},
     tenant::directory::TenantDirectory,
+    worker::credentials::Credentials,
 };
 
 /// Jobs that a list shows unless told otherwise.
@@ -28,6 +29,7 @@ pub const JOBS_LISTED_MAX: u32 = 1_000;
 #[derive(Clone)]
 struct Parts {
     directory: TenantDirectory,
+    credentials: Credentials,
     store: Store,
     wake: Wake,
 }
@@ -42,7 +44,7 @@ struct Wanted {
 
 type Answer<T> = Result<Json<T>, Fault>;
 
-pub(super) fn routes(directory: TenantDirectory, store: Store, wake: Wake) -> Router {
+pub(super) fn routes(directory: TenantDirectory, credentials: Credentials, store: Store, wake: Wake) -> Router {
     Router::new()
         .route("/v1/jobs", get(list))
         .route("/v1/jobs/depth", get(depth))
@@ -52,7 +54,7 @@ pub(super) fn routes(directory: TenantDirectory, store: Store, wake: Wake) -> Ro
         .route("/v1/jobs/purge-dead", post(purge_dead))
         .route("/v1/jobs/{id}", get(show))
         .route("/v1/jobs/{id}/retry", post(retry))
-        .with_state(Parts { directory, store, wake })
+        .with_state(Parts { directory, credentials, store, wake })
 }
 
 async fn list(State(parts): State<Parts>, wanted: Result<Query<Wanted>, QueryRejection>) -> Answer<Vec<wire::Job>> {
@@ -105,14 +107,7 @@ async fn retry(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wir
         return Err(Fault::conflict(Problem::new("NOT_DEAD", message)));
     }
     if parts.store.retry_dead(DeadLetters::One(found.id)).await? == 0 {
-        let problem =
-            Problem::new("TENANT_GONE", format!("job {} belongs to {}, which is gone", found.id, found.tenant))
-                .state("it stays a dead letter")
-                .mend(format!(
-                    "add tenant {} again, or throw the dead letters away: plugin-ctl job purge",
-                    found.tenant
-                ));
-        return Err(Fault::conflict(problem));
+        return Err(parts.not_put_back(&found));
     }
     tracing::info!(job = %found.id, tenant = %found.tenant, "dead letter put back");
     (parts.wake)(Some(&found.tenant));
@@ -137,6 +132,21 @@ impl Parts {
         let id = JobId::parse(id)?;
         let found = self.store.job(id).await?;
         found.ok_or_else(|| Fault::not_found("UNKNOWN_JOB", format!("there is no job {id}")))
+    }
+
+    /// Why a dead letter cannot run: its tenant is gone, or has another tool.
+    fn not_put_back(&self, dead: &JobView) -> Fault {
+        let (id, tenant, tool_type) = (dead.id, &dead.tenant, &dead.tool_type);
+        let problem = match self.directory.get(tenant.as_str()) {
+            Some(now) => Problem::new(
+                "TENANT_CHANGED",
+                format!("job {id} is for {tool_type}, but tenant {tenant} has {} now", now.tool_type),
+            )
+            .mend("throw the dead letters away: plugin-ctl job purge; their tickets are in the tool before"),
+            None => Problem::new("TENANT_GONE", format!("job {id} belongs to {tenant}, which is gone"))
+                .mend(format!("add tenant {tenant} again, or throw the dead letters away: plugin-ctl job purge")),
+        };
+        Fault::conflict(problem.state("it stays a dead letter"))
     }
 
     async fn depth(&self) -> Answer<wire::Queue> {
@@ -166,7 +176,8 @@ impl Parts {
                 message: error.message.clone(),
                 at: rfc3339(error.at_ms),
             }),
-            paused: tenant.is_some_and(|tenant| self.directory.is_paused(&tenant)),
+            paused: tenant.as_ref().is_some_and(|tenant| self.directory.is_paused(tenant)),
+            credential_refused: tenant.as_ref().is_some_and(|tenant| self.credentials.are_refused(tenant)),
         }
     }
 }

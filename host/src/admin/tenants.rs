@@ -22,12 +22,16 @@ use crate::{
     ids::{TenantId, ToolType},
     plugin::tokens::Tokens,
     store::{Store, StoreError},
+    telemetry::metrics::Metrics,
     tenant::{
         EnhanceOn, InvalidTenant, NewTenant, Tenant, check_name,
         directory::{SECRET_NAMES_MAX, TenantDirectory},
         secrets::{SecretText, oauth2},
+        tally::Refusals,
     },
 };
+
+mod change;
 
 /// Tenants that one request may add.
 pub const TENANTS_PER_REQUEST_MAX: usize = 10_000;
@@ -42,21 +46,28 @@ struct Parts {
     directory: TenantDirectory,
     tokens: Arc<Tokens>,
     store: Store,
+    metrics: Metrics,
     wake: Wake,
 }
 
 type Answer<T> = Result<Json<T>, Fault>;
 
-pub(super) fn routes(directory: TenantDirectory, tokens: Arc<Tokens>, store: Store, wake: Wake) -> Router {
+pub(super) fn routes(
+    directory: TenantDirectory,
+    tokens: Arc<Tokens>,
+    store: Store,
+    metrics: Metrics,
+    wake: Wake,
+) -> Router {
     Router::new()
         .route("/v1/tenants", get(list).post(add))
-        .route("/v1/tenants/{id}", get(show).delete(remove))
+        .route("/v1/tenants/{id}", get(show).patch(change::change).delete(remove))
         .route("/v1/tenants/{id}/enable", post(enable))
         .route("/v1/tenants/{id}/disable", post(disable))
         .route("/v1/tenants/{id}/pause", post(pause))
         .route("/v1/tenants/{id}/resume", post(resume))
         .route("/v1/tenants/{id}/secrets/{name}", put(rotate_secret))
-        .with_state(Parts { directory, tokens, store, wake })
+        .with_state(Parts { directory, tokens, store, metrics, wake })
 }
 
 async fn list(State(parts): State<Parts>) -> Json<Vec<wire::Tenant>> {
@@ -133,6 +144,8 @@ async fn rotate_secret(
     let secret = SecretText::new(wanted.value.into_text())?;
     parts.directory.set_secret(&id, &name, secret, i64::from(wanted.grace_s) * 1_000).await?;
     tracing::info!(tenant = %id, secret = name, grace_s = wanted.grace_s, "secret replaced");
+    // Its jobs may have waited for that.
+    (parts.wake)(Some(&id));
     parts.with_jobs(&id).await
 }
 
@@ -166,12 +179,13 @@ impl Parts {
     }
 
     fn shown(&self, tenant: &Arc<Tenant>, live_jobs: Option<u64>) -> wire::Tenant {
-        let secrets = self.directory.secret_infos(&tenant.id).into_iter().map(|secret| wire::SecretInfo {
+        let secrets = self.directory.secret_infos(tenant).into_iter().map(|secret| wire::SecretInfo {
             name: secret.name,
             created_at: rfc3339(secret.created_ms),
             expires_at: secret.expires_ms.map(rfc3339),
             oauth2: None,
         });
+        let counts = self.directory.tally(tenant.id.as_str()).map(|tally| tally.counts()).unwrap_or_default();
         wire::Tenant {
             id: tenant.id.to_string(),
             tool_type: tenant.tool_type.to_string(),
@@ -185,8 +199,24 @@ impl Parts {
             enhance_on: tenant.enhance_on.iter().map(|event| event.as_str().to_owned()).collect(),
             secrets: secrets.collect(),
             live_jobs,
+            accepted: counts.accepted,
+            duplicate: counts.duplicate,
+            ignored: counts.ignored,
+            last_accepted_at: counts.last_accepted_ms.map(rfc3339),
+            refusals: counts.refusals.into_iter().map(refusals).collect(),
         }
     }
+}
+
+fn refusals((status, refusals): (u16, Refusals)) -> (String, wire::Refusals) {
+    let (last_at, last_reason) = refusals.last.map(|(at_ms, reason)| (rfc3339(at_ms), reason)).unzip();
+    (status.to_string(), wire::Refusals { count: refusals.count, last_at, last_reason })
+}
+
+/// The events that are named.
+fn events(names: &[String]) -> Result<BTreeSet<EnhanceOn>, InvalidTenant> {
+    let parse = |name: &String| EnhanceOn::parse(name).ok_or_else(|| other("enhance_on", "created or updated"));
+    names.iter().map(parse).collect()
 }
 
 /// A tenant that can be added, as far as can be told beforehand.
@@ -233,9 +263,8 @@ fn check_one(directory: &TenantDirectory, new: wire::NewTenant) -> Result<Checke
     tenant.allow_origins = new.allow_origins;
     tenant.replay_window_s = new.replay_window_s.unwrap_or(tenant.replay_window_s);
     tenant.replay_ahead_s = new.replay_ahead_s.unwrap_or(tenant.replay_ahead_s);
-    if let Some(events) = new.enhance_on {
-        let parse = |event: &String| EnhanceOn::parse(event).ok_or_else(|| other("enhance_on", "created or updated"));
-        tenant.enhance_on = events.iter().map(parse).collect::<Result<BTreeSet<_>, _>>()?;
+    if let Some(names) = new.enhance_on {
+        tenant.enhance_on = events(&names)?;
     }
     let checked = tenant.clone().check()?;
     if new.secrets.0.len() > SECRET_NAMES_MAX {

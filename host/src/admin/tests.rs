@@ -38,6 +38,7 @@ use crate::{
     queue::job::{Accepted, ClaimWish, DedupKey, Fenced, JobError, JobKind, NewJob},
     store::{self, Hooks, StoreConfig},
     tenant::secrets::KeyRing,
+    worker::credentials::Credentials,
 };
 
 mod journal;
@@ -101,7 +102,9 @@ impl Bed {
             state_folder: folder.path().display().to_string(),
         };
         let tokens = services.tokens;
-        let parts = AdminParts { host, manager, directory, tokens, store: store.clone(), metrics, clock, wake };
+        let credentials = Credentials::new(directory.clone());
+        let parts =
+            AdminParts { host, manager, directory, tokens, credentials, store: store.clone(), metrics, clock, wake };
         let served = runtime.spawn(serve(listener, parts.clone(), async {
             let _ended = stopped.await;
         }));
@@ -124,14 +127,15 @@ impl Bed {
         let key = DedupKey::new(&acme(), &metadata, b"");
         let job = NewJob {
             tenant: acme(),
-            tool_type: ToolType::parse("jira").unwrap(),
+            tool_type: ToolType::parse("servicedesk_plus").unwrap(),
+            base_url: "https://desk.example".parse().unwrap(),
             kind: JobKind::Enhance,
             correlation_id: CorrelationId::fresh(),
             metadata,
         };
         match self.runtime.block_on(self.store.accept(job, key)).unwrap() {
             Accepted::New(id) => id,
-            Accepted::Duplicate => panic!("{ticket} is a duplicate"),
+            other => panic!("{ticket}: {other:?}"),
         }
     }
 
@@ -191,6 +195,95 @@ fn a_tenant_is_added_shown_changed_and_removed() {
     let removed: wire::RemovedTenant = bed.client.delete("/v1/tenants/acme").unwrap();
     assert_eq!(removed.dead_lettered, 1);
     refused(bed.client.get::<Tenant>("/v1/tenants/acme"), "UNKNOWN_TENANT");
+}
+
+#[test]
+fn a_change_is_made_whole_or_refused_with_every_fault() {
+    let bed = Bed::new();
+    bed.add_acme();
+    let change = |body: serde_json::Value| bed.client.patch::<wire::ChangedTenant>("/v1/tenants/acme", &body);
+    let changed = change(json!({
+        "tool_type": "jira", "settings": {"a": "b", "c": "d"}, "allow_origins": ["https://Login.example"],
+        "secrets": {"key": "hunter3"}, "replay_window_s": 60, "replay_ahead_s": 5, "enhance_on": ["updated"],
+    }))
+    .unwrap();
+    let tenant = &changed.tenant;
+    assert_eq!((tenant.tool_type.as_str(), tenant.base_url.as_str()), ("jira", "https://desk.example/"));
+    assert_eq!((tenant.replay_window_s, tenant.replay_ahead_s), (60, 5));
+    assert_eq!(
+        (&*tenant.enhance_on, &*tenant.allow_origins),
+        (&["updated".into()][..], &["https://login.example".into()][..])
+    );
+    assert!(!serde_json::to_string(&changed).unwrap().contains("hunter"));
+    let changed = change(json!({"unset": ["a"], "remove_origins": ["https://login.example"]})).unwrap();
+    assert_eq!(changed.tenant.settings.keys().collect::<Vec<_>>(), ["c"]);
+    let before: Tenant = bed.client.get("/v1/tenants/acme").unwrap();
+    assert_eq!(changed.tenant, before);
+
+    for (body, code, causes) in [
+        (json!({"unset": ["b"]}), "INVALID_TENANT", 0),
+        (json!({"tool_type": "A", "enhance_on": ["never"]}), "INVALID_TENANT", 2),
+        (json!({"secrets": {"key": "", "other": ""}}), "INVALID_TENANT", 2),
+        (json!({"base_url": "http://desk.example", "replay_window_s": 0, "unset": ["b"]}), "INVALID_TENANT", 3),
+        (json!({"secrets": {"a b": "hunter4"}}), "INVALID_TENANT", 0),
+        (json!({"setings": {}}), "BAD_REQUEST", 0),
+        (json!({"secrets": ["hunter4"]}), "BAD_REQUEST", 0),
+    ] {
+        let problem = refused(change(body.clone()), code);
+        assert_eq!(problem.causes.len(), causes, "{body}: {problem:?}");
+        assert!(!format!("{problem:?}").contains("hunter"), "{problem:?}");
+    }
+    assert_eq!(bed.client.get::<Tenant>("/v1/tenants/acme").unwrap(), before);
+    refused(bed.client.patch::<Tenant>("/v1/tenants/none", &json!({"unset": []})), "UNKNOWN_TENANT");
+    refused(bed.client.patch::<Tenant>("/v1/tenants/a_b", &json!({})), "BAD_REQUEST");
+}
+
+#[test]
+fn another_tool_takes_an_agreement_when_there_are_live_jobs() {
+    let bed = Bed::new();
+    bed.add_acme();
+    let job = bed.accept("1");
+    bed.accept("2");
+    let change = |body: serde_json::Value| bed.client.patch::<wire::ChangedTenant>("/v1/tenants/acme", &body);
+    assert_eq!(change(json!({"settings": {"a": "b"}, "dead_letter_jobs": true})).unwrap().dead_lettered, 0);
+    let problem = refused(change(json!({"tool_type": "jira", "settings": {"a": "c"}})), "LIVE_JOBS");
+    assert!(problem.message.contains("acme has 2 live jobs"), "{problem:?}");
+    assert_eq!(problem.state.as_deref(), Some("nothing was changed"));
+    assert_eq!(bed.client.get::<Tenant>("/v1/tenants/acme").unwrap().settings["a"], "b");
+
+    let changed = change(json!({"tool_type": "jira", "dead_letter_jobs": true})).unwrap();
+    assert_eq!((changed.dead_lettered, changed.tenant.live_jobs), (2, Some(0)));
+    assert!(bed.parts.metrics.encode().contains("patchbay_dead_letters_total{reason=\"tenant_changed\"} 2\n"));
+    let dead: JobDetail = bed.client.get(&format!("/v1/jobs/{job}")).unwrap();
+    assert_eq!(dead.job.outcome.as_deref(), Some("tenant_changed"));
+    let retry = || bed.client.post::<JobDetail>(&format!("/v1/jobs/{job}/retry"), &());
+    let problem = refused(retry(), "TENANT_CHANGED");
+    assert!(problem.message.contains("servicedesk_plus") && problem.message.contains("jira"), "{problem:?}");
+    change(json!({"tool_type": "servicedesk_plus", "base_url": "https://new.example"})).unwrap();
+    assert_eq!(retry().unwrap().job.state, "queued");
+}
+
+#[test]
+fn what_became_of_webhooks_is_shown_with_each_status_that_counts() {
+    let bed = Bed::new();
+    let added = bed.add_acme();
+    let none = wire::Refusals { count: 0, last_at: None, last_reason: None };
+    assert_eq!(added.refusals.keys().collect::<Vec<_>>(), ["400", "401", "422", "429", "503"]);
+    assert!(added.refusals.values().all(|refusals| *refusals == none), "{added:?}");
+    assert_eq!((added.accepted, &added.last_accepted_at), (0, &None));
+    let tally = bed.parts.directory.tally("acme").unwrap();
+    tally.accepted(1_000);
+    tally.duplicate();
+    tally.ignored();
+    tally.refused(401, "the plugin did not validate it".to_owned(), 2_000);
+    let shown: Tenant = bed.client.get("/v1/tenants/acme").unwrap();
+    assert_eq!((shown.accepted, shown.duplicate, shown.ignored), (1, 1, 1));
+    assert_eq!(shown.last_accepted_at.as_deref(), Some("1970-01-01T00:00:01.000Z"));
+    let refused = &shown.refusals["401"];
+    assert_eq!((refused.count, refused.last_at.as_deref()), (1, Some("1970-01-01T00:00:02.000Z")));
+    assert_eq!(refused.last_reason.as_deref(), Some("the plugin did not validate it"));
+    assert_eq!(shown.refusals["400"], none);
+    assert_eq!(bed.client.get::<Vec<Tenant>>("/v1/tenants").unwrap()[0].refusals, shown.refusals);
 }
 
 #[test]

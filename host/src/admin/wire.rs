@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 mod plugin;
 mod secret;
+mod tenant;
 
 pub use self::{
     plugin::{
@@ -16,6 +17,7 @@ pub use self::{
         Reason, Reload, Reloaded,
     },
     secret::{Secret, Secrets},
+    tenant::{ChangedTenant, Refusals, TenantChange},
 };
 
 /// What went wrong, last: of a plugin's generation or of a job.
@@ -102,6 +104,21 @@ pub struct Tenant {
     pub secrets: Vec<SecretInfo>,
     /// Jobs that are not finished; null in lists.
     pub live_jobs: Option<u64>,
+    /// Webhooks that became jobs since the host was started.
+    #[serde(default)]
+    pub accepted: u64,
+    /// Webhooks that had been accepted before, since then.
+    #[serde(default)]
+    pub duplicate: u64,
+    /// Authentic webhooks that made no work, since then.
+    #[serde(default)]
+    pub ignored: u64,
+    /// When the last one was accepted since then; null when none was.
+    #[serde(default)]
+    pub last_accepted_at: Option<String>,
+    /// Webhooks that were refused since then, by status: `400`, `401`, `422`, `429` and `503`, each of them always.
+    #[serde(default)]
+    pub refusals: BTreeMap<String, Refusals>,
 }
 
 /// A secret without its text.
@@ -164,7 +181,7 @@ pub struct Job {
     pub tenant: String,
     /// The tool type it was accepted for.
     pub tool_type: String,
-    /// `enhance` or `record`.
+    /// `enhance`, `record`, `confirm` or `reopen`.
     pub kind: String,
     /// The ticket.
     pub ticket_id: String,
@@ -185,6 +202,9 @@ pub struct Job {
     /// Whether it waits because its tenant, or all tenants, are paused.
     #[serde(default)]
     pub paused: bool,
+    /// Whether it waits because the tool refuses its tenant's credential.
+    #[serde(default)]
+    pub credential_refused: bool,
 }
 
 /// Everything about one job.

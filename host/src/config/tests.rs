@@ -158,7 +158,7 @@ fn values_that_are_not_allowed_are_faults() {
             "patchbay.toml:5: admin.listen must be an IP address and a port such as 127.0.0.1:8080, but is \"9090\"",
             "patchbay.toml:8: plugins.require_signature needs at least one key in plugins.trusted_keys",
             "environment PATCHBAY_PLUGINS__DIR: plugins.dir must be a path, but is empty",
-            "patchbay.toml:7: plugins.permissions must be one of \"strict\", \"group\", but is \"lax\"",
+            "patchbay.toml:7: plugins.permissions must be one of \"strict\", \"group\", \"volume\", but is \"lax\"",
             "patchbay.toml:10: store.url must be sqlite:<path>, but is \"postgres://db/patchbay\"",
             "patchbay.toml:12: secrets.key_file may begin with <state_dir>/ and no other placeholder, but is \"<stat_dir>/k\"",
             "patchbay.toml:16: retry.multiplier must be from 1 to 10, but is 0.5",

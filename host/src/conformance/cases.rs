@@ -118,7 +118,7 @@ cases! {
         "answer-429" Nothing Run::Calls(tool::rate_limited), "a rate limit is RateLimit with the tool's wait", SAY_WHAT_FAILED;
         "answer-500" Nothing Run::Calls(tool::server_error), "a fault of the tool is Api", SAY_WHAT_FAILED;
         "answer-html" Nothing Run::Calls(tool::html), "a page of HTML with status 200 is Api", "look at Response::is_html before a 2xx is taken for done: login and maintenance pages are 200";
-        "answer-half" Nothing Run::Calls(tool::half), "half of a JSON answer is Api where it is read", SAY_WHAT_FAILED;
+        "answer-half" Nothing Run::Calls(tool::half), "half of a JSON answer is Malformed, or Api, where it is read", SAY_WHAT_FAILED;
         "answer-cut" Nothing Run::Calls(tool::cut), "an answer that breaks off is Api", SAY_WHAT_FAILED;
         "answer-slow" Nothing Run::Calls(tool::slow), "an answer that does not end in time is Api", SAY_WHAT_FAILED;
         "answer-lost" Nothing Run::Calls(tool::lost), "a lost connection is Api", SAY_WHAT_FAILED;

@@ -247,6 +247,7 @@ impl ExpectedMetadata {
             Event::Created => ("created", None),
             Event::Updated => ("updated", None),
             Event::Resolved { resolution, .. } => ("resolved", resolution.as_deref()),
+            Event::Reopened => ("reopened", None),
             _ => ("other", None),
         };
         let created_at = found.created_at.and_then(|at| at.format(&Rfc3339).ok());

@@ -64,7 +64,7 @@ pub(super) struct Subject {
 impl Subject {
     /// Opens this file and makes the plugin.
     pub(super) fn open(here: &ProbeProcess, path: &Path, given: &Given) -> Checked<Self> {
-        trial::stage("opening the library");
+        trial::stage(trial::OPENING);
         let library = LoadedLibrary::open_in_probe(here, path).map_err(|refusal| refusal.to_string())?;
         Self::make(library, given)
     }

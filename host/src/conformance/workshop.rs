@@ -16,9 +16,9 @@ use super::{
     subject::{Checked, Subject},
 };
 use crate::plugin::{
-    confine::{self, Level, Tasks},
+    confine::{self, Level, Steps, Tasks},
     probe::ProbeProcess,
-    trial,
+    trial::{self, Order},
 };
 
 /// How long threads that have ended may take to be gone from the kernel's list.
@@ -36,7 +36,7 @@ pub(super) struct Workshop<'a> {
 }
 
 /// Does what standard input says.
-pub(super) fn attempt(here: &ProbeProcess, parent: u32) -> Checked<()> {
+pub(super) fn attempt(here: &ProbeProcess, order: Order) -> Checked<()> {
     let unready = |fault: io::Error| format!("its process could not be confined: {fault}");
     trial::stage("confining the process");
     let mut task = Vec::new();
@@ -56,7 +56,8 @@ pub(super) fn attempt(here: &ProbeProcess, parent: u32) -> Checked<()> {
         maps: File::open("/proc/self/maps").map_err(unready)?,
     };
     drop((input, library));
-    let level = confine::enter(parent, TIME_MAX + task.fuzz_time).map_err(unready)?;
+    let level =
+        confine::enter(order.parent, TIME_MAX + task.fuzz_time, &mut Steps::new(order.left_out)).map_err(unready)?;
     match case.run {
         Run::Calls(run) => workshop.on_a_thread(|workshop| workshop.with_subject(level, run))?,
         Run::Seeded(run) => workshop

@@ -1,6 +1,6 @@
 //! The command line: what can be typed, and its help.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{collections::BTreeSet, ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 
@@ -12,7 +12,7 @@ use crate::{
     conformance::{self, FUZZ_S_MAX, LEVEL_MAX},
     ids::{JobId, TenantId, ToolType},
     plugin::{journal::checked_reason, signature::TrustedKey},
-    tenant::REPLAY_WINDOW_S_MAX,
+    tenant::{EnhanceOn, REPLAY_WINDOW_S_MAX},
 };
 
 const EXAMPLES: &str = "Examples:
@@ -24,6 +24,7 @@ const EXAMPLES: &str = "Examples:
   plugin-ctl rollback acme_desk --reason 'notes are empty since 1.4.0'
   plugin-ctl events --follow                       what happens to plugins, as it happens
   plugin-ctl tenant add acme --base-url https://desk.acme.example --secret webhook_secret=@key.txt
+  plugin-ctl tenant update acme --replay-ahead 2m  change what is named, and nothing else
   plugin-ctl job list --state dead                 what was given up, and why
   plugin-ctl job retry --dead                      put all of it back
 ";
@@ -228,6 +229,14 @@ pub struct New {
     pub plugin_abi: Option<String>,
 }
 
+const UPDATE_EXAMPLES: &str = "Examples:
+  plugin-ctl tenant update acme --set project=HELP --unset group
+  plugin-ctl tenant update acme --base-url https://desk-new.acme.example --secret api_key=@key.txt
+  plugin-ctl tenant update acme --tool-type jira --base-url https://acme.example \\
+      --secret webhook_secret=@webhook.txt --secret api_key=@key.txt
+With another tool type or base URL live jobs become dead letters (tenant_changed); it asks first.
+";
+
 /// The commands about tenants.
 #[derive(Debug, Subcommand)]
 pub enum TenantCommand {
@@ -235,6 +244,9 @@ pub enum TenantCommand {
     #[command(before_help = "Example:\n  plugin-ctl tenant add acme --base-url https://desk.acme.example \\\n      \
         --secret webhook_secret=@webhook.txt --secret api_key=@-\n")]
     Add(AddTenant),
+    /// Change what is named of a tenant and nothing else, all of it at once
+    #[command(before_help = UPDATE_EXAMPLES)]
+    Update(UpdateTenant),
     /// Show all tenants
     List,
     /// Show one tenant
@@ -309,7 +321,42 @@ pub struct AddTenant {
     /// Where its tool is; https, or http on loopback
     #[arg(long, value_name = "URL")]
     pub base_url: String,
-    /// A secret: @FILE is read from a file, @- from standard input
+    /// What a change may name too
+    #[command(flatten)]
+    pub options: TenantOptions,
+}
+
+/// What `tenant update` is told.
+#[derive(Debug, clap::Args)]
+pub struct UpdateTenant {
+    /// Its id
+    #[arg(value_parser = TenantId::parse)]
+    pub id: TenantId,
+    /// The kind of its tool
+    #[arg(long, value_parser = ToolType::parse, value_name = "TYPE")]
+    pub tool_type: Option<ToolType>,
+    /// Where its tool is; https, or http on loopback
+    #[arg(long, value_name = "URL")]
+    pub base_url: Option<String>,
+    /// What a new tenant is told too
+    #[command(flatten)]
+    pub options: TenantOptions,
+    /// A setting that it has no more
+    #[arg(long, value_name = "KEY", action = ArgAction::Append)]
+    pub unset: Vec<String>,
+    /// An origin that its plugin may call no more
+    #[arg(long = "remove-origin", value_name = "URL", action = ArgAction::Append)]
+    pub remove_origins: Vec<String>,
+    /// Do not ask before live jobs become dead letters
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// What `tenant add` and `tenant update` are told alike.
+#[derive(Debug, Default, clap::Args)]
+pub struct TenantOptions {
+    /// A secret: @FILE is read from a file, @- from standard input. In an update it takes the place of the one before at
+    /// once, as rotate-secret --grace 0s does
     #[arg(long = "secret", value_name = "NAME=VALUE", action = ArgAction::Append)]
     pub secrets: Vec<GivenSecret>,
     /// A setting that its plugin reads
@@ -318,12 +365,15 @@ pub struct AddTenant {
     /// Another origin that its plugin may call
     #[arg(long = "allow-origin", value_name = "URL", action = ArgAction::Append)]
     pub allow_origins: Vec<String>,
-    /// How old a signed webhook may be: 300s, 24h [default: 300s]
+    /// How old a signed webhook may be: 300s, 24h; for a new tenant 300s unless it is said
     #[arg(long, value_parser = |text: &str| span::seconds(text, REPLAY_WINDOW_S_MAX), value_name = "TIME")]
     pub replay_window: Option<u32>,
-    /// How far a sender's clock may be ahead: 30s, 5m [default: 30s]
+    /// How far a sender's clock may be ahead: 30s, 5m; for a new tenant 30s unless it is said
     #[arg(long, value_parser = |text: &str| span::seconds(text, REPLAY_WINDOW_S_MAX), value_name = "TIME")]
     pub replay_ahead: Option<u32>,
+    /// Which events get notes: created or created,updated; for a new tenant created unless it is said
+    #[arg(long, value_parser = EnhanceOn::list, value_name = "LIST")]
+    pub enhance_on: Option<BTreeSet<EnhanceOn>>,
 }
 
 /// The commands about jobs.

@@ -76,6 +76,11 @@ impl Client {
         self.call(Method::PUT, path, json(body))
     }
 
+    /// `PATCH path`
+    pub fn patch<A: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<A, Failure> {
+        self.call(Method::PATCH, path, json(body))
+    }
+
     fn call<A: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<A, Failure> {
         let asks = method == Method::GET;
         let limit = Duration::from_secs(ANSWER_S_MAX);

@@ -116,9 +116,13 @@ fn one(detail: &JobDetail) -> Shown {
     Shown::new(text, detail)
 }
 
-/// The state, and whether the job would run if nobody had paused it.
+/// The state, and what keeps the job from running.
 fn shown_state(job: &Job) -> Cow<'_, str> {
-    if job.paused { format!("{}, paused", job.state).into() } else { job.state.as_str().into() }
+    match job {
+        Job { paused: true, .. } => format!("{}, paused", job.state).into(),
+        Job { credential_refused: true, .. } => format!("{}, credential refused", job.state).into(),
+        _ => job.state.as_str().into(),
+    }
 }
 
 /// How a job ended, where the code alone says too little.
@@ -152,6 +156,7 @@ mod tests {
             outcome: None,
             last_error: Some(LastError { code: "api".to_owned(), message: "500".to_owned(), at: "t".to_owned() }),
             paused: false,
+            credential_refused: false,
         }
     }
 
@@ -165,6 +170,8 @@ mod tests {
         assert!(!list_text(&jobs, 3, false).contains("--limit"));
         let paused = Job { paused: true, ..job("1", "queued") };
         assert!(list_text(&[paused], 3, false).contains("queued, paused"));
+        let refused = Job { credential_refused: true, ..job("1", "queued") };
+        assert!(list_text(&[refused], 3, false).contains("queued, credential refused"));
     }
 
     #[test]

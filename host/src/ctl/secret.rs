@@ -1,4 +1,4 @@
-//! Secrets as they are given on the command line, and how long an old one stays good.
+//! Secrets as they are given: on the command line, in a file, on standard input.
 
 use std::{
     convert::Infallible,
@@ -11,7 +11,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::failure::Failure;
+use super::{console::Console, failure::Failure};
 use crate::{
     admin::wire::{Problem, Secret},
     tenant::secrets::SECRET_BYTES_MAX,
@@ -35,13 +35,76 @@ impl fmt::Debug for GivenSecret {
     }
 }
 
-/// A secret's text, and whether it stood on the command line for all to see.
+/// A secret's text, and what is odd about it.
 #[derive(Debug)]
 pub struct ReadSecret {
     /// The text.
     pub secret: Secret,
     /// It was typed in the clear: other users can see it in the process list, and the shell keeps it.
     pub exposed: bool,
+    /// Which characters it begins or ends with that nobody sees, if any.
+    pub invisible: Option<String>,
+}
+
+impl ReadSecret {
+    /// Takes the secret of this name, with a warning about whatever is odd.
+    pub fn taken(self, name: &str, console: &Console) -> Secret {
+        if self.exposed {
+            console.warn(&format!(
+                "secret {name} stands on the command line, where other users and the shell's history see it; \
+                 write {name}=@FILE or @- instead, and rotate it"
+            ));
+        }
+        if let Some(ends) = &self.invisible {
+            console.warn(&invisible_warning(&format!("secret {name}"), ends));
+        }
+        self.secret
+    }
+}
+
+/// What to say about a secret that was taken although nobody can see all of it.
+pub(super) fn invisible_warning(secret: &str, ends: &str) -> String {
+    format!(
+        "{secret} {ends}, which nobody sees; it is taken as it is. If the tool's own secret has no such end, none of its \
+         webhooks will be authentic and none of our requests be let in: write the file again with printf %s 'TEXT', or \
+         take the end away (line ends: tr -d '\\r\\n' <FILE >NEW; a byte order mark: tail -c +4 FILE >NEW), and set it \
+         again with @NEW"
+    )
+}
+
+/// Which characters that nobody sees a text begins or ends with, such as `begins with a blank (U+0020)`. Blanks and line
+/// ends around a JSON object do no harm.
+pub(super) fn invisible_ends(text: &str) -> Option<String> {
+    let text = if text.trim_start().starts_with('{') { text.trim_matches([' ', '\t', '\r', '\n']) } else { text };
+    let end = |c: Option<char>| c.and_then(|c| Some(format!("{} (U+{:04X})", invisible(c)?, u32::from(c))));
+    match (end(text.chars().next()), end(text.chars().next_back())) {
+        (None, None) => None,
+        (Some(first), None) => Some(format!("begins with {first}")),
+        (None, Some(last)) => Some(format!("ends with {last}")),
+        (Some(first), Some(last)) => Some(format!("begins with {first} and ends with {last}")),
+    }
+}
+
+/// What a character is called that leaves no mark on a screen.
+fn invisible(c: char) -> Option<&'static str> {
+    Some(match c {
+        '\u{feff}' => "a byte order mark",
+        ' ' => "a blank",
+        '\t' => "a tab",
+        '\r' => "a carriage return",
+        '\n' => "a line feed",
+        '\u{a0}' => "a no-break space",
+        '\u{ad}' => "a soft hyphen",
+        '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2064}' | '\u{34f}' | '\u{180e}' | '\u{fe00}'..='\u{fe0f}' => {
+            "a zero-width character"
+        }
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}' => "a direction mark",
+        '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}' => "a blank letter",
+        '\u{e0000}'..='\u{e0fff}' => "a tag character",
+        c if c.is_whitespace() => "a space",
+        c if c.is_control() => "a control character",
+        _ => return None,
+    })
 }
 
 /// Reads the secrets of one command: standard input gives one of them, once.
@@ -93,7 +156,8 @@ impl<R: Read> SecretReader<R> {
             let message = format!("secret {name} must have 1 to {SECRET_BYTES_MAX} bytes");
             return Err(Failure::failed(Problem::new("INVALID_SECRET", message)));
         }
-        Ok(ReadSecret { secret: Secret::new(text.to_string()), exposed: !value.starts_with('@') })
+        let invisible = invisible_ends(&text);
+        Ok(ReadSecret { secret: Secret::new(text.to_string()), exposed: !value.starts_with('@'), invisible })
     }
 }
 
@@ -101,15 +165,23 @@ impl<R: Read> SecretReader<R> {
 fn text_of(input: impl Read) -> io::Result<Zeroizing<String>> {
     let most = SECRET_BYTES_MAX + 3;
     // Room for all of it at once: a buffer that grows would leave copies behind.
-    let mut text = Zeroizing::new(String::with_capacity(most + 1));
-    input.take(most as u64).read_to_string(&mut text)?;
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(most + 1));
+    input.take(most as u64).read_to_end(&mut bytes)?;
+    let invalid = |why| io::Error::new(io::ErrorKind::InvalidData, why);
+    if is_utf_16(&bytes) {
+        return Err(invalid(
+            "it is UTF-16, as PowerShell writes it; write it as UTF-8 without a byte order mark, in PowerShell by \
+             [IO.File]::WriteAllText($path, $text)",
+        ));
     }
-    Ok(text)
+    let text = str::from_utf8(&bytes).map_err(|_| invalid("it is not UTF-8"))?;
+    let text = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// By its byte order mark, or by the zero byte that each letter of a secret has in it.
+fn is_utf_16(bytes: &[u8]) -> bool {
+    matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..])
 }
 
 #[cfg(test)]
@@ -135,6 +207,67 @@ mod tests {
             (&from_file, "", "key", "from file", false),
         ] {
             assert_eq!(read(given, stdin).unwrap(), (name.to_owned(), text.to_owned(), exposed), "{given}");
+        }
+    }
+
+    #[test]
+    fn an_end_that_nobody_sees_is_named() {
+        for (text, expected) in [
+            ("plain", None),
+            ("two words", None),
+            ("inner\u{feff}mark", None),
+            ("-_=+/", None),
+            ("ü株", None),
+            ("\u{feff}secret", Some("begins with a byte order mark (U+FEFF)")),
+            (" secret", Some("begins with a blank (U+0020)")),
+            ("secret ", Some("ends with a blank (U+0020)")),
+            ("secret\n", Some("ends with a line feed (U+000A)")),
+            ("secret\r", Some("ends with a carriage return (U+000D)")),
+            ("\tsecret\u{a0}", Some("begins with a tab (U+0009) and ends with a no-break space (U+00A0)")),
+            ("secret\u{200b}", Some("ends with a zero-width character (U+200B)")),
+            ("\u{202e}secret", Some("begins with a direction mark (U+202E)")),
+            ("secret\u{2003}", Some("ends with a space (U+2003)")),
+            ("secret\u{0}", Some("ends with a control character (U+0000)")),
+            ("secret\u{ad}", Some("ends with a soft hyphen (U+00AD)")),
+            ("\u{3164}secret", Some("begins with a blank letter (U+3164)")),
+            ("\n", Some("begins with a line feed (U+000A) and ends with a line feed (U+000A)")),
+            (" {\"oauth2\": {}}\n\n", None),
+            ("\u{feff}{\"oauth2\": {}}", Some("begins with a byte order mark (U+FEFF)")),
+        ] {
+            assert_eq!(invisible_ends(text).as_deref(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn one_line_end_goes_and_what_else_is_there_is_told() {
+        for (stdin, text, invisible) in [
+            ("secret\n", "secret", None),
+            ("secret\r\n", "secret", None),
+            ("secret\n\n", "secret\n", Some("ends with a line feed (U+000A)")),
+            ("secret \n", "secret ", Some("ends with a blank (U+0020)")),
+            ("\u{feff}secret\r\n", "\u{feff}secret", Some("begins with a byte order mark (U+FEFF)")),
+        ] {
+            let mut reader = SecretReader::new(stdin.as_bytes());
+            let read = reader.value("key", &"@-".parse().unwrap()).unwrap();
+            assert_eq!(read.invisible.as_deref(), invisible, "{stdin:?}");
+            assert_eq!(read.secret.into_text(), text, "{stdin:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_utf_8_is_told_with_how_to_mend_it_and_not_repeated() {
+        let of = |text: &str, to_bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(to_bytes).collect::<Vec<_>>();
+        for (bytes, expected) in [
+            (of("\u{feff}hunter2\r\n", u16::to_le_bytes), "it is UTF-16"),
+            (of("\u{feff}hunter2", u16::to_be_bytes), "it is UTF-16"),
+            (of("hunter2", u16::to_le_bytes), "it is UTF-16"),
+            (of("hunter2", u16::to_be_bytes), "it is UTF-16"),
+            (b"hunter2\xff".to_vec(), "it is not UTF-8"),
+        ] {
+            let failure = SecretReader::new(&*bytes).value("key", &"@-".parse().unwrap()).unwrap_err();
+            let message = &failure.problem.message;
+            assert_eq!(failure.problem.code, "SECRET_UNREADABLE");
+            assert!(message.contains(expected) && !message.contains("hunter2"), "{message}");
         }
     }
 

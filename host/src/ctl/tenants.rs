@@ -1,6 +1,7 @@
 //! `tenant …`: adding, showing, changing and removing tenants.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, Read},
     path::Path,
@@ -16,16 +17,22 @@ use super::{
     client::Client,
     console::Console,
     failure::Failure,
-    secret::{GivenSecret, ReadSecret, SecretReader},
-    table::{cell, fields, number, state, table},
+    secret::{GivenSecret, SecretReader, invisible_ends, invisible_warning},
+    table::{cell, number, state, table},
 };
 use crate::{
     admin::{
         ADMIN_BODY_BYTES_MAX,
-        wire::{NewTenant, Problem, RemovedTenant, RotateSecret, Secret, Secrets, Tenant},
+        wire::{NewTenant, Problem, RemovedTenant, RotateSecret, Secrets, Tenant},
     },
     ids::TenantId,
+    tenant::EnhanceOn,
 };
+
+mod shown;
+mod update;
+
+use shown::{one, state_of};
 
 /// `client` is asked for after what was typed has been read: a wrong file is told also when no host runs.
 pub(super) fn run(
@@ -41,6 +48,7 @@ pub(super) fn run(
                 .first()
                 .ok_or_else(|| Failure::failed(Problem::new("BAD_ANSWER", "the host does not say what it added")))?))
         }
+        TenantCommand::Update(given) => update::run(given, &mut SecretReader::new(io::stdin()), client, console),
         TenantCommand::List => {
             let tenants: Vec<Tenant> = client()?.get("/v1/tenants")?;
             Ok(Shown::new(list_text(&tenants, console.color()), &tenants))
@@ -52,7 +60,7 @@ pub(super) fn run(
         TenantCommand::Resume { id } => Ok(one(&client()?.post(&format!("/v1/tenants/{id}/resume"), &())?)),
         TenantCommand::Remove { id, yes } => remove(&client()?, &id, yes, console),
         TenantCommand::RotateSecret { id, name, value, grace } => {
-            let value = secret(&name, &value, &mut SecretReader::new(io::stdin()), console)?;
+            let value = SecretReader::new(io::stdin()).value(&name, &value)?.taken(&name, console);
             crate::tenant::check_name(&name)
                 .map_err(|error| Failure::usage(Problem::new("INVALID_TENANT", error.to_string())))?;
             let path = format!("/v1/tenants/{id}/secrets/{name}");
@@ -60,6 +68,7 @@ pub(super) fn run(
         }
         TenantCommand::Import { file } => {
             let tenants = read_import(&file)?;
+            warn_of_invisible_ends(&tenants, console);
             let added: Vec<Tenant> = client()?.post("/v1/tenants", &tenants)?;
             Ok(Shown::new(list_text(&added, console.color()), &added))
         }
@@ -67,60 +76,70 @@ pub(super) fn run(
 }
 
 fn new_tenant(given: AddTenant, reader: &mut SecretReader<impl Read>, console: &Console) -> Result<NewTenant, Failure> {
-    let mut tenant = NewTenant {
-        id: given.id.to_string(),
-        tool_type: given.tool_type.map(|tool_type| tool_type.to_string()),
-        base_url: given.base_url,
-        secrets: Secrets::default(),
-        settings: Default::default(),
-        allow_origins: given.allow_origins,
-        replay_window_s: given.replay_window,
-        replay_ahead_s: given.replay_ahead,
-        enhance_on: None,
-    };
-    let twice =
-        |option: &str, name: &str| Failure::usage(Problem::new("USAGE", format!("{option} {name} is given twice")));
-    for setting in &given.settings {
+    let AddTenant { id, tool_type, base_url, options } = given;
+    Ok(NewTenant {
+        id: id.to_string(),
+        tool_type: tool_type.map(|tool_type| tool_type.to_string()),
+        base_url,
+        settings: settings(&options.settings)?,
+        secrets: secrets(&options.secrets, reader, console)?,
+        allow_origins: options.allow_origins,
+        replay_window_s: options.replay_window,
+        replay_ahead_s: options.replay_ahead,
+        enhance_on: options.enhance_on.map(events),
+    })
+}
+
+/// `--set KEY=VALUE`, each key once.
+fn settings(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let mut settings = BTreeMap::new();
+    for setting in given {
         let (name, value) = setting.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
             Failure::usage(Problem::new("USAGE", format!("--set {setting:?} is not of the form KEY=VALUE")))
         })?;
-        if tenant.settings.insert(name.to_owned(), value.to_owned()).is_some() {
+        if settings.insert(name.to_owned(), value.to_owned()).is_some() {
             return Err(twice("--set", name));
         }
     }
-    for secret in &given.secrets {
+    Ok(settings)
+}
+
+/// `--secret NAME=VALUE`, each name once.
+fn secrets(given: &[GivenSecret], reader: &mut SecretReader<impl Read>, console: &Console) -> Result<Secrets, Failure> {
+    let mut secrets = Secrets::default();
+    for secret in given {
         let (name, read) = reader.named(secret)?;
-        let text = taken(&name, read, console);
-        if tenant.secrets.0.insert(name.clone(), text).is_some() {
+        let text = read.taken(&name, console);
+        if secrets.0.insert(name.clone(), text).is_some() {
             return Err(twice("--secret", &name));
         }
     }
-    Ok(tenant)
+    Ok(secrets)
 }
 
-fn secret(
-    name: &str,
-    given: &GivenSecret,
-    reader: &mut SecretReader<impl Read>,
-    console: &Console,
-) -> Result<Secret, Failure> {
-    Ok(taken(name, reader.value(name, given)?, console))
+fn twice(option: &str, name: &str) -> Failure {
+    Failure::usage(Problem::new("USAGE", format!("{option} {name} is given twice")))
 }
 
-fn taken(name: &str, read: ReadSecret, console: &Console) -> Secret {
-    if read.exposed {
-        console.warn(&format!(
-            "secret {name} stands on the command line, where other users and the shell's history see it; \
-             write {name}=@FILE or @- instead, and rotate it"
-        ));
+/// As they are written on the wire.
+fn events(events: impl IntoIterator<Item = EnhanceOn>) -> Vec<String> {
+    events.into_iter().map(|event| event.as_str().to_owned()).collect()
+}
+
+fn warn_of_invisible_ends(tenants: &[NewTenant], console: &Console) {
+    for tenant in tenants {
+        for (name, secret) in &tenant.secrets.0 {
+            if let Some(ends) = invisible_ends(secret.expose()) {
+                console.warn(&invisible_warning(&format!("tenant {}: secret {name}", tenant.id), &ends));
+            }
+        }
     }
-    read.secret
 }
 
 fn remove(client: &Client, id: &TenantId, yes: bool, console: &Console) -> Result<Shown, Failure> {
     let tenant: Tenant = client.get(&format!("/v1/tenants/{id}"))?;
     let jobs = tenant.live_jobs.unwrap_or_default();
-    let question = format!("Remove tenant {id} with {} and dead-letter {}?", secrets(&tenant), count(jobs));
+    let question = format!("Remove tenant {id} with {} and dead-letter {}?", count_secrets(&tenant), count(jobs));
     console.confirm(&question, yes)?;
     let removed: RemovedTenant = client.delete(&format!("/v1/tenants/{id}"))?;
     let text = format!("Tenant {id} is removed; {} dead-lettered.\n", were(removed.dead_lettered));
@@ -136,7 +155,7 @@ fn were(jobs: u64) -> String {
     format!("{} {}", count(jobs), if jobs == 1 { "was" } else { "were" })
 }
 
-fn secrets(tenant: &Tenant) -> String {
+fn count_secrets(tenant: &Tenant) -> String {
     let number = newest(tenant);
     if number == 1 { "1 secret".to_owned() } else { format!("{number} secrets") }
 }
@@ -144,14 +163,6 @@ fn secrets(tenant: &Tenant) -> String {
 /// Secrets by name: a replaced one that is still good is not another.
 fn newest(tenant: &Tenant) -> usize {
     tenant.secrets.iter().filter(|secret| secret.expires_at.is_none()).count()
-}
-
-fn state_of(tenant: &Tenant) -> &'static str {
-    match tenant {
-        Tenant { enabled: false, .. } => "disabled",
-        Tenant { paused: true, .. } => "paused",
-        _ => "enabled",
-    }
 }
 
 fn list_text(tenants: &[Tenant], color: bool) -> String {
@@ -168,37 +179,6 @@ fn list_text(tenants: &[Tenant], color: bool) -> String {
         ]
     });
     table(&["TENANT", "STATE", "TOOL TYPE", "BASE URL", "SECRETS"], rows, color)
-}
-
-fn one(tenant: &Tenant) -> Shown {
-    let mut lines = vec![
-        ("tenant", Some(tenant.id.clone())),
-        ("state", Some(state_of(tenant).to_owned())),
-        ("tool type", Some(tenant.tool_type.clone())),
-        ("base URL", Some(tenant.base_url.clone())),
-        ("webhooks", Some(format!("POST /webhooks/{}", tenant.id))),
-        ("enhance on", Some(tenant.enhance_on.join(", "))),
-        ("replay window", Some(format!("{} s, {} s ahead", tenant.replay_window_s, tenant.replay_ahead_s))),
-        ("live jobs", tenant.live_jobs.map(|jobs| jobs.to_string())),
-    ];
-    lines.extend(tenant.allow_origins.iter().map(|origin| ("allowed", Some(origin.clone()))));
-    lines.extend(tenant.settings.iter().map(|(name, value)| ("setting", Some(format!("{name} = {value}")))));
-    for secret in &tenant.secrets {
-        let until = secret.expires_at.as_ref().map(|at| format!(", replaced, good until {at}")).unwrap_or_default();
-        let Some(oauth2) = &secret.oauth2 else {
-            lines.push(("secret", Some(format!("{}, set {}{until}", secret.name, secret.created_at))));
-            continue;
-        };
-        let kind = format!("{}, oauth2 ({}), set {}", secret.name, oauth2.grant, secret.created_at);
-        let token = match (&oauth2.obtained_at, &oauth2.expires_at) {
-            (Some(from), Some(until)) => format!("obtained {from}, good until {until}"),
-            _ => "none obtained since the host was started".to_owned(),
-        };
-        let error = oauth2.last_error.as_ref().map(|error| format!("{}: {}", error.at, error.message));
-        lines.extend([("secret", Some(kind)), ("  token URL", Some(oauth2.token_url.clone()))]);
-        lines.extend([("  token", Some(token)), ("  last error", error)]);
-    }
-    Shown::new(fields(lines), tenant)
 }
 
 /// Reads JSON lines or one JSON array. No complaint quotes the file: it holds secrets.
@@ -222,7 +202,8 @@ fn read_import(file: &Path) -> Result<Vec<NewTenant>, Failure> {
     if text.len() > ADMIN_BODY_BYTES_MAX {
         return Err(unreadable(format!("it has over {ADMIN_BODY_BYTES_MAX} bytes")));
     }
-    parse_import(&text).map_err(unreadable)
+    // Some editors and PowerShell write a byte order mark.
+    parse_import(text.strip_prefix('\u{feff}').unwrap_or(&text)).map_err(unreadable)
 }
 
 fn parse_import(text: &str) -> Result<Vec<NewTenant>, String> {

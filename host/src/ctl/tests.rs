@@ -93,6 +93,8 @@ fn the_command_line_is_sound_and_what_is_wrong_is_usage() {
         "events --follow --tool-type jira",
         "install lib.so --reason because --name other.so",
         "job retry --dead",
+        "tenant add acme --base-url https://a.example --enhance-on created,updated",
+        "tenant update acme --enhance-on updated --unset a --unset b --remove-origin https://a.example --yes",
         "--help",
     ] {
         assert_eq!(code(good), ExitCode::SUCCESS, "{good}");
@@ -111,6 +113,10 @@ fn the_command_line_is_sound_and_what_is_wrong_is_usage() {
         "job retry",
         "job list --limit 0",
         "tenant add a_b",
+        "tenant add acme --base-url https://a.example --enhance-on solved",
+        "tenant update",
+        "tenant update acme --replay-window 8d",
+        "tenant update acme --tool-type Jira",
     ] {
         assert_eq!(code(wrong), ExitCode::from(2), "{wrong}");
     }
@@ -232,6 +238,55 @@ fn nothing_is_removed_unasked() {
         "Tenant acme is removed; 41 jobs were dead-lettered.\n"
     );
     assert_eq!(host.run("job purge --yes").unwrap().text, "3 jobs deleted for good.\n");
+}
+
+#[test]
+fn nothing_is_dead_lettered_unasked() {
+    let refused = json!({"code": "LIVE_JOBS", "message": "tenant acme has 41 live jobs for the tool that it has now"});
+    let mut changed = tenant();
+    changed["dead_lettered"] = 41.into();
+    let host = Host::answering(move |line| match line {
+        "PATCH /v1/tenants/asks" => (409, refused.clone()),
+        _ => (200, changed.clone()),
+    });
+    let failure = host.run("tenant update asks --tool-type jira").unwrap_err();
+    assert_eq!((failure.exit, failure.problem.code.as_str()), (Exit::Usage, "NOT_CONFIRMED"));
+    assert!(failure.problem.message.contains("has 41 live jobs"), "{failure:?}");
+    assert_eq!(host.asked(), ["PATCH /v1/tenants/asks"]);
+    let shown = host.run("tenant update acme --tool-type jira --yes").unwrap();
+    assert!(shown.text.contains("41 jobs by this change (tenant_changed)\n"), "{}", shown.text);
+    assert_eq!((&shown.json["dead_lettered"], &shown.json["id"]), (&41.into(), &"acme".into()));
+    assert_eq!(host.asked(), ["PATCH /v1/tenants/acme"]);
+    let nothing = host.run("tenant update acme").unwrap_err();
+    assert_eq!((nothing.exit, host.asked().len()), (Exit::Usage, 0), "{nothing:?}");
+}
+
+#[test]
+fn a_tenant_is_shown_with_what_became_of_its_webhooks() {
+    let mut refused = tenant();
+    refused.as_object_mut().unwrap().extend([
+        ("accepted".to_owned(), 12.into()),
+        ("ignored".to_owned(), 40.into()),
+        ("last_accepted_at".to_owned(), "2026-11-20T10:00:00.000Z".into()),
+        (
+            "refusals".to_owned(),
+            json!({
+                "400": {"count": 0, "last_at": null, "last_reason": null},
+                "401": {"count": 3, "last_at": "2026-11-20T10:24:47.000Z", "last_reason": "the plugin\u{1b}[2J"},
+            }),
+        ),
+    ]);
+    let answering = |tenant: Value| Host::answering(move |_| (200, tenant.clone()));
+    let text = answering(refused).run("tenant show acme").unwrap().text;
+    for line in [
+        "accepted:       12 since the host was started, the last at 2026-11-20T10:00:00.000Z; 0 duplicate, 40 ignored\n",
+        "refused:        3 with 401, the last at 2026-11-20T10:24:47.000Z: the plugin\u{fffd}[2J\n",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    assert!(!text.contains("400"), "{text}");
+    let of_an_older_host = answering(tenant()).run("tenant show acme").unwrap().text;
+    assert!(of_an_older_host.contains("accepted:       0 since") && !of_an_older_host.contains("refused"));
 }
 
 #[test]

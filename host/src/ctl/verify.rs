@@ -148,10 +148,11 @@ fn shown(file: &Path, verbose: bool, found: Found) -> Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugin::confine::Wall;
 
     #[test]
     fn a_sound_file_is_shown_with_its_confinement() {
-        let level = Level { files: false, calls: true };
+        let level = Level { files: Wall::Absent, ..Level::default() };
         let found = Found { sha256: None, stamp: None, signature: None, info: None, glibc: None, outcome: Ok(level) };
         let shown = shown(Path::new("libgood.so"), false, found);
         assert_eq!(shown.json["verdict"], "sound");

@@ -151,7 +151,7 @@ impl FrontDoor {
             _ => tenant_scan::tenant_id(&body),
         };
         let delivery = Delivery {
-            tenant_id,
+            tenant_id: tenant_id.clone(),
             correlation_id: correlation_id.clone(),
             method: parts.method,
             path: path.to_owned(),
@@ -161,13 +161,18 @@ impl FrontDoor {
             received_at: self.clock.now(),
         };
         match self.ingest.take(delivery).await {
-            Ok(receipt) => Ok(answer::taken(&receipt, correlation_id)),
+            Ok(receipt) => {
+                self.count_taken(tenant_id.as_deref(), &receipt);
+                Ok(answer::taken(&receipt, correlation_id))
+            }
             Err(rejection) => {
                 self.report(&rejection, correlation_id);
+                let answer = answer::rejected(&rejection, correlation_id);
+                self.count_refused(tenant_id.as_deref(), &rejection, answer.status());
                 if matches!(rejection, Rejection::NotAuthentic(_)) {
                     sleep_until(next_tick(received, Instant::now())).await;
                 }
-                Ok(answer::rejected(&rejection, correlation_id))
+                Ok(answer)
             }
         }
     }

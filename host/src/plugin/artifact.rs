@@ -283,7 +283,9 @@ impl InspectedArtifact {
     ) -> Result<VerifiedArtifact, Refusal> {
         self.trusted.clone()?;
         super::permissions::check(&self.path, permissions)?;
-        let confinement = match verdicts.of(self.sha256) {
+        // What was confined less than it would be now is tried once more.
+        let confined_less = |level: &Level| prober.surroundings().is_ok_and(|now| level.lacks_some_of(now.level()));
+        let confinement = match verdicts.of(self.sha256).filter(|level| !confined_less(level)) {
             Some(level) => level,
             None => {
                 let level = self.try_out(prober).map_err(Refusal::without_details)?;

@@ -1,12 +1,9 @@
 //! What a plugin can ask of the host during one call, and for whom: secrets are compared here and filled in here, and
 //! leave the host only inside a request to the tenant's own tool.
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -25,7 +22,7 @@ use zeroize::Zeroizing;
 
 use super::{
     egress::{Answer, Egress, Outgoing, Share},
-    redact::Redaction,
+    redact::{self, Redaction},
     tokens::Tokens,
 };
 use crate::{
@@ -313,12 +310,10 @@ impl Capability {
     }
 
     /// What to take out of texts for this tenant. A plugin is presented with some by webhooks, and a tool may send back
-    /// what it was sent; a secret that cannot be opened was given to neither.
+    /// what it was sent.
     fn redaction(&self, tenant: &Tenant) -> Redaction {
-        let names: BTreeSet<_> =
-            self.services.directory.secret_infos(&tenant.id).into_iter().map(|info| info.name).collect();
-        let secrets = names.iter().filter_map(|name| self.secrets(tenant, name).ok());
-        Redaction::of(secrets.chain(self.services.tokens.shown(&tenant.id)))
+        let secrets = redact::secrets_of(&self.services.directory, tenant);
+        Redaction::of(secrets.into_iter().chain(self.services.tokens.shown(&tenant.id)))
     }
 }
 

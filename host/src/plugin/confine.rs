@@ -1,21 +1,33 @@
 //! The walls around a process in which a plugin is tried: no files, no network, no other programs, little memory and time.
 //!
-//! Layer by layer, as far as the kernel goes: what it lacks is left out and said; what it has and does not grant is a
-//! failure. Nothing of a plugin has been mapped when this begins.
+//! Layer by layer, as far as the host's surroundings let a process shut itself in: what the kernel lacks, and what a
+//! filter or the lack of a right denies, is left out and said. A layer that has nothing to shut out, as where there is no
+//! capability to drop, is not put up at all. Nothing of a plugin has been mapped when this begins.
 
 #![allow(unsafe_code)]
 
-use std::{collections::BTreeMap, fmt, io, time::Duration};
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd},
+    time::Duration,
+};
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, RulesetStatus,
+    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, PathBeneath, Ruleset, RulesetAttr as _,
+    RulesetCreatedAttr as _, RulesetError, RulesetStatus,
 };
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL};
-use rustix::process::{Resource, Rlimit, Signal};
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Compare, SeccompCondition as Condition,
-    SeccompFilter, SeccompRule as Rule, TargetArch,
+use rustix::{
+    process::{Resource, Rlimit, Signal},
+    thread::{CapabilitySet, CapabilitySets},
 };
+
+use super::trial;
+
+mod filters;
+mod level;
+
+pub use level::{Level, Wall};
 
 /// Address space of a probe, in bytes.
 const MEMORY_BYTES_MAX: u64 = 1 << 30;
@@ -24,44 +36,76 @@ const FILES_MAX: u64 = 16;
 /// Libraries that a plugin may need; they are mapped before files are out of reach.
 const PRELOADED: &[&str] = &["libc.so.6", "libm.so.6", "libgcc_s.so.1", "libpthread.so.0", "libdl.so.2", "librt.so.1"];
 
-/// Which layers hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Level {
-    /// No file can be opened and no TCP port reached (Landlock).
-    pub files: bool,
-    /// No other program, process, socket or trace (seccomp).
-    pub calls: bool,
+macro_rules! steps {
+    ($($variant:ident $call:literal : $meaning:literal;)*) => {
+        /// A step that the surroundings may deny, by an error or by ending the process.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Step { $(#[doc = $meaning] $variant,)* }
+
+        impl Step {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The system call that is denied.
+            pub fn call(self) -> &'static str {
+                match self { $(Self::$variant => $call),* }
+            }
+        }
+    };
 }
 
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match (self.files, self.calls) {
-            (true, true) => "full",
-            (false, true) => "no Landlock in this kernel",
-            (true, false) => "no seccomp on this machine",
-            (false, false) => "limits only",
-        })
+steps! {
+    Memory "memfd_create": "Puts the bytes that are tried into sealed memory; the host's own step.";
+    Leash "prctl(PR_SET_PDEATHSIG)": "Binds the process's life to the host's.";
+    Limits "prlimit64": "Limits memory, processor time and files.";
+    Priority "setpriority": "Lets everything else go first; a kindness, no wall.";
+    Held "capget": "Looks which capabilities there are to drop.";
+    Groups "setgroups": "Leaves root's further groups.";
+    Group "setresgid": "Leaves root's group.";
+    User "setresuid": "Becomes nobody.";
+    Capabilities "capset": "Drops the capabilities.";
+    Privileges "prctl(PR_SET_NO_NEW_PRIVS)": "Lets no program give rights back; the next two need it.";
+    Landlock "landlock_create_ruleset, landlock_restrict_self": "Puts files and TCP ports out of reach.";
+    Seccomp "seccomp": "Filters system calls.";
+}
+
+impl Step {
+    /// The step with this call.
+    pub fn of(call: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|step| step.call() == call)
     }
 }
 
-impl Level {
-    /// What the kernel has, for a warning before anything is tried; [`enter`] tells what was really put up.
-    pub fn of_this_machine() -> Self {
-        const RULESET_VERSION: u32 = 1;
-        let kill = libc::SECCOMP_RET_KILL_PROCESS;
-        // SAFETY: both only ask: no rules are given, and the one argument behind a pointer is a number that lives.
-        let (landlock, seccomp) = unsafe {
-            (
-                libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, RULESET_VERSION),
-                libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, &raw const kill),
-            )
+/// The steps of one process: taken one by one, each told before it is taken, should it end the process.
+#[derive(Debug)]
+pub struct Steps {
+    left_out: Vec<Step>,
+    denied: Vec<String>,
+}
+
+impl Steps {
+    /// Those in `left_out` are known to end a process, and are denied without being tried.
+    pub fn new(left_out: Vec<Step>) -> Self {
+        Self { left_out, denied: Vec::new() }
+    }
+
+    /// Which calls were denied, and how.
+    pub fn into_denied(self) -> Vec<String> {
+        self.denied
+    }
+
+    /// Takes a step, unless it is left out.
+    pub(super) fn take(&mut self, step: Step, act: impl FnOnce() -> io::Result<()>) -> Wall {
+        let (wall, denied) = if self.left_out.contains(&step) {
+            (Wall::Denied, Some("SIGSYS".to_owned()))
+        } else {
+            trial::stage(step.call());
+            let outcome = act();
+            (Wall::of(&outcome), outcome.err().map(|fault| fault.to_string()))
         };
-        Self { files: landlock > 0, calls: ARCHITECTURE.is_some() && seccomp == 0 }
-    }
-
-    /// Whether every layer holds.
-    pub fn is_full(self) -> bool {
-        self.files && self.calls
+        let denied = denied.map(|how| format!("{}: {how}", step.call()));
+        self.denied.extend(denied.filter(|denied| !self.denied.contains(denied)));
+        wall
     }
 }
 
@@ -74,7 +118,10 @@ impl Tasks {
     /// # Errors
     /// When /proc is not there.
     pub fn open() -> io::Result<Self> {
-        Ok(Self(rustix::fs::Dir::new(std::fs::File::open("/proc/self/task")?)?))
+        let tasks = std::fs::File::open("/proc/self/task").map_err(|fault| {
+            io::Error::new(fault.kind(), format!("/proc/self/task: {fault}; /proc must be mounted where the host runs"))
+        })?;
+        Ok(Self(rustix::fs::Dir::new(tasks)?))
     }
 
     /// How many there are now.
@@ -94,17 +141,30 @@ impl Tasks {
 /// Shuts this process in, but for what opening one library takes.
 ///
 /// # Errors
-/// When a layer that the kernel has cannot be put up.
-pub fn enter(parent: u32, time_max: Duration) -> io::Result<Level> {
-    die_with(parent)?;
-    limit(time_max)?;
-    drop_privileges(parent)?;
-    rustix::thread::set_no_new_privs(true)?;
+/// When the host is gone.
+pub fn enter(parent: u32, time_max: Duration, steps: &mut Steps) -> io::Result<Level> {
+    let mut leash = steps.take(Step::Leash, die_with_the_host);
+    let limits = steps.take(Step::Limits, || limit(time_max));
+    // At the lowest priority: a probe must not slow webhooks down.
+    steps.take(Step::Priority, || Ok(rustix::process::setpriority_process(None, 19)?));
+    let rights = drop_rights(steps);
+    if leash.stands() {
+        // Changing the user forgets it.
+        leash = steps.take(Step::Leash, die_with_the_host);
+    }
+    let now = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
+    if now != i32::try_from(parent).ok() {
+        return Err(io::Error::other("the host is gone"));
+    }
+    steps.take(Step::Privileges, || Ok(rustix::thread::set_no_new_privs(true)?));
     preload();
     default_fault_signals();
-    let files = landlock()?;
-    let calls = seccomp()?;
-    Ok(Level { files, calls })
+    let stdout = io::stdout();
+    // The library is there; a file in memory is not among what is shut out.
+    let library = steps.left_out.contains(&Step::Memory).then(|| stdout.as_fd());
+    let files = steps.take(Step::Landlock, || landlock(library));
+    let calls = steps.take(Step::Seccomp, seccomp);
+    Ok(Level { files, calls, rights, limits, leash, bytes: Wall::Stands })
 }
 
 /// Closes what opening took, where [`enter`] has put the filters up: from here on only computing is left.
@@ -112,15 +172,26 @@ pub fn enter(parent: u32, time_max: Duration) -> io::Result<Level> {
 /// # Errors
 /// When the kernel does not take the filter.
 pub fn tighten(level: Level) -> io::Result<()> {
-    let Some(architecture) = ARCHITECTURE.filter(|_| level.calls) else { return Ok(()) };
-    filter(computing_calls(), errno(libc::EPERM), SeccompAction::Allow, architecture)
+    if level.calls.stands() { filters::for_computing() } else { Ok(()) }
+}
+
+/// The limit of this process. As rustix's own, which does not expect to be refused.
+///
+/// # Errors
+/// When the system does not tell it.
+pub fn limit_of(resource: Resource) -> io::Result<Rlimit> {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes into a value that lives.
+    if unsafe { libc::getrlimit64(resource as libc::__rlimit_resource_t, &raw mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let known = |value| (value != libc::RLIM64_INFINITY).then_some(value);
+    Ok(Rlimit { current: known(limit.rlim_cur), maximum: known(limit.rlim_max) })
 }
 
 /// The host must not leave probes behind when it dies.
-fn die_with(parent: u32) -> io::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    let now = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
-    if now == i32::try_from(parent).ok() { Ok(()) } else { Err(io::Error::other("the host is gone")) }
+fn die_with_the_host() -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
 }
 
 fn limit(time_max: Duration) -> io::Result<()> {
@@ -132,32 +203,72 @@ fn limit(time_max: Duration) -> io::Result<()> {
         (Resource::Nofile, FILES_MAX),
     ] {
         // Whoever started the host may allow less.
-        let value = rustix::process::getrlimit(resource).maximum.map_or(value, |maximum| maximum.min(value));
+        let value = limit_of(resource)?.maximum.map_or(value, |maximum| maximum.min(value));
         rustix::process::setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })?;
     }
-    // At the lowest priority: a probe must not slow webhooks down.
-    rustix::process::setpriority_process(None, 19)?;
     Ok(())
 }
 
-/// Root becomes nobody, and whoever had capabilities has none.
-fn drop_privileges(parent: u32) -> io::Result<()> {
-    const NOBODY: u32 = 65534;
-    if rustix::process::geteuid().is_root() {
-        // SAFETY: plain calls on numbers; this process has one thread.
-        let dropped = unsafe {
-            libc::setgroups(0, std::ptr::null()) == 0
-                && libc::setresgid(NOBODY, NOBODY, NOBODY) == 0
-                && libc::setresuid(NOBODY, NOBODY, NOBODY) == 0
-        };
-        if !dropped {
-            return Err(io::Error::last_os_error());
-        }
-        // Changing the user forgets it.
-        die_with(parent)?;
+/// Root becomes nobody, and whoever has capabilities has none. Who has none already is left as it is, root as well: a root
+/// without capabilities has no more rights than any other user.
+fn drop_rights(steps: &mut Steps) -> Wall {
+    // What is not known is taken for all.
+    let mut held = CapabilitySet::all();
+    steps.take(Step::Held, || look(&mut held));
+    let mut rights = Wall::Stands;
+    let root = rustix::process::geteuid().is_root();
+    if root && held.contains(CapabilitySet::SETGID) {
+        rights = steps.take(Step::Groups, leave_groups);
+        rights = rights.and(steps.take(Step::Group, leave_group));
     }
-    let none = rustix::thread::CapabilitySet::empty();
-    let sets = rustix::thread::CapabilitySets { effective: none, permitted: none, inheritable: none };
+    if root && held.contains(CapabilitySet::SETUID) {
+        rights = rights.and(steps.take(Step::User, become_nobody));
+        // With root's number its capabilities go as well.
+        steps.take(Step::Held, || look(&mut held));
+    }
+    if held.is_empty() { rights } else { rights.and(steps.take(Step::Capabilities, drop_capabilities)) }
+}
+
+/// Which capabilities the process could use.
+fn look(held: &mut CapabilitySet) -> io::Result<()> {
+    let sets = rustix::thread::capabilities(None)?;
+    *held = sets.permitted | sets.effective;
+    Ok(())
+}
+
+const NOBODY: u32 = 65534;
+
+fn leave_groups() -> io::Result<()> {
+    // Where a user namespace lets nobody leave a group, as one that an ordinary user has made.
+    if std::fs::read("/proc/self/setgroups").is_ok_and(|answer| answer.starts_with(b"deny")) {
+        return Ok(());
+    }
+    // SAFETY: a plain call on numbers; this process has one thread.
+    unless_unmapped(unsafe { libc::setgroups(0, std::ptr::null()) })
+}
+
+fn leave_group() -> io::Result<()> {
+    // SAFETY: as above.
+    unless_unmapped(unsafe { libc::setresgid(NOBODY, NOBODY, NOBODY) })
+}
+
+fn become_nobody() -> io::Result<()> {
+    // SAFETY: as above.
+    unless_unmapped(unsafe { libc::setresuid(NOBODY, NOBODY, NOBODY) })
+}
+
+/// In a user namespace that maps no such number, root is an ordinary user of the world outside, and stays that.
+fn unless_unmapped(returned: libc::c_int) -> io::Result<()> {
+    match io::Error::last_os_error() {
+        _ if returned == 0 => Ok(()),
+        fault if fault.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        fault => Err(fault),
+    }
+}
+
+fn drop_capabilities() -> io::Result<()> {
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
     Ok(rustix::thread::set_capabilities(None, sets)?)
 }
 
@@ -178,155 +289,40 @@ fn default_fault_signals() {
     }
 }
 
-/// Denies every file and TCP port. False where the kernel has no Landlock.
-fn landlock() -> io::Result<bool> {
-    let deny_all = || {
-        Ruleset::default()
+/// Denies every file and TCP port, but for reading the library when it lies on disk.
+fn landlock(library: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    const RULESET_VERSION: u32 = 1;
+    // The library below takes every error for a kernel without.
+    // SAFETY: only asks: there are no rules.
+    let version =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, RULESET_VERSION) };
+    if version < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let restrict = || -> Result<_, RulesetError> {
+        let mut rules = Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(AccessFs::from_all(ABI::V5))?
             .handle_access(AccessNet::from_all(ABI::V5))?
-            .create()?
-            .restrict_self()
+            .create()?;
+        if let Some(file) = library {
+            rules = rules.add_rule(PathBeneath::new(file, AccessFs::ReadFile))?;
+        }
+        rules.restrict_self()
     };
-    let status = deny_all().map_err(io::Error::other)?;
-    Ok(status.ruleset != RulesetStatus::NotEnforced)
-}
-
-#[cfg(target_arch = "x86_64")]
-const ARCHITECTURE: Option<TargetArch> = Some(TargetArch::x86_64);
-#[cfg(target_arch = "aarch64")]
-const ARCHITECTURE: Option<TargetArch> = Some(TargetArch::aarch64);
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-const ARCHITECTURE: Option<TargetArch> = None;
-
-type Rules = BTreeMap<i64, Vec<Rule>>;
-
-/// Shuts out for good what no plugin does, then all but what opening takes. False where the kernel has no seccomp, or its
-/// calls on this processor are not known here.
-fn seccomp() -> io::Result<bool> {
-    let Some(architecture) = ARCHITECTURE else { return Ok(false) };
-    if !Level::of_this_machine().calls {
-        return Ok(false);
+    match restrict().map_err(io::Error::other)?.ruleset {
+        RulesetStatus::NotEnforced => Err(io::Error::from_raw_os_error(libc::ENOSYS)),
+        RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Ok(()),
     }
-    filter(deadly_calls(), SeccompAction::Allow, SeccompAction::KillProcess, architecture)?;
-    // Its flags lie in memory, where a filter cannot look: with ENOSYS the C library uses clone instead.
-    let clone3 = Rules::from([(libc::SYS_clone3, vec![])]);
-    filter(clone3, SeccompAction::Allow, errno(libc::ENOSYS), architecture)?;
-    filter(opening_calls(), errno(libc::EPERM), SeccompAction::Allow, architecture)?;
-    Ok(true)
 }
 
-/// Filters add up: each call gets the strictest answer of all of them.
-fn filter(rules: Rules, otherwise: SeccompAction, matched: SeccompAction, architecture: TargetArch) -> io::Result<()> {
-    let filter = SeccompFilter::new(rules, otherwise, matched, architecture).map_err(io::Error::other)?;
-    let program: BpfProgram = filter.try_into().map_err(io::Error::other)?;
-    seccompiler::apply_filter(&program).map_err(io::Error::other)
-}
-
-fn errno(number: i32) -> SeccompAction {
-    SeccompAction::Errno(number.unsigned_abs())
-}
-
-fn rule(conditions: &[(u8, Length, Compare, u64)]) -> Rule {
-    let conditions = conditions
-        .iter()
-        .map(|(argument, length, compare, value)| Condition::new(*argument, length.clone(), compare.clone(), *value))
-        .collect::<Result<Vec<_>, _>>();
-    conditions.and_then(Rule::new).expect("arguments are numbered from 0 to 5")
-}
-
-fn without(argument: u8, flag: i32) -> Rule {
-    let flag = u64::from(flag.unsigned_abs());
-    rule(&[(argument, Length::Dword, Compare::MaskedEq(flag), 0)])
-}
-
-/// What computing takes, threads included: they are counted afterwards.
-fn computing_calls() -> Rules {
-    let plain = [
-        libc::SYS_brk,
-        libc::SYS_munmap,
-        libc::SYS_mremap,
-        libc::SYS_madvise,
-        libc::SYS_futex,
-        libc::SYS_sched_yield,
-        libc::SYS_sched_getaffinity,
-        libc::SYS_getrandom,
-        libc::SYS_clock_gettime,
-        libc::SYS_clock_nanosleep,
-        libc::SYS_nanosleep,
-        libc::SYS_exit,
-        libc::SYS_exit_group,
-        libc::SYS_rt_sigreturn,
-        libc::SYS_rt_sigprocmask,
-        libc::SYS_sigaltstack,
-        libc::SYS_gettid,
-        libc::SYS_getpid,
-        libc::SYS_getppid,
-        libc::SYS_restart_syscall,
-        libc::SYS_rseq,
-        libc::SYS_set_robust_list,
-        libc::SYS_prctl,
-        libc::SYS_tgkill,
-    ];
-    let mut rules: Rules = plain.into_iter().map(|call| (call, vec![])).collect();
-    rules.insert(libc::SYS_write, vec![rule(&[(0, Length::Dword, Compare::Eq, 2)])]);
-    rules.insert(libc::SYS_mmap, vec![without(2, libc::PROT_EXEC)]);
-    rules.insert(libc::SYS_mprotect, vec![without(2, libc::PROT_EXEC)]);
-    rules.insert(libc::SYS_clone, vec![]);
-    rules.insert(libc::SYS_clone3, vec![]);
-    // Counting threads: the folder of tasks was opened before.
-    rules.insert(libc::SYS_getdents64, vec![]);
-    rules.insert(libc::SYS_lseek, vec![]);
-    rules.insert(libc::SYS_close, vec![]);
-    rules
-}
-
-/// What the dynamic linker takes besides.
-fn opening_calls() -> Rules {
-    let mut rules = computing_calls();
-    for call in [
-        libc::SYS_openat,
-        libc::SYS_read,
-        libc::SYS_pread64,
-        libc::SYS_fstat,
-        libc::SYS_newfstatat,
-        libc::SYS_readlinkat,
-        libc::SYS_getcwd,
-        libc::SYS_seccomp,
-        libc::SYS_mmap,
-        libc::SYS_mprotect,
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_readlink,
-    ] {
-        rules.insert(call, vec![]);
+/// Shuts out for good what no plugin does, then all but what opening takes.
+fn seccomp() -> io::Result<()> {
+    let kill = libc::SECCOMP_RET_KILL_PROCESS;
+    // SAFETY: only asks: the argument behind a pointer is a number that lives.
+    let known = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_GET_ACTION_AVAIL, 0, &raw const kill) };
+    if known < 0 {
+        return Err(io::Error::last_os_error());
     }
-    rules
-}
-
-/// Nothing that a plugin does while it is made or reads a payload: trying it ends the probe.
-fn deadly_calls() -> Rules {
-    let mut rules: Rules = [
-        libc::SYS_execve,
-        libc::SYS_execveat,
-        libc::SYS_ptrace,
-        libc::SYS_socket,
-        libc::SYS_connect,
-        libc::SYS_bind,
-        libc::SYS_bpf,
-        libc::SYS_io_uring_setup,
-        libc::SYS_process_vm_readv,
-        libc::SYS_process_vm_writev,
-        libc::SYS_pidfd_getfd,
-        libc::SYS_userfaultfd,
-        libc::SYS_perf_event_open,
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_fork,
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_vfork,
-    ]
-    .into_iter()
-    .map(|call| (call, vec![]))
-    .collect();
-    rules.insert(libc::SYS_clone, vec![without(0, libc::CLONE_THREAD)]);
-    rules
+    filters::for_opening()
 }

@@ -17,7 +17,7 @@ const WAITING_MAX: usize = 1024;
 
 macro_rules! codes {
     ($($variant:ident $text:literal : $meaning:literal;)*) => {
-        /// What can happen to a plugin. More may come.
+        /// What can happen to a plugin, or to the webhooks that it looks at. More may come.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Happened {
             $(#[doc = $meaning] $variant,)*
@@ -58,6 +58,7 @@ codes! {
     Quarantined "quarantined": "a generation failed too often and gets no more calls";
     Crashed "crashed": "an artifact has ended the host";
     LoaderStuck "loader_stuck": "an artifact has blocked the dynamic linker";
+    TenantRefused "tenant_refused": "a tenant's webhooks begin to be refused; at most once an hour for a tenant";
 }
 
 impl PluginEvent {

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use std::{
+    error::Error as _,
     ffi::CStr,
     fs::File,
     io::{self, BufRead as _, BufReader},
@@ -28,6 +29,7 @@ use super::{
     artifact::VerifiedArtifact,
     probe::ProbeProcess,
     refusal::{Code, Refusal},
+    trial,
 };
 
 /// From this size on, memory belongs to nobody once it is freed; see [`give_large_memory_back`].
@@ -48,7 +50,12 @@ impl LoadedLibrary {
     /// # Errors
     /// What the dynamic linker said.
     pub fn open(artifact: &VerifiedArtifact) -> Result<Self, Refusal> {
-        let library = open(artifact.copy())?;
+        let library = open(artifact.copy()).map_err(|refusal| match artifact.copy().parent() {
+            Some(folder) if trial::is_noexec(folder) => {
+                Refusal { reason: format!("{}; {}", refusal.reason, noexec(folder)), ..refusal }
+            }
+            _ => refusal,
+        })?;
         let header = header(&library)?;
         // SAFETY: the probe has checked the layout of the library with this digest, and refused it if it had none.
         let module = unsafe { header.init_root_module_with_unchecked_layout::<PluginModuleRef>() };
@@ -108,7 +115,7 @@ impl LoadedLibrary {
     /// # Errors
     /// What the dynamic linker said.
     pub fn close(self) -> Result<(), String> {
-        ManuallyDrop::into_inner(self.library).close().map_err(|fault| fault.to_string())
+        ManuallyDrop::into_inner(self.library).close().map_err(|fault| words_of(&fault))
     }
 }
 
@@ -160,6 +167,15 @@ pub fn mapped(path: &Path) -> io::Result<Option<Range<u64>>> {
     Ok(found)
 }
 
+/// Why nothing in this folder can be mapped, and what mends it.
+pub(super) fn noexec(folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        "{folder} lies on a file system that is mounted noexec, from which no library can be run: mount it exec, or move \
+         state_dir to another"
+    )
+}
+
 /// The version of the C library that this process runs with, as `2.36`.
 pub fn glibc_version() -> &'static str {
     // SAFETY: glibc gives the address of a constant text that ends with a zero.
@@ -186,14 +202,19 @@ fn open(path: &Path) -> Result<Library, Refusal> {
     // proven, from a file that only this host can write, or, in the probe, in a process that exists for that.
     // RTLD_NOW: with lazy binding a missing symbol would kill the process at the first call.
     unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
-        .map_err(|fault| Refusal::new(Code::Load, fault.to_string()))
+        .map_err(|fault| Refusal::new(Code::Load, words_of(&fault)))
+}
+
+/// What the dynamic linker itself said, whole; the error around it only names the function.
+fn words_of(fault: &libloading::Error) -> String {
+    fault.source().map_or_else(|| fault.to_string(), ToString::to_string)
 }
 
 fn header(library: &Library) -> Result<&'static LibHeader, Refusal> {
     // SAFETY: the symbol is abi_stable's root header, which begins with a magic string that `upgrade` checks before
     // anything else of it is looked at. The reference is used only while the library is mapped.
     let header = unsafe { library.get::<AbiHeaderRef>(ROOT_SYMBOL.as_bytes()).map(|symbol| *symbol) };
-    let header = header.map_err(|fault| Refusal::new(Code::NotAPlugin, fault.to_string()))?;
+    let header = header.map_err(|fault| Refusal::new(Code::NotAPlugin, words_of(&fault)))?;
     header.upgrade().map_err(|fault| Refusal::new(Code::AbiHeader, one_line(&fault.to_string())))
 }
 

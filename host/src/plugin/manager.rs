@@ -176,10 +176,6 @@ impl PluginManager {
     pub fn start(parts: ManagerParts) -> io::Result<Self> {
         empty(&parts.copies)?;
         let records = read_records(parts.records)?;
-        let walls = Level::of_this_machine();
-        if !walls.is_full() {
-            tracing::warn!(confinement = %walls, "the process in which plugins are tried is confined less than it should be: {walls}");
-        }
         let (commands, mut received) = mpsc::channel(COMMANDS_MAX);
         let shared = Arc::new(Shared {
             config: parts.config,
@@ -194,8 +190,8 @@ impl PluginManager {
             on_stuck: parts.on_stuck,
             stuck: AtomicBool::new(false),
             verdicts: Verdicts::load(parts.copies.join("verdicts.json")),
+            prober: Prober::default().with_scratch(parts.copies.clone()),
             copies: parts.copies,
-            prober: Prober::default(),
             starter: LaneStarter::start()?,
             runtime: Handle::current(),
             next_number: AtomicU64::new(1),
@@ -208,6 +204,7 @@ impl PluginManager {
         let crashed = parts.blamed.crashed;
         std::thread::Builder::new().name("plugin-manager".to_owned()).spawn(move || {
             threads::register();
+            say_how_plugins_are_tried(&manager.prober);
             manager.remember(records, &crashed);
             while let Some(command) = received.blocking_recv() {
                 manager.carry_out(command);
@@ -277,6 +274,18 @@ impl PluginManager {
                 Err(_elapsed) => tracing::warn!(%tool_type, generation = number, "at the end: it takes too long"),
             }
         }
+    }
+}
+
+/// Found out here, on the thread that starts the processes: they end with the thread that did.
+fn say_how_plugins_are_tried(prober: &Prober) {
+    match prober.surroundings() {
+        Ok(surroundings) if surroundings.level().is_full() => {}
+        Ok(surroundings) => tracing::warn!(
+            confinement = %surroundings.level(),
+            "the process in which plugins are tried is confined less than it should be: {surroundings}"
+        ),
+        Err(refusal) => tracing::error!("no plugin can be tried here: {}; {}", refusal.reason, refusal.code.mend()),
     }
 }
 

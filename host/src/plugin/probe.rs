@@ -4,10 +4,10 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsStr,
     io,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -21,10 +21,11 @@ use plugin_abi::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    confine::{self, Level},
+    confine::{self, Level, Steps},
     loader::LoadedLibrary,
     refusal::{Code, Refusal},
-    trial,
+    surroundings::{self, Surroundings},
+    trial::{self, Order, Start},
 };
 
 /// The hidden argument.
@@ -32,24 +33,45 @@ const ARGUMENT: &str = "__probe";
 /// How long a plugin may take to be opened, made, called twice and dropped.
 const TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Starts probe processes. Used from one long-lived thread, the plugin manager's.
+/// Starts probe processes. Used from one long-lived thread, the plugin manager's. Clones share what one of them has found
+/// out about the surroundings.
 #[derive(Clone, Debug)]
 pub struct Prober {
     program: PathBuf,
     time_max: Duration,
+    scratch: PathBuf,
+    surroundings: Arc<OnceLock<Surroundings>>,
 }
 
 impl Default for Prober {
     /// With this very program, also when its file has been replaced since.
     fn default() -> Self {
-        Self { program: PathBuf::from("/proc/self/exe"), time_max: TIME_MAX }
+        Self::with_program("/proc/self/exe", TIME_MAX)
     }
 }
 
 impl Prober {
     /// With another program that calls [`run_if_asked`], and another time limit: for tests.
     pub fn with_program(program: impl Into<PathBuf>, time_max: Duration) -> Self {
-        Self { program: program.into(), time_max }
+        Self { program: program.into(), time_max, scratch: std::env::temp_dir(), surroundings: Arc::default() }
+    }
+
+    /// The same, putting what is tried into this folder where it cannot be in memory.
+    #[must_use]
+    pub fn with_scratch(self, folder: PathBuf) -> Self {
+        Self { scratch: folder, ..self }
+    }
+
+    /// What a process that tries a plugin can do here. Found out by the first call, for as long as this process lives.
+    ///
+    /// # Errors
+    /// `PROBE_FAILED`: no plugin can be tried here, and why.
+    pub fn surroundings(&self) -> Result<&Surroundings, Refusal> {
+        if let Some(known) = self.surroundings.get() {
+            return Ok(known);
+        }
+        let found = surroundings::explore(&self.program, self.time_max)?;
+        Ok(self.surroundings.get_or_init(|| found))
     }
 
     /// Tries these bytes. `info` is what their note says. Gives the walls that the process was shut in by.
@@ -57,19 +79,31 @@ impl Prober {
     /// # Errors
     /// What was wrong, with the signal when the process died of one.
     pub fn probe(&self, bytes: &[u8], info: &InfoRecord) -> Result<Level, Refusal> {
-        let failed = |fault: io::Error| Refusal::new(Code::ProbeFailed, format!("its process: {fault}"));
-        let library = trial::sealed("plugin", bytes).map_err(failed)?;
-        let ended = trial::run(&self.program, ARGUMENT, &library, None, self.time_max).map_err(failed)?;
+        let surroundings = self.surroundings()?;
+        let library = surroundings.library(bytes, &self.scratch)?;
+        let start = Start {
+            program: &self.program,
+            argument: ARGUMENT,
+            left_out: surroundings.left_out(),
+            library: Some(&library),
+            input: None,
+            time_max: self.time_max,
+        };
+        let ended = start.run().map_err(|fault| Refusal::new(Code::ProbeFailed, fault.to_string()))?;
         let verdict = ended.verdict().map_err(|death| {
-            let code = if death.is_hang() { Code::ProbeTimeout } else { Code::ProbeCrashed };
-            Refusal::new(code, death.to_string())
+            let (code, when) = match death.had_begun {
+                false => (Code::ProbeFailed, ", before anything of the plugin was opened"),
+                true if death.is_hang() => (Code::ProbeTimeout, ""),
+                true => (Code::ProbeCrashed, ""),
+            };
+            Refusal::new(code, format!("{death}{when}"))
         })?;
         match verdict {
             Report::Refused(refusal) => Err(refusal),
             Report::Sound { info: module, level } => {
                 let module = serde_json::from_str::<InfoRecord>(&module).ok();
                 if module.as_ref() == Some(info) {
-                    Ok(level)
+                    Ok(Level { bytes: surroundings.level().bytes, ..level })
                 } else {
                     Err(Refusal::new(Code::InfoMismatch, "its module and its note describe two different plugins"))
                 }
@@ -89,30 +123,29 @@ enum Report {
 pub struct ProbeProcess(());
 
 impl ProbeProcess {
-    /// When this process was started by [`trial::run`] with this argument, and by which process.
-    pub(crate) fn if_asked(argument: &str) -> Option<(Self, u32)> {
-        let mut arguments = std::env::args_os().skip(1);
-        if arguments.next().as_deref() != Some(OsStr::new(argument)) {
-            return None;
-        }
-        let parent = arguments.next().and_then(|parent| parent.to_str()?.parse().ok()).unwrap_or(0);
-        Some((Self(()), parent))
+    /// When this process was started by [`Start::run`] with this argument, and what it was told.
+    pub(crate) fn if_asked(argument: &str) -> Option<(Self, Order)> {
+        Order::of_this_process(argument).map(|order| (Self(()), order))
     }
 }
 
-/// Becomes a probe when this process was started as one: to be called first thing in `main`, before any runtime starts.
+/// Becomes a probe, or the process that looks what a probe can do, when this process was started as one: to be called
+/// first thing in `main`, before any runtime starts.
 pub fn run_if_asked() -> Option<ExitCode> {
-    let (here, parent) = ProbeProcess::if_asked(ARGUMENT)?;
-    Some(trial::tell_verdict(&attempt(&here, parent).unwrap_or_else(Report::Refused)))
+    let probe = || {
+        let (here, order) = ProbeProcess::if_asked(ARGUMENT)?;
+        Some(trial::tell_verdict(&attempt(&here, order).unwrap_or_else(Report::Refused)))
+    };
+    probe().or_else(surroundings::run_if_asked)
 }
 
-fn attempt(here: &ProbeProcess, parent: u32) -> Result<Report, Refusal> {
+fn attempt(here: &ProbeProcess, order: Order) -> Result<Report, Refusal> {
     let unconfined =
         |fault: io::Error| Refusal::new(Code::ProbeFailed, format!("its process could not be confined: {fault}"));
     trial::stage("confining the process");
     let mut tasks = confine::Tasks::open().map_err(unconfined)?;
-    let level = confine::enter(parent, TIME_MAX).map_err(unconfined)?;
-    trial::stage("opening the library");
+    let level = confine::enter(order.parent, TIME_MAX, &mut Steps::new(order.left_out)).map_err(unconfined)?;
+    trial::stage(trial::OPENING);
     let library = LoadedLibrary::open_in_probe(here, Path::new(trial::LIBRARY))?;
     confine::tighten(level).map_err(unconfined)?;
     let info = library.info().to_owned();

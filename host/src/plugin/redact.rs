@@ -1,12 +1,12 @@
 //! What of a tenant's secrets comes back: a tool may echo what it was sent, a plugin may tell what it was presented.
 //! Both are searched for the secret in every form in which it is likely to stand.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use memchr::memmem::find;
 use plugin_abi::PluginError;
 
-use crate::tenant::secrets::SecretText;
+use crate::tenant::{Tenant, directory::TenantDirectory, secrets::SecretText};
 
 /// What stands in a secret's place.
 const REPLACEMENT: &str = "[secret]";
@@ -21,6 +21,17 @@ pub(super) struct Redaction(Vec<Arc<[SecretText]>>);
 /// Takes these secrets out of a text that people will read, however short they are.
 pub(super) fn clean_of<'a>(secrets: impl IntoIterator<Item = &'a SecretText>, text: &mut String) {
     clean(text, &forms(secrets));
+}
+
+/// Takes a tenant's secrets out of what was said about one of its webhooks. Any thread.
+pub fn clean_webhook_text(directory: &TenantDirectory, tenant: &Tenant, text: &mut String) {
+    Redaction::of(secrets_of(directory, tenant)).clean(text);
+}
+
+/// A tenant's secrets, each with all of its versions that are good. One that cannot be opened was shown to nobody.
+pub(super) fn secrets_of(directory: &TenantDirectory, tenant: &Tenant) -> Vec<Arc<[SecretText]>> {
+    let names: BTreeSet<_> = directory.secret_infos(tenant).into_iter().map(|info| info.name).collect();
+    names.iter().filter_map(|name| directory.secrets(tenant, name).ok()).collect()
 }
 
 impl Redaction {

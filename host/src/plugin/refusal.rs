@@ -110,7 +110,7 @@ codes! {
     Open "OPEN": "the file cannot be opened or read", "check that it exists and that the host's user may read it";
     NotAFile "NOT_A_FILE": "this is no regular file", "put the plugin itself into the folder, not a folder, pipe or device";
     TooLarge "TOO_LARGE": "the file is larger than a plugin may be", "strip debug information from the plugin";
-    Permissions "PERMISSIONS": "others than root and the host's user can write the file or a folder above it", "take the right to write from them (chmod go-w), or set plugins.permissions";
+    Permissions "PERMISSIONS": "others than root and the host's user can write the file or a folder above it", "take the right to write from them (chmod go-w), or set plugins.permissions: \"volume\" is for volumes whose modes nobody can change";
     Unsettled "UNSETTLED": "the file is being written to", "wait until the copy is complete, then reload";
     Modified "MODIFIED": "the signature beside the file is not one of these bytes", "wait until both are copied; else get both again from the vendor, and trust neither before they fit";
     NotAPlugin "NOT_A_PLUGIN": "this is no Patchbay plugin", "put only libraries into the folder that export_plugin! made";
@@ -134,7 +134,7 @@ codes! {
     InitError "INIT_ERROR": "the plugin refused to be made", "show the message to the vendor";
     ProbeCrashed "PROBE_CRASHED": "the plugin crashed the process that tried it", "show the signal to the vendor; nothing happened to the host";
     ProbeTimeout "PROBE_TIMEOUT": "the plugin hung in the process that tried it", "show this to the vendor; nothing happened to the host";
-    ProbeFailed "PROBE_FAILED": "the plugin could not be tried", "see the reason; check process and memory limits of the host";
+    ProbeFailed "PROBE_FAILED": "the plugin could not be tried", "this is not the file's fault: mend what the reason names around the host (a unit's SystemCallFilter, a container's seccomp profile, limits of processes and memory), then reload";
     Threads "THREADS": "the plugin leaves threads of its own behind", "ask the vendor to end all threads before a call returns";
     RolledBack "ROLLED_BACK": "this very file was rolled back", "put a better file in its place; plugin-ctl enable takes this one again";
     Disabled "DISABLED": "an operator has disabled the plugin", "plugin-ctl enable lets it serve again";
@@ -143,7 +143,7 @@ codes! {
     LoaderStuck "LOADER_STUCK": "opening or closing a library did not end, which blocks the dynamic linker of the whole process", "nothing: the host takes webhooks on, ends in order and wants to be restarted (exit code 75); the plugin is then left out. With plugins.when_stuck = \"stay\", restart the host yourself";
     Retained "RETAINED": "too many earlier generations of this tool type are still in memory", "see plugin-ctl info for what keeps them; restart the host when it is convenient";
     Copy "COPY": "the host could not make its private copy", "check space and rights of the state folder";
-    Load "LOAD": "the dynamic linker refused the file", "see the reason; ask the vendor which glibc the plugin needs";
+    Load "LOAD": "the dynamic linker refused the file", "the reason has the linker's own words: what is denied or mounted noexec is yours to mend; for a symbol or version that is not there ask the vendor for a build for this machine's glibc";
 }
 
 impl fmt::Display for Code {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use plugin_abi::PluginError;
+use url::Url;
 
 use super::egress::Egress;
 use crate::{
@@ -71,6 +72,8 @@ struct Place {
 struct At {
     /// The secret's version that the rest belongs to.
     version: i64,
+    /// The base URL of the tool that the token is for: another one is not shown it.
+    tool: Option<Url>,
     held: Option<Held>,
     /// The token before: an answer that comes late may still echo it.
     before: Option<AccessToken>,
@@ -194,7 +197,7 @@ impl Tokens {
         }
         let (version, secrets) = self.secret(tenant, name)?;
         let secrets = secrets.ok_or_else(|| PluginError::api("the secret was replaced by a plain one just now"))?;
-        at.belong_to(version);
+        at.belong_to(version, &tenant.base_url);
         let now_ms = self.clock.now_ms();
         match &at.held {
             Some(held) if refused.is_some_and(|refused| Arc::ptr_eq(refused, &held.token)) => at.let_go(),
@@ -322,12 +325,18 @@ impl Place {
 }
 
 impl At {
-    /// What belongs to another version of the secret is forgotten.
-    fn belong_to(&mut self, version: i64) {
+    /// What belongs to another version of the secret is forgotten, and so is a token for another tool. What the endpoint
+    /// said or granted stays then: it is the same one, and that may be the only good refresh token.
+    fn belong_to(&mut self, version: i64, tool: &Url) {
         if self.version != version {
             self.let_go();
             *self = Self { version, before: self.before.take(), spent: self.spent.take(), ..Self::default() };
+        } else if self.tool.as_ref() != Some(tool) {
+            self.let_go();
+            self.futile_until_ms = 0;
+            (self.status.obtained_ms, self.status.expires_ms) = (None, None);
         }
+        self.tool = Some(tool.clone());
     }
 
     fn let_go(&mut self) {

@@ -5,9 +5,12 @@
 
 use std::{
     fmt,
-    fs::File,
+    fs::{self, File},
     io::{self, Read, Write},
-    os::unix::process::ExitStatusExt as _,
+    os::{
+        fd::{AsFd, AsRawFd as _},
+        unix::{fs::PermissionsExt as _, process::ExitStatusExt as _},
+    },
     path::Path,
     process::{Child, Command, ExitCode, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -15,22 +18,33 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{MemfdFlags, SealFlags},
-    process::{Pid, PidfdFlags},
+    fs::{MemfdFlags, SealFlags, StatVfsMountFlags},
+    io::Errno,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::confine::Step;
+
 /// Where the process finds the plugin's bytes.
 pub(crate) const LIBRARY: &str = "/proc/self/fd/1";
+/// What a process says before it opens a plugin. What ends it before that is no plugin's doing.
+pub(crate) const OPENING: &str = "opening the library";
 /// Most bytes of a report that are kept: its end, where the verdict stands with its details.
 const REPORT_BYTES_MAX: usize = 512 << 10;
+/// How often a process that is silent is looked at: below a second.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often one is looked at that has closed its output, which it does by ending.
+const LOOK_EVERY_CLOSED: Duration = Duration::from_millis(1);
 
 /// A file in memory that nobody can change any more.
 ///
 /// # Errors
-/// When the system has no memory for it.
+/// When the system has no memory for it, or denies it.
 pub(crate) fn sealed(name: &str, bytes: &[u8]) -> io::Result<File> {
-    let memory = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Kernels from 6.3 on may take only files that are never run as programs; older ones do not know the word.
+    let memory = rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL)
+        .or_else(|_| rustix::fs::memfd_create(name, flags))?;
     let mut memory = File::from(memory);
     memory.write_all(bytes)?;
     seal(&memory)?;
@@ -39,39 +53,125 @@ pub(crate) fn sealed(name: &str, bytes: &[u8]) -> io::Result<File> {
 
 /// Not with `F_SEAL_WRITE`: as long as anything in the kernel holds one of the pages, which compaction may do at any time,
 /// that one waits and then fails with EBUSY. What it does besides is to refuse a file that somebody has mapped for
-/// writing, and nobody has.
+/// writing, and nobody has. Kernels before 5.1 have no other.
 fn seal(memory: &File) -> io::Result<()> {
-    let seals = SealFlags::FUTURE_WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-    Ok(rustix::fs::fcntl_add_seals(memory, seals)?)
+    let seals = SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    match rustix::fs::fcntl_add_seals(memory, seals | SealFlags::FUTURE_WRITE) {
+        Err(Errno::INVAL) => Ok(rustix::fs::fcntl_add_seals(memory, seals | SealFlags::WRITE)?),
+        sealed => Ok(sealed?),
+    }
 }
 
-/// Starts `program` with the hidden argument, the library at [`LIBRARY`] and `input` on its standard input, and follows
-/// it; at the time limit it is killed. Called on a thread that lives as long: the process dies with it.
+/// A file without a name in this folder, open for reading: what takes the place of [`sealed`] where there is no file in
+/// memory. The process that reads it may have another user by then.
 ///
 /// # Errors
-/// When it cannot be started or followed.
-pub(crate) fn run(
-    program: &Path,
-    argument: &str,
-    library: &File,
-    input: Option<&File>,
-    time_max: Duration,
-) -> io::Result<Ended> {
-    let input = input.map(File::try_clone).transpose()?;
-    let mut child = Command::new(program)
-        .args([argument, &std::process::id().to_string()])
-        .env_clear()
-        .stdin(input.map_or_else(Stdio::null, Stdio::from))
-        .stdout(Stdio::from(library.try_clone()?))
-        .stderr(Stdio::piped())
-        .spawn()?;
-    // What the plugin itself wrote stands beside the report.
-    let mut report = Vec::new();
-    let ended = follow(&mut child, &mut report, time_max);
-    if !matches!(ended, Ok(Some(_))) {
-        child.kill().and_then(|()| child.wait())?;
+/// When it cannot be made, or when nothing in this folder can be mapped as a program.
+pub(crate) fn on_disk(folder: &Path, bytes: &[u8]) -> io::Result<File> {
+    let context = |fault: io::Error| io::Error::new(fault.kind(), format!("a file in {}: {fault}", folder.display()));
+    if is_noexec(folder) {
+        return Err(context(io::Error::other("it lies on a file system that is mounted noexec")));
     }
-    Ok(Ended { status: ended?, report: String::from_utf8_lossy(&report).into_owned(), time_max })
+    let make = || {
+        let mut file = tempfile::tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        file.set_permissions(fs::Permissions::from_mode(0o444))?;
+        File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+    };
+    make().map_err(context)
+}
+
+/// Whether nothing that lies there can be mapped as a program. False when the system does not say.
+pub(crate) fn is_noexec(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::NOEXEC))
+}
+
+/// A process that is to be started.
+pub(crate) struct Start<'a> {
+    /// This very program, or another that looks at the hidden argument.
+    pub(crate) program: &'a Path,
+    /// The hidden argument.
+    pub(crate) argument: &'a str,
+    /// Steps that it must not take.
+    pub(crate) left_out: &'a [Step],
+    /// What it finds at [`LIBRARY`].
+    pub(crate) library: Option<&'a File>,
+    /// What it finds on its standard input.
+    pub(crate) input: Option<&'a File>,
+    /// It is killed after this.
+    pub(crate) time_max: Duration,
+}
+
+/// What a process finds on its command line.
+pub(crate) struct Order {
+    /// The host.
+    pub(crate) parent: u32,
+    /// Steps that it must not take.
+    pub(crate) left_out: Vec<Step>,
+}
+
+impl Order {
+    /// When this process was started with this hidden argument.
+    pub(crate) fn of_this_process(argument: &str) -> Option<Self> {
+        let mut arguments = std::env::args().skip(1);
+        if arguments.next()? != argument {
+            return None;
+        }
+        let parent = arguments.next().and_then(|parent| parent.parse().ok()).unwrap_or(0);
+        Some(Self { parent, left_out: arguments.filter_map(|call| Step::of(&call)).collect() })
+    }
+}
+
+impl Start<'_> {
+    /// Starts it and follows it; at the time limit it is killed. Called on a thread that lives as long: the process dies
+    /// with it.
+    ///
+    /// # Errors
+    /// When it cannot be started or followed, in a sentence with what mends it.
+    pub(crate) fn run(&self) -> io::Result<Ended> {
+        let handed_over = |file: Option<&File>| -> io::Result<Stdio> {
+            Ok(file.map(File::try_clone).transpose()?.map_or_else(Stdio::null, Stdio::from))
+        };
+        let mut child = Command::new(self.program)
+            .args([self.argument, &std::process::id().to_string()])
+            .args(self.left_out.iter().map(|step| step.call()))
+            .env_clear()
+            .stdin(handed_over(self.input)?)
+            .stdout(handed_over(self.library)?)
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|fault| not_started(self.program, &fault))?;
+        // What the plugin itself wrote stands beside the report.
+        let mut report = Vec::new();
+        let followed = follow(&mut child, &mut report, self.time_max).and_then(|status| match status {
+            Some(status) => Ok(Some(status)),
+            None => child.kill().and_then(|()| child.wait()).map(|_| None),
+        });
+        let status = followed.map_err(|fault| {
+            // What it comes to makes no difference: there is no process to be followed.
+            let _killed = child.kill();
+            not_followed(&fault)
+        })?;
+        Ok(Ended { status, report: String::from_utf8_lossy(&report).into_owned(), time_max: self.time_max })
+    }
+}
+
+fn not_followed(fault: &io::Error) -> io::Error {
+    let mend = "a filter of system calls around the host must let ioctl, poll, read, kill and wait4 pass";
+    io::Error::new(fault.kind(), format!("the process in which plugins are tried cannot be followed: {fault}; {mend}"))
+}
+
+fn not_started(program: &Path, fault: &io::Error) -> io::Error {
+    let mend = match fault.raw_os_error() {
+        Some(libc::EAGAIN) => "raise the limit of processes (a unit's TasksMax, a container's pids limit, ulimit -u)",
+        Some(libc::ENOMEM) => "the machine, or the host's container, has no memory left",
+        Some(libc::EMFILE | libc::ENFILE) => "raise the limit of open files",
+        Some(libc::ENOENT) => "/proc must be mounted, and /dev/null be there, where the host runs",
+        _ => {
+            "a filter of system calls or a security module around the host must let pipe2, clone, clone3 and execve pass"
+        }
+    };
+    io::Error::new(fault.kind(), format!("{} cannot be started as a process: {fault}; {mend}", program.display()))
 }
 
 /// A process that is over.
@@ -87,6 +187,8 @@ pub(crate) struct Ended {
 pub(crate) struct Death {
     /// What it said last that it was about to do.
     pub(crate) stage: String,
+    /// Whether it had begun to open the plugin.
+    pub(crate) had_begun: bool,
     how: How,
 }
 
@@ -104,7 +206,10 @@ impl Ended {
     /// How it ended instead.
     pub(crate) fn verdict<T: DeserializeOwned>(&self) -> Result<T, Death> {
         let stage = self.report.lines().rev().find_map(|line| line.strip_prefix("stage ")).unwrap_or("start");
-        let death = |how| Death { stage: stage.to_owned(), how };
+        // Only a plugin writes so much that the beginning is lost.
+        let had_begun = self.report.len() >= REPORT_BYTES_MAX
+            || self.report.lines().any(|line| line.strip_prefix("stage ") == Some(OPENING));
+        let death = |how| Death { stage: stage.to_owned(), had_begun, how };
         let status = self.status.ok_or_else(|| death(How::Busy(self.time_max)))?;
         if let Some(signal) = status.signal() {
             return Err(death(How::Signal(signal)));
@@ -118,6 +223,11 @@ impl Death {
     /// Whether it did not end by itself.
     pub(crate) fn is_hang(&self) -> bool {
         matches!(self.how, How::Busy(_))
+    }
+
+    /// The step that a filter of system calls ended it for.
+    pub(crate) fn denied(&self) -> Option<Step> {
+        Step::of(&self.stage).filter(|_| self.how == How::Signal(libc::SIGSYS))
     }
 }
 
@@ -151,33 +261,34 @@ fn tell(line: &str) -> io::Result<()> {
 
 /// Reads what the child writes, so that it never has to wait for that, until it has ended; `None` at the time limit.
 fn follow(child: &mut Child, report: &mut Vec<u8>, time_max: Duration) -> io::Result<Option<ExitStatus>> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| io::Error::other("the child's number is none"))?;
-    let ended = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
     let mut output = child.stderr.take().ok_or_else(|| io::Error::other("the child has no output"))?;
     // Where nothing confines the child, a process of its own may hold the pipe open for ever.
     rustix::io::ioctl_fionbio(&output, true)?;
     let deadline = Instant::now() + time_max;
     let mut open = true;
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout =
-            Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
-        let mut watched = [PollFd::new(&ended, PollFlags::IN), PollFd::new(&output, PollFlags::IN)];
-        match poll(&mut watched[..1 + usize::from(open)], Some(&timeout)) {
-            Ok(0) => return Ok(None),
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(fault) => return Err(fault.into()),
-        }
-        let has_ended = !watched[0].revents().is_empty();
+        let ended = child.try_wait()?;
         open = open && read_tail(&mut output, report)?;
-        if has_ended {
-            return child.wait().map(Some);
+        let left = deadline.saturating_duration_since(Instant::now());
+        if ended.is_some() || left.is_zero() {
+            return Ok(ended);
         }
-        if left.is_zero() {
-            return Ok(None);
+        // Its end closes the pipe, and so is seen at once. A child that closes it before, or leaves it to another, is
+        // looked at now and then: not every system gives a descriptor of the process to wait for.
+        if open {
+            wait_for(&output, left.min(LOOK_EVERY))?;
+        } else {
+            std::thread::sleep(left.min(LOOK_EVERY_CLOSED));
         }
+    }
+}
+
+/// Waits until there is something to read.
+fn wait_for(output: &impl AsFd, time_max: Duration) -> io::Result<()> {
+    let timeout = Timespec { tv_sec: 0, tv_nsec: time_max.subsec_nanos().into() };
+    match poll(&mut [PollFd::new(output, PollFlags::IN)], Some(&timeout)) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(fault) => Err(fault.into()),
     }
 }
 
@@ -224,6 +335,37 @@ mod tests {
     };
 
     use super::*;
+
+    #[test]
+    fn what_ends_a_process_before_the_plugin_is_opened_is_not_the_plugins() {
+        let (plain, opened) = ("\nstage seccomp\n", "\nstage seccomp\n\nstage opening the library\n");
+        let flood = format!("{}\nstage seccomp\n", "x".repeat(REPORT_BYTES_MAX));
+        for (status, report, denied, had_begun) in [
+            (libc::SIGSYS, plain, Some(Step::Seccomp), false),
+            (libc::SIGKILL, plain, None, false),
+            (libc::SIGSYS, "", None, false),
+            (libc::SIGSYS, opened, None, true),
+            (libc::SIGSYS, &flood, Some(Step::Seccomp), true),
+        ] {
+            let status = Some(ExitStatus::from_raw(status));
+            let ended = Ended { status, report: report.to_owned(), time_max: Duration::ZERO };
+            let death = ended.verdict::<()>().unwrap_err();
+            assert_eq!((death.denied(), death.had_begun), (denied, had_begun), "{death}");
+        }
+    }
+
+    #[test]
+    fn a_file_on_disk_has_the_bytes_and_no_name_and_cannot_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = on_disk(folder.path(), b"proven").unwrap();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, b"proven");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert_eq!(file.write(b"x").unwrap_err().raw_os_error(), Some(libc::EBADF));
+        let nowhere = on_disk(&folder.path().join("nowhere"), b"").unwrap_err().to_string();
+        assert!(nowhere.contains("nowhere"), "{nowhere}");
+    }
 
     #[test]
     fn nobody_can_change_a_sealed_file() {

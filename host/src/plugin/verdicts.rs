@@ -72,13 +72,14 @@ fn this_build() -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugin::confine::Wall;
 
     #[test]
     fn verdicts_outlive_the_process_but_not_the_build() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("verdicts.json");
         let (known, other) = (Sha256Sum::of(b"known"), Sha256Sum::of(b"other"));
-        let level = Level { files: true, calls: false };
+        let level = Level { calls: Wall::Absent, rights: Wall::Denied, ..Level::default() };
         Verdicts::load(path.clone()).keep(known, level);
         let again = Verdicts::load(path.clone());
         assert_eq!((again.of(known), again.of(other)), (Some(level), None));

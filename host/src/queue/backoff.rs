@@ -44,8 +44,9 @@ impl RetryPolicy {
         }
     }
 
+    /// The wait after so many attempts, in milliseconds. `random` as above.
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "waits are far below 2^53 ms")]
-    fn wait_ms(&self, attempt: u32, random: f64) -> i64 {
+    pub fn wait_ms(&self, attempt: u32, random: f64) -> i64 {
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
         let steady = (self.base_ms as f64 * self.multiplier.powi(exponent)).min(self.max_ms as f64);
         let moved = steady * (1.0 + self.jitter * (2.0 * random - 1.0));

@@ -4,6 +4,7 @@ use std::fmt;
 
 use plugin_abi::types::{Event, TicketMetadata};
 use sha2::{Digest, Sha256};
+use url::Url;
 
 use crate::ids::{CorrelationId, JobId, TenantId, ToolType};
 
@@ -21,17 +22,20 @@ pub enum JobKind {
     Record,
     /// The same of a webhook that proves nothing: once the tool itself says that the ticket is resolved.
     Confirm,
+    /// Takes a ticket that is open again out of the answers.
+    Reopen,
 }
 
 impl JobKind {
-    const ALL: [Self; 3] = [Self::Enhance, Self::Record, Self::Confirm];
+    const ALL: [Self; 4] = [Self::Enhance, Self::Record, Self::Confirm, Self::Reopen];
 
-    /// `enhance`, `record` or `confirm`.
+    /// `enhance`, `record`, `confirm` or `reopen`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Enhance => "enhance",
             Self::Record => "record",
             Self::Confirm => "confirm",
+            Self::Reopen => "reopen",
         }
     }
 
@@ -48,6 +52,8 @@ pub struct NewJob {
     pub tenant: TenantId,
     /// The tool type that the tenant had when the webhook came; it stays, whatever the tenant has later.
     pub tool_type: ToolType,
+    /// Where the tenant's tool was then.
+    pub base_url: Url,
     /// What to do.
     pub kind: JobKind,
     /// The webhook's id.
@@ -67,6 +73,7 @@ impl DedupKey {
             Event::Created => b"created",
             Event::Updated => b"updated",
             Event::Resolved { .. } => b"resolved",
+            Event::Reopened => b"reopened",
             _ => b"other",
         };
         let mut digest = Sha256::new();
@@ -88,6 +95,18 @@ impl DedupKey {
                 part(raw_body);
             }
         }
+        Self::of(digest)
+    }
+
+    /// The key of what says the same once the ticket has been reopened so often. Of none it is the key itself.
+    pub fn after(self, reopenings: u32) -> Self {
+        if reopenings == 0 {
+            return self;
+        }
+        Self::of(Sha256::new().chain_update(self.0).chain_update(reopenings.to_be_bytes()))
+    }
+
+    fn of(digest: Sha256) -> Self {
         let mut key = [0; 16];
         key.copy_from_slice(&digest.finalize()[..16]);
         Self(key)
@@ -99,13 +118,15 @@ impl DedupKey {
     }
 }
 
-/// What became of a webhook that was to be accepted. Either way its job is on disk when this is returned.
+/// What became of a webhook that was to be accepted. In the first two cases its job is on disk when this is returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepted {
     /// It is a new job.
     New(JobId),
     /// The same event was accepted before.
     Duplicate,
+    /// The tenant has another tool than the one that it came for. Nothing was kept.
+    OtherTool,
 }
 
 /// The right to work on a job until the lease ends. Each claim raises the fence, so a lease that was lost matches nothing.
@@ -296,12 +317,17 @@ mod tests {
             key(&metadata("17", resolved("a"), None), b"{}"),
             key(&metadata("17", Event::Created, Some("d-1")), b"{}"),
             key(&metadata("17", Event::Created, Some("{}")), b"{}"),
+            key(&metadata("17", Event::Reopened, None), b"{}"),
+            key(&metadata("17", Event::Other, None), b"{}"),
+            key(&first, b"{}").after(1),
+            key(&first, b"{}").after(2),
             DedupKey::new(&TenantId::parse("acme2").unwrap(), &first, b"{}"),
         ];
         let distinct: std::collections::HashSet<_> = different.iter().collect();
         assert_eq!(distinct.len(), different.len());
         let delivered = metadata("17", Event::Created, Some("d-1"));
         assert_eq!(key(&delivered, b"one body"), key(&delivered, b"another"), "the delivery id replaces the body");
+        assert_eq!(key(&first, b"{}").after(0), key(&first, b"{}"), "keys from before there were reopenings stay good");
     }
 
     #[test]

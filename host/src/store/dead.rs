@@ -9,6 +9,8 @@ use crate::ids::{JobId, TenantId};
 const ROWS_PER_COMMIT: u32 = 1_000;
 /// Why the jobs of a removed tenant are dead letters.
 const TENANT_REMOVED: &str = "tenant_removed";
+/// Why the jobs of a tenant that has another tool are dead letters.
+pub const TENANT_CHANGED: &str = "tenant_changed";
 
 /// Which dead letters an operation is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +26,8 @@ type Key = (u16, [u8; 16]);
 
 impl Store {
     /// Puts dead letters back as jobs that are due now, with their errors kept, no attempt counted and their retry time
-    /// starting anew. Those of tenants that are gone stay. Returns how many were put back.
+    /// starting anew. Those of tenants that are gone stay, and those that were accepted for another tool type than their
+    /// tenant has now. Returns how many were put back.
     pub async fn retry_dead(&self, which: DeadLetters) -> Result<u64, StoreError> {
         let clock = self.inner.clock.clone();
         self.each_dead(which, move |connection, (slot, id)| {
@@ -35,7 +38,7 @@ impl Store {
                      SELECT slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
                             ?3, ?3, fence, errors, sent
                      FROM dead_letters
-                     WHERE slot = ?1 AND id = ?2 AND tenant IN (SELECT id FROM tenants)",
+                     WHERE slot = ?1 AND id = ?2 AND (tenant, tool_type) IN (SELECT id, tool_type FROM tenants)",
                 )?
                 .execute(params![slot, id, clock.now_ms()])?;
             if put_back == 1 { delete(connection, (slot, id)) } else { Ok(0) }
@@ -48,7 +51,7 @@ impl Store {
         self.each_dead(which, delete).await
     }
 
-    /// Gives up all jobs of a tenant, running ones included: their leases are lost. Returns how many.
+    /// Gives up all jobs of a removed tenant, running ones included: their leases are lost. Returns how many.
     pub async fn dead_letter_tenant(&self, tenant: &TenantId) -> Result<u64, StoreError> {
         let mut moved = 0;
         loop {
@@ -90,6 +93,13 @@ impl Store {
     }
 }
 
+/// Jobs as dead letters; which ones is said behind it.
+const BURIED: &str = "INSERT INTO dead_letters (slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
+                               accepted_ms, fence, attempt, errors, sent, died_ms, reason)
+     SELECT slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
+            accepted_ms, fence, attempt, errors, sent, ?3, ?4
+     FROM jobs WHERE slot = ?1 AND";
+
 /// Moves one job to the dead letters; the caller has made sure that it is there. Says how many were moved.
 pub(super) fn bury(
     connection: &Connection,
@@ -98,19 +108,23 @@ pub(super) fn bury(
     now_ms: i64,
     reason: &str,
 ) -> rusqlite::Result<usize> {
-    connection
-        .prepare_cached(
-            "INSERT INTO dead_letters (slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
-                                       accepted_ms, fence, attempt, errors, sent, died_ms, reason)
-             SELECT slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
-                    accepted_ms, fence, attempt, errors, sent, ?3, ?4
-             FROM jobs WHERE slot = ?1 AND id = ?2",
-        )?
-        .execute(params![slot, id, now_ms, reason])?;
+    connection.prepare_cached(&format!("{BURIED} id = ?2"))?.execute(params![slot, id, now_ms, reason])?;
     connection.prepare_cached("DELETE FROM jobs WHERE slot = ?1 AND id = ?2")?.execute(params![slot, id])
 }
 
-/// Moves up to `max` of a tenant's jobs, and says how many.
+/// Moves all jobs of a tenant, running ones included: their leases are lost. Says how many were moved.
+pub(super) fn bury_all(
+    connection: &Connection,
+    tenant: &TenantId,
+    now_ms: i64,
+    reason: &str,
+) -> rusqlite::Result<usize> {
+    let (slot, tenant) = (tenant.slot(), tenant.as_str());
+    connection.prepare_cached(&format!("{BURIED} tenant = ?2"))?.execute(params![slot, tenant, now_ms, reason])?;
+    connection.prepare_cached("DELETE FROM jobs WHERE slot = ?1 AND tenant = ?2")?.execute(params![slot, tenant])
+}
+
+/// Moves up to `max` jobs of a removed tenant, and says how many.
 pub(super) fn bury_tenant(connection: &Connection, tenant: &TenantId, now_ms: i64, max: u32) -> rusqlite::Result<u32> {
     let slot = tenant.slot();
     let ids = connection

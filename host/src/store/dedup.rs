@@ -8,7 +8,6 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, params};
 
-use super::writer::Mirror;
 use crate::queue::job::DedupKey;
 
 /// Keys of a run before it is sorted in. Two runs are in memory at most: a few megabytes.
@@ -49,8 +48,9 @@ const RUN_INSERT: [&str; 2] =
 const RUN_READ: [&str; 2] = ["SELECT slot, key FROM dedup_run_0", "SELECT slot, key FROM dedup_run_1"];
 const RUN_EMPTY: [&str; 2] = ["DELETE FROM dedup_run_0", "DELETE FROM dedup_run_1"];
 
-impl Mirror for DedupWindow {
-    fn read(connection: &Connection) -> rusqlite::Result<Self> {
+impl DedupWindow {
+    /// As the file has it.
+    pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
         let meta = |key: &str| -> rusqlite::Result<i64> {
             connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
         };
@@ -71,8 +71,8 @@ impl Mirror for DedupWindow {
         })
     }
 
-    /// Sorts some keys in.
-    fn tidy(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+    /// Sorts some keys in; once in each transaction.
+    pub(super) fn tidy(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let new = std::mem::take(&mut self.new);
         if self.sorting.is_empty() && self.appended.len() >= RUN_KEYS {
             self.sorting = self.appended.drain().collect();
@@ -86,26 +86,23 @@ impl Mirror for DedupWindow {
             self.sort_in(connection, new * SORTED_PER_NEW + SORTED_PER_COMMIT)
         }
     }
-}
 
-impl DedupWindow {
-    /// Keeps the key unless it is known; says whether it was new. Runs inside the transaction that accepts the job.
-    pub(super) fn remember(
-        &mut self,
-        connection: &Connection,
-        slot: u16,
-        key: &DedupKey,
-        now_ms: i64,
-        window_ms: i64,
-    ) -> rusqlite::Result<bool> {
+    /// Ends a generation whose window is over; says whether it was. To be called before each [`remember`](Self::remember).
+    pub(super) fn turn(&mut self, connection: &Connection, now_ms: i64, window_ms: i64) -> rusqlite::Result<bool> {
         if now_ms < self.since_ms {
             // The clock was wrong when the generation began. Else it would take keys until that time comes.
             self.since_ms = now_ms;
             set(connection, "dedup_since_ms", now_ms)?;
         }
-        if now_ms.saturating_sub(self.since_ms) >= window_ms {
+        let over = now_ms.saturating_sub(self.since_ms) >= window_ms;
+        if over {
             self.rotate(connection, now_ms, window_ms)?;
         }
+        Ok(over)
+    }
+
+    /// Keeps the key unless it is known; says whether it was new. Runs inside the transaction that accepts the job.
+    pub(super) fn remember(&mut self, connection: &Connection, slot: u16, key: &DedupKey) -> rusqlite::Result<bool> {
         let entry = (slot, *key.as_bytes());
         if self.appended.contains(&entry) || self.waits(&entry) || is_sorted_in(connection, &entry)? {
             return Ok(false);

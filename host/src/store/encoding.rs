@@ -112,6 +112,7 @@ enum StoredEvent<'a> {
     Created,
     Updated,
     Resolved { resolution: Option<Cow<'a, str>>, resolved_ms: Option<i64>, tags: Cow<'a, [String]> },
+    Reopened,
     Other,
 }
 
@@ -133,6 +134,7 @@ impl<'a> From<&'a Event> for StoredEvent<'a> {
                 resolved_ms: resolved_at.map(to_ms),
                 tags: Cow::Borrowed(tags),
             },
+            Event::Reopened => Self::Reopened,
             // An event that this host does not know makes no job, so it is never read back.
             _ => Self::Other,
         }
@@ -149,6 +151,7 @@ impl From<StoredEvent<'_>> for Event {
                 resolved_at: resolved_ms.and_then(from_ms),
                 tags: tags.into_owned(),
             },
+            StoredEvent::Reopened => Self::Reopened,
             StoredEvent::Other => Self::Other,
         }
     }
@@ -199,6 +202,7 @@ mod tests {
         check(&full);
         for event in [
             Event::Updated,
+            Event::Reopened,
             Event::Other,
             Event::Resolved { resolution: None, resolved_at: None, tags: Vec::new() },
             Event::Resolved {

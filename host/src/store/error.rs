@@ -82,6 +82,14 @@ pub enum StoreError {
     /// There is no such tenant. Nothing was changed.
     #[error("there is no tenant {0}")]
     UnknownTenant(TenantId),
+    /// The tenant is to have another tool, but has jobs for the one that it has. Nothing was changed.
+    #[error("tenant {tenant} has {jobs} live {} for the tool that it has now", if *jobs == 1 { "job" } else { "jobs" })]
+    LiveJobs {
+        /// The tenant.
+        tenant: TenantId,
+        /// How many.
+        jobs: u64,
+    },
 }
 
 impl StoreError {

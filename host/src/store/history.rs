@@ -2,11 +2,16 @@
 
 use rusqlite::params;
 
+use self::reopened::{Moment, solved};
 use super::{Store, StoreError, encoding::errors_json};
 use crate::{
     ids::{CorrelationId, JobId, TenantId, ToolType},
     queue::job::JobError,
 };
+
+mod reopened;
+
+pub use reopened::ReopenedTicket;
 
 /// Words of a text that a search uses; the first ones count.
 pub const SIMILAR_TERMS_MAX: usize = 32;
@@ -68,6 +73,10 @@ pub struct ResolvedTicket {
     pub url: Option<String>,
     /// When it was solved, milliseconds since the epoch.
     pub resolved_ms: i64,
+    /// When it was solved for sure: the same, or later when the tool was asked later.
+    pub as_of_ms: i64,
+    /// When the webhook that told it was accepted, milliseconds since the epoch.
+    pub told_ms: i64,
 }
 
 /// A past ticket that resembles a text.
@@ -133,7 +142,7 @@ impl Store {
     }
 
     /// Keeps a resolved ticket. Of two records of one ticket the one resolved later counts, and texts that it lacks stay
-    /// as they were. Call before [`complete`](Store::complete).
+    /// as they were. A ticket that was reopened later stays open. Call before [`complete`](Store::complete).
     pub async fn record_resolved(&self, ticket: ResolvedTicket) -> Result<(), StoreError> {
         let recorded_ms = self.inner.clock.now_ms();
         let tags = serde_json::Value::from(ticket.tags).to_string();
@@ -144,8 +153,8 @@ impl Store {
                     .prepare_cached(
                         "INSERT INTO ticket_history
                              (slot, tenant, tool_type, ticket_id, subject, description, resolution, tags, url,
-                              resolved_ms, recorded_ms)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+                              resolved_ms, recorded_ms, as_of_ms, told_ms)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
                          ON CONFLICT (tenant, ticket_id) DO UPDATE SET
                              tool_type = excluded.tool_type,
                              subject = coalesce(excluded.subject, subject),
@@ -154,7 +163,9 @@ impl Store {
                              tags = excluded.tags,
                              url = coalesce(excluded.url, url),
                              resolved_ms = excluded.resolved_ms,
-                             recorded_ms = excluded.recorded_ms
+                             recorded_ms = excluded.recorded_ms,
+                             as_of_ms = max(coalesce(as_of_ms, resolved_ms), excluded.as_of_ms),
+                             told_ms = max(coalesce(told_ms, recorded_ms), excluded.told_ms)
                          WHERE excluded.resolved_ms >= resolved_ms",
                     )?
                     .execute(params![
@@ -169,13 +180,16 @@ impl Store {
                         ticket.url,
                         ticket.resolved_ms,
                         recorded_ms,
+                        ticket.as_of_ms,
+                        ticket.told_ms,
                     ])?;
-                Ok(())
+                solved(connection, &ticket.tenant, &ticket.ticket_id, Moment(ticket.as_of_ms, ticket.told_ms))
             })
             .await
     }
 
-    /// The tenant's resolved tickets that share words with `text`, the most alike first. Any text is safe to search for.
+    /// The tenant's resolved tickets that share words with `text`, the most alike first; none that was reopened, as soon as
+    /// that was accepted. Any text is safe to search for.
     pub async fn similar_resolved(
         &self,
         tenant: &TenantId,
@@ -183,6 +197,9 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<SimilarTicket>, StoreError> {
         let Some(search) = search_expression(tenant, text) else { return Ok(Vec::new()) };
+        // Asked first: what is done with meanwhile is in the history by then.
+        let Some(reopening) = self.reopening(tenant).await? else { return Ok(Vec::new()) };
+        let reopening = serde_json::Value::from(reopening).to_string();
         let tenant = tenant.clone();
         self.inner
             .history_reads
@@ -194,9 +211,12 @@ impl Store {
                         "SELECT h.ticket_id, h.subject, h.resolution, h.url, h.resolved_ms
                          FROM ticket_text JOIN ticket_history h ON h.id = ticket_text.rowid
                          WHERE ticket_text MATCH ?1 AND h.tenant = ?2
+                           AND NOT EXISTS (SELECT 1 FROM reopened_tickets r
+                                           WHERE r.tenant = h.tenant AND r.ticket_id = h.ticket_id)
+                           AND h.ticket_id NOT IN (SELECT value FROM json_each(?4))
                          ORDER BY bm25(ticket_text, 0.0, 4.0, 1.0, 1.0), h.resolved_ms DESC LIMIT ?3",
                     )?
-                    .query_map(params![search, tenant.as_str(), limit], |row| {
+                    .query_map(params![search, tenant.as_str(), limit, reopening], |row| {
                         Ok(SimilarTicket {
                             ticket_id: row.get(0)?,
                             subject: row.get(1)?,

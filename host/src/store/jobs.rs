@@ -1,19 +1,16 @@
-//! The queue's writes: accept, claim, and what a lease allows. Each names the tenant's slot, and most share a commit.
+//! The queue's writes after a job was accepted: claim, and what a lease allows. Each names the tenant's slot, and most share a
+//! commit.
 
 use rusqlite::{Connection, Row, named_params, params};
 
 use super::{
     Store, StoreError,
     dead::bury,
-    encoding::{error_json, errors_from_json, metadata_from_json, metadata_json},
+    encoding::{error_json, errors_from_json, metadata_from_json},
 };
 use crate::{
-    fault,
     ids::{CorrelationId, JobId, TenantId, ToolType},
-    queue::job::{
-        Accepted, ClaimWish, ClaimedJob, DedupKey, Fenced, JOB_ERRORS_MAX, JobError, JobKind, Lease, NewJob,
-        TenantClaim,
-    },
+    queue::job::{ClaimWish, ClaimedJob, Fenced, JOB_ERRORS_MAX, JobError, JobKind, Lease, TenantClaim},
 };
 
 /// The code of an attempt that was cut off with its host.
@@ -35,40 +32,6 @@ pub(super) const CLAIM: &str = "UPDATE jobs SET running = 1, due_ms = :until, fe
      RETURNING id, fence, tool_type, kind, correlation_id, metadata, accepted_ms, due_ms, attempt, errors, sent";
 
 impl Store {
-    /// Keeps the job unless its event was delivered before. When this returns `Ok`, the job is on disk.
-    pub async fn accept(&self, job: NewJob, key: DedupKey) -> Result<Accepted, StoreError> {
-        let (clock, window_ms) = (self.inner.clock.clone(), self.inner.dedup_ms);
-        let (id, slot, metadata) = (JobId::fresh(), job.tenant.slot(), metadata_json(&job.metadata));
-        self.inner
-            .main
-            .apply_mirrored(move |connection, window| {
-                let now_ms = clock.now_ms();
-                if !window.remember(connection, slot, &key, now_ms, window_ms)? {
-                    return Ok(Accepted::Duplicate);
-                }
-                connection
-                    .prepare_cached(
-                        "INSERT INTO jobs (slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
-                                           accepted_ms, due_ms)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)",
-                    )?
-                    .execute(params![
-                        slot,
-                        id.as_bytes(),
-                        job.tenant.as_str(),
-                        job.tool_type.as_str(),
-                        job.kind.as_str(),
-                        job.metadata.ticket_id,
-                        job.correlation_id.as_str(),
-                        metadata,
-                        now_ms,
-                    ])?;
-                fault::reached(fault::Point::Inserted);
-                Ok(Accepted::New(id))
-            })
-            .await
-    }
-
     /// Leases jobs that were due at `now_ms` for `lease_ms` from now, at most what each wish says, and counts the attempt. A
     /// job whose lease has run out is due again like any other; the caller says by when, since it may just have found that
     /// the clock was set and its own leases have not run out at all. The answer has the order of the wishes. A job that this program cannot read is moved

@@ -5,8 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, Row, params};
 use serde_json::Value;
 
-use super::{Store, StoreError, dead::bury_tenant, views::column};
+use super::{
+    Store, StoreError,
+    dead::{TENANT_CHANGED, bury_all, bury_tenant},
+    views::{column, live_jobs},
+};
 use crate::{
+    fault,
     ids::{TenantId, ToolType},
     tenant::{EnhanceOn, Tenant},
 };
@@ -33,6 +38,17 @@ pub struct SecretRow {
 pub struct RemovedTenant {
     /// Jobs that are dead letters now.
     pub jobs: u64,
+}
+
+/// What becomes of a tenant's live jobs in a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LiveJobs {
+    /// They stay: the tenant's tool is the same.
+    Stay,
+    /// The tool is another one. As long as there are any, nothing is changed.
+    Refuse,
+    /// The tool is another one, and they become dead letters.
+    DeadLetter,
 }
 
 impl Store {
@@ -77,31 +93,50 @@ impl Store {
     /// Replaces everything about a tenant but its id and secrets.
     pub async fn update_tenant(&self, tenant: Tenant) -> Result<(), StoreError> {
         let (id, now_ms) = (tenant.id.clone(), self.inner.clock.now_ms());
-        let updated = self
+        let updated = self.inner.main.apply(move |connection| update(connection, &tenant, now_ms)).await?;
+        if updated == 1 { Ok(()) } else { Err(StoreError::UnknownTenant(id)) }
+    }
+
+    /// Replaces everything about a tenant but its id, sets these secrets in the place of those of their names, and does
+    /// with its live jobs as is said: all in one commit, or nothing. Returns how many jobs are dead letters now.
+    ///
+    /// # Errors
+    /// [`StoreError::LiveJobs`] when there are any and they were not to be given up.
+    pub async fn change_tenant(
+        &self,
+        tenant: Tenant,
+        secrets: Vec<SecretRow>,
+        jobs: LiveJobs,
+    ) -> Result<u64, StoreError> {
+        let now_ms = self.inner.clock.now_ms();
+        let buried = self
             .inner
             .main
             .apply(move |connection| {
-                connection.execute(
-                    "UPDATE tenants SET tool_type = ?2, base_url = ?3, settings = ?4, allow_origins = ?5, enabled = ?6,
-                                        replay_window_s = ?7, enhance_on = ?8, updated_ms = ?9, paused = ?10,
-                                        replay_ahead_s = ?11 WHERE id = ?1",
-                    params![
-                        tenant.id.as_str(),
-                        tenant.tool_type.as_str(),
-                        tenant.base_url.as_str(),
-                        settings_json(&tenant.settings),
-                        Value::from(tenant.allow_origins).to_string(),
-                        tenant.enabled,
-                        tenant.replay_window_s,
-                        events_json(&tenant.enhance_on),
-                        now_ms,
-                        tenant.paused,
-                        tenant.replay_ahead_s,
-                    ],
-                )
+                let live = if jobs == LiveJobs::Refuse { live_jobs(connection, &tenant.id)? } else { 0 };
+                if live > 0 {
+                    return Ok(Err(StoreError::LiveJobs { tenant: tenant.id, jobs: live }));
+                }
+                if update(connection, &tenant, now_ms)? == 0 {
+                    return Ok(Err(StoreError::UnknownTenant(tenant.id)));
+                }
+                for secret in &secrets {
+                    connection
+                        .prepare_cached("DELETE FROM tenant_secrets WHERE tenant = ?1 AND name = ?2")?
+                        .execute([secret.tenant.as_str(), &secret.name])?;
+                    insert_secret(connection, secret)?;
+                }
+                let buried = match jobs {
+                    LiveJobs::Stay | LiveJobs::Refuse => 0,
+                    // In this commit, however many there are: half of them would be jobs for the wrong tool.
+                    LiveJobs::DeadLetter => bury_all(connection, &tenant.id, now_ms, TENANT_CHANGED)?,
+                };
+                fault::reached(fault::Point::TenantChanging);
+                Ok(Ok(buried as u64))
             })
-            .await?;
-        if updated == 1 { Ok(()) } else { Err(StoreError::UnknownTenant(id)) }
+            .await??;
+        fault::reached(fault::Point::TenantChanged);
+        Ok(buried)
     }
 
     /// Removes a tenant and its secrets; its jobs become dead letters.
@@ -228,6 +263,27 @@ impl Store {
             })
             .await
     }
+}
+
+fn update(connection: &Connection, tenant: &Tenant, now_ms: i64) -> rusqlite::Result<usize> {
+    connection.execute(
+        "UPDATE tenants SET tool_type = ?2, base_url = ?3, settings = ?4, allow_origins = ?5, enabled = ?6,
+                            replay_window_s = ?7, enhance_on = ?8, updated_ms = ?9, paused = ?10,
+                            replay_ahead_s = ?11 WHERE id = ?1",
+        params![
+            tenant.id.as_str(),
+            tenant.tool_type.as_str(),
+            tenant.base_url.as_str(),
+            settings_json(&tenant.settings),
+            Value::from(tenant.allow_origins.as_slice()).to_string(),
+            tenant.enabled,
+            tenant.replay_window_s,
+            events_json(&tenant.enhance_on),
+            now_ms,
+            tenant.paused,
+            tenant.replay_ahead_s,
+        ],
+    )
 }
 
 fn insert_secret(connection: &Connection, secret: &SecretRow) -> rusqlite::Result<usize> {

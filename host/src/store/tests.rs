@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod aside;
+mod changes;
 mod faults;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -41,7 +42,7 @@ impl Bed {
     async fn accept(&self, tenant: &str, ticket: &str) -> JobId {
         match self.deliver(tenant, ticket).await {
             Accepted::New(id) => id,
-            Accepted::Duplicate => panic!("{tenant} {ticket} is a duplicate"),
+            other => panic!("{tenant} {ticket}: {other:?}"),
         }
     }
 
@@ -90,6 +91,7 @@ fn job(tenant: &str, ticket: &str) -> (NewJob, DedupKey) {
     let job = NewJob {
         tenant: id(tenant),
         tool_type: ToolType::parse("jira").unwrap(),
+        base_url: "https://desk.example".parse().unwrap(),
         kind: JobKind::Enhance,
         correlation_id: CorrelationId::parse("c-1").unwrap(),
         metadata,

@@ -140,15 +140,15 @@ impl Store {
     /// How many live jobs a tenant has: what removing it would give up.
     pub async fn live_jobs(&self, tenant: &TenantId) -> Result<u64, StoreError> {
         let tenant = tenant.clone();
-        self.inner
-            .main_reads
-            .read(move |connection| {
-                connection
-                    .prepare_cached("SELECT count(*) FROM jobs WHERE slot = ?1 AND tenant = ?2")?
-                    .query_row((tenant.slot(), tenant.as_str()), |row| count(row, 0))
-            })
-            .await
+        self.inner.main_reads.read(move |connection| live_jobs(connection, &tenant)).await
     }
+}
+
+/// How many live jobs a tenant has.
+pub(super) fn live_jobs(connection: &Connection, tenant: &TenantId) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached("SELECT count(*) FROM jobs WHERE slot = ?1 AND tenant = ?2")?
+        .query_row((tenant.slot(), tenant.as_str()), |row| count(row, 0))
 }
 
 fn list(connection: &Connection, table: &str, filter: &JobFilter, now_ms: i64) -> rusqlite::Result<Vec<JobView>> {

@@ -53,6 +53,7 @@ struct Inner {
     jobs: Family<JobsLabel, Gauge>,
     oldest_age: Gauge<f64, AtomicU64>,
     paused_tenants: Gauge,
+    refused_tenants: Gauge,
     attempts: Family<AttemptLabel, Counter>,
     dead_letters: Family<ReasonLabel, Counter>,
     notes: Counter,
@@ -168,6 +169,12 @@ impl Metrics {
                 "Tenants whose jobs are paused, alone or with all",
                 Gauge::default(),
             ),
+            refused_tenants: registered(
+                &mut r,
+                "tenants_credential_refused",
+                "Tenants whose jobs wait because the tool refuses their credential",
+                Gauge::default(),
+            ),
             attempts: registered(&mut r, "job_attempts", "Attempts of jobs", Family::default()),
             dead_letters: registered(&mut r, "dead_letters", "Jobs that became dead letters", Family::default()),
             notes: registered(&mut r, "notes_posted", "Notes that a tool has taken", Counter::default()),
@@ -236,6 +243,11 @@ impl Metrics {
     /// How many tenants' jobs are paused; call it before [`encode`](Self::encode).
     pub fn set_paused_tenants(&self, paused: usize) {
         self.inner.paused_tenants.set(signed(paused));
+    }
+
+    /// How many tenants' jobs wait because of a refused credential; call it before [`encode`](Self::encode).
+    pub fn set_refused_tenants(&self, refused: usize) {
+        self.inner.refused_tenants.set(signed(refused));
     }
 
     /// A plugin file was taken up, or was not.

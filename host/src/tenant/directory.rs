@@ -3,11 +3,9 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
-        mpsc,
     },
-    time::Instant,
 };
 
 use tokio::runtime::Handle;
@@ -15,11 +13,20 @@ use tokio::runtime::Handle;
 use super::{
     InvalidTenant, NewTenant, Tenant, check_name,
     secrets::{KeyRing, SecretError, SecretPlace, SecretText, oauth2},
+    tally::{Tally, ToldLimit},
 };
 use crate::{
     clock::Clock,
     ids::TenantId,
     store::{RemovedTenant, SecretRow, Store, StoreError},
+};
+
+mod change;
+mod rotate;
+
+pub use self::{
+    change::{ChangeFaults, Changed},
+    rotate::ExchangeError,
 };
 
 /// Secrets that one tenant may have, by name.
@@ -31,26 +38,15 @@ pub enum DirectoryError {
     /// What was asked for is not allowed.
     #[error(transparent)]
     Invalid(#[from] InvalidTenant),
+    /// A change is not allowed.
+    #[error(transparent)]
+    Change(#[from] ChangeFaults),
     /// A secret could not be sealed.
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// The store refused, or could not be reached.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// A secret that was not exchanged for its successor.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ExchangeError {
-    /// Somebody has set another one meanwhile, which stays.
-    #[error("the secret was set anew meanwhile")]
-    Superseded,
-    /// It is not on disk by the deadline; it may be later.
-    #[error("the store was too slow")]
-    Late,
-    /// It was not made.
-    #[error(transparent)]
-    Directory(#[from] DirectoryError),
 }
 
 /// A secret as it may be shown: everything but its text.
@@ -78,18 +74,26 @@ struct Inner {
     runtime: Handle,
     cache_ms: i64,
     entries: RwLock<HashMap<String, Arc<Entry>>>,
+    /// What tenants were before they were changed, as long as a call holds one of them: its secrets are those that belong
+    /// to it. A new key must not go to the tool before.
+    earlier: Mutex<Vec<Arc<Entry>>>,
     all_paused: AtomicBool,
+    told_limit: Arc<ToldLimit>,
     /// Held through a change: store first, then memory, one after the other.
     changing: tokio::sync::Mutex<()>,
 }
 
 struct Entry {
     tenant: Arc<Tenant>,
-    /// By name, the oldest version first.
-    sealed: BTreeMap<String, Vec<SecretRow>>,
+    sealed: Sealed,
     /// What was opened lately, by name.
     opened: Mutex<HashMap<String, Opened>>,
+    /// Goes with the tenant through all changes.
+    tally: Arc<Tally>,
 }
+
+/// Sealed secrets by name, the oldest version first.
+type Sealed = BTreeMap<String, Vec<SecretRow>>;
 
 struct Opened {
     /// Of the newest.
@@ -106,21 +110,18 @@ impl TenantDirectory {
     /// When the store cannot be read, or holds a secret that none of these keys opens: that is the wrong key file, and
     /// webhooks of that tenant would be refused until somebody noticed.
     pub async fn load(store: &Store, keys: KeyRing, cache_s: u32) -> Result<Self, DirectoryError> {
-        let mut entries: HashMap<String, Entry> = store
-            .tenants()
-            .await?
-            .into_iter()
-            .map(|tenant| (tenant.id.as_str().to_owned(), Entry::new(tenant, BTreeMap::new())))
-            .collect();
+        let told_limit = Arc::<ToldLimit>::default();
         let now_ms = store.clock().now_ms();
-        for secret in store.secrets().await? {
-            if secret.expires_ms.is_none_or(|expires_ms| expires_ms > now_ms) {
-                let place = SecretPlace { tenant: &secret.tenant, name: &secret.name, version: secret.version };
-                keys.knows(place, &secret.record)?;
+        let mut entries = HashMap::new();
+        for (tenant, sealed) in read(store).await? {
+            for secret in sealed.values().flatten() {
+                if secret.expires_ms.is_none_or(|expires_ms| expires_ms > now_ms) {
+                    let place = SecretPlace { tenant: &secret.tenant, name: &secret.name, version: secret.version };
+                    keys.knows(place, &secret.record)?;
+                }
             }
-            if let Some(entry) = entries.get_mut(secret.tenant.as_str()) {
-                entry.sealed.entry(secret.name.clone()).or_default().push(secret);
-            }
+            let tally = Arc::new(Tally::new(Arc::clone(&told_limit)));
+            entries.insert(tenant.id.as_str().to_owned(), Arc::new(Entry::new(Arc::new(tenant), sealed, tally)));
         }
         let inner = Inner {
             clock: store.clock().clone(),
@@ -129,15 +130,23 @@ impl TenantDirectory {
             keys,
             cache_ms: i64::from(cache_s) * 1_000,
             all_paused: AtomicBool::new(store.jobs_paused().await?),
-            entries: RwLock::new(entries.into_iter().map(|(id, entry)| (id, Arc::new(entry))).collect()),
+            entries: RwLock::new(entries),
+            earlier: Mutex::default(),
+            told_limit,
             changing: tokio::sync::Mutex::new(()),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The tenant of this id, enabled or not. Never blocks on the disk; any thread.
+    /// The tenant of this id, enabled or not: another one whenever somebody has changed it or a secret of it, but not when a
+    /// tool has given a secret in exchange. Never blocks on the disk; any thread.
     pub fn get(&self, id: &str) -> Option<Arc<Tenant>> {
         self.inner.entry(id).map(|entry| Arc::clone(&entry.tenant))
+    }
+
+    /// The numbers of the tenant of this id. As cheap as [`get`](Self::get).
+    pub fn tally(&self, id: &str) -> Option<Arc<Tally>> {
+        self.inner.entry(id).map(|entry| Arc::clone(&entry.tally))
     }
 
     /// All tenants, by id.
@@ -148,8 +157,9 @@ impl TenantDirectory {
         tenants
     }
 
-    /// The good secrets of this name, the newest first: one, or two during a rotation. Opened when first asked for. Does
-    /// not touch the disk; may be called from any thread, lanes included.
+    /// The good secrets of this name, the newest first: one, or two during a rotation. Opened when first asked for. Of a
+    /// tenant that was changed meanwhile they are those that it had. Does not touch the disk; may be called from any
+    /// thread, lanes included.
     pub fn secrets(&self, tenant: &Tenant, name: &str) -> Result<Arc<[SecretText]>, SecretError> {
         self.versioned_secrets(tenant, name).map(|(_, secrets)| secrets)
     }
@@ -157,7 +167,7 @@ impl TenantDirectory {
     /// The same, with the version of the newest for [`exchange_secret`](Self::exchange_secret).
     pub fn versioned_secrets(&self, tenant: &Tenant, name: &str) -> Result<(i64, Arc<[SecretText]>), SecretError> {
         let missing = || SecretError::Missing { tenant: tenant.id.clone(), name: name.to_owned() };
-        let entry = self.inner.entry(tenant.id.as_str()).ok_or_else(missing)?;
+        let entry = self.inner.entry_of(tenant).ok_or_else(missing)?;
         let now_ms = self.inner.clock.now_ms();
         let mut opened = entry.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = opened.get(name).filter(|opened| opened.is_good(now_ms)) {
@@ -182,10 +192,10 @@ impl TenantDirectory {
         Ok((version, secrets))
     }
 
-    /// What secrets a tenant has, by name, without opening them.
-    pub fn secret_infos(&self, id: &TenantId) -> Vec<SecretInfo> {
+    /// What secrets a tenant has, or had before it was changed, by name, without opening them.
+    pub fn secret_infos(&self, tenant: &Tenant) -> Vec<SecretInfo> {
         let now_ms = self.inner.clock.now_ms();
-        let Some(entry) = self.inner.entry(id.as_str()) else { return Vec::new() };
+        let Some(entry) = self.inner.entry_of(tenant) else { return Vec::new() };
         entry
             .sealed
             .values()
@@ -195,14 +205,16 @@ impl TenantDirectory {
             .collect()
     }
 
-    /// Overwrites opened secrets whose time is over. To be called every few seconds, so that what nobody asks for again
-    /// does not stay in memory.
+    /// Overwrites opened secrets whose time is over, and forgets what tenants were when no call holds it any more. To be
+    /// called every few seconds, so that what nobody asks for again does not stay in memory.
     pub fn forget_stale_secrets(&self) {
         let now_ms = self.inner.clock.now_ms();
-        let entries: Vec<_> = {
+        self.inner.forget_unused();
+        let mut entries: Vec<_> = {
             let entries = self.inner.entries.read().unwrap_or_else(PoisonError::into_inner);
             entries.values().cloned().collect()
         };
+        entries.extend(self.inner.earlier().iter().cloned());
         for entry in entries {
             entry.opened.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, opened| opened.is_good(now_ms));
         }
@@ -212,7 +224,7 @@ impl TenantDirectory {
     pub async fn add(&self, new: NewTenant, secrets: Vec<(String, SecretText)>) -> Result<Arc<Tenant>, DirectoryError> {
         let tenant = new.check()?;
         self.changing(|inner| async move {
-            let mut sealed: BTreeMap<String, Vec<SecretRow>> = BTreeMap::new();
+            let mut sealed = Sealed::new();
             for (name, secret) in &secrets {
                 check_name(name)?;
                 oauth2::check(&tenant, name, secret)?;
@@ -224,7 +236,8 @@ impl TenantDirectory {
                 return Err(refused("secrets", &format!("there may be {SECRET_NAMES_MAX} at most")));
             }
             inner.store.insert_tenant(tenant.clone(), sealed.values().flatten().cloned().collect()).await?;
-            Ok(inner.put(Entry::new(tenant, sealed)))
+            let tally = Arc::new(Tally::new(Arc::clone(&inner.told_limit)));
+            Ok(inner.put(Entry::new(Arc::new(tenant), sealed, tally)))
         })
         .await
     }
@@ -283,58 +296,6 @@ impl TenantDirectory {
         .await
     }
 
-    /// Sets a secret; the one before it stays good for `grace_ms` milliseconds more, so that the tool can be told. At most
-    /// two of a name are good at a time.
-    pub async fn set_secret(
-        &self,
-        id: &TenantId,
-        name: &str,
-        secret: SecretText,
-        grace_ms: i64,
-    ) -> Result<(), DirectoryError> {
-        check_name(name)?;
-        let (id, name, grace_ms) = (id.clone(), name.to_owned(), grace_ms.max(0));
-        self.changing(move |inner| async move {
-            let entry = inner.entry(id.as_str()).ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
-            oauth2::check(&entry.tenant, &name, &secret)?;
-            inner.put_secret(&entry, &name, &secret, grace_ms).await.map(drop)
-        })
-        .await
-    }
-
-    /// Puts a secret in the place of the one with this version, which is over at once: for what a tool gave in exchange.
-    /// Returns the new version when it is on disk. Blocks until then, at most until the deadline; for a lane.
-    ///
-    /// # Errors
-    /// [`ExchangeError`].
-    pub fn exchange_secret(
-        &self,
-        id: &TenantId,
-        name: &str,
-        version: i64,
-        secret: Arc<SecretText>,
-        deadline: Instant,
-    ) -> Result<i64, ExchangeError> {
-        let (directory, id, name) = (self.clone(), id.clone(), name.to_owned());
-        let (reply, answer) = mpsc::sync_channel(1);
-        self.inner.runtime.spawn(async move {
-            let exchanged = directory.changing(move |inner| async move {
-                let entry = inner.entry(id.as_str()).ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
-                let newest = entry.sealed.get(&name).and_then(|rows| rows.last());
-                if newest.is_none_or(|row| row.version != version) {
-                    return Ok(None);
-                }
-                inner.put_secret(&entry, &name, &secret, 0).await.map(Some)
-            });
-            // Nobody waits any more when the deadline has passed.
-            let _given_up = reply.send(exchanged.await);
-        });
-        match answer.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(exchanged) => exchanged?.ok_or(ExchangeError::Superseded),
-            Err(_) => Err(ExchangeError::Late),
-        }
-    }
-
     async fn update(
         &self,
         id: &TenantId,
@@ -346,7 +307,7 @@ impl TenantDirectory {
             let mut tenant = Tenant::clone(&entry.tenant);
             change(&mut tenant);
             inner.store.update_tenant(tenant.clone()).await?;
-            Ok(inner.put(Entry::new(tenant, entry.sealed.clone())))
+            Ok(inner.replace(&entry, tenant, entry.sealed.clone()))
         })
         .await
     }
@@ -380,38 +341,34 @@ impl Inner {
         self.entries.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
+    /// What this very tenant is, or was when it has been changed since; `None` when it was removed, whoever has its id now.
+    fn entry_of(&self, tenant: &Tenant) -> Option<Arc<Entry>> {
+        let is = |entry: &Arc<Entry>| std::ptr::eq(&*entry.tenant, tenant);
+        let newest = self.entry(tenant.id.as_str())?;
+        if is(&newest) { Some(newest) } else { self.earlier().iter().find(|entry| is(entry)).cloned() }
+    }
+
+    fn earlier(&self) -> MutexGuard<'_, Vec<Arc<Entry>>> {
+        self.earlier.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what tenants were before a change, where no call can ask for it any more.
+    fn forget_unused(&self) {
+        self.earlier().retain(|entry| Arc::strong_count(entry) > 1 || Arc::strong_count(&entry.tenant) > 1);
+    }
+
+    /// Puts the changed tenant in the place of what it was, which stays for the calls that hold it.
+    fn replace(&self, before: &Arc<Entry>, tenant: Tenant, sealed: Sealed) -> Arc<Tenant> {
+        self.forget_unused();
+        self.earlier().push(Arc::clone(before));
+        self.put(Entry::new(Arc::new(tenant), sealed, Arc::clone(&before.tally)))
+    }
+
     fn put(&self, entry: Entry) -> Arc<Tenant> {
         let tenant = Arc::clone(&entry.tenant);
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         entries.insert(tenant.id.as_str().to_owned(), Arc::new(entry));
         tenant
-    }
-
-    /// Sets a secret on disk and then in memory, and returns its version.
-    async fn put_secret(
-        &self,
-        entry: &Entry,
-        name: &str,
-        secret: &SecretText,
-        grace_ms: i64,
-    ) -> Result<i64, DirectoryError> {
-        let mut sealed = entry.sealed.clone();
-        let rows = sealed.entry(name.to_owned()).or_default();
-        let previous = rows.pop();
-        let row = self.seal(&entry.tenant.id, name, secret, previous.as_ref().map_or(0, |row| row.version))?;
-        let version = row.version;
-        rows.clear();
-        rows.extend(
-            previous
-                .map(|previous| SecretRow { expires_ms: Some(row.created_ms.saturating_add(grace_ms)), ..previous }),
-        );
-        rows.push(row.clone());
-        if sealed.len() > SECRET_NAMES_MAX {
-            return Err(refused("secrets", &format!("there may be {SECRET_NAMES_MAX} at most")));
-        }
-        self.store.put_secret(row, grace_ms).await?;
-        self.put(Entry::new(Tenant::clone(&entry.tenant), sealed));
-        Ok(version)
     }
 
     /// Seals under a version above `last`. It is the time, so that no version comes back after a removal.
@@ -424,8 +381,13 @@ impl Inner {
 }
 
 impl Entry {
-    fn new(tenant: Tenant, sealed: BTreeMap<String, Vec<SecretRow>>) -> Self {
-        Self { tenant: Arc::new(tenant), sealed, opened: Mutex::default() }
+    fn new(tenant: Arc<Tenant>, sealed: Sealed, tally: Arc<Tally>) -> Self {
+        Self { tenant, sealed, opened: Mutex::default(), tally }
+    }
+
+    /// The very same tenant with other secrets.
+    fn with_sealed(&self, sealed: Sealed) -> Self {
+        Self::new(Arc::clone(&self.tenant), sealed, Arc::clone(&self.tally))
     }
 }
 
@@ -433,6 +395,18 @@ impl Opened {
     fn is_good(&self, now_ms: i64) -> bool {
         (self.from_ms..self.until_ms).contains(&now_ms)
     }
+}
+
+/// What the store has: each tenant with its secrets.
+async fn read(store: &Store) -> Result<Vec<(Tenant, Sealed)>, StoreError> {
+    let mut tenants: BTreeMap<_, _> =
+        store.tenants().await?.into_iter().map(|tenant| (tenant.id.clone(), (tenant, Sealed::new()))).collect();
+    for secret in store.secrets().await? {
+        if let Some((_, sealed)) = tenants.get_mut(&secret.tenant) {
+            sealed.entry(secret.name.clone()).or_default().push(secret);
+        }
+    }
+    Ok(tenants.into_values().collect())
 }
 
 fn refused(what: &str, reason: &str) -> DirectoryError {

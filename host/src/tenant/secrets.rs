@@ -16,7 +16,7 @@ use chacha20poly1305::{
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::ids::TenantId;
+use crate::{config::Permissions, ids::TenantId};
 
 mod encoded;
 pub mod oauth2;
@@ -34,8 +34,6 @@ const NONCE_BYTES: usize = 24;
 const HEADER_BYTES: usize = 1 + KEY_ID_BYTES + NONCE_BYTES;
 const KEY_BYTES: usize = 32;
 const KEY_FILE_BYTES_MAX: u64 = 4_096;
-/// Permission bits that let others than the owner at the key.
-const OTHERS_MODE: u32 = 0o077;
 
 /// A secret in the clear. It is overwritten when dropped, and neither copied nor printed: [`expose`](Self::expose) is the
 /// only way to its text.
@@ -152,7 +150,7 @@ pub enum KeyFileError {
         source: io::Error,
     },
     /// Others than its owner can get at it.
-    #[error("key file {} has mode {mode:03o}: others can get at it; chmod 600 it, and rotate what may have leaked", path.display())]
+    #[error("key file {} has mode {mode:03o}: others can get at it; chmod 600 it, and rotate what may have leaked (where a volume sets the modes: plugins.permissions)", path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -184,6 +182,37 @@ pub enum KeyFileError {
     NoRandom(String),
 }
 
+/// Where the keys are kept, and who may get at them beside the host's user: nobody, unless more is said.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyFile<'a> {
+    path: &'a Path,
+    policy: Permissions,
+}
+
+impl<'a, P: AsRef<Path> + ?Sized> From<&'a P> for KeyFile<'a> {
+    fn from(path: &'a P) -> Self {
+        Self { path: path.as_ref(), policy: Permissions::Strict }
+    }
+}
+
+impl KeyFile<'_> {
+    /// The same where plugins are trusted by this policy: who may write those may read the keys anyway, and a volume may
+    /// set the modes of both.
+    #[must_use]
+    pub fn under(self, policy: Permissions) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// Permission bits that nobody but the owner may have.
+    fn refused_mode(&self) -> u32 {
+        match self.policy {
+            Permissions::Strict => 0o077,
+            Permissions::Group => 0o007,
+            Permissions::Volume => 0,
+        }
+    }
+}
+
 struct Key {
     /// From the key itself, so that a record names its key and a wrong file is noticed as such.
     id: [u8; KEY_ID_BYTES],
@@ -204,14 +233,16 @@ impl fmt::Debug for KeyRing {
 impl KeyRing {
     /// Reads the key file, or makes it on the first start. With secrets in the store a missing file is an error, never a
     /// new key. Blocks.
-    pub fn load_or_create(key_file: &Path, store_has_secrets: bool) -> Result<Self, KeyFileError> {
-        match File::open(key_file) {
+    pub fn load_or_create<'a>(key_file: impl Into<KeyFile<'a>>, store_has_secrets: bool) -> Result<Self, KeyFileError> {
+        let key_file = key_file.into();
+        let path = key_file.path;
+        match File::open(path) {
             Ok(file) => Self::read(file, key_file),
             Err(error) if error.kind() == io::ErrorKind::NotFound && store_has_secrets => {
-                Err(KeyFileError::Lost { path: key_file.to_owned() })
+                Err(KeyFileError::Lost { path: path.to_owned() })
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::create(key_file),
-            Err(source) => Err(KeyFileError::Io { path: key_file.to_owned(), source }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::create(path),
+            Err(source) => Err(KeyFileError::Io { path: path.to_owned(), source }),
         }
     }
 
@@ -271,14 +302,15 @@ impl KeyRing {
         Ok((key, nonce.try_into().map_err(|_| tampered())?, sealed))
     }
 
-    fn read(file: File, path: &Path) -> Result<Self, KeyFileError> {
+    fn read(file: File, key_file: KeyFile<'_>) -> Result<Self, KeyFileError> {
+        let path = key_file.path;
         let io_error = |source| KeyFileError::Io { path: path.to_owned(), source };
         let malformed = |reason| KeyFileError::Malformed { path: path.to_owned(), reason };
         let metadata = file.metadata().map_err(io_error)?;
         if !metadata.is_file() {
             return Err(malformed("it is not a regular file"));
         }
-        if metadata.mode() & OTHERS_MODE != 0 {
+        if metadata.mode() & key_file.refused_mode() != 0 {
             return Err(KeyFileError::Exposed { path: path.to_owned(), mode: metadata.mode() & 0o777 });
         }
         if metadata.len() > KEY_FILE_BYTES_MAX {

@@ -12,7 +12,7 @@ use super::{
     WorkerParts,
     decision::{TENANT_REMOVED, millis},
     held::Held,
-    scheduler::{Permits, Scheduler},
+    scheduler::{Permits, Scheduler, Turn},
     wakes::{Wakes, Woken},
     work,
 };
@@ -116,6 +116,9 @@ impl Claims {
                 }
             }
         }
+        for tenant in self.parts.credentials.forget_changed() {
+            self.scheduler.due(&tenant, self.looked.1);
+        }
         while !self.parts.shutdown.is_requested() && self.drain_by.borrow().is_none() {
             let (wishes, removed) = self.wishes();
             for tenant in removed {
@@ -157,14 +160,16 @@ impl Claims {
         let (parts, limits) = (&self.parts, self.parts.limits.now());
         let permits = Permits { concurrency: limits.concurrency, per_tenant: limits.per_tenant };
         let mut removed = Vec::new();
-        let wishes = self.scheduler.wishes(self.looked.1, permits, |id| {
+        let now_ms = self.looked.1;
+        let wishes = self.scheduler.wishes(now_ms, permits, |id| {
             let Some(tenant) = parts.directory.get(id.as_str()) else {
                 removed.push(id.clone());
-                return false;
+                return Turn::Blocked;
             };
-            tenant.enabled
+            let may_run = tenant.enabled
                 && !parts.directory.is_paused(&tenant)
-                && matches!(parts.routes.get(&tenant.tool_type), Some(Route::Active(_)))
+                && matches!(parts.routes.get(&tenant.tool_type), Some(Route::Active(_)));
+            if may_run { parts.credentials.turn(&tenant, now_ms) } else { Turn::Blocked }
         });
         (wishes, removed)
     }

@@ -16,6 +16,12 @@ pub const GAVE_UP: &str = "gave_up";
 /// Why a job became a dead letter when its tenant was gone.
 pub const TENANT_REMOVED: &str = "tenant_removed";
 
+/// Tools tell of a ticket before they show it: for so long after a webhook was accepted it may come to light, milliseconds.
+pub const SHOWN_WITHIN_MS: i64 = 10 * 60_000;
+/// Some tools tell of a solution before they keep it (Jira's post functions): so long after a webhook was accepted the tool
+/// may come to say the same, milliseconds.
+pub const SOLVED_WITHIN_MS: i64 = 60_000;
+
 /// The wait of a job that found no place in a plugin, or whose plugin was just being replaced; milliseconds.
 const SHORTLY_MS: i64 = 1_000;
 /// The wait of a job that was claimed in the moment in which its plugin or tenant went away; milliseconds. Until that is
@@ -37,12 +43,24 @@ pub enum Failure {
     /// Nothing serves the job's tool type.
     #[error(transparent)]
     NoRoute(#[from] NoRoute),
-    /// The plugin gave no answer that can be used.
-    #[error(transparent)]
-    Call(#[from] CallError),
+    /// The tool has refused the tenant's credential again and again, and it is not this job's turn to try.
+    #[error("the tool refuses the tenant's credential")]
+    CredentialRefused {
+        /// When the next job may try, milliseconds since the epoch.
+        until_ms: i64,
+    },
+    /// The plugin did not get the ticket.
+    #[error("getting the ticket failed: {0}")]
+    Fetch(CallError),
+    /// The plugin did not post the note.
+    #[error("posting the note failed: {0}")]
+    Post(CallError),
     /// The tool does not have the ticket.
     #[error("the tool does not have the ticket")]
     NoTicket,
+    /// A webhook said that the ticket was solved, the tool does not say so yet.
+    #[error("the tool does not say yet that the ticket is solved")]
+    NotSolvedYet,
     /// The tool did not take the note.
     #[error("the tool did not take the note")]
     NotTaken,
@@ -62,8 +80,10 @@ impl Failure {
             Self::TenantDisabled => "tenant_disabled",
             Self::Paused => "paused",
             Self::NoRoute(_) => "no_plugin",
-            Self::Call(error) => error.code(),
+            Self::CredentialRefused { .. } => "credential_refused",
+            Self::Fetch(error) | Self::Post(error) => error.code(),
             Self::NoTicket => "not_found",
+            Self::NotSolvedYet => "not_solved",
             Self::NotTaken => "not_taken",
             Self::LeaseLost => "lease_lost",
             Self::Store(_) => "store",
@@ -72,7 +92,11 @@ impl Failure {
 
     /// Whether the tool has said that it did not do what it was asked.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::NotTaken | Self::Call(CallError::Plugin(PluginError::RateLimit { .. })))
+        match self {
+            Self::NotTaken => true,
+            Self::Fetch(error) | Self::Post(error) => matches!(error, CallError::Plugin(PluginError::RateLimit { .. })),
+            _ => false,
+        }
     }
 }
 
@@ -110,12 +134,26 @@ pub fn decide(failure: &Failure, attempt: Attempt, retry: &Retry, random: f64) -
             Decision::GiveUp => Next::Bury(GAVE_UP),
         }
     };
+    // The last attempt comes just then.
+    let until = |age_ms: i64| {
+        let wait_ms = policy(retry).wait_ms(attempt.number, random);
+        let last_ms = attempt.accepted_ms.saturating_add(age_ms).max(attempt.failed_ms);
+        Next::RetryAt(attempt.failed_ms.saturating_add(wait_ms).min(last_ms))
+    };
+    let until_shown = || {
+        let is_over = attempt.failed_ms >= attempt.accepted_ms.saturating_add(SHOWN_WITHIN_MS);
+        if is_over { Next::Bury(failure.kind()) } else { until(SHOWN_WITHIN_MS) }
+    };
     match failure {
         Failure::LeaseLost | Failure::Store(_) => Next::Leave,
-        Failure::TenantRemoved | Failure::NoTicket => Next::Bury(failure.kind()),
+        Failure::TenantRemoved => Next::Bury(failure.kind()),
         Failure::TenantDisabled | Failure::Paused | Failure::NoRoute(_) => postpone(AWAY_MS),
+        Failure::CredentialRefused { until_ms } => Next::PostponeUntil(*until_ms),
         Failure::NotTaken => again(None),
-        Failure::Call(error) => match error {
+        Failure::NotSolvedYet => until(SOLVED_WITHIN_MS),
+        Failure::NoTicket
+        | Failure::Fetch(CallError::Plugin(PluginError::NotFound(_) | PluginError::Authentication(_))) => until_shown(),
+        Failure::Fetch(error) | Failure::Post(error) => match error {
             CallError::ShutOut(_) => postpone(AWAY_MS),
             CallError::Saturated | CallError::Closed | CallError::Plugin(PluginError::Cancelled) => {
                 postpone(SHORTLY_MS)
@@ -141,7 +179,8 @@ fn is_permanent(error: &PluginError, transient: &[u16]) -> bool {
     }
 }
 
-fn policy(retry: &Retry) -> RetryPolicy {
+/// The waits between attempts.
+pub(super) fn policy(retry: &Retry) -> RetryPolicy {
     RetryPolicy {
         base_ms: millis(retry.base),
         multiplier: retry.multiplier,
@@ -190,29 +229,62 @@ mod tests {
             retry_after: seconds.map(Duration::from_secs),
             message: text(),
         };
-        for (error, expected) in [
-            (PluginError::Authentication(text()), Bury("authentication")),
-            (PluginError::Configuration(text()), Bury("configuration")),
-            (PluginError::field("id", "missing"), Bury("validation")),
-            (PluginError::Malformed(text()), Bury("malformed")),
-            (PluginError::NotFound(text()), Bury("not_found")),
-            (api(Some(400)), Bury("api")),
-            (api(Some(422)), Bury("api")),
-            (api(Some(499)), Bury("api")),
-            (api(Some(408)), RetryAt(NOW_MS + 2_000)),
-            (api(Some(429)), RetryAt(NOW_MS + 2_000)),
-            (api(Some(500)), RetryAt(NOW_MS + 2_000)),
-            (api(Some(501)), RetryAt(NOW_MS + 2_000)),
-            (api(Some(302)), RetryAt(NOW_MS + 2_000)),
-            (api(None), RetryAt(NOW_MS + 2_000)),
-            (limited(None), RetryAt(NOW_MS + 2_000)),
-            (limited(Some(1)), RetryAt(NOW_MS + 2_000)),
-            (limited(Some(3_600)), RetryAt(NOW_MS + HOUR_MS)),
-            (limited(Some(u64::MAX)), Bury(GAVE_UP)),
-            (PluginError::Panicked { message: text(), location: text() }, RetryAt(NOW_MS + 2_000)),
-            (PluginError::Cancelled, PostponeUntil(NOW_MS + SHORTLY_MS)),
+        let soon = RetryAt(NOW_MS + 2_000);
+        for (error, of_get, of_update) in [
+            (PluginError::Authentication(text()), soon, Bury("authentication")),
+            (PluginError::NotFound(text()), soon, Bury("not_found")),
+            (PluginError::Configuration(text()), Bury("configuration"), Bury("configuration")),
+            (PluginError::field("id", "missing"), Bury("validation"), Bury("validation")),
+            (PluginError::Malformed(text()), Bury("malformed"), Bury("malformed")),
+            (api(Some(400)), Bury("api"), Bury("api")),
+            (api(Some(422)), Bury("api"), Bury("api")),
+            (api(Some(499)), Bury("api"), Bury("api")),
+            (api(Some(408)), soon, soon),
+            (api(Some(429)), soon, soon),
+            (api(Some(500)), soon, soon),
+            (api(Some(501)), soon, soon),
+            (api(Some(302)), soon, soon),
+            (api(None), soon, soon),
+            (limited(None), soon, soon),
+            (limited(Some(1)), soon, soon),
+            (limited(Some(3_600)), RetryAt(NOW_MS + HOUR_MS), RetryAt(NOW_MS + HOUR_MS)),
+            (limited(Some(u64::MAX)), Bury(GAVE_UP), Bury(GAVE_UP)),
+            (PluginError::Panicked { message: text(), location: text() }, soon, soon),
+            (PluginError::Cancelled, PostponeUntil(NOW_MS + SHORTLY_MS), PostponeUntil(NOW_MS + SHORTLY_MS)),
         ] {
-            assert_eq!(next(&CallError::Plugin(error.clone()).into(), 1, NOW_MS), expected, "{error:?}");
+            let failed = CallError::Plugin(error.clone());
+            assert_eq!(next(&Failure::Fetch(failed.clone()), 1, NOW_MS), of_get, "get_ticket: {error:?}");
+            assert_eq!(next(&Failure::Post(failed), 1, NOW_MS), of_update, "update_ticket: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_ticket_has_ten_minutes_to_be_shown() {
+        let said = |error| Failure::Fetch(CallError::Plugin(error));
+        let by_ms = |age_ms: i64| NOW_MS - age_ms + SHOWN_WITHIN_MS;
+        for (failure, reason) in [
+            (Failure::NoTicket, "not_found"),
+            (said(PluginError::NotFound(String::new())), "not_found"),
+            (said(PluginError::Authentication(String::new())), "authentication"),
+        ] {
+            for (number, age_ms, expected) in [
+                (1, 0, RetryAt(NOW_MS + 2_000)),
+                (2, 2_000, RetryAt(NOW_MS + 4_000)),
+                (8, 254_000, RetryAt(NOW_MS + 256_000)),
+                // The last one comes when the time is over.
+                (9, 510_000, RetryAt(by_ms(510_000))),
+                (1, SHOWN_WITHIN_MS - 1, RetryAt(by_ms(SHOWN_WITHIN_MS - 1))),
+                (10, SHOWN_WITHIN_MS, Bury(reason)),
+                (1, HOUR_MS, Bury(reason)),
+                // The clock was set back.
+                (1, -HOUR_MS, RetryAt(NOW_MS + 2_000)),
+            ] {
+                assert_eq!(next(&failure, number, NOW_MS - age_ms), expected, "{failure:?} {number} {age_ms}");
+            }
+            // What an operator may set comes within the ten minutes too.
+            let retry = Retry { base: Duration::from_secs(900), give_up: Duration::from_secs(900), ..retry() };
+            let attempt = Attempt { number: 1, accepted_ms: NOW_MS, failed_ms: NOW_MS };
+            assert_eq!(decide(&failure, attempt, &retry, 0.5), RetryAt(by_ms(0)), "{failure:?}");
         }
     }
 
@@ -225,13 +297,14 @@ mod tests {
             (NoRoute::Missing.into(), PostponeUntil(NOW_MS + AWAY_MS)),
             (NoRoute::Quarantined.into(), PostponeUntil(NOW_MS + AWAY_MS)),
             (NoRoute::Disabled.into(), PostponeUntil(NOW_MS + AWAY_MS)),
-            (Failure::NoTicket, Bury("not_found")),
+            (Failure::CredentialRefused { until_ms: NOW_MS + 7 }, PostponeUntil(NOW_MS + 7)),
             (Failure::NotTaken, RetryAt(NOW_MS + 2_000)),
-            (CallError::Saturated.into(), PostponeUntil(NOW_MS + SHORTLY_MS)),
-            (CallError::Closed.into(), PostponeUntil(NOW_MS + SHORTLY_MS)),
-            (CallError::Overrun(Duration::from_secs(60)).into(), RetryAt(NOW_MS + 2_000)),
-            (CallError::InvalidReply("short".to_owned()).into(), RetryAt(NOW_MS + 2_000)),
-            (CallError::Lost.into(), RetryAt(NOW_MS + 2_000)),
+            (Failure::NotSolvedYet, RetryAt(NOW_MS + 2_000)),
+            (Failure::Fetch(CallError::Saturated), PostponeUntil(NOW_MS + SHORTLY_MS)),
+            (Failure::Fetch(CallError::Closed), PostponeUntil(NOW_MS + SHORTLY_MS)),
+            (Failure::Fetch(CallError::Overrun(Duration::from_secs(60))), RetryAt(NOW_MS + 2_000)),
+            (Failure::Post(CallError::InvalidReply("short".to_owned())), RetryAt(NOW_MS + 2_000)),
+            (Failure::Fetch(CallError::Lost), RetryAt(NOW_MS + 2_000)),
             (Failure::LeaseLost, Leave),
             (StoreError::Closed { file: "x".into() }.into(), Leave),
         ] {
@@ -244,10 +317,12 @@ mod tests {
         let old_ms = NOW_MS - 24 * HOUR_MS;
         for (failure, number, accepted_ms, expected) in [
             (Failure::NotTaken, 3, NOW_MS, RetryAt(NOW_MS + 8_000)),
+            (Failure::NotSolvedYet, 9, NOW_MS, RetryAt(NOW_MS + SOLVED_WITHIN_MS)),
+            (Failure::NotSolvedYet, 9, NOW_MS - HOUR_MS, RetryAt(NOW_MS)),
             (Failure::NotTaken, 3, old_ms + 8_001, RetryAt(NOW_MS + 8_000)),
             (Failure::NotTaken, 3, old_ms + 8_000, Bury(GAVE_UP)),
             (NoRoute::Missing.into(), 3, old_ms, PostponeUntil(NOW_MS + AWAY_MS)),
-            (CallError::Saturated.into(), 3, old_ms, PostponeUntil(NOW_MS + SHORTLY_MS)),
+            (Failure::Fetch(CallError::Saturated), 3, old_ms, PostponeUntil(NOW_MS + SHORTLY_MS)),
         ] {
             assert_eq!(next(&failure, number, accepted_ms), expected, "{failure:?} {accepted_ms}");
         }

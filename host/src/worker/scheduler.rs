@@ -16,6 +16,19 @@ pub struct Permits {
     pub per_tenant: usize,
 }
 
+/// What a tenant may do when its turn comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Run as many jobs as there are permits.
+    Free,
+    /// Run one job at a time.
+    Single,
+    /// Run none before this time, milliseconds since the epoch.
+    NotBefore(i64),
+    /// Run none until it is [`due`](Scheduler::due) anew.
+    Blocked,
+}
+
 /// What is known of every tenant that has live jobs, and whose turn it is. Times are milliseconds since the epoch.
 #[derive(Debug, Default)]
 pub struct Scheduler {
@@ -69,13 +82,13 @@ impl Scheduler {
         self.timers.insert((at_ms, tenant.clone()));
     }
 
-    /// Gives the free permits out, and says what to claim. A tenant for which `may_run` says no is not claimed until it
-    /// is [`due`](Self::due) anew. Each wish must be answered by [`granted`](Self::granted).
+    /// Gives the free permits out, and says what to claim, as far as `turn_of` lets each tenant. Each wish must be answered by
+    /// [`granted`](Self::granted).
     pub fn wishes(
         &mut self,
         now_ms: i64,
         permits: Permits,
-        mut may_run: impl FnMut(&TenantId) -> bool,
+        mut turn_of: impl FnMut(&TenantId) -> Turn,
     ) -> Vec<ClaimWish> {
         self.turn_up(now_ms);
         let mut free = permits.concurrency.saturating_sub(self.running);
@@ -84,10 +97,21 @@ impl Scheduler {
         while chosen.len() < free.min(TENANTS_PER_CLAIM_MAX) {
             let Some(tenant) = self.turns.pop_front() else { break };
             let Some(entry) = self.tenants.get_mut(&tenant) else { continue };
-            let room = permits.per_tenant.saturating_sub(entry.running);
-            if !may_run(&tenant) {
-                entry.due = Due::Blocked;
-            } else if room == 0 {
+            let most = match turn_of(&tenant) {
+                Turn::Free => permits.per_tenant,
+                Turn::Single => permits.per_tenant.min(1),
+                Turn::NotBefore(at_ms) => {
+                    entry.due = Due::At(at_ms);
+                    self.timers.insert((at_ms, tenant));
+                    continue;
+                }
+                Turn::Blocked => {
+                    entry.due = Due::Blocked;
+                    continue;
+                }
+            };
+            let room = most.saturating_sub(entry.running);
+            if room == 0 {
                 full.push(tenant);
             } else {
                 entry.due = Due::Never;

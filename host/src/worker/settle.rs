@@ -28,6 +28,7 @@ pub(super) async fn settle(parts: &WorkerParts, held: &Held, ended: Result<Outco
                 Outcome::Posted(_) => tracing::info!("the note is on the ticket"),
                 Outcome::InHistory => tracing::info!("the history has the note of an earlier attempt"),
                 Outcome::Recorded => tracing::info!("the solved ticket is in the history"),
+                Outcome::Reopened => tracing::info!("the ticket is open again: it is no longer offered as solved"),
                 Outcome::NotSolved => {
                     tracing::info!("the tool does not say that the ticket is solved: nothing is kept");
                 }
@@ -156,6 +157,6 @@ fn report(parts: &WorkerParts, kept: Result<Fenced, StoreError>, outcome: Attemp
 }
 
 /// Uniform in `0.0..1.0`; the middle when the system has no random numbers, which costs only the jitter.
-fn random() -> f64 {
+pub(super) fn random() -> f64 {
     getrandom::u32().map_or(0.5, |bits| f64::from(bits) / (f64::from(u32::MAX) + 1.0))
 }

@@ -3,17 +3,24 @@
 use std::sync::Arc;
 
 use plugin_abi::{
+    PluginError,
     time::OffsetDateTime,
     types::{Event, Ticket},
 };
 
-use super::{Outcome, Posted, WorkerParts, decision::Failure, held::Held};
+use super::{
+    Outcome, Posted, WorkerParts,
+    decision::{Failure, SOLVED_WITHIN_MS, policy},
+    held::Held,
+    scheduler::Turn,
+    settle::random,
+};
 use crate::{
     enhance::{Enhancement, SIMILAR_MAX, enhance},
     fault::{self, Point},
-    plugin::generation::{InFlight, JobCall, OwnedNote},
+    plugin::generation::{CallError, InFlight, JobCall, OwnedNote},
     queue::job::Fenced,
-    store::ResolvedTicket,
+    store::{ReopenedTicket, ResolvedTicket, StoreError},
     tenant::Tenant,
 };
 
@@ -24,6 +31,10 @@ const LOOKING_ATTEMPT: u32 = 2;
 
 /// Statuses by which tools say that a ticket is solved, in whatever case.
 const SOLVED: [&str; 5] = ["resolved", "closed", "solved", "done", "completed"];
+
+/// Words by which they say that a ticket has ended and nothing was solved, in whatever case.
+const ENDED_UNSOLVED: [&str; 8] =
+    ["canceled", "cancelled", "declined", "duplicate", "duplicated", "merged", "rejected", "withdrawn"];
 
 /// A job with all that is needed to work on it. It keeps its generation from being taken apart.
 pub(super) struct Staffed<'a> {
@@ -65,10 +76,26 @@ impl<'a> Staffed<'a> {
 
     /// Gets the ticket as the tool has it now.
     pub(super) async fn fetch(self) -> Result<Fetched<'a>, Failure> {
-        match self.generation.get_ticket(self.call()).await? {
-            Some(ticket) => Ok(Fetched { staffed: self, ticket }),
+        if let Turn::NotBefore(until_ms) = self.parts.credentials.turn(&self.tenant, self.parts.clock.now_ms()) {
+            return Err(Failure::CredentialRefused { until_ms });
+        }
+        match self.heard(self.generation.get_ticket(self.call()).await).map_err(Failure::Fetch)? {
+            Some(ticket) => {
+                self.parts.credentials.taken(&self.tenant);
+                Ok(Fetched { staffed: self, ticket })
+            }
             None => Err(Failure::NoTicket),
         }
+    }
+
+    /// Takes note of a credential that the tool refuses. What else goes wrong says nothing of it.
+    fn heard<T>(&self, answer: Result<T, CallError>) -> Result<T, CallError> {
+        if let Err(CallError::Plugin(PluginError::Authentication(_))) = &answer {
+            let retry = policy(&self.parts.limits.now().retry);
+            let wait_ms = |pause| retry.wait_ms(pause, random());
+            self.parts.credentials.refused(&self.tenant, self.parts.clock.now_ms(), wait_ms);
+        }
+        answer
     }
 
     fn call(&self) -> JobCall {
@@ -109,13 +136,16 @@ impl<'a> Fetched<'a> {
         Written { staffed, note }
     }
 
-    /// Keeps the ticket in the history when the tool says that it is solved. All that is kept is what the tool says.
+    /// Keeps the ticket in the history when the tool says that it is solved, which may take it a moment. All that is kept is
+    /// what the tool says.
     pub(super) async fn record_if_solved(self) -> Result<Outcome, Failure> {
         let Self { staffed: Staffed { parts, held, .. }, ticket } = self;
-        if !is_solved(&ticket) {
-            return Ok(Outcome::NotSolved);
-        }
         let job = &held.job;
+        if !is_solved(&ticket) {
+            let age_ms = parts.clock.now_ms().saturating_sub(job.accepted_ms);
+            return if age_ms < SOLVED_WITHIN_MS { Err(Failure::NotSolvedYet) } else { Ok(Outcome::NotSolved) };
+        }
+        let resolved_ms = happened_ms(ticket.resolved_at.or(ticket.updated_at), held);
         let solved = ResolvedTicket {
             tenant: job.tenant.clone(),
             tool_type: job.tool_type.clone(),
@@ -125,9 +155,12 @@ impl<'a> Fetched<'a> {
             resolution: ticket.resolution,
             tags: Vec::new(),
             url: ticket.url,
-            resolved_ms: solved_ms(ticket.resolved_at.or(ticket.updated_at), held),
+            resolved_ms,
+            // The tool has just been asked. Some tell the time of a solution that did not last.
+            as_of_ms: resolved_ms.max(job.accepted_ms),
+            told_ms: job.accepted_ms,
         };
-        held.persist(|| parts.store.record_resolved(solved.clone())).await?;
+        keep(held, || parts.store.record_resolved(solved.clone())).await?;
         Ok(Outcome::Recorded)
     }
 }
@@ -142,11 +175,13 @@ impl Written<'_> {
             Fenced::Lost => return Err(Failure::LeaseLost),
         }
         fault::reached(Point::MarkedSent);
-        let updated = staffed.generation.update_ticket(staffed.call(), note.clone()).await?;
+        let answer = staffed.generation.update_ticket(staffed.call(), note.clone()).await;
+        let updated = staffed.heard(answer).map_err(Failure::Post)?;
         fault::reached(Point::Posted);
         if !updated.taken {
             return Err(Failure::NotTaken);
         }
+        staffed.parts.credentials.taken(&staffed.tenant);
         staffed.parts.metrics.note_posted();
         Ok(Posted { note, possibly_twice: sent_before && !updated.finds_notes })
     }
@@ -159,7 +194,6 @@ pub(super) async fn record(parts: &WorkerParts, held: &Held) -> Result<(), Failu
         Event::Resolved { resolution, resolved_at, tags } => (resolution.clone(), *resolved_at, tags.clone()),
         _ => (None, None, Vec::new()),
     };
-    let resolved_at = resolved_at.or(metadata.occurred_at);
     let ticket = ResolvedTicket {
         tenant: job.tenant.clone(),
         tool_type: job.tool_type.clone(),
@@ -169,21 +203,46 @@ pub(super) async fn record(parts: &WorkerParts, held: &Held) -> Result<(), Failu
         resolution,
         tags,
         url: metadata.url.clone(),
-        resolved_ms: solved_ms(resolved_at, held),
+        resolved_ms: happened_ms(resolved_at.or(metadata.occurred_at), held),
+        as_of_ms: happened_ms(resolved_at.max(metadata.occurred_at), held),
+        told_ms: job.accepted_ms,
     };
-    Ok(held.persist(|| parts.store.record_resolved(ticket.clone())).await?)
+    keep(held, || parts.store.record_resolved(ticket.clone())).await
+}
+
+/// Takes a ticket that was opened again out of the answers.
+pub(super) async fn reopen(parts: &WorkerParts, held: &Held) -> Result<(), Failure> {
+    let job = &held.job;
+    let ticket = ReopenedTicket {
+        tenant: job.tenant.clone(),
+        ticket_id: job.metadata.ticket_id.clone(),
+        reopened_ms: happened_ms(job.metadata.occurred_at, held),
+        told_ms: job.accepted_ms,
+    };
+    keep(held, || parts.store.record_reopened(ticket.clone())).await
+}
+
+async fn keep<F>(held: &Held, write: impl FnMut() -> F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), StoreError>>,
+{
+    held.persist(write).await?;
+    fault::reached(Point::HistoryWritten);
+    Ok(())
 }
 
 /// When nobody knows when, it was when the webhook was accepted.
-fn solved_ms(at: Option<OffsetDateTime>, held: &Held) -> i64 {
+fn happened_ms(at: Option<OffsetDateTime>, held: &Held) -> i64 {
     at.map_or(held.job.accepted_ms, |at| at.unix_timestamp().saturating_mul(1_000))
 }
 
 /// Whether the tool says that a ticket is solved: by the time, by the status or, where it tells no status, by a text that
-/// says how. That text alone may be a draft on an open ticket.
+/// says how. That text alone may be a draft on an open ticket. What was merged, declined and the like has such a time too.
 fn is_solved(ticket: &Ticket) -> bool {
     let is_text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.trim().is_empty());
+    let is_unsolved = |word: &str| ENDED_UNSOLVED.iter().any(|unsolved| unsolved.eq_ignore_ascii_case(word));
     match ticket.status.as_deref().map(str::trim).filter(|status| !status.is_empty()) {
+        Some(status) if status.split(|c: char| !c.is_alphanumeric()).any(is_unsolved) => false,
         _ if ticket.resolved_at.is_some() => true,
         Some(status) => SOLVED.iter().any(|solved| solved.eq_ignore_ascii_case(status)),
         None => is_text(&ticket.resolution),
@@ -213,6 +272,16 @@ mod tests {
             (None, Some("Open"), None, false),
             (None, Some("Open"), Some("a draft"), false),
             (None, Some("not resolved"), None, false),
+            (Some(0), Some("Cancelled"), None, false),
+            (Some(0), Some("canceled"), Some("no longer needed"), false),
+            (Some(0), Some("Closed (duplicate)"), None, false),
+            (Some(0), Some("closed_merged"), None, false),
+            (Some(0), Some("DECLINED"), None, false),
+            (Some(0), Some("Withdrawn by the requester"), None, false),
+            (Some(0), Some("Change/Rejected"), None, false),
+            (None, Some("Duplicate"), Some("see 17"), false),
+            (Some(0), Some("Avoided"), None, true),
+            (Some(0), Some("Emergency"), None, true),
             (None, None, Some("rebooted"), true),
             (None, Some(""), Some("rebooted"), true),
             (None, None, Some(" "), false),

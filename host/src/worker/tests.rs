@@ -43,17 +43,20 @@ impl Bed {
         let (trigger, shutdown) = Shutdown::new();
         let limits = SharedLimits::new(Config::load(None, std::iter::empty(), Path::new("/nowhere")).unwrap());
         let (routes, metrics) = (Routes::default(), Metrics::new());
-        let parts = WorkerParts { store, directory, routes, metrics, clock, limits, lease: LEASE, shutdown };
+        let credentials = Credentials::new(directory.clone());
+        let parts =
+            WorkerParts { store, directory, routes, credentials, metrics, clock, limits, lease: LEASE, shutdown };
         Self { parts, _trigger: trigger, _folder: folder }
     }
 
     async fn accept(&self, tenant: &str, kind: JobKind, metadata: TicketMetadata) -> JobId {
         let key = DedupKey::new(&id(tenant), &metadata, b"{}");
         let correlation_id = CorrelationId::parse("c-1").unwrap();
-        let job = NewJob { tenant: id(tenant), tool_type: tool_type(), kind, correlation_id, metadata };
+        let base_url = "https://desk.example".parse().unwrap();
+        let job = NewJob { tenant: id(tenant), tool_type: tool_type(), base_url, kind, correlation_id, metadata };
         match self.parts.store.accept(job, key).await.unwrap() {
             Accepted::New(id) => id,
-            Accepted::Duplicate => panic!("a duplicate"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -111,6 +114,11 @@ fn posted() -> Result<Outcome, Failure> {
     Ok(Outcome::Posted(Posted { note, possibly_twice: false }))
 }
 
+/// The tool does not have the ticket any more on which it is to put the note.
+fn no_place() -> Failure {
+    Failure::Post(CallError::Plugin(PluginError::NotFound("no ticket".to_owned())))
+}
+
 #[tokio::test]
 async fn a_resolved_ticket_is_kept_without_any_plugin() {
     let bed = Bed::new().await;
@@ -125,6 +133,37 @@ async fn a_resolved_ticket_is_kept_without_any_plugin() {
     assert_eq!(similar[0].resolution.as_deref(), Some("unplug it"));
     assert_eq!(similar[0].resolved_ms, 1_000_000);
     assert!(bed.counted("patchbay_job_attempts_total{outcome=\"done\"} 1"), "{}", bed.parts.metrics.encode());
+}
+
+#[tokio::test]
+async fn a_reopened_ticket_leaves_the_answers_without_any_plugin() {
+    let at = |second| OffsetDateTime::from_unix_timestamp(second).ok();
+    for (reopened_at, offered) in [(None, 0), (at(2_000), 0), (at(500), 1)] {
+        let bed = Bed::new().await;
+        let event = Event::Resolved { resolution: Some("unplug it".to_owned()), resolved_at: at(1_000), tags: vec![] };
+        bed.accept("acme", JobKind::Record, TicketMetadata::new("17", event)).await;
+        assert_eq!(work(&bed.parts, &bed.hold("acme", LEASE).await).await, None);
+        let mut metadata = TicketMetadata::new("17", Event::Reopened);
+        metadata.occurred_at = reopened_at;
+        let job = bed.accept("acme", JobKind::Reopen, metadata).await;
+        assert_eq!(work(&bed.parts, &bed.hold("acme", LEASE).await).await, None);
+        assert_eq!(bed.job(job).await, None);
+        let similar = bed.parts.store.similar_resolved(&id("acme"), "unplug", 5).await.unwrap();
+        assert_eq!(similar.len(), offered, "{reopened_at:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_dead_letter_says_what_could_not_be_read_and_where() {
+    let bed = Bed::new().await;
+    let job = bed.accept_ticket("acme", "17").await;
+    let error =
+        PluginError::Malformed("GET /api/v3/requests/17: the tool's answer 200 is not as it has to be".to_owned());
+    settle::settle(&bed.parts, &bed.hold("acme", LEASE).await, Err(Failure::Fetch(CallError::Plugin(error)))).await;
+    let view = bed.job(job).await.unwrap();
+    assert_eq!((view.state, view.outcome.as_deref()), (JobState::Dead, Some("malformed")));
+    let message = &view.errors[0].message;
+    assert!(message.starts_with("getting the ticket failed: ") && message.contains("requests/17: "), "{message}");
 }
 
 #[tokio::test]
@@ -150,14 +189,18 @@ async fn without_plugin_or_tenant_a_claimed_job_waits_and_spends_no_attempt() {
 #[tokio::test]
 async fn each_end_of_an_attempt_is_on_disk() {
     let api = || CallError::Plugin(PluginError::Api { status: Some(500), message: "down".to_owned() });
-    let not_found = || CallError::Plugin(PluginError::NotFound("no ticket".to_owned()));
+    let not_found = || CallError::Plugin(PluginError::NotFound(String::new()));
+    let malformed = || CallError::Plugin(PluginError::Malformed("GET /7: no JSON".to_owned()));
     for (ended, state, attempt, errors, outcome) in [
         (posted(), JobState::Done, 1, 0, Some("done")),
-        (Err(api().into()), JobState::Waiting, 1, 1, None),
-        (Err(CallError::Closed.into()), JobState::Waiting, 0, 0, None),
+        (Err(Failure::Fetch(api())), JobState::Waiting, 1, 1, None),
+        (Err(Failure::Fetch(CallError::Closed)), JobState::Waiting, 0, 0, None),
+        (Err(Failure::CredentialRefused { until_ms: i64::MAX }), JobState::Waiting, 0, 0, None),
         (Err(NoRoute::Quarantined.into()), JobState::Waiting, 0, 0, None),
-        (Err(not_found().into()), JobState::Dead, 1, 1, Some("not_found")),
-        (Err(Failure::NoTicket), JobState::Dead, 1, 1, Some("not_found")),
+        (Err(Failure::Fetch(not_found())), JobState::Waiting, 1, 1, None),
+        (Err(no_place()), JobState::Dead, 1, 1, Some("not_found")),
+        (Err(Failure::NoTicket), JobState::Waiting, 1, 1, None),
+        (Err(Failure::Fetch(malformed())), JobState::Dead, 1, 1, Some("malformed")),
         (Err(Failure::TenantRemoved), JobState::Dead, 1, 1, Some("tenant_removed")),
         (Err(Failure::LeaseLost), JobState::Running, 1, 0, None),
     ] {
@@ -188,7 +231,7 @@ async fn the_history_has_the_note_and_what_went_wrong_before_it() {
 async fn a_dead_letter_that_was_thrown_away_is_not_done() {
     let bed = Bed::new().await;
     let job = bed.accept_ticket("acme", "17").await;
-    settle::settle(&bed.parts, &bed.hold("acme", LEASE).await, Err(Failure::NoTicket)).await;
+    settle::settle(&bed.parts, &bed.hold("acme", LEASE).await, Err(no_place())).await;
     let done = || JobFilter { state: Some(JobState::Done), tenant: None, limit: 10 };
     assert_eq!(bed.parts.store.jobs(done()).await.unwrap(), [], "it is a dead letter");
     assert_eq!(bed.parts.store.purge_dead(DeadLetters::All).await, Ok(1));
@@ -199,13 +242,13 @@ async fn a_dead_letter_that_was_thrown_away_is_not_done() {
 
 #[tokio::test]
 async fn nothing_is_changed_by_who_has_lost_the_lease() {
-    for ended in [posted(), Err(Failure::NotTaken), Err(Failure::NoTicket), Err(CallError::Saturated.into())] {
+    for ended in [posted(), Err(Failure::NotTaken), Err(no_place()), Err(Failure::Fetch(CallError::Saturated))] {
         let bed = Bed::new().await;
         let job = bed.accept_ticket("acme", "17").await;
         let first = bed.hold("acme", LEASE).await;
         bed.parts.clock.advance_ms(LEASE_MS);
         bed.claim("acme").await;
-        let buried = matches!(ended, Err(Failure::NoTicket));
+        let buried = matches!(ended, Err(Failure::Post(_)));
         settle::settle(&bed.parts, &first, ended).await;
         let live = bed.job(job).await.unwrap();
         assert_eq!((live.state, live.attempt), (JobState::Running, 2));

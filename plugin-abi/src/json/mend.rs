@@ -7,6 +7,8 @@ use encoding_rs::{CoderResult, Encoding, UTF_16BE, UTF_16LE};
 use super::{Charset, WHOLE_DIGITS_MAX};
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
+/// So many digits are within 64 bits.
+const SHORT_CHARS_MAX: usize = 18;
 
 /// A longer number is left as it is.
 const NUMBER_BYTES_MAX: usize = 4 << 10;
@@ -207,6 +209,10 @@ impl<'a> Tokens<'a> {
             return to;
         }
         let written = std::str::from_utf8(&self.text[from..to]).unwrap_or_default();
+        // Most numbers are short, and read as they are.
+        if written.len() <= SHORT_CHARS_MAX && written.bytes().all(|byte| byte.is_ascii_digit()) {
+            return to;
+        }
         match Whole::of(written) {
             Some(Whole::Within(digits)) if digits != written => self.replace(from, to, &digits),
             Some(Whole::Beyond(digits)) => self.replace(from, to, &format!("\"{digits}\"")),

@@ -4,10 +4,10 @@ use std::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, IgnoredAny, IntoDeserializer as _, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
+    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 
-use super::Scalar;
+use super::{Scalar, ScalarVisitor};
 
 /// Items of a list that are kept; there may be more of them.
 pub const PART_ITEMS_MAX: usize = 101;
@@ -70,7 +70,7 @@ struct PartVisitor<O>(PhantomData<O>);
 macro_rules! bare {
     ($($visit:ident($kind:ty)),*) => {$(
         fn $visit<E: Error>(self, value: $kind) -> Result<Self::Value, E> {
-            Scalar::deserialize(value.into_deserializer()).map(Part::Bare)
+            ScalarVisitor.$visit(value).map(Part::Bare)
         }
     )*};
 }
@@ -82,28 +82,29 @@ impl<'de, O: Deserialize<'de>> Visitor<'de> for PartVisitor<O> {
         f.write_str("a value")
     }
 
-    bare! { visit_str(&str), visit_u64(u64), visit_i64(i64), visit_f64(f64), visit_bool(bool) }
-
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Part::Bare(Scalar::Text(text.into())))
-    }
+    bare! { visit_borrowed_str(&'de str), visit_str(&str), visit_u64(u64), visit_i64(i64), visit_f64(f64), visit_bool(bool) }
 
     fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
         Ok(Part::default())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let mut list = Vec::new();
-        while list.len() < PART_ITEMS_MAX
-            && let Some(item) = items.next_element()?
-        {
-            list.push(item);
-        }
-        while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Part::List(list))
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+        first_of(items).map(Part::List)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
         O::deserialize(MapAccessDeserializer::new(members)).map(|object| Part::Object(Box::new(object)))
     }
+}
+
+/// Not a part of the visitor, whose code there is for each kind of object.
+fn first_of<'de, A: SeqAccess<'de>>(mut items: A) -> Result<Vec<Scalar<'de>>, A::Error> {
+    let mut list = Vec::new();
+    while list.len() < PART_ITEMS_MAX
+        && let Some(item) = items.next_element()?
+    {
+        list.push(item);
+    }
+    while items.next_element::<IgnoredAny>()?.is_some() {}
+    Ok(list)
 }

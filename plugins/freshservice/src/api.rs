@@ -4,15 +4,16 @@
 
 use plugin_abi::{
     html,
-    payload::Scalar,
+    json::{self, Json},
+    payload::{Part, Scalar},
     prelude::*,
-    serde::Deserialize,
-    serde_json::{json, value::RawValue},
+    serde::{Deserialize, de::Error as _},
+    serde_json::{self, json, value::RawValue},
 };
 
 use crate::{
     settings::{API_KEY, ApiAuth, Settings},
-    ticket,
+    ticket, unsolved,
 };
 
 /// Freshservice looks at the user's place only; its documentation puts this into the password's.
@@ -23,7 +24,7 @@ const EMBEDDED: &str = "requester,stats";
 const NOTE_CHARS_MAX: usize = 60_000;
 /// Conversations of one page, the most that the API gives.
 const PAGE_CONVERSATIONS: usize = 100;
-/// Pages that are looked through for a note of ours.
+/// Pages that are looked through for a note.
 const PAGES_MAX: usize = 10;
 
 /// How many of the tool's messages are passed on.
@@ -50,14 +51,25 @@ pub(crate) fn get_ticket(
         Err(PluginError::NotFound(_)) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let unreadable = |why: &str| PluginError::api(format!("the answer's ticket {why}: {}", response.excerpt()));
-    let found: Found<'_> = response.json()?;
-    let raw = found.ticket.ok_or_else(|| unreadable("is missing"))?;
-    if !raw.get().starts_with('{') {
-        return Err(unreadable("is not an object"));
+    let mut ticket = response.read(|body| {
+        let found: Found<'_> = serde_json::from_slice(body)?;
+        let raw = found.ticket.map(RawValue::get).filter(|raw| raw.starts_with('{'));
+        let raw = raw.ok_or_else(|| serde_json::Error::custom("ticket must be an object"))?;
+        ticket::read(ticket_id, tenant.base_url(), raw)
+    })?;
+    // Nothing else in the answer tells a merged ticket from one that was closed without a word.
+    if ticket.status.as_deref() == Some(ticket::CLOSED) && ticket.resolution.is_none() {
+        match any_conversation(tenant, settings, ticket_id, |body| unsolved::is_merge(&html::to_text(body))) {
+            Ok(true) => unsolved::show(&mut ticket, "merged"),
+            Ok(false) => {}
+            // What they would say of its end keeps nothing of the ticket back.
+            Err(PluginError::Malformed(why)) => {
+                tenant.log(LogLevel::Warn, &format!("whether ticket {ticket_id} was merged cannot be told: {why}"));
+            }
+            Err(passing) => return Err(passing),
+        }
     }
-    let ticket = ticket::read(ticket_id, tenant.base_url(), raw.get());
-    ticket.map(Some).map_err(|fault| unreadable(&format!("cannot be read ({fault})")))
+    Ok(Some(ticket))
 }
 
 /// Puts the note on the ticket. After a first attempt it looks whether that one was taken: the answer may have been lost.
@@ -67,14 +79,15 @@ pub(crate) fn add_note(
     ticket_id: &str,
     note: &Note<'_>,
 ) -> Result<bool, PluginError> {
-    #[derive(Deserialize)]
-    #[serde(crate = "plugin_abi::serde")]
+    #[derive(Default, Deserialize)]
+    #[serde(crate = "plugin_abi::serde", default)]
     struct Added<'a> {
         #[serde(borrow)]
-        conversation: Conversation<'a>,
+        conversation: Part<'a, Conversation<'a>>,
     }
 
-    if tenant.attempt() > 1 && has_note(tenant, settings, ticket_id, note.marker())? {
+    let is_ours = |body: &str| html::holds_marker(body, note.marker());
+    if tenant.attempt() > 1 && any_conversation(tenant, settings, ticket_id, is_ours)? {
         tenant.log(LogLevel::Info, "the note of an earlier attempt is there");
         return Ok(true);
     }
@@ -82,31 +95,44 @@ pub(crate) fn add_note(
     let fields = json!({ "body": html::of_note(note, NOTE_CHARS_MAX), "private": true });
     let add = |request: Request| request.path("notes").json(&fields);
     let response = send(tenant, settings, Request::post("/"), ticket_id, add)?;
-    let added: Added<'_> = response.json()?;
-    if added.conversation.private.flag() == Some(false) {
+    let added: Part<'_, Added<'_>> = response.json()?;
+    let conversation = added.object().and_then(|added| added.conversation.object());
+    if conversation.and_then(|conversation| conversation.private.flag()) == Some(false) {
         tenant.log(LogLevel::Error, "Freshservice made the note public although it was sent as private");
     }
     Ok(true)
 }
 
-#[derive(Deserialize)]
-#[serde(crate = "plugin_abi::serde")]
+#[derive(Default, Deserialize)]
+#[serde(crate = "plugin_abi::serde", default)]
 struct Conversation<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     body: Scalar<'a>,
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     private: Scalar<'a>,
 }
 
-/// Notes are listed among all conversations of the ticket, page by page; the order of the list is not documented.
-fn has_note(tenant: &Tenant<'_>, settings: &Settings<'_>, ticket_id: &str, marker: &str) -> Result<bool, PluginError> {
+/// Whether the body of one of the ticket's conversations, notes among them, is what is looked for. They are listed page by
+/// page in an order that is not documented. Each is read on its own: one that cannot be takes none of the others with it.
+fn any_conversation(
+    tenant: &Tenant<'_>,
+    settings: &Settings<'_>,
+    ticket_id: &str,
+    is_sought: impl Fn(&str) -> bool,
+) -> Result<bool, PluginError> {
     #[derive(Deserialize)]
     #[serde(crate = "plugin_abi::serde")]
     struct Page<'a> {
         #[serde(borrow)]
-        conversations: Vec<Conversation<'a>>,
+        conversations: Vec<&'a RawValue>,
     }
 
+    let is_one = |conversation: &RawValue| {
+        Json::from(conversation).object(|conversation| {
+            let conversation: Conversation<'_> = json::from_slice(conversation)?;
+            Ok(conversation.body.text().is_some_and(&is_sought))
+        })
+    };
     for number in 1..=PAGES_MAX {
         let ask = |request: Request| {
             let request = request.path("conversations").query("per_page", &PAGE_CONVERSATIONS.to_string());
@@ -114,8 +140,7 @@ fn has_note(tenant: &Tenant<'_>, settings: &Settings<'_>, ticket_id: &str, marke
         };
         let response = send(tenant, settings, Request::get("/"), ticket_id, ask)?;
         let page: Page<'_> = response.json()?;
-        let mut bodies = page.conversations.iter().filter_map(|conversation| conversation.body.text());
-        if bodies.any(|body| html::holds_marker(body, marker)) {
+        if page.conversations.into_iter().any(|conversation| is_one(conversation) == Ok(true)) {
             return Ok(true);
         }
         // The last page has no such header.
@@ -123,7 +148,9 @@ fn has_note(tenant: &Tenant<'_>, settings: &Settings<'_>, ticket_id: &str, marke
             return Ok(false);
         }
     }
-    tenant.log(LogLevel::Warn, "too many conversations to look through all of them: the note may be there twice");
+    let many = PAGES_MAX * PAGE_CONVERSATIONS;
+    let message = format!("ticket {ticket_id} has more than {many} conversations: a note among the rest is not found");
+    tenant.log(LogLevel::Warn, &message);
     Ok(false)
 }
 

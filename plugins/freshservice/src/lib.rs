@@ -1,12 +1,13 @@
 //! The Patchbay plugin for Freshservice: this file is its table of contents.
 //!
 //! Settings and secrets: `settings.rs`; what a webhook says: `payload.rs`; a ticket as the API answers it: `ticket.rs`;
-//! the API itself: `api.rs`. Freshservice signs nothing: its webhooks carry the secret, in a header or as a password.
+//! ends that solve nothing: `unsolved.rs`; the API itself: `api.rs`. Freshservice signs nothing: its webhooks carry the secret, in a header or as a password.
 
 mod api;
 mod payload;
 mod settings;
 mod ticket;
+mod unsolved;
 
 use plugin_abi::prelude::*;
 
@@ -29,7 +30,8 @@ impl TicketingToolPlugin for Freshservice {
     }
 
     fn extract_metadata(&self, tenant: &Tenant<'_>, webhook: &Webhook<'_>) -> Result<TicketMetadata, PluginError> {
-        payload::metadata(webhook.body(), &Settings::read(tenant)?)
+        let settings = Settings::read(tenant)?;
+        webhook.json().object(|body| payload::metadata(body, &settings, webhook.route_event()))
     }
 
     fn get_ticket(&self, tenant: &Tenant<'_>, ticket_id: &str) -> Result<Option<Ticket>, PluginError> {

@@ -10,7 +10,7 @@ use plugin_abi::{
     time::OffsetDateTime,
 };
 
-use crate::{settings::Settings, ticket};
+use crate::{settings::Settings, ticket, unsolved};
 
 /// The fields' own names, in the order of [`Field`].
 pub(crate) const FIELDS: Fields<'static> = [
@@ -49,20 +49,22 @@ enum Field {
     Url,
 }
 
-/// What the body says. Where tickets are read back, that is the tenant, the ticket and the event, and nothing else is
-/// looked at.
+/// What the body, one JSON object, says; what it means when it says no event, the route does. Where tickets are read back,
+/// that is the tenant, the ticket and the event: nothing else is looked at.
 ///
 /// # Errors
-/// `Malformed` when it is not a JSON object or has a key twice, `Validation` with every field that is missing or wrong.
-pub(crate) fn metadata(body: &[u8], settings: &Settings<'_>) -> Result<TicketMetadata, PluginError> {
+/// `Malformed` when it cannot be read or has a key twice, `Validation` with every field that is missing or wrong.
+pub(crate) fn metadata(
+    body: &[u8],
+    settings: &Settings<'_>,
+    route: Option<Event>,
+) -> Result<TicketMetadata, PluginError> {
     let keys = &settings.fields;
     let values = members(body, keys).map_err(|fault| PluginError::Malformed(fault.to_string()))?;
     let mut template = Template { keys, values: values.map(said), faults: Faults::default() };
     let ticket_id = template.ticket_id();
-    let kind = template.event();
-    let tenant_id = template.text(Field::TenantId);
-    let mut metadata = TicketMetadata::new(ticket_id, kind);
-    metadata.tenant_id = tenant_id;
+    let mut metadata = TicketMetadata::new(ticket_id, template.event(route));
+    metadata.tenant_id = template.value(Field::TenantId).text().map(str::to_owned);
     if settings.read_back {
         metadata.read_back = true;
     } else {
@@ -74,6 +76,19 @@ pub(crate) fn metadata(body: &[u8], settings: &Settings<'_>) -> Result<TicketMet
 /// A placeholder without a value leaves an empty text: nothing was said.
 fn said(value: Scalar<'_>) -> Scalar<'_> {
     if value.text().is_some_and(|text| text.trim().is_empty()) { Scalar::Absent } else { value }
+}
+
+/// What an administrator's word means, with or without what it is an event of.
+fn event(word: &str) -> Event {
+    let word = word.trim().to_ascii_lowercase();
+    match word.strip_prefix("ticket_").unwrap_or(&word) {
+        // A workflow's event is called "Ticket is raised".
+        "created" | "raised" => Event::Created,
+        "updated" => Event::Updated,
+        "resolved" | "closed" | "solved" => Event::Resolved { resolution: None, resolved_at: None, tags: Vec::new() },
+        "reopened" | "re-opened" => Event::Reopened,
+        _ => Event::Other,
+    }
 }
 
 /// A body's fields, and what was found wrong with them so far.
@@ -113,26 +128,29 @@ impl Template<'_, '_> {
         String::new()
     }
 
-    /// What happened: the template's own word, or else its status. One with neither tells of created tickets, since that
-    /// is what such templates are for.
-    fn event(&mut self) -> Event {
-        let (word, status) = (self.text(Field::Event), self.word(Field::Status));
+    /// What happened: the template's own word, else what its route says, or else its status. One with none of them tells of
+    /// created tickets, since that is what such templates are for.
+    fn event(&mut self, route: Option<Event>) -> Event {
         let resolved = || Event::Resolved { resolution: None, resolved_at: None, tags: Vec::new() };
-        let Some(word) = word else {
-            return if status.is_some_and(|status| ticket::is_resolved(&status)) { resolved() } else { Event::Created };
+        let status = self.value(Field::Status).word().map(|status| status.trim().to_owned()).unwrap_or_default();
+        let told = match (self.text(Field::Event), route) {
+            (Some(word), _) => event(&word),
+            (None, Some(route)) => route,
+            (None, None) if ticket::is_resolved(&status) => resolved(),
+            (None, None) if unsolved::is_end(&status) => Event::Updated,
+            (None, None) => Event::Created,
         };
-        let word = word.trim().to_ascii_lowercase();
-        match word.strip_prefix("ticket_").unwrap_or(&word) {
-            // A workflow's event is called "Ticket is raised".
-            "created" | "raised" => Event::Created,
-            "updated" => Event::Updated,
-            "resolved" | "closed" => resolved(),
-            _ => Event::Other,
+        match told {
+            Event::Resolved { .. } if unsolved::is_end(&status) => Event::Updated,
+            told => told,
         }
     }
 
     /// What is not needed to find the ticket.
     fn fill(&mut self, metadata: &mut TicketMetadata) {
+        // Wrong ones were passed over until here.
+        self.text(Field::TenantId);
+        self.word(Field::Status);
         metadata.subject = self.text(Field::Subject);
         metadata.description = self.text(Field::Description).map(|markup| html::to_text(&markup));
         metadata.raw_priority = self.word(Field::Priority);
@@ -142,9 +160,14 @@ impl Template<'_, '_> {
         let updated = self.time(Field::UpdatedAt);
         let solved = self.time(Field::ResolvedAt);
         let solution = self.text(Field::Resolution).map(|markup| html::to_text(&markup));
+        let is_merge = solution.as_deref().is_some_and(unsolved::is_merge);
         let words = self.text(Field::Tags);
         metadata.occurred_at = match &mut metadata.event {
             Event::Created => metadata.created_at,
+            event @ Event::Resolved { .. } if is_merge => {
+                *event = Event::Updated;
+                updated
+            }
             Event::Resolved { resolution, resolved_at, tags } => {
                 *resolution = solution;
                 *resolved_at = solved;
@@ -156,6 +179,10 @@ impl Template<'_, '_> {
         };
     }
 
+    fn value(&self, field: Field) -> &Scalar<'_> {
+        &self.values[field as usize]
+    }
+
     fn text(&mut self, field: Field) -> Option<String> {
         let (key, value) = (self.keys[field as usize], &self.values[field as usize]);
         self.faults.text(key, value, Presence::Optional).map(str::to_owned)
@@ -163,15 +190,11 @@ impl Template<'_, '_> {
 
     /// A name as placeholders render it, or the number that the API has for it.
     fn word(&mut self, field: Field) -> Option<String> {
-        match &self.values[field as usize] {
-            Scalar::Absent => None,
-            Scalar::Text(text) => Some(text.trim().to_owned()),
-            Scalar::Number(number) => Some(number.to_string()),
-            _ => {
-                self.faults.add(self.keys[field as usize], "must be a text or a whole number");
-                None
-            }
+        let word = self.value(field).word().map(|word| word.trim().to_owned());
+        if word.is_none() && !self.value(field).is_absent() {
+            self.faults.add(self.keys[field as usize], "must be a text or a whole number");
         }
+        word
     }
 
     fn time(&mut self, field: Field) -> Option<OffsetDateTime> {

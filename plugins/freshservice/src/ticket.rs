@@ -4,15 +4,19 @@
 
 use plugin_abi::{
     html,
-    payload::{Scalar, instant},
+    payload::{Part, Scalar, instant},
     prelude::*,
     serde::Deserialize,
     serde_json,
     time::OffsetDateTime,
 };
 
+use crate::unsolved;
+
 /// Numbers of the statuses that every account has; its own ones have others and no name in the API's answer.
-const STATUSES: [(&str, &str); 4] = [("2", "Open"), ("3", "Pending"), ("4", "Resolved"), ("5", "Closed")];
+const STATUSES: [(&str, &str); 4] = [("2", "Open"), ("3", "Pending"), ("4", "Resolved"), ("5", CLOSED)];
+/// The status of a ticket that nobody works on any more.
+pub(crate) const CLOSED: &str = "Closed";
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(crate = "plugin_abi::serde", default)]
@@ -28,13 +32,17 @@ struct Answered<'a> {
     #[serde(borrow)]
     priority: Scalar<'a>,
     #[serde(borrow)]
-    requester: Option<Requester<'a>>,
+    requester: Part<'a, Requester<'a>>,
     #[serde(borrow)]
     created_at: Scalar<'a>,
     #[serde(borrow)]
     updated_at: Scalar<'a>,
     #[serde(borrow)]
-    stats: Option<Stats<'a>>,
+    stats: Part<'a, Stats<'a>>,
+    #[serde(borrow)]
+    spam: Scalar<'a>,
+    #[serde(borrow)]
+    deleted: Scalar<'a>,
     #[serde(borrow)]
     resolution_notes: Scalar<'a>,
     #[serde(borrow)]
@@ -64,22 +72,48 @@ struct Stats<'a> {
 /// # Errors
 /// When `raw` is not such JSON.
 pub(crate) fn read(ticket_id: &str, base_url: &str, raw: &str) -> Result<Ticket, serde_json::Error> {
-    let answered: Answered<'_> = serde_json::from_str(raw)?;
+    let answered: Answered<'_> = serde_json::from_slice(raw.as_bytes())?;
     let mut ticket = Ticket::new(ticket_id);
     ticket.subject = text(&answered.subject).map(str::to_owned);
     ticket.description = markup(&answered.description, &answered.description_text);
     ticket.status = word(&answered.status).map(|status| status_name(&status).to_owned());
     ticket.priority = priority(word(&answered.priority).as_deref());
-    let requester = answered.requester.unwrap_or_default();
-    ticket.requester = text(&requester.name).or(text(&requester.email)).map(str::to_owned);
+    ticket.requester = answered.requester().map(str::to_owned);
     ticket.created_at = time(&answered.created_at);
     ticket.updated_at = time(&answered.updated_at);
-    let stats = answered.stats.unwrap_or_default();
-    ticket.resolved_at = time(&stats.resolved_at).or(time(&stats.closed_at));
+    // A ticket that was opened again keeps the time at which it was solved before.
+    let is_solved = ticket.status.as_deref().is_none_or(is_resolved);
+    ticket.resolved_at = answered.ended_at().filter(|_| is_solved);
     ticket.resolution = markup(&answered.resolution_notes_html, &answered.resolution_notes);
     ticket.url = Some(format!("{}/helpdesk/tickets/{ticket_id}", base_url.trim_end_matches('/')));
     raw.clone_into(&mut ticket.raw);
+    if let Some(how) = answered.unsolved(&ticket) {
+        unsolved::show(&mut ticket, how);
+    }
     Ok(ticket)
+}
+
+impl Answered<'_> {
+    fn requester(&self) -> Option<&str> {
+        let address = || text(&self.requester.object()?.email);
+        self.requester.value(|requester| &requester.name).and_then(text).or_else(address)
+    }
+
+    fn ended_at(&self) -> Option<OffsetDateTime> {
+        let stats = self.stats.object()?;
+        time(&stats.resolved_at).or_else(|| time(&stats.closed_at))
+    }
+
+    /// How it ended, when that was no solution and the answer shows it.
+    fn unsolved(&self, ticket: &Ticket) -> Option<&'static str> {
+        [
+            (self.spam.flag() == Some(true), "spam"),
+            (self.deleted.flag() == Some(true), "deleted"),
+            (ticket.resolution.as_deref().is_some_and(unsolved::is_merge), "merged"),
+        ]
+        .into_iter()
+        .find_map(|(is_so, how)| is_so.then_some(how))
+    }
 }
 
 /// 1 Low, 2 Medium, 3 High, 4 Urgent: the API writes the number, placeholders the name.
@@ -103,7 +137,7 @@ fn markup(html: &Scalar<'_>, plain: &Scalar<'_>) -> Option<String> {
 }
 
 fn word(value: &Scalar<'_>) -> Option<String> {
-    value.number().map(|number| number.to_string()).or_else(|| text(value).map(str::to_owned))
+    value.word().map(|word| word.trim().to_owned()).filter(|word| !word.is_empty())
 }
 
 fn text<'s>(value: &'s Scalar<'_>) -> Option<&'s str> {

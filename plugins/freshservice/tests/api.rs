@@ -104,6 +104,8 @@ fn little_is_enough_for_a_ticket() {
             None,
         ),
         (json!({"status": [], "priority": {}, "subject": 7, "description": ""}), None, Priority::Medium, None, None),
+        (json!({"requester": "Mira", "stats": [], "spam": "no"}), None, Priority::Medium, Some("Mira"), None),
+        (json!({"requester": [1], "stats": 7, "status": 4.0}), Some("Resolved"), Priority::Medium, None, None),
     ] {
         let read = read(ticket.clone());
         assert_eq!((read.status.as_deref(), read.priority), (status, priority), "{ticket}");
@@ -111,6 +113,41 @@ fn little_is_enough_for_a_ticket() {
     }
     let closed = read(json!({"stats": {"resolved_at": null, "closed_at": "2026-03-04T08:00:00Z"}}));
     assert!(closed.resolved_at.is_some());
+}
+
+#[test]
+fn only_a_solution_is_shown_as_one() {
+    let stats = json!({"resolved_at": "2026-03-03T16:40:00Z"});
+    let conversation = |body: &str| json!({"conversations": [null, {"body": 7}, {"body": body, "private": true}]});
+    let merge = conversation("<div>This ticket is closed and merged into ticket 4711</div>");
+    for (ticket, conversations, status, solved) in [
+        (json!({"status": 4, "stats": stats}), None, "Resolved", true),
+        (json!({"status": 5, "stats": stats, "resolution_notes": "Rekeyed."}), None, "Closed", true),
+        (json!({"status": 5, "stats": stats}), Some(conversation("<p>merged</p>")), "Closed", true),
+        // A list that cannot be read hides no more than whether it was merged.
+        (json!({"status": 5, "stats": stats}), Some(json!({"conversations": {}})), "Closed", true),
+        (json!({"status": 5, "stats": stats}), Some(merge), "Closed (merged)", false),
+        (
+            json!({"status": 5, "stats": stats, "resolution_notes": "This ticket is closed and merged into ticket 9"}),
+            None,
+            "Closed (merged)",
+            false,
+        ),
+        (json!({"status": 5, "stats": stats, "resolution_notes": "x", "spam": true}), None, "Closed (spam)", false),
+        (json!({"status": 4, "stats": stats, "deleted": true}), None, "Resolved (deleted)", false),
+        // Opened again, which takes the time of the earlier solution from no ticket.
+        (json!({"status": 2, "stats": stats}), None, "Open", false),
+        (json!({"status": 9, "stats": stats}), None, "9", false),
+    ] {
+        let host = host().answer(200, &json!({ "ticket": ticket }).to_string());
+        let host = conversations.iter().fold(host, |host, list| host.answer(200, &list.to_string()));
+        let read = get(&host).unwrap().unwrap();
+        assert_eq!((read.status.as_deref(), read.resolved_at.is_some()), (Some(status), solved), "{ticket}");
+        assert!(solved || read.resolution.is_none(), "{ticket}");
+        assert_eq!(host.requests().len(), 1 + conversations.iter().len(), "{ticket}");
+    }
+    let closed = host().answer(200, r#"{"ticket":{"status":5}}"#).answer(429, "");
+    assert_eq!(get(&closed).unwrap_err().kind(), "rate_limit");
 }
 
 #[test]
@@ -140,10 +177,11 @@ fn failures_have_their_kind() {
         (302, "", "api"),
         (200, "<!doctype html><html>log in</html>", "api"),
         (200, "", "api"),
-        (200, "{}", "api"),
-        (200, r#"{"ticket":null}"#, "api"),
-        (200, r#"{"ticket":[]}"#, "api"),
-        (200, r#"{"ticket":{"requester":"Mira"}}"#, "api"),
+        (200, "{}", "malformed"),
+        (200, "[]", "malformed"),
+        (200, r#"{"ticket":null}"#, "malformed"),
+        (200, r#"{"ticket":[]}"#, "malformed"),
+        (200, r#"{"ticket":{"subject":"x"#, "malformed"),
     ] {
         let fault = get(&host().answer(status, body)).unwrap_err();
         assert_eq!(fault.kind(), kind, "{status} {body}: {fault}");
@@ -189,10 +227,12 @@ fn a_note_that_became_public_is_reported() {
 
 #[test]
 fn a_note_that_was_not_taken_is_an_error() {
-    for (status, body) in
-        [(200, "<html>"), (201, ""), (201, "{}"), (201, r#"{"conversation":1}"#), (400, REJECTED), (500, ADDED)]
-    {
+    for (status, body) in [(200, "<html>"), (201, ""), (201, r#"{"conversation"#), (400, REJECTED), (500, ADDED)] {
         assert!(update(&host().answer(status, body), "x", "x").is_err(), "{status} {body}");
+    }
+    // Of the answer nothing is needed but that it is one.
+    for body in ["{}", "[]", "null", r#"{"conversation":1}"#, r#"{"conversation":{"private":"yes"}}"#] {
+        assert_eq!(update(&host().answer(201, body), "x", "x"), Ok(true), "{body}");
     }
 }
 

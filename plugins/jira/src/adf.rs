@@ -6,6 +6,7 @@ mod builder;
 
 use plugin_abi::{
     html::TEXT_BYTES_MAX,
+    json::Json,
     serde::Deserialize,
     serde_json::{self, Value, json},
     text::CUT,
@@ -39,21 +40,25 @@ pub(crate) fn note(markdown: &str, marker: &str, chars_max: usize) -> Value {
 /// The text of a description or comment: of a document, or what the API's older versions and webhooks have, a text. `None`
 /// when it is neither, null among that.
 pub(crate) fn text_of(json: &str) -> Option<String> {
-    if json.starts_with('"') {
-        let text: Cow<'_, str> = serde_json::from_str(json).ok()?;
-        return Some(text.into_owned());
+    // Mended by itself where it must be: what stands around it may have been read without.
+    Json::new(json.as_bytes(), None).read(text).ok().flatten()
+}
+
+fn text(json: &[u8]) -> Result<Option<String>, serde_json::Error> {
+    match json.first() {
+        Some(b'"') => serde_json::from_slice(json).map(Some),
+        // An array would do as a struct for serde, and its items as the fields.
+        Some(b'{') => {
+            // The parser refuses what is nested deeper than 128 levels: far more than Jira takes, and little enough to follow.
+            let document: Node<'_> = serde_json::from_slice(json)?;
+            let mut text = String::new();
+            document.write(&mut text);
+            text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+            text.truncate(text.trim_end().len());
+            Ok(Some(text))
+        }
+        _ => Ok(None),
     }
-    // An array would do as a struct for serde, and its items as the fields.
-    if !json.starts_with('{') {
-        return None;
-    }
-    // The parser refuses what is nested deeper than 128 levels: far more than Jira takes, and little enough to follow.
-    let document: Node<'_> = serde_json::from_str(json).ok()?;
-    let mut text = String::new();
-    document.write(&mut text);
-    text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
-    text.truncate(text.trim_end().len());
-    Some(text)
 }
 
 fn document(content: Vec<Value>) -> Value {

@@ -6,10 +6,11 @@
 mod answer;
 
 use plugin_abi::{
-    payload::Scalar,
+    json::{self, Json},
+    payload::{members, paths},
     prelude::*,
     serde::{Deserialize, de::IgnoredAny},
-    serde_json::{json, value::RawValue},
+    serde_json::{self, json, value::RawValue},
     text,
 };
 
@@ -41,12 +42,11 @@ pub(crate) fn get_ticket(
         Err(PluginError::NotFound(_)) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let raw: &RawValue = response.json()?;
-    let unreadable = |why: &str| PluginError::api(format!("the answer is no issue ({why}): {}", response.excerpt()));
-    if !raw.get().starts_with('{') {
-        return Err(unreadable("not an object"));
-    }
-    payload::ticket(ticket_id, raw.get()).map(Some).map_err(|fault| unreadable(&fault.to_string()))
+    let ticket = response.read(|body| {
+        let raw: &RawValue = serde_json::from_slice(body)?;
+        payload::ticket(ticket_id, raw.get())
+    });
+    ticket.map(Some)
 }
 
 /// Puts the note on the ticket. After a first attempt it looks whether that one was taken: the answer may have been lost.
@@ -80,15 +80,6 @@ fn add_document(
     ticket_id: &str,
     note: &Note<'_>,
 ) -> Result<(), PluginError> {
-    #[derive(Default, Deserialize)]
-    #[serde(crate = "plugin_abi::serde", default)]
-    struct Posted<'a> {
-        #[serde(borrow)]
-        id: Scalar<'a>,
-        #[serde(borrow, rename = "jsdPublic")]
-        public: Scalar<'a>,
-    }
-
     check_project(tenant, settings, ticket_id)?;
     let body = json!({
         "body": adf::note(note.markdown(), note.marker(), NOTE_CHARS_MAX),
@@ -96,12 +87,14 @@ fn add_document(
     });
     let comments = |request: Request| request.path(ticket_id).path("comment");
     let response = send(tenant, settings, comments(Request::post(ISSUES)).json(&body))?;
-    let posted: Posted<'_> = response.json()?;
-    if posted.public.flag() != Some(true) {
+    // A page in its place has taken nothing.
+    response.json::<IgnoredAny>()?;
+    let [id, public] = response.read(|posted| members(posted, &["id", "jsdPublic"])).unwrap_or_default();
+    if public.flag() != Some(true) {
         return Ok(());
     }
-    let id = posted.id.text().unwrap_or_default();
-    send(tenant, settings, comments(Request::delete(ISSUES)).path(id))?;
+    let id = id.word().unwrap_or_default();
+    send(tenant, settings, comments(Request::delete(ISSUES)).path(&id))?;
     let message = format!(
         "Jira made the note on {ticket_id} visible to customers; it was deleted: set note_call to service_desk"
     );
@@ -110,34 +103,14 @@ fn add_document(
 
 /// Refuses issues of other projects than Jira Service Management's: whoever sees such an issue sees all of its comments.
 fn check_project(tenant: &Tenant<'_>, settings: &Settings<'_>, ticket_id: &str) -> Result<(), PluginError> {
-    #[derive(Deserialize)]
-    #[serde(crate = "plugin_abi::serde")]
-    struct Issue<'a> {
-        #[serde(borrow)]
-        fields: Fields<'a>,
-    }
-
-    #[derive(Deserialize)]
-    #[serde(crate = "plugin_abi::serde")]
-    struct Fields<'a> {
-        #[serde(borrow)]
-        project: Project<'a>,
-    }
-
-    #[derive(Deserialize)]
-    #[serde(crate = "plugin_abi::serde")]
-    struct Project<'a> {
-        #[serde(borrow, rename = "projectTypeKey")]
-        kind: Scalar<'a>,
-    }
-
     let response = send(tenant, settings, Request::get(ISSUES).path(ticket_id).query("fields", "project"))?;
-    match response.json::<Issue<'_>>()?.fields.project.kind.text() {
+    let [kind] = response.read(|issue| paths(issue, &["fields.project.projectTypeKey"]))?;
+    match kind.text() {
         Some("service_desk") => Ok(()),
-        kind => Err(PluginError::Configuration(format!(
-            "{ticket_id} is in a project of type {:?}, not service_desk: a note could not be internal there",
-            kind.unwrap_or_default()
+        Some(kind) => Err(PluginError::Configuration(format!(
+            "{ticket_id} is in a project of type {kind:?}, not service_desk: a note could not be internal there"
         ))),
+        None => Err(response.unreadable("fields.project.projectTypeKey must be a text")),
     }
 }
 
@@ -146,7 +119,7 @@ fn has_note(tenant: &Tenant<'_>, settings: &Settings<'_>, ticket_id: &str, marke
     #[serde(crate = "plugin_abi::serde")]
     struct Comments<'a> {
         #[serde(borrow)]
-        comments: Vec<Comment<'a>>,
+        comments: Vec<&'a RawValue>,
     }
 
     #[derive(Deserialize)]
@@ -161,8 +134,14 @@ fn has_note(tenant: &Tenant<'_>, settings: &Settings<'_>, ticket_id: &str, marke
     let request = request.query("orderBy", "-created").query("maxResults", COMMENTS_MAX);
     let response = send(tenant, settings, request)?;
     let list: Comments<'_> = response.json()?;
-    let texts = list.comments.iter().filter_map(|comment| adf::text_of(comment.body?.get()));
-    Ok(!marker.is_empty() && texts.into_iter().any(|text| text.contains(marker)))
+    // Each is read on its own: one that cannot be takes none of the others with it.
+    let is_ours = |comment: &RawValue| {
+        Json::from(comment).object(|comment| {
+            let comment: Comment<'_> = json::from_slice(comment)?;
+            Ok(comment.body.and_then(|body| adf::text_of(body.get())).is_some_and(|text| text.contains(marker)))
+        })
+    };
+    Ok(!marker.is_empty() && list.comments.into_iter().any(|comment| is_ours(comment) == Ok(true)))
 }
 
 /// Sends a request and returns its answer if that says success.

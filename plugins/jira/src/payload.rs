@@ -1,56 +1,62 @@
 //! What a webhook says: pure, from bytes to metadata, whoever wrote the bytes.
 //!
-//! Three forms are read:
+//! Four forms are read:
 //! * the *event*, `{"timestamp", "webhookEvent", "issue", "changelog", …}`, of webhooks that an administrator or an app made
 //!   (<https://developer.atlassian.com/cloud/jira/platform/webhooks/>);
 //! * the *rule's* form, `{"issue": {…}, "timestamp"}`: "Issue data (Jira format)" of automation rules, JSM's older ones, and
 //!   custom data that an administrator writes, with an `event` then;
+//! * the *transition*, `{"transition": {…}, "issue": {…}, "timestamp"}`, of a workflow's post functions, with the issue as it
+//!   was before;
 //! * the *bare* issue: "Issue data (Automation format)", with a number as its id
 //!   (<https://support.atlassian.com/cloud-automation/docs/issue-data-automation-format-payload-for-send-web-request/>).
 
 mod change;
 mod issue;
+mod status;
+mod transition;
 
 use plugin_abi::{
+    json,
     payload::{Faults, Part, Presence, Scalar},
     prelude::*,
     serde::Deserialize,
-    serde_json,
     time::OffsetDateTime,
 };
 
-use self::{change::Change, issue::Issue};
+use self::{
+    change::Change,
+    issue::{Fields, Issue, moment},
+    transition::Transition,
+};
 use crate::settings::{Settings, WebhookAuth};
 
 pub(crate) use self::issue::ticket;
 
-/// What the webhook says.
+/// What the webhook says whose body, one JSON object, this is.
 ///
 /// # Errors
-/// `Malformed` when the body is not a JSON object or has a key twice, `Validation` with every field that is missing or wrong.
-pub(crate) fn metadata(settings: &Settings<'_>, webhook: &Webhook<'_>) -> Result<TicketMetadata, PluginError> {
-    // An array would do as a struct for serde, and its items as the fields.
-    if webhook.body().trim_ascii_start().first() != Some(&b'{') {
-        return Err(PluginError::Malformed("not a JSON object".to_owned()));
-    }
-    let body: Body<'_> = read(webhook.body())?;
-    if body.is_about_something_else() {
+/// `Malformed` when it cannot be read or has a key twice, `Validation` with every field that is missing or wrong.
+pub(crate) fn metadata(
+    body: &[u8],
+    settings: &Settings<'_>,
+    webhook: &Webhook<'_>,
+) -> Result<TicketMetadata, PluginError> {
+    let outer: Body<'_> = json::from_slice(body)?;
+    if outer.is_about_something_else() {
         return Ok(TicketMetadata::other());
     }
     let mut faults = Faults::default();
-    let metadata = if body.is_bare_issue() {
-        body.metadata(&read(webhook.body())?, "", settings, webhook, &mut faults)
-    } else if let Some(issue) = body.issue.object() {
-        body.metadata(issue, "issue.", settings, webhook, &mut faults)
-    } else {
-        faults.add("issue", "must be an object, with the issue's key");
-        TicketMetadata::other()
+    let bare: Part<'_, Issue<'_>> = if outer.is_bare_issue() { json::from_slice(body)? } else { Part::default() };
+    let (issue, path) = bare.object().map_or((outer.issue.object(), "issue."), |bare| (Some(bare), ""));
+    let Some(issue) = issue else {
+        return Err(PluginError::field("issue", "must be an object, with the issue's key"));
     };
+    let metadata = outer.metadata(issue, path, settings, webhook, &mut faults);
     faults.unless_any(metadata)
 }
 
-/// When the event of this body happened, if it says so. `None` also for bodies that [`metadata`] will refuse.
-pub(crate) fn sent_at(body: &[u8]) -> Option<OffsetDateTime> {
+/// When the event of this webhook happened, if it says so. `None` also for bodies that [`metadata`] will refuse.
+pub(crate) fn sent_at(webhook: &Webhook<'_>) -> Option<OffsetDateTime> {
     #[derive(Default, Deserialize)]
     #[serde(crate = "plugin_abi::serde", default)]
     struct Stamp<'a> {
@@ -58,7 +64,16 @@ pub(crate) fn sent_at(body: &[u8]) -> Option<OffsetDateTime> {
         timestamp: Scalar<'a>,
     }
 
-    read::<Stamp<'_>>(body).ok()?.timestamp.epoch_ms()
+    let stamp = webhook.json().object(|body| {
+        let stamp: Stamp<'_> = json::from_slice(body)?;
+        Ok(time_of(&stamp.timestamp))
+    });
+    stamp.ok().flatten()
+}
+
+/// A body's time: milliseconds, by others in a form of ISO 8601.
+fn time_of(timestamp: &Scalar<'_>) -> Option<OffsetDateTime> {
+    timestamp.epoch_ms().or_else(|| moment(timestamp))
 }
 
 /// What stands around the issue.
@@ -79,6 +94,8 @@ struct Body<'a> {
     issue: Part<'a, Issue<'a>>,
     #[serde(borrow)]
     changelog: Part<'a, Change<'a>>,
+    #[serde(borrow)]
+    transition: Part<'a, Transition<'a>>,
     /// These two tell the bare issue.
     #[serde(borrow)]
     id: Scalar<'a>,
@@ -92,6 +109,7 @@ enum Happened {
     Created,
     Updated,
     Resolved,
+    Reopened,
     Other,
 }
 
@@ -103,7 +121,8 @@ impl Happened {
         match verb {
             "created" => Self::Created,
             "updated" => Self::Updated,
-            "resolved" | "closed" => Self::Resolved,
+            "resolved" | "closed" | "solved" => Self::Resolved,
+            "reopened" | "re-opened" => Self::Reopened,
             _ => Self::Other,
         }
     }
@@ -114,6 +133,7 @@ impl Happened {
             Self::Created => Event::Created,
             Self::Updated => Event::Updated,
             Self::Resolved => Event::Resolved { resolution: None, resolved_at: None, tags: Vec::new() },
+            Self::Reopened => Event::Reopened,
             Self::Other => Event::Other,
         }
     }
@@ -140,24 +160,18 @@ impl Body<'_> {
         webhook: &Webhook<'_>,
         faults: &mut Faults,
     ) -> TicketMetadata {
-        faults.word("webhookEvent", &self.webhook_event, Presence::Optional);
-        let word = faults.word("event", &self.event, Presence::Optional);
-        let tenant_id = faults.word("tenant_id", &self.tenant_id, Presence::Optional);
-        let timestamp = self.timestamp.epoch_ms();
+        let happened = self.happened(issue, settings, webhook, faults);
+        let mut metadata = TicketMetadata::new(issue.ticket_id(path, faults), happened.event());
+        if settings.read_back {
+            // Nothing else counts, so nothing else can be wrong.
+            metadata.read_back = true;
+            metadata.tenant_id = self.tenant_id.text().filter(|id| !id.trim().is_empty()).map(str::to_owned);
+            return metadata;
+        }
+        metadata.tenant_id = faults.word("tenant_id", &self.tenant_id, Presence::Optional).map(str::to_owned);
+        let timestamp = time_of(&self.timestamp);
         if timestamp.is_none() && !self.timestamp.is_absent() {
             faults.add("timestamp", "must be a number of milliseconds since 1970");
-        }
-        // The address is not signed with the body: what it says counts where nothing is.
-        let told = || match settings.webhook_auth {
-            WebhookAuth::Signature => None,
-            _ => webhook.query().split('&').find_map(|parameter| parameter.strip_prefix("event=")),
-        };
-        let happened = self.happened(issue, word.or_else(told));
-        let mut metadata = TicketMetadata::new(issue.ticket_id(path, faults), happened.event());
-        metadata.tenant_id = tenant_id.map(str::to_owned);
-        metadata.read_back = settings.read_back;
-        if settings.read_back {
-            return metadata;
         }
         metadata.occurred_at = timestamp;
         // Neither of the two differs when Jira sends the event again. Its header with an identifier is not signed.
@@ -165,29 +179,71 @@ impl Body<'_> {
             let change = self.changelog.object().and_then(|change| change.id.number()).unwrap_or_default();
             format!("{}.{change}", at.unix_timestamp_nanos() / 1_000_000)
         });
+        // How it was solved is not in a body that shows it unsolved.
+        metadata.read_back = happened == Happened::Resolved
+            && (self.shows_before() || issue.fields.object().is_some_and(Fields::is_known_open));
         issue.describe(path, &mut metadata, faults);
         metadata
     }
 
-    fn happened(&self, issue: &Issue<'_>, word: Option<&str>) -> Happened {
-        let is_comment = || self.issue_event_type_name.text().is_some_and(|name| name.starts_with("issue_comment"));
-        let is_done = issue.fields.object().is_some_and(|fields| fields.is_done());
-        match (self.webhook_event.text(), word) {
-            (Some("jira:issue_created"), _) => Happened::Created,
-            (Some("jira:issue_updated"), _) if is_comment() => Happened::Other,
-            (Some("jira:issue_updated"), _) => match self.changelog.object() {
-                Some(change) if change.items.can_solve && is_done => Happened::Resolved,
-                _ => Happened::Updated,
+    /// Whether the issue is shown as it was before what happened.
+    fn shows_before(&self) -> bool {
+        self.transition.object().is_some()
+    }
+
+    fn happened(
+        &self,
+        issue: &Issue<'_>,
+        settings: &Settings<'_>,
+        webhook: &Webhook<'_>,
+        faults: &mut Faults,
+    ) -> Happened {
+        let event = faults.word("webhookEvent", &self.webhook_event, Presence::Optional);
+        // A placeholder that has nothing to say leaves an empty text.
+        let word = faults.text("event", &self.event, Presence::Optional).filter(|word| !word.trim().is_empty());
+        // The address is not signed with the body: what it says counts where nothing is.
+        let told = || match settings.webhook_auth {
+            WebhookAuth::Signature => None,
+            _ => webhook.query().split('&').find_map(|parameter| parameter.strip_prefix("event=")),
+        };
+        let shown = issue.fields.object();
+        let happened = match (event, word.or_else(told), self.transition.object()) {
+            (Some("jira:issue_created"), ..) => Happened::Created,
+            (Some("jira:issue_updated"), ..) => self.updated(shown),
+            (Some(_), ..) => Happened::Other,
+            (None, Some(word), _) => Happened::read(word),
+            (None, None, Some(transition)) => transition.happened(shown),
+            (None, None, None) => match webhook.route_event() {
+                Some(Event::Created) => Happened::Created,
+                Some(_) => Happened::Resolved,
+                None => guess(shown),
             },
-            (Some(_), _) => Happened::Other,
-            (None, Some(word)) => Happened::read(word),
-            (None, None) if is_done => Happened::Resolved,
-            (None, None) if issue.fields.object().is_some_and(|fields| fields.was_touched()) => Happened::Updated,
-            (None, None) => Happened::Created,
+        };
+        let is_unsolved = !self.shows_before() && shown.is_some_and(Fields::is_unsolved);
+        if happened == Happened::Resolved && is_unsolved { Happened::Updated } else { happened }
+    }
+
+    /// What an event of a change says: by its changes, and by the issue after them.
+    fn updated(&self, shown: Option<&Fields<'_>>) -> Happened {
+        let name = self.issue_event_type_name.text().unwrap_or_default();
+        let is_done = shown.is_some_and(Fields::is_done);
+        match (self.changelog.object(), self.transition.object()) {
+            _ if name.starts_with("issue_comment") => Happened::Other,
+            (Some(change), _) if is_done && change.items.can_solve => Happened::Resolved,
+            (Some(change), _) if !is_done && (change.items.were_solved || name == "issue_reopened") => {
+                Happened::Reopened
+            }
+            (None, Some(transition)) => transition.happened(shown),
+            _ => Happened::Updated,
         }
     }
 }
 
-fn read<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, PluginError> {
-    serde_json::from_slice(body).map_err(|fault| PluginError::Malformed(fault.to_string()))
+/// What a rule's body says that names no event: by the status and the times of its issue.
+fn guess(shown: Option<&Fields<'_>>) -> Happened {
+    match shown {
+        Some(fields) if fields.is_done() => Happened::Resolved,
+        Some(fields) if fields.was_touched() => Happened::Updated,
+        _ => Happened::Created,
+    }
 }

@@ -42,6 +42,5 @@ pub(crate) fn is_authentic(
 /// Whether the signed body is recent. Jira sends it again for hours, with the time of the event: the tenant's window must
 /// be as long. A body without a time is fresh.
 fn is_fresh(tenant: &Tenant<'_>, webhook: &Webhook<'_>) -> bool {
-    payload::sent_at(webhook.body())
-        .is_none_or(|sent_at| signature::fresh(sent_at, webhook.received_at(), tenant.replay_window()))
+    payload::sent_at(webhook).is_none_or(|sent_at| tenant.is_fresh(sent_at, webhook.received_at()))
 }

@@ -105,6 +105,38 @@ fn little_is_enough_for_a_ticket() {
 }
 
 #[test]
+fn only_a_solution_is_shown_as_one() {
+    let issue = |status: Value, resolution: Value| json!({"fields": {"status": status, "resolution": resolution, "resolutiondate": "2026-03-03T16:40:00.000+0000"}});
+    let named = |name: &str, category: &str| json!({"name": name, "statusCategory": {"key": category}});
+    for (status, resolution, shown, solved) in [
+        (named("Resolved", "done"), json!({"name": "Fixed"}), Some("Resolved"), true),
+        (named("Erledigt", "done"), json!(null), Some("Erledigt"), true),
+        (named("Closed", "done"), json!({"name": "Hardware failure"}), Some("Closed"), true),
+        (json!("Closed"), json!("Done"), Some("Closed"), true),
+        (named("Closed", "done"), json!({"name": "Duplicate"}), Some("Closed (Duplicate)"), false),
+        (named("Done", "done"), json!({"name": "Won't Do"}), Some("Done (Won't Do)"), false),
+        (named("Resolved", "done"), json!({"name": "Cannot Reproduce"}), Some("Resolved (Cannot Reproduce)"), false),
+        (
+            named("Resolved", "done"),
+            json!({"name": "Declined by the owner"}),
+            Some("Resolved (Declined by the owner)"),
+            false,
+        ),
+        (json!("Closed"), json!("Known Error"), Some("Closed (Known Error)"), false),
+        (json!(null), json!({"name": "Won\u{2019}t Fix"}), Some("Won\u{2019}t Fix"), false),
+        (named("Canceled", "done"), json!(null), Some("Canceled"), false),
+        (named("Withdrawn", "done"), json!({"name": "Done"}), Some("Withdrawn (Done)"), false),
+        // Opened again, and its resolution was not taken away.
+        (named("In Progress", "indeterminate"), json!({"name": "Fixed"}), Some("In Progress"), false),
+    ] {
+        let issue = issue(status, resolution);
+        let ticket = get(&host().answer(200, &issue.to_string())).unwrap().unwrap();
+        assert_eq!((ticket.status.as_deref(), ticket.resolved_at.is_some()), (shown, solved), "{issue}");
+        assert!(solved || ticket.resolution.is_none(), "{issue}");
+    }
+}
+
+#[test]
 fn no_ticket_is_no_error_but_a_page_says_nothing_of_it() {
     let unknown = r#"{"errorMessages":["Issue does not exist or you do not have permission to see it."],"errors":{}}"#;
     for (status, body) in [(404, unknown), (404, ""), (410, "{}")] {
@@ -137,9 +169,10 @@ fn failures_have_their_kind() {
         (409, "{}", "api"),
         (200, "<!doctype html><html>log in</html>", "api"),
         (200, "", "api"),
-        (200, "[]", "api"),
-        (200, "null", "api"),
-        (200, r#"{"key":1,"key":2}"#, "api"),
+        (200, "[]", "malformed"),
+        (200, "null", "malformed"),
+        (200, r#"{"key":1,"key":2}"#, "malformed"),
+        (200, r#"{"key":"IT-42","fields":{"#, "malformed"),
     ] {
         let fault = get(&host().answer(status, body)).unwrap_err();
         assert_eq!(fault.kind(), kind, "{status} {body}: {fault}");
@@ -161,7 +194,9 @@ fn failures_say_what_jira_said() {
             vec![fault("request", "No such request")],
         ),
         (r#"{"errorMessages":[],"errors":{}}"#, vec![fault("request", r#"{"errorMessages":[],"errors":{}}"#)]),
-        (r#"{"errorMessages":"one","errors":7}"#, vec![fault("request", r#"{"errorMessages":"one","errors":7}"#)]),
+        (r#"{"errorMessages":"one","errors":7}"#, vec![fault("request", "one")]),
+        (r#"{"errorMessages":{},"errors":["two"],"errorMessage":"three"}"#, vec![fault("request", "three")]),
+        (r#"{"errorMessages":7}"#, vec![fault("request", r#"{"errorMessages":7}"#)]),
         ("plain", vec![fault("request", "plain")]),
     ] {
         assert_eq!(get(&host().answer(400, body)), Err(PluginError::Validation(expected)), "{body}");
@@ -220,9 +255,9 @@ fn only_projects_of_service_management_get_a_note() {
     for (project, kind) in [
         (r#"{"fields":{"project":{"projectTypeKey":"software"}}}"#, "configuration"),
         (r#"{"fields":{"project":{"projectTypeKey":"business"}}}"#, "configuration"),
-        (r#"{"fields":{"project":{"projectTypeKey":null}}}"#, "configuration"),
-        (r#"{"fields":{"project":{}}}"#, "api"),
-        (r#"{"fields":{}}"#, "api"),
+        (r#"{"fields":{"project":{"projectTypeKey":null}}}"#, "malformed"),
+        (r#"{"fields":{"project":{}}}"#, "malformed"),
+        (r#"{"fields":{}}"#, "malformed"),
         ("<html>", "api"),
     ] {
         let host = host().answer(200, project).answer(201, POSTED);
@@ -237,6 +272,18 @@ fn a_comment_that_came_out_public_is_taken_back() {
     let fault = note(&host, "x").unwrap_err();
     assert!(matches!(&fault, PluginError::Configuration(text) if text.contains("deleted")), "{fault}");
     assert_eq!(asked(&host).pop().unwrap(), "DELETE /rest/api/3/issue/IT-42/comment/10303");
+
+    let host = self::host().answer(200, PROJECT).answer(201, r#"{"id":10303.0,"jsdPublic":true}"#).answer(204, "");
+    assert!(note(&host, "x").is_err());
+    assert_eq!(asked(&host).pop().unwrap(), "DELETE /rest/api/3/issue/IT-42/comment/10303");
+}
+
+#[test]
+fn of_the_answer_to_a_note_nothing_else_is_needed() {
+    for body in ["{}", "[]", "null", r#"["10303",true]"#, r#"{"id":[],"jsdPublic":"no"}"#] {
+        let host = host().answer(200, PROJECT).answer(201, body);
+        assert_eq!((note(&host, "x"), host.requests().len()), (Ok(true), 2), "{body}");
+    }
 }
 
 #[test]

@@ -3,13 +3,13 @@
 //! Paths, headers and wrappers: <https://www.manageengine.com/products/service-desk/sdpop-v3-api/> and `sdpod-v3-api`.
 
 mod answer;
+mod notes;
 
 use plugin_abi::{
     html,
-    payload::Scalar,
     prelude::*,
     serde::Deserialize,
-    serde_json::{json, value::RawValue},
+    serde_json::{self, json, value::RawValue},
 };
 
 use crate::{
@@ -45,13 +45,12 @@ pub(crate) fn get_ticket(
         Err(PluginError::NotFound(_)) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let unreadable = |why: &str| PluginError::api(format!("the answer's request {why}: {}", response.excerpt()));
-    let found: Found<'_> = response.json()?;
-    let raw = found.request.ok_or_else(|| unreadable("is missing"))?;
-    if !raw.get().starts_with('{') {
-        return Err(unreadable("is not an object"));
-    }
-    payload::ticket(ticket_id, raw.get()).map(Some).map_err(|fault| unreadable(&format!("cannot be read ({fault})")))
+    let ticket = response.read(|body| {
+        let found: Found<'_> = serde_json::from_slice(body)?;
+        let request = found.request.map(RawValue::get).filter(|raw| raw.starts_with('{'));
+        request.map(|raw| payload::ticket(ticket_id, raw)).transpose()
+    })?;
+    ticket.map(Some).ok_or_else(|| response.unreadable("it has no request that is an object"))
 }
 
 /// Puts the note on the ticket. After a first attempt it looks whether that one was taken: the answer may have been lost.
@@ -81,26 +80,8 @@ pub(crate) fn add_note(
 }
 
 fn has_note(tenant: &Tenant<'_>, settings: &Settings<'_>, ticket_id: &str, marker: &str) -> Result<bool, PluginError> {
-    #[derive(Deserialize)]
-    #[serde(crate = "plugin_abi::serde")]
-    struct Notes<'a> {
-        // Named after the wrapper of a single note, which differs by deployment.
-        #[serde(borrow, alias = "request_notes")]
-        notes: Option<Vec<Existing<'a>>>,
-    }
-
-    #[derive(Deserialize)]
-    #[serde(crate = "plugin_abi::serde")]
-    struct Existing<'a> {
-        #[serde(borrow, default)]
-        description: Scalar<'a>,
-    }
-
     let ask = |request: Request| request.path("notes").query(INPUT, NEWEST_NOTES);
-    let response = send(tenant, settings, Request::get("/"), ticket_id, ask)?;
-    let list: Notes<'_> = response.json()?;
-    let notes = list.notes.unwrap_or_default();
-    Ok(notes.iter().filter_map(|note| note.description.text()).any(|html| html::holds_marker(html, marker)))
+    send(tenant, settings, Request::get("/"), ticket_id, ask)?.read(|body| notes::hold_marker(body, marker))
 }
 
 /// Sends a request about this ticket and returns its answer if that says success.

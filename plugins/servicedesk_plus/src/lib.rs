@@ -10,7 +10,7 @@ mod signature;
 
 use plugin_abi::prelude::*;
 
-use crate::settings::Settings;
+use crate::{payload::EventWord, settings::Settings};
 
 /// The plugin. It holds nothing: all that a call needs comes with the call.
 #[derive(Debug)]
@@ -29,9 +29,10 @@ impl TicketingToolPlugin for ServiceDeskPlus {
     }
 
     fn extract_metadata(&self, tenant: &Tenant<'_>, webhook: &Webhook<'_>) -> Result<TicketMetadata, PluginError> {
-        let mut metadata = payload::metadata(webhook.body())?;
-        metadata.read_back = Settings::read(tenant)?.read_back;
-        Ok(metadata)
+        let (read_back, route) = (Settings::read(tenant)?.read_back, EventWord::of_route(webhook));
+        webhook
+            .json()
+            .object(|body| if read_back { payload::hint(body, route) } else { payload::metadata(body, route) })
     }
 
     fn get_ticket(&self, tenant: &Tenant<'_>, ticket_id: &str) -> Result<Option<Ticket>, PluginError> {

@@ -4,37 +4,46 @@
 //! * the *flat* form, `{"tenant_id", "ticket_id", "event", …}`, which is checked field by field (`flat.rs`);
 //! * the *nested* form, `{"request": {…}}`, a custom webhook that renders the request as the API does (`request.rs`);
 //! * the *bare* form, that request without the wrapper: it has an `id` and no `ticket_id`.
+//!
+//! What happened is said by the body's `event`; by the address, where it has none; or else it is guessed from the rest.
 
+mod course;
+mod end;
 mod flat;
+mod hint;
 mod json;
 mod request;
 
-use plugin_abi::{payload::Scalar, prelude::*, serde::Deserialize, serde_json, time::OffsetDateTime};
+use plugin_abi::{
+    json::from_slice,
+    payload::{Faults, Presence, Scalar},
+    prelude::*,
+    time::OffsetDateTime,
+};
 
 use self::flat::Flat;
-pub(crate) use self::request::ticket;
+pub(crate) use self::{hint::hint, request::ticket};
 
-/// What the body says.
+/// What the body says. `route` is what the address says that happened, for a body without an event of its own.
 ///
 /// # Errors
-/// `Malformed` when it is not a JSON object or has a key twice, `Validation` with every field that is missing or wrong.
-pub(crate) fn metadata(body: &[u8]) -> Result<TicketMetadata, PluginError> {
-    // An array would do as a struct for serde, and its items as the fields.
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(PluginError::Malformed("not a JSON object".to_owned()));
-    }
-    let flat: Flat<'_> = read(body)?;
+/// `Malformed` when it is not JSON or has a key twice, `Validation` with every field that is missing or wrong.
+pub(crate) fn metadata(body: &[u8], route: Option<EventWord>) -> Result<TicketMetadata, PluginError> {
+    let flat: Flat<'_> = from_slice(body)?;
     match flat.form() {
-        Form::Flat => flat.metadata(),
-        Form::Nested => request::nested(body),
-        Form::Bare => request::bare(body),
+        Form::Flat => flat.metadata(route),
+        Form::Nested => request::nested(body, route),
+        Form::Bare => request::bare(body, route),
     }
 }
 
-/// When a created event of the flat form says that it was sent. `None` for all other bodies, also for those that
-/// [`metadata`] will refuse.
-pub(crate) fn sent_at(body: &[u8]) -> Option<OffsetDateTime> {
-    flat::sent_at(body)
+/// When a created event of the flat form says that it was sent. `None` for all other bodies, also for those of which
+/// [`metadata`] will refuse the time.
+///
+/// # Errors
+/// As [`metadata`], where the body cannot be read at all.
+pub(crate) fn sent_at(body: &[u8], route: Option<EventWord>) -> Result<Option<OffsetDateTime>, PluginError> {
+    flat::sent_at(body, route)
 }
 
 /// Which form a body has.
@@ -55,16 +64,33 @@ impl Form {
     }
 }
 
-/// What an `event` says, whatever its case and with or without what it is an event of: `ticket_created`, `created`.
+/// What happened to a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum EventWord {
+pub(crate) enum EventWord {
     Created,
     Updated,
     Resolved,
+    Reopened,
     Other,
 }
 
 impl EventWord {
+    /// What the address says that a webhook came to.
+    pub(crate) fn of_route(webhook: &Webhook<'_>) -> Option<Self> {
+        match webhook.route_event()? {
+            Event::Created => Some(Self::Created),
+            Event::Resolved { .. } => Some(Self::Resolved),
+            _ => None,
+        }
+    }
+
+    /// What the body's `event` says; where it has none, or one of blanks, what the address says.
+    fn told(faults: &mut Faults, event: &Scalar<'_>, route: Option<Self>) -> Option<Self> {
+        let word = if is_given(event) { faults.text("event", event, Presence::Optional) } else { None };
+        word.map(Self::read).or(route)
+    }
+
+    /// Whatever its case, and with or without what it is an event of: `ticket_created`, `created`.
     fn read(word: &str) -> Self {
         let word = word.trim().to_ascii_lowercase();
         let verb = word.strip_prefix("ticket_").or_else(|| word.strip_prefix("request_")).unwrap_or(&word);
@@ -72,16 +98,29 @@ impl EventWord {
             "created" => Self::Created,
             "updated" => Self::Updated,
             "resolved" | "closed" => Self::Resolved,
+            "reopened" | "reopen" | "re-opened" => Self::Reopened,
             _ => Self::Other,
         }
     }
+
+    /// As the host takes it; `resolved` is what is known of a solution.
+    fn event(self, resolved: impl FnOnce() -> Event) -> Event {
+        match self {
+            Self::Created => Event::Created,
+            Self::Updated => Event::Updated,
+            Self::Resolved => resolved(),
+            Self::Reopened => Event::Reopened,
+            Self::Other => Event::Other,
+        }
+    }
+}
+
+/// Whether there is anything but blanks.
+fn is_given(value: &Scalar<'_>) -> bool {
+    !value.is_absent() && value.text().is_none_or(|text| !text.trim().is_empty())
 }
 
 /// Names of priorities differ by site: these are the usual ones.
 fn priority(word: Option<&str>) -> Priority {
     priority_from(word, &[(Priority::High, &["high", "urgent"]), (Priority::Low, &["low"])])
-}
-
-fn read<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, PluginError> {
-    serde_json::from_slice(body).map_err(|fault| PluginError::Malformed(fault.to_string()))
 }

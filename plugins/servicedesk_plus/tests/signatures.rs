@@ -34,7 +34,15 @@ fn a_signature_counts_in_either_header_and_every_one_must_hold() {
         (vec![], false),
         (vec![(BARE, String::new())], false),
         (vec![(BARE, wrong.clone())], false),
-        (vec![(BARE, hub(&hex))], false),
+        (vec![(BARE, hub(&hex))], true),
+        (vec![(BARE, format!(" SHA256={} ", hex.to_uppercase()))], true),
+        (vec![(BARE, hub(&hex)), (HUB, hub(&hex))], true),
+        (vec![(BARE, hub(&wrong))], false),
+        (vec![(BARE, format!("sha1={hex}"))], false),
+        (vec![(BARE, format!("={hex}"))], false),
+        (vec![(BARE, hub(&hub(&hex)))], false),
+        (vec![(BARE, hub(""))], false),
+        (vec![(BARE, hub(&hex)), (BARE, hex.clone())], false),
         (vec![(BARE, hex[1..].to_owned())], false),
         (vec![(BARE, format!("{hex}00"))], false),
         (vec![(HUB, hex.clone())], false),
@@ -96,6 +104,12 @@ fn created_events_of_the_flat_form_must_be_recent() {
         (flat(r"ticket_\u0063reated", "2026-03-02T08:15:00Z"), 301, false),
         (flat("ticket_updated", "2026-03-02T08:15:00Z"), 9999, true),
         (flat("ticket_resolved", "2026-03-02T08:15:00Z"), 9999, true),
+        // Read as extract reads it: whatever bytes are around the time, and in whatever form it is.
+        (format!("\u{feff}{}", created.replace("acme", "ac\\ud83dme")), 301, false),
+        (flat("ticket_created", "20260302T081500Z"), 301, false),
+        (flat("ticket_created", "2026-03-02 08:15:00"), 301, false),
+        (flat("ticket_created", "2026-03-02T10:15:00.000+0200"), 301, false),
+        (flat("ticket_created", "2026-03-02T10:15:00.000+0200"), 0, true),
         // What extract will refuse is authentic all the same.
         (flat("ticket_created", "yesterday"), 9999, true),
         (format!("{created}x"), 9999, true),
@@ -104,6 +118,35 @@ fn created_events_of_the_flat_form_must_be_recent() {
         let received = sent + Duration::seconds(age);
         let webhook = FakeWebhook::post(body.clone()).hex_signed(BARE, SECRET).received_at(received);
         assert_eq!(validate(&host(), &webhook), Ok(expected), "{body} after {age} s");
+    }
+}
+
+#[test]
+fn what_the_address_calls_created_must_be_recent_too() {
+    let sent = OffsetDateTime::parse("2026-03-02T08:15:00Z", &Rfc3339).unwrap();
+    let flat = r#"{"tenant_id":"acme","ticket_id":"1","created_at":"2026-03-02T08:15:00Z"}"#;
+    let updated = flat.replace("}", r#","event":"ticket_updated"}"#);
+    for (path, body, expected) in [
+        ("/api/webhooks/ticket-created", flat, false),
+        ("/api/webhooks/ticket-created/", flat, false),
+        ("/api/webhooks/ticket-created", &updated, true),
+        ("/webhook/servicedesk/resolved-ticket", flat, true),
+        ("/webhooks/acme", flat, true),
+    ] {
+        let webhook = FakeWebhook::post(body).path(path).hex_signed(BARE, SECRET);
+        let late = webhook.received_at(sent + Duration::seconds(301));
+        assert_eq!(validate(&host(), &late), Ok(expected), "{path} {body}");
+    }
+}
+
+#[test]
+fn the_tenant_says_how_far_ahead_a_sender_may_be() {
+    let sent = OffsetDateTime::parse("2026-03-02T08:15:00Z", &Rfc3339).unwrap();
+    let body = r#"{"ticket_id":"1","event":"ticket_created","created_at":"2026-03-02T08:15:00Z"}"#;
+    for (ahead, seconds, expected) in [(120, 120, true), (120, 121, false), (0, 0, true), (0, 1, false)] {
+        let webhook = FakeWebhook::post(body).hex_signed(BARE, SECRET).received_at(sent - Duration::seconds(seconds));
+        let host = host().replay_ahead(std::time::Duration::from_secs(ahead));
+        assert_eq!(validate(&host, &webhook), Ok(expected), "{seconds} s ahead of at most {ahead} s");
     }
 }
 

@@ -4,14 +4,16 @@
 //! Paths and parameters: <https://www.servicenow.com/docs/r/api-reference/rest-apis/c_TableAPI.html>.
 
 mod answer;
+mod records;
 
 use plugin_abi::{
-    payload::Scalar,
+    payload::{Part, Scalar},
     prelude::*,
     serde::Deserialize,
-    serde_json::{json, value::RawValue},
+    serde_json::{self, json},
 };
 
+use self::records::Numbered;
 use crate::{
     id::Id,
     note::journal_entry,
@@ -63,7 +65,13 @@ pub(crate) fn add_note(
         return Ok(true);
     }
     let entry = journal_entry(note, settings.note_format, settings.note_chars_max);
-    let after = journal(Request::patch("/").json(&json!({ "work_notes": entry })))?;
+    let after = match journal(Request::patch("/").json(&json!({ "work_notes": entry }))) {
+        Err(PluginError::Malformed(why)) => {
+            tenant.log(LogLevel::Info, &format!("it was taken, and whether the note is there is looked up: {why}"));
+            Journal::default()
+        }
+        after => after?,
+    };
     if note.marker().is_empty() || after.holds(note.marker()) || is_noted(tenant, &journal(Request::get("/"))?, note) {
         return Ok(true);
     }
@@ -90,8 +98,10 @@ fn whole(request: Request) -> Request {
 
 fn by_sys_id(tenant: &Tenant<'_>, settings: &Settings<'_>, sys_id: &str) -> Result<Option<Ticket>, PluginError> {
     let response = send(tenant, settings, whole(record(settings, Request::get("/"), sys_id)))?;
-    let raw: &RawValue = answer::result(&response)?;
-    ticket(tenant, settings, &response, raw).map(Some)
+    let read = |raw: &str| raw.starts_with('{').then(|| payload::ticket(sys_id, raw)).transpose();
+    let ticket = answer::result(&response, read)?;
+    let ticket = ticket.ok_or_else(|| response.unreadable("its result is no object"))?;
+    Ok(Some(with_url(tenant, settings, ticket)))
 }
 
 /// Since the API takes no numbers in paths. A condition that ServiceNow does not understand it leaves out, and then it
@@ -100,48 +110,35 @@ fn by_sys_id(tenant: &Tenant<'_>, settings: &Settings<'_>, sys_id: &str) -> Resu
 fn by_number(tenant: &Tenant<'_>, settings: &Settings<'_>, number: &str) -> Result<Option<Ticket>, PluginError> {
     let query = table(settings, Request::get("/")).query("sysparm_query", &format!("number={number}"));
     let response = send(tenant, settings, whole(query).query("sysparm_limit", "2"))?;
-    let records: Vec<&RawValue> = answer::result(&response)?;
-    let is_meant =
-        |raw: &&&RawValue| payload::number(raw.get()).is_some_and(|found| found.eq_ignore_ascii_case(number));
-    let meant: Vec<_> = records.iter().filter(is_meant).collect();
-    match meant[..] {
-        [] => Ok(None),
-        [raw] => ticket(tenant, settings, &response, raw).map(Some),
-        _ => Err(PluginError::Configuration(format!(
+    match answer::result(&response, |list| records::numbered(list, number))? {
+        Numbered::None => Ok(None),
+        Numbered::One(ticket) if ticket.id.is_empty() => Err(response.unreadable("its record has no sys_id")),
+        Numbered::One(ticket) => Ok(Some(with_url(tenant, settings, *ticket))),
+        Numbered::Several => Err(PluginError::Configuration(format!(
             "{} has several records {number}: have the webhook send the sys_id",
             settings.table
         ))),
     }
 }
 
-fn ticket(
-    tenant: &Tenant<'_>,
-    settings: &Settings<'_>,
-    response: &Response,
-    raw: &RawValue,
-) -> Result<Ticket, PluginError> {
-    let unreadable = |why: &str| PluginError::api(format!("the answer's record {why}: {}", response.excerpt()));
-    if !raw.get().starts_with('{') {
-        return Err(unreadable("is not an object"));
-    }
-    let read = payload::ticket(raw.get()).map_err(|fault| unreadable(&format!("cannot be read ({fault})")))?;
-    let mut ticket = read.ok_or_else(|| unreadable("has no sys_id"))?;
+fn with_url(tenant: &Tenant<'_>, settings: &Settings<'_>, mut ticket: Ticket) -> Ticket {
     let base_url = tenant.base_url().trim_end_matches('/');
     ticket.url = Some(format!("{base_url}/{}.do?sys_id={}", settings.table, ticket.id));
-    Ok(ticket)
+    ticket
 }
 
 /// All work notes of a record as one text. Read from the record, by its own rights: the table of journals,
 /// `sys_journal_field`, has rights of its own, and answers with an empty list to those who lack them.
+#[derive(Default)]
 struct Journal(String);
 
 impl Journal {
-    /// What the record's journal is after this request.
+    /// What the record's journal is after this request; empty where the answer has nothing of that kind.
     fn read(tenant: &Tenant<'_>, settings: &Settings<'_>, start: Request, sys_id: &str) -> Result<Self, PluginError> {
-        #[derive(Deserialize)]
-        #[serde(crate = "plugin_abi::serde")]
+        #[derive(Default, Deserialize)]
+        #[serde(crate = "plugin_abi::serde", default)]
         struct Noted<'a> {
-            #[serde(borrow, default)]
+            #[serde(borrow)]
             work_notes: Scalar<'a>,
         }
 
@@ -150,8 +147,11 @@ impl Journal {
             .query("sysparm_fields", "sys_id,work_notes")
             .query("sysparm_display_value", "true");
         let response = send(tenant, settings, asked)?;
-        let noted: Noted<'_> = answer::result(&response)?;
-        Ok(Self(noted.work_notes.text().unwrap_or("").to_owned()))
+        answer::result(&response, |raw| {
+            let noted: Part<'_, Noted<'_>> = serde_json::from_str(raw)?;
+            let text = noted.object().and_then(|noted| noted.work_notes.text());
+            Ok(Self(text.unwrap_or_default().to_owned()))
+        })
     }
 
     fn is_empty(&self) -> bool {

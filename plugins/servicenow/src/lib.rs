@@ -2,7 +2,7 @@
 //!
 //! What ServiceNow calls a *record* of a table, usually of `incident`, is a ticket here. Settings and secrets:
 //! `settings.rs`; who sent a webhook: `signature.rs`; what it says: `payload.rs`; which ticket is meant: `id.rs`; the
-//! tool's times: `clock.rs`; its API: `api.rs`; a note in the tool's own form: `note.rs`.
+//! tool's time stamps: `clock.rs`; its API: `api.rs`; a note in the tool's own form: `note.rs`.
 
 mod api;
 mod clock;
@@ -14,7 +14,7 @@ mod signature;
 
 use plugin_abi::prelude::*;
 
-use crate::settings::Settings;
+use crate::{payload::EventWord, settings::Settings};
 
 /// The plugin. It holds nothing: all that a call needs comes with the call.
 #[derive(Debug)]
@@ -33,9 +33,10 @@ impl TicketingToolPlugin for ServiceNow {
     }
 
     fn extract_metadata(&self, tenant: &Tenant<'_>, webhook: &Webhook<'_>) -> Result<TicketMetadata, PluginError> {
-        let mut metadata = payload::metadata(webhook.body())?;
-        metadata.read_back = Settings::read(tenant)?.read_back;
-        Ok(metadata)
+        let (read_back, route) = (Settings::read(tenant)?.read_back, EventWord::of_route(webhook));
+        webhook
+            .json()
+            .object(|body| if read_back { payload::hint(body, route) } else { payload::metadata(body, route) })
     }
 
     fn get_ticket(&self, tenant: &Tenant<'_>, ticket_id: &str) -> Result<Option<Ticket>, PluginError> {

@@ -2,73 +2,113 @@
 //!
 //! ServiceNow has no body of its own: each is written by a tenant's business rule or flow. Two forms are read:
 //! * the *record* form: the record's own columns, bare (`{"event", "sys_id", "number", "short_description", …}`) or under
-//!   `record` or `result`, with values as scripts or as the Table API write them (`record.rs`);
+//!   `record`, `result` or `current`, with values as scripts or as the Table API write them (`record.rs`);
 //! * the *rule* form, `{"eventType", "incidentId", "action", …, "data": {"sysId", …}}`, which rules in public use
 //!   (`rule.rs`).
 
 mod column;
+mod course;
+mod event;
 mod record;
 mod rule;
+mod state;
 
 use plugin_abi::{
+    json::from_slice,
     payload::{Faults, Scalar},
     prelude::*,
     serde::{Deserialize, de::IgnoredAny},
-    serde_json::{self, value::RawValue},
+    serde_json::value::RawValue,
 };
 
 use crate::id::{Id, RULE};
 
-pub(crate) use self::record::{number, ticket};
+pub(crate) use self::{
+    event::EventWord,
+    record::{number, ticket},
+};
 
-/// What the body says.
+/// What the body says. `route` is what the address says that happened, for a body that does not.
 ///
 /// # Errors
-/// `Malformed` when it is not a JSON object or has a key twice, `Validation` with every field that is missing or wrong.
-pub(crate) fn metadata(body: &[u8]) -> Result<TicketMetadata, PluginError> {
-    /// What tells the forms apart.
-    #[derive(Deserialize)]
-    #[serde(crate = "plugin_abi::serde")]
-    struct Form<'a> {
-        #[serde(borrow, alias = "result")]
-        record: Option<&'a RawValue>,
-        #[serde(rename = "incidentId")]
-        incident_id: Option<IgnoredAny>,
-        data: Option<IgnoredAny>,
-    }
-
-    // An array would do as a struct for serde, and its items as the fields.
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(PluginError::Malformed("not a JSON object".to_owned()));
-    }
-    let form: Form<'_> = read(body)?;
-    match form.record {
-        Some(record) if record.get().starts_with('{') => record::metadata(record.get().as_bytes(), body),
-        Some(_) => Err(PluginError::field("record", "must be an object")),
-        None if form.incident_id.is_some() || form.data.is_some() => rule::metadata(body),
-        None => record::metadata(body, body),
+/// `Malformed` when it is not JSON or has a key twice, `Validation` with every field that is missing or wrong.
+pub(crate) fn metadata(body: &[u8], route: Option<EventWord>) -> Result<TicketMetadata, PluginError> {
+    match Form::of(body)? {
+        Form::Record { record, previous } => record::metadata(body, record, previous, route),
+        Form::Rule => rule::metadata(body, route),
     }
 }
 
-/// What a script says that happened, whatever its case and with or without what it happened to: `created`,
-/// `incident_created`, `insert` (`current.operation()`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum EventWord {
-    Created,
-    Updated,
-    Resolved,
-    Other,
+/// What is taken of a body that is only a hint (`read_back`): the ticket's id and the event. No other field can be at fault,
+/// whatever its type; the ticket is read through the API before anything is done.
+///
+/// # Errors
+/// `Malformed` when it is not JSON or has a key twice, `Validation` when the ticket's id or the event is missing or wrong.
+pub(crate) fn hint(body: &[u8], route: Option<EventWord>) -> Result<TicketMetadata, PluginError> {
+    /// Not needed, but when it names another tenant the host has to know.
+    #[derive(Default, Deserialize)]
+    #[serde(crate = "plugin_abi::serde", default)]
+    struct Addressee<'a> {
+        #[serde(borrow)]
+        tenant_id: Scalar<'a>,
+    }
+
+    let mut faults = Faults::default();
+    let (ticket_id, word) = match Form::of(body)? {
+        Form::Record { record, previous } => {
+            let gist = record::Gist::read(body, record, previous)?;
+            (gist.ticket_id(&mut faults), gist.event(&mut faults, route))
+        }
+        Form::Rule => {
+            let gist = rule::Gist::read(body)?;
+            (gist.ticket_id(&mut faults), gist.event(&mut faults, route))
+        }
+    };
+    let addressee: Addressee<'_> = from_slice(body)?;
+    let resolved = || Event::Resolved { resolution: None, resolved_at: None, tags: Vec::new() };
+    let mut metadata = TicketMetadata::new(ticket_id, word.event(resolved));
+    metadata.tenant_id = addressee.tenant_id.text().filter(|id| !id.trim().is_empty()).map(str::to_owned);
+    metadata.read_back = true;
+    faults.unless_any(metadata)
 }
 
-impl EventWord {
-    fn read(word: &str) -> Self {
-        let word = word.trim().to_ascii_lowercase();
-        let verb = word.rsplit(['_', '.']).next().unwrap_or(&word);
-        match verb {
-            "created" | "create" | "inserted" | "insert" => Self::Created,
-            "updated" | "update" => Self::Updated,
-            "resolved" | "resolve" | "closed" | "close" => Self::Resolved,
-            _ => Self::Other,
+/// Which form a body has.
+enum Form<'a> {
+    /// The record as it is now, and as it was before the change where a script sends that too.
+    Record {
+        record: &'a [u8],
+        previous: Option<&'a [u8]>,
+    },
+    Rule,
+}
+
+impl<'a> Form<'a> {
+    fn of(body: &'a [u8]) -> Result<Self, PluginError> {
+        #[derive(Deserialize)]
+        #[serde(crate = "plugin_abi::serde")]
+        struct Parts<'a> {
+            #[serde(borrow, alias = "result")]
+            record: Option<&'a RawValue>,
+            #[serde(borrow)]
+            current: Option<&'a RawValue>,
+            #[serde(borrow)]
+            previous: Option<&'a RawValue>,
+            #[serde(rename = "incidentId")]
+            incident_id: Option<IgnoredAny>,
+            data: Option<IgnoredAny>,
+        }
+
+        // serde would take a list for a struct as well.
+        let object = |raw: &'a RawValue| raw.get().starts_with('{').then(|| raw.get().as_bytes());
+        let parts: Parts<'_> = from_slice(body)?;
+        let record = match parts.record {
+            Some(record) => Some(object(record).ok_or_else(|| PluginError::field("record", "must be an object"))?),
+            None => parts.current.and_then(object),
+        };
+        let is_rule = parts.incident_id.is_some() || parts.data.is_some();
+        match record {
+            None if is_rule => Ok(Self::Rule),
+            record => Ok(Self::Record { record: record.unwrap_or(body), previous: parts.previous.and_then(object) }),
         }
     }
 }
@@ -80,10 +120,9 @@ fn priority(word: Option<&str>) -> Priority {
     priority_from(word, &[(Priority::High, HIGH), (Priority::Low, LOW)])
 }
 
-/// Whether a ticket of this state, by value or label, is solved. A canceled one (8) is not.
-fn is_solved(state: &str) -> bool {
-    let state = state.trim();
-    ["6", "7", "resolved", "closed"].iter().any(|solved| solved.eq_ignore_ascii_case(state))
+/// Whether there is anything but blanks.
+fn is_given(value: &Scalar<'_>) -> bool {
+    !value.is_absent() && value.text().is_none_or(|text| !text.trim().is_empty())
 }
 
 /// The ticket's id: the `sys_id` where there is one, since the API takes no other, else the number. Empty when at fault.
@@ -92,7 +131,6 @@ fn ticket_id(
     (sys_id_field, sys_id): (&str, &Scalar<'_>),
     (number_field, number): (&str, &Scalar<'_>),
 ) -> String {
-    let is_given = |value: &Scalar<'_>| !value.is_absent() && value.text() != Some("");
     let (field, value) = match (is_given(sys_id), is_given(number)) {
         (true, _) => (sys_id_field, sys_id),
         (false, true) => (number_field, number),
@@ -106,8 +144,4 @@ fn ticket_id(
         faults.add(field, RULE);
     }
     id
-}
-
-fn read<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, PluginError> {
-    serde_json::from_slice(body).map_err(|fault| PluginError::Malformed(fault.to_string()))
 }

@@ -97,8 +97,7 @@ impl<'a> Scheme<'a> {
         let mut stamp = "";
         if self.signed.contains(&Piece::Timestamp) {
             let Some(text) = webhook.header_text(&self.timestamp_header) else { return Ok(false) };
-            let fresh = |at| signature::fresh(at, webhook.received_at(), tenant.replay_window());
-            if !clock::stamp(text).is_some_and(fresh) {
+            if !clock::stamp(text).is_some_and(|at| tenant.is_fresh(at, webhook.received_at())) {
                 return Ok(false);
             }
             stamp = text;

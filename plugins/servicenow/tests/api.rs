@@ -106,6 +106,9 @@ fn little_is_enough_for_a_ticket() {
         r#"{{"result":{{"sys_id":"{SYS_ID}","state":"2","priority":"","close_code":"Duplicate","resolved_at":"",
             "caller_id":{{"link":"https://x/y","value":"z"}},"opened_by":"","sys_created_on":"garbage"}}}}"#
     );
+    for nothing in [r#"{"result":{}}"#, r#"{"result":{"sys_id":""}}"#, r#"{"result":{"sys_id":[]}}"#] {
+        assert_eq!(get(&host().answer(200, nothing), SYS_ID).unwrap().unwrap().id, SYS_ID, "{nothing}");
+    }
     let ticket = get(&host().answer(200, &bare), SYS_ID).unwrap().unwrap();
     assert_eq!((ticket.status.as_deref(), ticket.priority, ticket.requester), (Some("2"), Priority::Medium, None));
     assert_eq!((ticket.resolution.as_deref(), ticket.created_at), (Some("Duplicate"), None));
@@ -167,13 +170,14 @@ fn failures_have_their_kind_and_the_body_counts() {
         (SYS_ID, 302, "", "api"),
         (SYS_ID, 200, "<html>Your instance is hibernating</html>", "api"),
         (SYS_ID, 200, "", "api"),
-        (SYS_ID, 200, "{}", "api"),
-        (SYS_ID, 200, r#"{"result":null}"#, "api"),
-        (SYS_ID, 200, r#"{"result":[]}"#, "api"),
-        (SYS_ID, 200, r#"{"result":{}}"#, "api"),
-        (SYS_ID, 200, r#"{"result":{"sys_id":""}}"#, "api"),
-        (SYS_ID, 200, r#"{"result":"x"}"#, "api"),
-        (NUMBER, 200, r#"{"result":{}}"#, "api"),
+        (SYS_ID, 200, "{}", "malformed"),
+        (SYS_ID, 200, r#"{"result":null}"#, "malformed"),
+        (SYS_ID, 200, r#"{"result":[]}"#, "malformed"),
+        (SYS_ID, 200, r#"{"result":"x"}"#, "malformed"),
+        (SYS_ID, 200, r#"{"result":{"sys_id":"#, "malformed"),
+        (SYS_ID, 200, r#"{"result":{},"error":{"message":"Transaction cancelled"}}"#, "api"),
+        (NUMBER, 200, r#"{"result":{}}"#, "malformed"),
+        (NUMBER, 200, r#"{"result":[{"number":"INC0010042","sys_id":""}]}"#, "malformed"),
         (
             NUMBER,
             200,

@@ -4,15 +4,19 @@
 //! by an update of their ticket: `…/tickets/ticket_comments/` there.
 
 mod answer;
+mod comments;
 mod ticket;
 
-use plugin_abi::{html, payload::Scalar, prelude::*, serde::Deserialize, serde_json::json};
+use plugin_abi::{html, prelude::*, serde::de::IgnoredAny, serde_json::json};
 
+use self::{
+    comments::{Comments, End},
+    ticket::Shown,
+};
 use crate::{
     payload,
     settings::{API_KEY, ApiAuth},
 };
-use ticket::Shown;
 
 /// Most characters of a note. A comment has 64 KiB at most: as many fit whatever they are, at four bytes each.
 const NOTE_CHARS_MAX: usize = 16_000;
@@ -38,11 +42,32 @@ pub(crate) fn get_ticket(
     let mut ticket = shown.ticket(ticket_id);
     ticket.url = payload::agent_url(tenant.base_url(), ticket_id);
     if shown.is_solved() {
-        let comments = newest_comments(tenant, auth, ticket_id)?;
-        let comments: Comments<'_> = comments.json()?;
-        ticket.resolution = comments.resolution(shown.requester());
+        match end(tenant, auth, ticket_id, &shown)? {
+            End::Solved(resolution) => ticket.resolution = resolution,
+            End::Merged => {
+                // No status of a solved ticket: what the host takes for one is a matter of names.
+                ticket.status = ticket.status.map(|status| format!("{status} (merged)"));
+                ticket.resolved_at = None;
+            }
+        }
     }
     Ok(Some(ticket))
+}
+
+/// How a solved ticket ended. Comments that cannot be read keep nothing of the ticket back.
+fn end(tenant: &Tenant<'_>, auth: &ApiAuth<'_>, ticket_id: &str, shown: &Shown<'_>) -> Result<End, PluginError> {
+    if shown.is_merged() {
+        return Ok(End::Merged);
+    }
+    let comments = newest_comments(tenant, auth, ticket_id)?;
+    match comments.json::<Comments<'_>>() {
+        Ok(comments) => Ok(comments.end(shown.requester())),
+        Err(PluginError::Malformed(why)) => {
+            tenant.log(LogLevel::Warn, &format!("how ticket {ticket_id} was solved cannot be told: {why}"));
+            Ok(End::Solved(None))
+        }
+        Err(passing) => Err(passing),
+    }
 }
 
 /// Puts the note on the ticket. After a first attempt it looks whether that one was taken: the answer may have been lost.
@@ -64,7 +89,7 @@ pub(crate) fn add_note(
     let update = json!({ "ticket": { "comment": comment } });
     let response = send(tenant, auth, Request::put("/"), ticket_id, |request| request.json(&update))?;
     // A page of HTML with status 200 has taken nothing.
-    Shown::read(&response)?;
+    response.json::<IgnoredAny>()?;
     Ok(true)
 }
 
@@ -72,40 +97,6 @@ fn newest_comments(tenant: &Tenant<'_>, auth: &ApiAuth<'_>, ticket_id: &str) -> 
     send(tenant, auth, Request::get("/"), ticket_id, |request| {
         NEWEST.iter().fold(request.path("comments"), |request, (name, value)| request.query(name, value))
     })
-}
-
-/// Comments, the newest first.
-#[derive(Deserialize)]
-#[serde(crate = "plugin_abi::serde")]
-struct Comments<'a> {
-    #[serde(borrow)]
-    comments: Vec<Comment<'a>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(crate = "plugin_abi::serde", default)]
-struct Comment<'a> {
-    #[serde(borrow)]
-    author_id: Scalar<'a>,
-    #[serde(borrow)]
-    public: Scalar<'a>,
-    #[serde(borrow)]
-    html_body: Scalar<'a>,
-}
-
-impl Comments<'_> {
-    fn hold(&self, marker: &str) -> bool {
-        self.comments.iter().filter_map(|comment| comment.html_body.text()).any(|html| html::holds_marker(html, marker))
-    }
-
-    /// The last public answer to the requester.
-    fn resolution(&self, requester: &Scalar<'_>) -> Option<String> {
-        let answer = self
-            .comments
-            .iter()
-            .find(|comment| comment.public.flag() == Some(true) && comment.author_id.number() != requester.number())?;
-        answer.html_body.text().map(html::to_text)
-    }
 }
 
 /// Sends a request about this ticket and returns its answer if that is a success.

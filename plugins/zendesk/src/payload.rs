@@ -8,10 +8,9 @@ mod event;
 mod trigger;
 
 use plugin_abi::{
+    json,
     payload::{Faults, Scalar},
     prelude::*,
-    serde::Deserialize,
-    serde_json,
 };
 
 use self::event::Envelope;
@@ -20,19 +19,20 @@ use crate::settings::FieldMap;
 /// Most tags of a ticket that are kept.
 const TAGS_MAX: usize = 100;
 
-/// What the body says; where a trigger's body says what, the map knows.
+/// What the body, one JSON object, says. Where a trigger's body says what, the map knows; what it means when it says no
+/// event, the route does.
 ///
 /// # Errors
-/// `Malformed` when it is not a JSON object, `Validation` with every field that is missing or wrong.
-pub(crate) fn metadata(body: &[u8], fields: &FieldMap<'_>) -> Result<TicketMetadata, PluginError> {
-    // An array would do as a struct for serde, and its items as the fields.
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(PluginError::Malformed("not a JSON object".to_owned()));
-    }
-    let envelope: Envelope<'_> = read(body)?;
+/// `Malformed` when it cannot be read, `Validation` with every field that is missing or wrong.
+pub(crate) fn metadata(
+    body: &[u8],
+    fields: &FieldMap<'_>,
+    route: Option<Event>,
+) -> Result<TicketMetadata, PluginError> {
+    let envelope: Envelope<'_> = json::from_slice(body)?;
     match envelope.kind() {
         Some(kind) => envelope.metadata(kind),
-        None => trigger::metadata(&read(body)?, fields),
+        None => trigger::metadata(body, fields, route),
     }
 }
 
@@ -54,7 +54,16 @@ pub(crate) fn priority(word: Option<&str>) -> Priority {
 
 /// Whether a status says that the ticket was solved. Closed is what becomes of solved tickets after some days.
 pub(crate) fn is_solved(status: &str) -> bool {
-    ["solved", "closed"].iter().any(|solved| solved.eq_ignore_ascii_case(status.trim()))
+    is(status, "solved") || is_closed(status)
+}
+
+/// Whether a status is the last of all: such a ticket is never opened again.
+pub(crate) fn is_closed(status: &str) -> bool {
+    is(status, "closed")
+}
+
+fn is(status: &str, word: &str) -> bool {
+    status.trim().eq_ignore_ascii_case(word)
 }
 
 /// A resolved event. Without a resolution it asks to be read back: the answer that solved the ticket is in its comments.
@@ -71,8 +80,4 @@ fn ticket_id(faults: &mut Faults, field: &str, value: &Scalar<'_>) -> String {
         faults.add(field, "must be the ticket's number, in digits only");
     }
     id
-}
-
-fn read<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, PluginError> {
-    serde_json::from_slice(body).map_err(|fault| PluginError::Malformed(fault.to_string()))
 }

@@ -59,6 +59,8 @@ const FIELDS: [&str; 10] = [
 ];
 /// What all of these settings begin with.
 const PREFIX: &str = "field_";
+/// Most keys of one of them: each is a level of the body.
+const KEYS_MAX: usize = 16;
 
 /// Where each field of a trigger's body is: administrators write these bodies as they like.
 #[derive(Debug, PartialEq, Eq)]
@@ -85,17 +87,19 @@ impl<'a> FieldMap<'a> {
         let mut paths = FIELDS.map(|setting| &setting[PREFIX.len()..]);
         for (path, setting) in paths.iter_mut().zip(FIELDS) {
             if let Some(set) = tenant.setting(setting) {
-                if set.split('.').any(str::is_empty) {
-                    return Err(PluginError::setting(
-                        setting,
-                        set,
-                        "a key of the body, or keys joined by dots: ticket.id",
-                    ));
+                if set.split('.').any(str::is_empty) || set.split('.').nth(KEYS_MAX).is_some() {
+                    let allowed = "a key of the body, or up to 16 keys joined by dots: ticket.id";
+                    return Err(PluginError::setting(setting, set, allowed));
                 }
                 *path = set;
             }
         }
         Ok(Self(paths))
+    }
+
+    /// The keys that lead to each field, joined by dots, in the order of [`Field`].
+    pub(crate) fn paths(&self) -> &[&'a str; FIELDS.len()] {
+        &self.0
     }
 
     /// The keys that lead to this field, joined by dots.
@@ -143,6 +147,10 @@ mod tests {
             assert_eq!(settings.fields.path(Field::Event), "event");
             assert_eq!(settings.fields.path(Field::Tags), "labels");
         });
+        let longest = "a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p";
+        check(&[("api_auth", "bearer"), ("field_tags", longest)], |settings| {
+            assert_eq!(settings.unwrap().fields.path(Field::Tags), longest);
+        });
     }
 
     #[test]
@@ -156,6 +164,7 @@ mod tests {
             (&[("api_auth", "bearer"), ("field_event", "")], "field_event"),
             (&[("api_auth", "bearer"), ("field_ticket_id", "ticket..id")], "field_ticket_id"),
             (&[("api_auth", "bearer"), ("field_tags", ".tags")], "field_tags"),
+            (&[("api_auth", "bearer"), ("field_tags", "a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q")], "field_tags"),
         ] {
             let message = check(settings, |read| read.unwrap_err().to_string());
             assert!(message.contains(&format!("setting {name} ")), "{settings:?}: {message}");

@@ -104,6 +104,13 @@ fn little_is_enough_for_a_ticket() {
         (r#"{"ticket":{"requester_id":7},"users":[{"id":8,"name":"x"}]}"#, None),
         (r#"{"ticket":{"requester_id":7},"users":[{"id":7,"name":null,"email":"a@b.c"}]}"#, Some("a@b.c")),
         (r#"{"ticket":{"requester_id":7},"users":[{"id":7,"name":"","email":null}]}"#, None),
+        (r#"{"ticket":{"requester_id":7,"metric_set":[7],"tags":{}},"users":"none"}"#, None),
+        (r#"{"ticket":{"requester_id":"7"},"users":[null,[7],{"id":{}},{"id":7.0,"name":"Mira"}]}"#, Some("Mira")),
+        (r#"{"ticket":{"requester_id":7},"users":[{"id":7,"id":8,"name":"x"},{"id":7,"name":"Mira"}]}"#, Some("Mira")),
+        (
+            r#"{"ticket":{"requester_id":36893488147419103233},"users":[{"id":3.6893488147419103233e19,"name":"Mira"}]}"#,
+            Some("Mira"),
+        ),
     ] {
         let ticket = get(&host().answer(200, answer)).unwrap().unwrap();
         assert_eq!((ticket.requester.as_deref(), ticket.priority), (requester, Priority::Medium), "{answer}");
@@ -140,15 +147,19 @@ fn failures_have_their_kind() {
         (301, "", "api"),
         (200, "<!doctype html><html>log in</html>", "api"),
         (200, "", "api"),
-        (200, "[]", "api"),
-        (200, "{}", "api"),
-        (200, r#"{"ticket":null}"#, "api"),
-        (200, r#"{"ticket":[]}"#, "api"),
+        (200, r#"{"ticket":{"id":13"#, "malformed"),
     ] {
         let host = || host().answer(status, body);
         for fault in [get(&host()).unwrap_err(), update(&host(), "<p>x</p>", "x").unwrap_err()] {
             assert_eq!(fault.kind(), kind, "{status} {body}: {fault}");
         }
+    }
+    // Of the answer to an update nothing is needed.
+    for body in ["[]", "{}", "null", r#"{"ticket":null}"#, r#"{"ticket":[]}"#] {
+        let fault = get(&host().answer(200, body)).unwrap_err();
+        assert_eq!(fault.kind(), "malformed", "{body}: {fault}");
+        assert!(fault.to_string().contains("GET /api/v2/tickets/1337"), "{fault}");
+        assert_eq!(update(&host().answer(200, body), "<p>x</p>", "x"), Ok(true), "{body}");
     }
     assert_eq!(get(&host().answer_with(Err(PluginError::Cancelled))), Err(PluginError::Cancelled));
 }

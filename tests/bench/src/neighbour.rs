@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sandbox::{DEFAULT_TOKEN, Sandbox, SandboxConfig, TicketFields, Tool};
+use sandbox::{DEFAULT_TOKEN, Effect, Fault, Sandbox, SandboxConfig, TicketFields, Tool};
 
 use crate::{
     installation::{Installation, Programs},
@@ -44,8 +44,11 @@ pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()
     let installation = Installation::new(programs, 1)?;
     let tool = Sandbox::start(SandboxConfig::default())?;
     let host = installation.start("")?;
-    // The flood's tickets are not there: each of its jobs asks the tool once and is given up.
-    installation.add_tenant(&tool.base_url(TOOL), DEFAULT_TOKEN)?;
+    // The flood's tool takes no request: each of its jobs asks once and is given up.
+    let refusing = Sandbox::start(SandboxConfig::default())?;
+    let effect = Effect::Status { status: 400, body: None, content_type: None };
+    refusing.set_faults(vec![Fault { effect: Some(effect), ..Fault::default() }])?;
+    installation.add_tenant(&refusing.base_url(TOOL), DEFAULT_TOKEN)?;
     installation.add_tenant_as(NEIGHBOUR, &tool.base_url(TOOL), DEFAULT_TOKEN, &[])?;
     let tickets = FIRST_TICKET + FLOOD_WEBHOOKS..;
     let requests = PreparedRequests::write(FIRST_TICKET..tickets.start)?;

@@ -133,7 +133,7 @@ pub struct Confinement {
 
 impl From<Level> for Confinement {
     fn from(level: Level) -> Self {
-        Self { files: level.files, calls: level.calls, text: level.to_string() }
+        Self { files: level.files.stands(), calls: level.calls.stands(), text: level.to_string() }
     }
 }
 
@@ -220,7 +220,8 @@ pub struct PluginEvent {
     /// The plugin's version, where it is known.
     pub version: Option<String>,
     /// What it was: `installed`, `reload_asked`, `found`, `refused`, `loaded`, `swapped`, `drained`, `retained`, `rolled_back`, `pinned`, `unpinned`,
-    /// `disabled`, `enabled`, `missing`, `quarantined`, `crashed`, `loader_stuck`; more may come.
+    /// `disabled`, `enabled`, `missing`, `quarantined`, `crashed`, `loader_stuck`,
+    /// `tenant_refused`; more may come.
     pub code: String,
     /// A sentence.
     pub message: String,

@@ -16,6 +16,11 @@ impl Secret {
         Self(Zeroizing::new(text))
     }
 
+    /// The text, for whoever looks at it before it is sent.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+
     /// The text, for whoever seals it.
     pub fn into_text(mut self) -> String {
         std::mem::take(&mut *self.0)

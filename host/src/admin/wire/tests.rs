@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::plugin::confine::Level;
+use crate::plugin::confine::{Level, Wall};
 
 fn check<T: Serialize + for<'de> Deserialize<'de>>(expected: &Value) {
     let read: T = serde_json::from_value(expected.clone()).unwrap();
@@ -24,7 +24,7 @@ fn job() -> Value {
     json!({
         "id": "0193-…", "state": "waiting", "tenant": "acme", "tool_type": "jira", "kind": "enhance", "ticket_id": "17",
         "correlation_id": "c", "attempts": 2, "accepted_at": "t", "due_at": "t", "ended_at": null, "outcome": null,
-        "last_error": null, "paused": false,
+        "last_error": null, "paused": false, "credential_refused": false,
     })
 }
 
@@ -68,6 +68,22 @@ fn every_answer_survives_the_way_there_and_back() {
         "id": "acme", "base_url": "https://desk.example", "secrets": {"key": "k"}, "settings": {"a": "b"},
         "allow_origins": ["https://login.example"],
     }));
+    check::<ChangedTenant>(&json!({
+        "id": "acme", "tool_type": "jira", "base_url": "https://desk.example/", "enabled": true, "paused": false,
+        "settings": {"a": "b"}, "allow_origins": [], "replay_window_s": 300, "replay_ahead_s": 30,
+        "enhance_on": ["created"], "secrets": [], "live_jobs": 0, "accepted": 7, "duplicate": 1, "ignored": 2,
+        "last_accepted_at": "2026-11-20T10:00:00Z",
+        "refusals": {
+            "400": {"count": 0, "last_at": null, "last_reason": null},
+            "401": {"count": 1, "last_at": "2026-11-20T10:00:00Z", "last_reason": "r"},
+        },
+        "dead_lettered": 3,
+    }));
+    check::<TenantChange>(&json!({
+        "tool_type": "jira", "base_url": "https://desk.example", "secrets": {"key": "k"}, "settings": {"a": "b"},
+        "unset": ["c"], "allow_origins": ["https://a.example"], "remove_origins": ["https://b.example"],
+        "replay_window_s": 60, "replay_ahead_s": 0, "enhance_on": [], "dead_letter_jobs": true,
+    }));
     check::<Problem>(&json!({"code": "C", "message": "m", "mend": "x", "causes": [{"code": "D", "message": "n"}]}));
 }
 
@@ -89,13 +105,14 @@ fn an_answer_of_a_newer_host_is_read_and_a_misspelt_request_is_not() {
 
 #[test]
 fn a_confinement_is_said_in_words_too() {
-    for (files, calls, text) in [
-        (true, true, "full"),
-        (false, true, "no Landlock in this kernel"),
-        (true, false, "no seccomp on this machine"),
-        (false, false, "limits only"),
+    let full = Level::default();
+    for (level, files, calls, text) in [
+        (full, true, true, "full"),
+        (Level { files: Wall::Absent, ..full }, false, true, "no Landlock in this kernel"),
+        (Level { calls: Wall::Denied, ..full }, true, false, "seccomp is denied here"),
+        (Level { rights: Wall::Denied, ..full }, true, true, "not all of the host's rights are dropped"),
     ] {
-        assert_eq!(Confinement::from(Level { files, calls }), Confinement { files, calls, text: text.to_owned() });
+        assert_eq!(Confinement::from(level), Confinement { files, calls, text: text.to_owned() });
     }
 }
 

@@ -1,18 +1,29 @@
 //! What was typed or imported becomes requests; no complaint repeats a secret.
 
 use super::*;
-use crate::ids::ToolType;
+use crate::{
+    admin::wire::TenantChange,
+    ctl::args::{TenantOptions, UpdateTenant},
+    ids::ToolType,
+};
 
 fn given(secrets: &[&str], settings: &[&str]) -> AddTenant {
     AddTenant {
         id: TenantId::parse("acme").unwrap(),
         tool_type: Some(ToolType::parse("jira").unwrap()),
         base_url: "https://desk.example".to_owned(),
+        options: options(secrets, settings),
+    }
+}
+
+fn options(secrets: &[&str], settings: &[&str]) -> TenantOptions {
+    TenantOptions {
         secrets: secrets.iter().map(|text| text.parse().unwrap()).collect(),
         settings: settings.iter().map(|text| (*text).to_owned()).collect(),
         allow_origins: Vec::new(),
         replay_window: Some(86_400),
         replay_ahead: Some(60),
+        enhance_on: EnhanceOn::list("created,updated").ok(),
     }
 }
 
@@ -28,6 +39,59 @@ fn options_become_a_request() {
     assert_eq!(json["secrets"], serde_json::json!({"a": "piped", "b": "x=y"}));
     assert_eq!(json["settings"], serde_json::json!({"k": "v=w", "empty": ""}));
     assert_eq!(json["tool_type"], "jira");
+    assert_eq!(json["enhance_on"], serde_json::json!(["created", "updated"]));
+}
+
+fn update(given: UpdateTenant) -> Result<TenantChange, Failure> {
+    update::change(given, &mut SecretReader::new("piped".as_bytes()), &Console::deaf())
+}
+
+fn nothing() -> UpdateTenant {
+    UpdateTenant {
+        id: TenantId::parse("acme").unwrap(),
+        tool_type: None,
+        base_url: None,
+        options: TenantOptions::default(),
+        unset: Vec::new(),
+        remove_origins: Vec::new(),
+        yes: true,
+    }
+}
+
+#[test]
+fn only_what_is_named_is_in_the_request() {
+    let text = |text: &str| vec![text.to_owned()];
+    let sparse = update(UpdateTenant { unset: text("k"), ..nothing() }).unwrap();
+    let sparse = serde_json::to_value(sparse).unwrap();
+    let named: Vec<_> =
+        sparse.as_object().unwrap().iter().filter(|(_, value)| value.is_string() || value.is_number()).collect();
+    assert!(named.is_empty(), "{named:?}");
+    assert_eq!((&sparse["unset"], &sparse["dead_letter_jobs"]), (&serde_json::json!(["k"]), &true.into()));
+    let full = update(UpdateTenant {
+        tool_type: ToolType::parse("jira").ok(),
+        base_url: Some("https://new.example".to_owned()),
+        options: options(&["a=@-"], &["k=v"]),
+        remove_origins: text("https://login.example"),
+        yes: false,
+        ..nothing()
+    });
+    assert_eq!(
+        serde_json::to_value(full.unwrap()).unwrap(),
+        serde_json::json!({
+            "tool_type": "jira", "base_url": "https://new.example", "secrets": {"a": "piped"}, "settings": {"k": "v"},
+            "unset": [], "allow_origins": [], "remove_origins": ["https://login.example"], "replay_window_s": 86_400,
+            "replay_ahead_s": 60, "enhance_on": ["created", "updated"], "dead_letter_jobs": false,
+        })
+    );
+}
+
+#[test]
+fn an_update_that_names_nothing_or_one_thing_twice_is_usage() {
+    let with = |secrets: &[&str], settings: &[&str]| UpdateTenant { options: options(secrets, settings), ..nothing() };
+    for given in [nothing(), with(&["a=1", "a=2"], &[]), with(&[], &["k=1", "k=2"]), with(&[], &["k"])] {
+        let failure = update(given).unwrap_err();
+        assert_eq!(failure.exit, super::super::failure::Exit::Usage, "{failure:?}");
+    }
 }
 
 #[test]

@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// A webhook whose body is whole, before anybody has validated it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ReceivedWebhook {
     /// Whom it is for.
     pub tenant: Arc<Tenant>,

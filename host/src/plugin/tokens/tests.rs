@@ -15,8 +15,8 @@ use super::*;
 use crate::{
     config::Config,
     ids::ToolType,
-    store::{Hooks, Store, StoreConfig},
-    tenant::{NewTenant, secrets::KeyRing},
+    store::{Hooks, LiveJobs, Store, StoreConfig},
+    tenant::{NewTenant, change::TenantChange, secrets::KeyRing},
 };
 
 const TIME_MAX: Duration = Duration::from_secs(20);
@@ -206,6 +206,29 @@ fn what_was_given_in_exchange_does_not_replace_what_somebody_has_set() {
     let (_, secrets) = bed.directory.versioned_secrets(&bed.tenant, "key").unwrap();
     assert!(secrets.len() == 1 && secrets[0].expose().contains("\"s0\""));
     bed.showed(&[]);
+}
+
+#[test]
+fn a_token_that_was_obtained_for_one_tool_is_not_shown_to_another() {
+    let mut bed = Bed::new([grants("t1", None), grants("t2", None), grants("t3", None)]);
+    let endpoint = bed.tenant.base_url.to_string();
+    let old = bed.gives("t1");
+    let (base_url, allow_origins) = (Some("https://new.example".to_owned()), vec![endpoint]);
+    let change = TenantChange { base_url, allow_origins, ..TenantChange::default() };
+    let change = bed.directory.change(&bed.tenant.id, change, Vec::new(), LiveJobs::Stay);
+    bed.tenant = bed.runtime.block_on(change).unwrap().tenant;
+    bed.gives("t2");
+    bed.gives("t2");
+    let shown: Vec<_> = bed.tokens.shown(&bed.tenant.id).iter().map(|token| token[0].expose().to_owned()).collect();
+    assert_eq!(shown, ["t2", "t1"], "an answer of the old tool may still echo it");
+    bed.tenant = bed.runtime.block_on(bed.directory.set_paused(&bed.tenant.id, true)).unwrap();
+    bed.gives("t2");
+    let deadline = Instant::now() + TIME_MAX;
+    let renewed = bed.tokens.renewed(&bed.tenant, "key", &old, deadline).unwrap().expect("the new one");
+    assert_eq!(renewed[0].expose(), "t2", "the old tool's refusal is none of this token");
+    bed.clock.advance_ms(3_600_000);
+    bed.gives("t3");
+    bed.showed(&["r0", "r0", "r0"]);
 }
 
 #[test]

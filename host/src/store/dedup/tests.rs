@@ -26,7 +26,8 @@ impl Bed {
     }
 
     fn remember(&mut self, number: usize, now_ms: i64) -> bool {
-        self.window.remember(&self.connection, SLOT, &key(number), now_ms, WINDOW_MS).unwrap()
+        self.window.turn(&self.connection, now_ms, WINDOW_MS).unwrap();
+        self.window.remember(&self.connection, SLOT, &key(number)).unwrap()
     }
 
     /// As a commit with so many operations does.

@@ -28,6 +28,8 @@ fn resolved(tenant_id: &str, ticket: &str, subject: &str, resolution: &str, reso
         tags: vec!["a".to_owned()],
         url: None,
         resolved_ms,
+        as_of_ms: resolved_ms,
+        told_ms: resolved_ms,
     }
 }
 

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 use crate::{
     clock::Clock,
-    store::{Hooks, Store, StoreConfig},
+    ids::TenantId,
+    store::{Hooks, ReopenedTicket, Store, StoreConfig},
 };
 
 const KNOWN: usize = MAIN.len();
@@ -58,6 +59,27 @@ async fn a_tenant_of_every_earlier_version_has_a_tool_type_and_a_backup_is_left(
             })
             .unwrap();
         assert_eq!(kept, (1, i64::try_from(version).unwrap()), "from {version}");
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_of_an_earlier_history_is_offered_until_it_is_reopened() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("patchbay.db");
+    fs::write(&path, "").unwrap();
+    let mut history = Connection::open(folder.path().join("history.db")).unwrap();
+    Migrations::from_slice(HISTORY).to_version(&mut history, 1).unwrap();
+    let insert = "INSERT INTO ticket_history (slot, tenant, tool_type, ticket_id, subject, resolved_ms, recorded_ms)
+                  VALUES (555, 'acme', 'jira', '7', 'gryphon', 10000, 10500)";
+    history.execute(insert, []).unwrap();
+    drop(history);
+    let store = open(&path).unwrap();
+    let tenant = TenantId::parse("acme").unwrap();
+    for (reopened_ms, told_ms, offered) in [(9_000, 20_000, 1), (10_000, 10_499, 1), (10_000, 10_500, 0)] {
+        let ticket = ReopenedTicket { tenant: tenant.clone(), ticket_id: "7".to_owned(), reopened_ms, told_ms };
+        store.record_reopened(ticket).await.unwrap();
+        let similar = store.similar_resolved(&tenant, "gryphon", 5).await.unwrap();
+        assert_eq!(similar.len(), offered, "{reopened_ms} {told_ms}");
     }
 }
 

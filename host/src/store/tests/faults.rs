@@ -16,7 +16,7 @@ impl Bed {
             let (job, key) = job("acme", &format!("{name} {number}"));
             match self.store.accept(job, key).await {
                 Ok(Accepted::New(id)) => accepted.push(id),
-                Ok(Accepted::Duplicate) => panic!("{number} came once"),
+                Ok(other) => panic!("{number} came once: {other:?}"),
                 Err(error) => return (accepted, error),
             }
         }

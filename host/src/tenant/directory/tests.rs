@@ -8,6 +8,8 @@ use crate::{
     store::{Hooks, StoreConfig},
 };
 
+mod changes;
+
 const CACHE_S: u32 = 60;
 const GRACE_MS: i64 = 3_600_000;
 
@@ -135,7 +137,7 @@ async fn a_rotated_secret_and_its_successor_are_good_until_the_grace_ends() {
     assert_eq!(bed.texts("key").unwrap(), ["three", "two"]);
     bed.clock.advance_ms(GRACE_MS + 1_000);
     assert_eq!(bed.texts("key").unwrap(), ["three"]);
-    assert_eq!(bed.directory.secret_infos(&id("acme")).len(), 2);
+    assert_eq!(bed.directory.secret_infos(&bed.directory.get("acme").unwrap()).len(), 2);
     bed.rotate("four", 0).await;
     assert_eq!(bed.texts("key").unwrap(), ["four"], "without grace the old one ends at once");
     let bed = bed.restarted().await;

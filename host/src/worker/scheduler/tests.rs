@@ -33,7 +33,7 @@ impl Bed {
 
     /// One claim as the store would answer it; what was wished for.
     fn claim(&mut self, permits: Permits) -> Vec<(String, u32)> {
-        let wishes = self.scheduler.wishes(0, permits, |_| true);
+        let wishes = self.scheduler.wishes(0, permits, |_| Turn::Free);
         for wish in &wishes {
             let waiting = self.waiting.entry(wish.tenant.clone()).or_default();
             let jobs = (*waiting).min(wish.max as usize);
@@ -150,15 +150,43 @@ fn a_claim_names_a_bounded_number_of_tenants_and_the_next_one_goes_on() {
 fn what_may_not_run_is_asked_about_again_only_when_it_is_due_anew() {
     let mut scheduler = Scheduler::default();
     scheduler.due(&id("a"), 0);
-    assert!(scheduler.wishes(0, PERMITS, |_| false).is_empty());
+    assert!(scheduler.wishes(0, PERMITS, |_| Turn::Blocked).is_empty());
     assert!(scheduler.wishes(0, PERMITS, |_| panic!("asked again")).is_empty());
     assert_eq!(scheduler.next_due_ms(), None);
     scheduler.due(&id("a"), 0);
-    assert_eq!(scheduler.wishes(0, PERMITS, |_| true).len(), 1);
+    assert_eq!(scheduler.wishes(0, PERMITS, |_| Turn::Free).len(), 1);
     scheduler.due(&id("b"), 0);
-    assert!(scheduler.wishes(0, PERMITS, |_| false).is_empty());
+    assert!(scheduler.wishes(0, PERMITS, |_| Turn::Blocked).is_empty());
     scheduler.forget_blocked();
     assert!(!scheduler.tenants.contains_key(&id("b")));
+}
+
+#[test]
+fn who_may_run_one_job_at_a_time_gets_the_next_when_that_one_has_ended() {
+    let mut scheduler = Scheduler::default();
+    let wished = |scheduler: &mut Scheduler, now_ms, turn| {
+        let wishes = scheduler.wishes(now_ms, PERMITS, |id| if id.as_str() == "a" { turn } else { Turn::Free });
+        wishes.into_iter().map(|wish| (wish.tenant.to_string(), wish.max)).collect::<Vec<_>>()
+    };
+    // All that waits is due, and some of it ran before.
+    scheduler.due(&id("a"), 0);
+    scheduler.granted(&id("a"), 2, Some(0));
+    scheduler.due(&id("b"), 0);
+    assert_eq!(wished(&mut scheduler, 0, Turn::Single), [("b".to_owned(), 8)]);
+    scheduler.ended(&id("a"));
+    assert_eq!(wished(&mut scheduler, 0, Turn::Single), []);
+    scheduler.ended(&id("a"));
+    assert_eq!(wished(&mut scheduler, 0, Turn::Single), [("a".to_owned(), 1)]);
+    scheduler.granted(&id("a"), 1, Some(0));
+    assert_eq!(wished(&mut scheduler, 0, Turn::Single), []);
+    scheduler.ended(&id("a"));
+    // It waits for its time, unless it is told otherwise.
+    assert_eq!(wished(&mut scheduler, 0, Turn::NotBefore(500)), []);
+    assert_eq!((wished(&mut scheduler, 499, Turn::Free), scheduler.next_due_ms()), (vec![], Some(500)));
+    assert_eq!(wished(&mut scheduler, 500, Turn::NotBefore(900)), []);
+    scheduler.due(&id("a"), 600);
+    assert_eq!(wished(&mut scheduler, 600, Turn::Free), [("a".to_owned(), 8)]);
+    assert_eq!(wished(&mut scheduler, 10_000, Turn::Free), [], "nothing is left of the times before");
 }
 
 #[test]
@@ -169,8 +197,8 @@ fn the_earliest_time_counts_and_nothing_is_claimed_before_it() {
     scheduler.due(&id("b"), 700);
     scheduler.due(&id("b"), 600);
     assert_eq!(scheduler.next_due_ms(), Some(500));
-    assert!(scheduler.wishes(499, PERMITS, |_| true).is_empty());
-    assert_eq!(scheduler.wishes(500, PERMITS, |_| true).len(), 1);
+    assert!(scheduler.wishes(499, PERMITS, |_| Turn::Free).is_empty());
+    assert_eq!(scheduler.wishes(500, PERMITS, |_| Turn::Free).len(), 1);
     assert_eq!(scheduler.next_due_ms(), Some(600));
 }
 
@@ -178,7 +206,7 @@ fn the_earliest_time_counts_and_nothing_is_claimed_before_it() {
 fn nothing_is_kept_of_a_tenant_without_jobs() {
     let mut scheduler = Scheduler::default();
     scheduler.due(&id("a"), 0);
-    assert_eq!(scheduler.wishes(0, PERMITS, |_| true).len(), 1);
+    assert_eq!(scheduler.wishes(0, PERMITS, |_| Turn::Free).len(), 1);
     scheduler.granted(&id("a"), 1, None);
     assert_eq!(scheduler.tenants.len(), 1);
     scheduler.ended(&id("a"));

@@ -6,9 +6,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use plugin_abi::{
+    json::Json,
     payload::{Part, Scalar, instant},
     prelude::*,
     serde::{Deserialize, de::IgnoredAny},
+    serde_json::value::RawValue,
     time::OffsetDateTime,
 };
 
@@ -46,7 +48,7 @@ struct Failure<'a> {
     #[serde(borrow, rename = "errorMessages")]
     messages: Part<'a, IgnoredAny>,
     #[serde(borrow)]
-    errors: BTreeMap<String, Scalar<'a>>,
+    errors: Option<&'a RawValue>,
     #[serde(borrow, rename = "errorMessage")]
     message: Scalar<'a>,
 }
@@ -54,9 +56,15 @@ struct Failure<'a> {
 /// What Jira says, by field where it names one.
 fn said(response: &Response) -> Vec<FieldError> {
     let failure: Failure<'_> = response.json().unwrap_or_default();
-    let messages = if let Part::List(messages) = &failure.messages { &messages[..] } else { &[] };
+    let messages = match &failure.messages {
+        Part::List(messages) => &messages[..],
+        Part::Bare(message) => std::slice::from_ref(message),
+        Part::Object(_) => &[],
+    };
     let messages = messages.iter().chain([&failure.message]).map(|message| ("request", message));
-    let fields = failure.errors.iter().map(|(field, message)| (field.as_str(), message));
+    let errors = failure.errors.map(Json::from);
+    let errors: BTreeMap<String, Scalar<'_>> = errors.as_ref().and_then(|json| json.parse().ok()).unwrap_or_default();
+    let fields = errors.iter().map(|(field, message)| (field.as_str(), message));
     let said: Vec<_> = messages
         .chain(fields)
         .filter_map(|(field, message)| Some((field, message.text().filter(|text| !text.is_empty())?)))
@@ -82,9 +90,7 @@ fn text(response: &Response) -> String {
 /// What `Retry-After` says, else the time at which the limit is lifted, which Jira writes without seconds.
 fn wait(response: &Response, now: OffsetDateTime) -> Option<Duration> {
     let reset = || {
-        let text = response.header("x-ratelimit-reset")?.trim();
-        let without_seconds = || instant(&format!("{}:00{}", text.get(..16)?, text.get(16..)?));
-        let at = instant(text).or_else(without_seconds)?;
+        let at = instant(response.header("x-ratelimit-reset")?)?;
         Some(Duration::try_from(at - now).unwrap_or(Duration::ZERO))
     };
     response.retry_after(now).or_else(reset)

@@ -1,4 +1,4 @@
-//! An event's changelog: whether one of its changes can have solved the issue.
+//! An event's changelog: whether one of its changes can have solved the issue, or opened it again.
 
 use std::fmt;
 
@@ -9,6 +9,11 @@ use plugin_abi::{
         de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
     },
 };
+
+use super::status;
+
+/// Ids of the statuses *Resolved* and *Closed*, the same on all sites that have these, in whatever language.
+const RESOLVED_AND_CLOSED: [&str; 2] = ["5", "6"];
 
 /// `{"id", "items": [{"field", "to", …}]}`. In what automation rules send it has no items.
 #[derive(Debug, Default, Deserialize)]
@@ -24,6 +29,9 @@ pub(super) struct Change<'a> {
 pub(super) struct Items {
     /// Whether the status or the resolution was set. A change of other fields of a solved issue solves nothing.
     pub(super) can_solve: bool,
+    /// Whether the issue was solved before: its resolution was taken away, or its status was one in which nothing is left to
+    /// do.
+    pub(super) were_solved: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -32,12 +40,27 @@ struct Item<'a> {
     #[serde(borrow)]
     field: Scalar<'a>,
     #[serde(borrow)]
+    from: Scalar<'a>,
+    #[serde(borrow, rename = "fromString")]
+    from_name: Scalar<'a>,
+    #[serde(borrow)]
     to: Scalar<'a>,
 }
 
 impl Item<'_> {
     fn can_solve(&self) -> bool {
         matches!(self.field.text(), Some("status" | "resolution")) && !self.to.is_absent()
+    }
+
+    fn was_solved(&self) -> bool {
+        match self.field.text() {
+            Some("resolution") => self.to.is_absent() && !(self.from.is_absent() && self.from_name.is_absent()),
+            Some("status") => {
+                self.from_name.text().is_some_and(status::is_done)
+                    || self.from.word().is_some_and(|id| RESOLVED_AND_CLOSED.contains(&&*id))
+            }
+            _ => false,
+        }
     }
 }
 
@@ -75,7 +98,9 @@ impl<'de> Visitor<'de> for ItemsVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut items = Items::default();
         while let Some(item) = list.next_element::<Part<'de, Item<'de>>>()? {
-            items.can_solve |= item.object().is_some_and(Item::can_solve);
+            let Some(item) = item.object() else { continue };
+            items.can_solve |= item.can_solve();
+            items.were_solved |= item.was_solved();
         }
         Ok(items)
     }

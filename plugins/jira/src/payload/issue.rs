@@ -3,14 +3,17 @@
 //! In webhooks a description is a text with Jira's older markup, in the API's version 3 a document.
 
 use plugin_abi::{
-    payload::{self, Faults, Part, Presence, Scalar},
+    payload::{Faults, Part, Presence, Scalar, instant},
     prelude::*,
-    serde::{Deserialize, de::IgnoredAny},
+    serde::{
+        Deserialize,
+        de::{Error as _, IgnoredAny},
+    },
     serde_json::{self, value::RawValue},
     time::{Duration, OffsetDateTime},
 };
 
-use crate::adf;
+use crate::{adf, unsolved};
 
 /// An issue that was changed less than this after its creation was only finished by the site's own rules, which touch it in
 /// the first moments: it is new.
@@ -108,20 +111,24 @@ struct Person<'a> {
 /// # Errors
 /// When `raw` is not such JSON.
 pub(crate) fn ticket(ticket_id: &str, raw: &str) -> Result<Ticket, serde_json::Error> {
-    let issue: Issue<'_> = serde_json::from_str(raw)?;
+    let issue: Part<'_, Issue<'_>> = serde_json::from_slice(raw.as_bytes())?;
+    let Part::Object(issue) = issue else { return Err(serde_json::Error::custom("the issue must be an object")) };
     let mut ticket = Ticket::new(ticket_id);
     ticket.url = issue.url();
     raw.clone_into(&mut ticket.raw);
     let Part::Object(fields) = issue.fields else { return Ok(ticket) };
     ticket.subject = fields.summary.text().map(str::to_owned);
     ticket.description = fields.description();
-    ticket.status = fields.status.value(|status| &status.name).and_then(Scalar::text).map(str::to_owned);
+    ticket.status = fields.shown_status();
     (ticket.priority, _) = fields.priority();
     ticket.requester = fields.requester().map(str::to_owned);
-    ticket.created_at = instant(&fields.created);
-    ticket.updated_at = instant(&fields.updated);
-    ticket.resolved_at = fields.resolved_at();
-    ticket.resolution = fields.resolution().map(str::to_owned);
+    ticket.created_at = moment(&fields.created);
+    ticket.updated_at = moment(&fields.updated);
+    // What was opened again may keep what solved it before.
+    if fields.is_done() && !fields.is_unsolved() {
+        ticket.resolved_at = fields.resolved_at();
+        ticket.resolution = fields.resolution().map(str::to_owned);
+    }
     Ok(ticket)
 }
 
@@ -159,16 +166,18 @@ impl Issue<'_> {
         for (name, value) in
             [("created", &fields.created), ("updated", &fields.updated), ("resolutiondate", &fields.resolutiondate)]
         {
-            if !value.is_absent() && instant(value).is_none() {
+            if !value.is_absent() && moment(value).is_none() {
                 faults.add(&named(name), "must be a time such as 2026-01-31T12:00:00.000+0000");
             }
         }
-        metadata.created_at = instant(&fields.created);
+        metadata.created_at = moment(&fields.created);
         metadata.occurred_at = metadata.occurred_at.or_else(|| match metadata.event {
-            Event::Created => instant(&fields.created),
-            _ => instant(&fields.updated),
+            Event::Created => moment(&fields.created),
+            _ => moment(&fields.updated),
         });
-        if let Event::Resolved { resolution, resolved_at, tags } = &mut metadata.event {
+        if let Event::Resolved { resolution, resolved_at, tags } = &mut metadata.event
+            && !metadata.read_back
+        {
             *resolution = fields.resolution().map(str::to_owned);
             *resolved_at = fields.resolved_at().or(metadata.occurred_at);
             *tags = fields.labels();
@@ -188,16 +197,38 @@ impl Issue<'_> {
 impl Fields<'_> {
     /// By the category of the status, since sites name their statuses themselves. Older webhooks do not have it.
     pub(super) fn is_done(&self) -> bool {
-        let category = self.status.object().and_then(|status| status.category.value(|category| &category.key));
-        match category.and_then(Scalar::text) {
-            Some(key) => key == "done",
-            None => self.resolution().is_some(),
+        self.category().map_or_else(|| self.resolution().is_some(), |category| category == "done")
+    }
+
+    /// Whether the category of its status says that something is left to do.
+    pub(super) fn is_known_open(&self) -> bool {
+        self.category().is_some_and(|category| category != "done")
+    }
+
+    /// Whether it ended, if it did, without a solution.
+    pub(super) fn is_unsolved(&self) -> bool {
+        [self.status(), self.resolution()].into_iter().flatten().any(unsolved::is_end)
+    }
+
+    fn category(&self) -> Option<&str> {
+        self.status.object()?.category.value(|category| &category.key)?.text()
+    }
+
+    fn status(&self) -> Option<&str> {
+        self.status.value(|status| &status.name)?.text()
+    }
+
+    /// The status; of an end that is no solution with its name: "Closed (Duplicate)" is no status of a solved ticket.
+    fn shown_status(&self) -> Option<String> {
+        match (self.status(), self.resolution().filter(|_| self.is_done() && self.is_unsolved())) {
+            (Some(status), Some(end)) => Some(format!("{status} ({end})")),
+            (status, end) => status.or(end).map(str::to_owned),
         }
     }
 
     /// Whether it was changed after its creation, as far as it says.
     pub(super) fn was_touched(&self) -> bool {
-        match (instant(&self.created), instant(&self.updated)) {
+        match (moment(&self.created), moment(&self.updated)) {
             (Some(created), Some(updated)) => updated - created >= UNTOUCHED_MAX,
             _ => false,
         }
@@ -227,8 +258,8 @@ impl Fields<'_> {
 
     /// Projects without resolutions have at least the time at which the status became one of the finished ones.
     fn resolved_at(&self) -> Option<OffsetDateTime> {
-        let finished = || instant(&self.statuscategorychangedate).filter(|_| self.is_done());
-        instant(&self.resolutiondate).or_else(finished)
+        let finished = || moment(&self.statuscategorychangedate).filter(|_| self.is_done());
+        moment(&self.resolutiondate).or_else(finished)
     }
 
     fn labels(&self) -> Vec<String> {
@@ -251,11 +282,7 @@ fn is_key_or_id(text: &str) -> bool {
     }
 }
 
-/// A time as Jira writes it, `2021-01-17T12:34:00.000+0000` without a colon in the offset, in RFC 3339, or in milliseconds.
-fn instant(value: &Scalar<'_>) -> Option<OffsetDateTime> {
-    let Some(text) = value.text().map(str::trim) else { return value.epoch_ms() };
-    let minutes = text.len().checked_sub(2).filter(|at| text.is_char_boundary(*at))?;
-    let (rest, minutes) = text.split_at(minutes);
-    let has_no_colon = rest.len() > 3 && matches!(rest.as_bytes()[rest.len() - 3], b'+' | b'-');
-    if has_no_colon { payload::instant(&format!("{rest}:{minutes}")) } else { payload::instant(text) }
+/// A time as Jira and templates write it, or in milliseconds.
+pub(super) fn moment(value: &Scalar<'_>) -> Option<OffsetDateTime> {
+    if let Scalar::Text(text) = value { instant(text) } else { value.epoch_ms() }
 }

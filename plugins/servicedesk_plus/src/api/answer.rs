@@ -1,10 +1,16 @@
 //! Whether an answer of the API says success, and whose fault it is if not. The HTTP status alone does not tell: the body
 //! has a `response_status` of its own, an object after single calls and an array after lists.
 
-use plugin_abi::{payload::Scalar, prelude::*, serde::Deserialize, time::OffsetDateTime};
+use plugin_abi::{
+    payload::{Items, Part, Scalar},
+    prelude::*,
+    serde::Deserialize,
+    time::OffsetDateTime,
+};
 
-/// `status_code` of success.
+/// `status_code` of success, and the `status` that stands beside it.
 const SUCCESS: u64 = 2000;
+const SUCCESS_WORD: &str = "success";
 /// Codes of the vendor's table of common errors that stand for more than wrong input.
 const FORBIDDEN: u64 = 4002;
 const INTERNAL_ERROR: u64 = 4004;
@@ -14,7 +20,9 @@ const INVALID_KEY: u64 = 4022;
 /// That it failed, without why.
 const FAILED: u64 = 4000;
 
-/// How many of the tool's messages are passed on.
+/// How many statuses of one answer are looked at.
+const STATUSES_MAX: usize = 100;
+/// How many of a status's messages are looked at, and of all messages passed on.
 const MESSAGES_MAX: usize = 8;
 /// Most characters of one of them.
 const MESSAGE_CHARS_MAX: usize = 200;
@@ -39,28 +47,22 @@ pub(super) fn successful(response: Response, now: OffsetDateTime) -> Result<Resp
     }
 }
 
-#[derive(Deserialize)]
-#[serde(crate = "plugin_abi::serde")]
+#[derive(Default, Deserialize)]
+#[serde(crate = "plugin_abi::serde", default)]
 struct Envelope<'a> {
     #[serde(borrow)]
-    response_status: Statuses<'a>,
+    response_status: Items<Part<'a, Status<'a>>, STATUSES_MAX>,
 }
 
-/// The list first: a struct would also be read from a list of its fields.
-#[derive(Deserialize)]
-#[serde(crate = "plugin_abi::serde", untagged)]
-enum Statuses<'a> {
-    Many(#[serde(borrow)] Vec<Status<'a>>),
-    One(#[serde(borrow)] Status<'a>),
-}
-
-#[derive(Deserialize)]
-#[serde(crate = "plugin_abi::serde")]
+#[derive(Default, Deserialize)]
+#[serde(crate = "plugin_abi::serde", default)]
 struct Status<'a> {
     #[serde(borrow)]
     status_code: Scalar<'a>,
-    #[serde(borrow, default)]
-    messages: Option<Vec<Message<'a>>>,
+    #[serde(borrow)]
+    status: Scalar<'a>,
+    #[serde(borrow)]
+    messages: Items<Part<'a, Message<'a>>, MESSAGES_MAX>,
 }
 
 #[derive(Default, Deserialize)]
@@ -75,17 +77,20 @@ struct Message<'a> {
 }
 
 impl Envelope<'_> {
-    fn statuses(&self) -> &[Status<'_>] {
-        match &self.response_status {
-            Statuses::Many(statuses) => statuses,
-            Statuses::One(status) => std::slice::from_ref(status),
-        }
+    fn statuses(&self) -> impl Iterator<Item = &Status<'_>> {
+        self.response_status.iter().filter_map(Part::object)
+    }
+
+    fn messages(&self) -> impl Iterator<Item = &Message<'_>> {
+        self.statuses().flat_map(Status::messages).take(MESSAGES_MAX)
     }
 
     /// What failed, unless all is success.
     fn failure(&self, response: &Response, now: OffsetDateTime) -> Option<PluginError> {
-        let statuses = self.statuses();
-        if !statuses.is_empty() && statuses.iter().all(|status| status.status_code.number() == Some(SUCCESS)) {
+        if self.statuses().next().is_none() {
+            return Some(response.unreadable("it has no response_status"));
+        }
+        if self.statuses().all(Status::is_success) {
             return None;
         }
         let unexplained = || PluginError::Api { status: Some(response.status()), message: response.excerpt() };
@@ -94,18 +99,11 @@ impl Envelope<'_> {
 
     /// What failed, if the body says it.
     fn reason(&self, response: &Response, now: OffsetDateTime) -> Option<PluginError> {
-        let codes = || {
-            self.statuses()
-                .iter()
-                .flat_map(|status| messages(status).map(|message| &message.status_code).chain([&status.status_code]))
-                .filter_map(Scalar::number)
-        };
-        let said = || self.statuses().iter().flat_map(messages).take(MESSAGES_MAX);
         let text = || {
-            let texts: Vec<_> = said().map(Message::text).collect();
+            let texts: Vec<_> = self.messages().map(Message::text).collect();
             if texts.is_empty() { response.excerpt() } else { texts.join("; ") }
         };
-        for code in codes() {
+        for code in self.statuses().flat_map(Status::codes) {
             return Some(match code {
                 FORBIDDEN | INVALID_KEY => PluginError::Authentication(text()),
                 NOT_FOUND => PluginError::NotFound(text()),
@@ -115,13 +113,29 @@ impl Envelope<'_> {
             });
         }
         // All other codes are about the input, which will not be better the next time.
-        let faults: Vec<_> = said().map(Message::fault).collect();
-        (codes().any(|code| code > FAILED) && !faults.is_empty()).then_some(PluginError::Validation(faults))
+        let faults: Vec<_> = self.messages().map(Message::fault).collect();
+        let is_about_input = self.statuses().flat_map(Status::codes).any(|code| code > FAILED);
+        (is_about_input && !faults.is_empty()).then_some(PluginError::Validation(faults))
     }
 }
 
-fn messages<'s, 'a>(status: &'s Status<'a>) -> impl Iterator<Item = &'s Message<'a>> {
-    status.messages.iter().flatten()
+impl Status<'_> {
+    /// By the code; by the word, where there is no code.
+    fn is_success(&self) -> bool {
+        match self.status_code.number() {
+            Some(code) => code == SUCCESS,
+            None => self.status.text().is_some_and(|word| word.eq_ignore_ascii_case(SUCCESS_WORD)),
+        }
+    }
+
+    fn messages(&self) -> impl Iterator<Item = &Message<'_>> {
+        self.messages.iter().filter_map(Part::object)
+    }
+
+    /// The codes of its messages, which say more, before its own.
+    fn codes(&self) -> impl Iterator<Item = u64> {
+        self.messages().map(|message| &message.status_code).chain([&self.status_code]).filter_map(Scalar::number)
+    }
 }
 
 impl Message<'_> {

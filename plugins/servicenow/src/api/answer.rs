@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-use plugin_abi::{payload::Scalar, prelude::*, serde::Deserialize, time::OffsetDateTime};
+use plugin_abi::{
+    payload::Scalar,
+    prelude::*,
+    serde::Deserialize,
+    serde_json::{self, value::RawValue},
+    time::OffsetDateTime,
+};
 
 /// This answer, when HTTP says success.
 ///
@@ -17,23 +23,34 @@ pub(super) fn successful(response: Response, now: OffsetDateTime) -> Result<Resp
     response.success(now)
 }
 
-/// The answer's `result`.
+/// What `read` makes of the answer's `result`.
 ///
 /// # Errors
-/// `Api` when there is none, when HTML came (a hibernating instance answers so, with 200), and when the tool gave up in the
-/// middle of a list: that too it says in the body alone.
-pub(super) fn result<'r, T: Deserialize<'r>>(response: &'r Response) -> Result<T, PluginError> {
+/// `Malformed` when there is none, or one that `read` cannot read. `Api` when the tool gave up in the middle of a list, which
+/// it says in the body alone, and when HTML came (a hibernating instance answers so, with 200).
+pub(super) fn result<'r, T>(
+    response: &'r Response,
+    read: impl Fn(&'r str) -> Result<T, serde_json::Error>,
+) -> Result<T, PluginError> {
     #[derive(Deserialize)]
     #[serde(crate = "plugin_abi::serde")]
-    struct Answer<'a, T> {
-        result: Option<T>,
+    struct Answer<'a> {
+        #[serde(borrow)]
+        result: Option<&'a RawValue>,
         #[serde(borrow, default)]
         error: Scalar<'a>,
     }
 
-    let answer: Answer<'_, T> = response.json()?;
-    let failed = || PluginError::Api { status: Some(response.status()), message: response.excerpt() };
-    if answer.error.is_absent() { answer.result.ok_or_else(failed) } else { Err(failed()) }
+    let (has_failed, result) = response.read(|body| {
+        let answer: Answer<'_> = serde_json::from_slice(body)?;
+        let has_failed = !answer.error.is_absent();
+        let result = answer.result.filter(|_| !has_failed).map(|raw| read(raw.get())).transpose()?;
+        Ok((has_failed, result))
+    })?;
+    if has_failed {
+        return Err(PluginError::Api { status: Some(response.status()), message: response.excerpt() });
+    }
+    result.ok_or_else(|| response.unreadable("it has no result"))
 }
 
 /// Until what `X-RateLimit-Reset` says, in seconds since the epoch.

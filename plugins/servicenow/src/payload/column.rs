@@ -3,12 +3,10 @@
 use std::borrow::Cow;
 
 use plugin_abi::{
-    payload::{Faults, Part, Scalar},
+    payload::{Faults, Part, Scalar, instant},
     serde::Deserialize,
     time::OffsetDateTime,
 };
-
-use crate::clock;
 
 /// `"6"`, `6`, or with `sysparm_display_value=all` `{"value": "6", "display_value": "Resolved"}`; references are
 /// `{"value", "link"}` without it (<https://www.servicenow.com/docs/r/api-reference/rest-apis/c_TableAPI.html>). What is
@@ -58,9 +56,14 @@ impl<'a> Column<'a> {
         self.label().map(str::to_owned).or_else(|| self.value().map(Cow::into_owned))
     }
 
+    /// What people see, and what is stored, as far as they are texts: each may be the one that is known.
+    pub(super) fn texts(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        [self.label().map(Cow::Borrowed), self.value()].into_iter().flatten()
+    }
+
     /// The time that is stored, in UTC.
     pub(super) fn time(&self) -> Option<OffsetDateTime> {
-        clock::instant(&self.value()?)
+        instant(&self.value()?)
     }
 
     /// Remembers it when it is neither of the forms above.
@@ -78,7 +81,10 @@ impl<'a> Column<'a> {
     /// As [`check`](Self::check), and when it is a time that cannot be read.
     pub(super) fn check_time(&self, faults: &mut Faults, field: &str) {
         if self.value().is_some() && self.time().is_none() {
-            faults.add(field, "must be a time in UTC, such as 2026-01-31 12:00:00 (getValue gives it), or in RFC 3339");
+            faults.add(
+                field,
+                "must be a time in UTC, such as 2026-01-31 12:00:00 (getValue gives it), or another form of ISO 8601",
+            );
         } else {
             self.check(faults, field);
         }

@@ -3,27 +3,27 @@
 use std::borrow::Cow;
 
 use plugin_abi::{
-    payload::{Faults, Presence, Scalar},
+    json::from_slice,
+    payload::{Faults, Part, Presence, Scalar},
     prelude::*,
     serde::Deserialize,
     serde_json,
-    time::Duration,
+    time::OffsetDateTime,
 };
 
-use super::{EventWord, column::Column, is_solved, priority, read, ticket_id};
+use super::{
+    column::Column,
+    course::{Before, Course},
+    event::EventWord,
+    is_given, priority,
+    state::State,
+    ticket_id,
+};
 
-/// A record that was changed less than this after its creation was only finished by the tool's own rules, which touch it
-/// in the first moments: it is new.
-const UNTOUCHED_MAX: Duration = Duration::seconds(2);
-
-/// The columns that are read. Only the id must be there: rules differ by administrator.
+/// The columns that are read beside those of its [`Course`]. Only the id must be there: rules differ by administrator.
 #[derive(Debug, Default, Deserialize)]
 #[serde(crate = "plugin_abi::serde", default)]
 struct Fields<'a> {
-    #[serde(borrow)]
-    sys_id: Column<'a>,
-    #[serde(borrow)]
-    number: Column<'a>,
     #[serde(borrow)]
     short_description: Column<'a>,
     #[serde(borrow)]
@@ -31,23 +31,13 @@ struct Fields<'a> {
     #[serde(borrow)]
     priority: Column<'a>,
     #[serde(borrow)]
-    state: Column<'a>,
-    #[serde(borrow)]
     caller_id: Column<'a>,
     #[serde(borrow)]
     opened_by: Column<'a>,
     #[serde(borrow)]
-    sys_created_on: Column<'a>,
-    #[serde(borrow)]
-    sys_updated_on: Column<'a>,
-    #[serde(borrow)]
-    sys_mod_count: Column<'a>,
-    #[serde(borrow)]
     resolved_at: Column<'a>,
     #[serde(borrow)]
     closed_at: Column<'a>,
-    #[serde(borrow)]
-    close_code: Column<'a>,
     #[serde(borrow)]
     close_notes: Column<'a>,
 }
@@ -59,114 +49,175 @@ struct Envelope<'a> {
     #[serde(borrow)]
     tenant_id: Scalar<'a>,
     #[serde(borrow)]
-    event: Scalar<'a>,
-    #[serde(borrow)]
     url: Scalar<'a>,
 }
 
+/// Which record is meant and what happened to it: all that counts of a hint.
+#[derive(Debug)]
+pub(super) struct Gist<'a> {
+    course: Course<'a>,
+    /// The record before the change, when that is there and says anything.
+    previous: Option<Course<'a>>,
+    was_solved: Option<bool>,
+    event: Scalar<'a>,
+}
+
+impl<'a> Gist<'a> {
+    /// From the body, the record in it (which may be the body itself), and the record before the change.
+    pub(super) fn read(body: &'a [u8], record: &'a [u8], previous: Option<&'a [u8]>) -> Result<Self, PluginError> {
+        #[derive(Default, Deserialize)]
+        #[serde(crate = "plugin_abi::serde", default)]
+        struct Word<'a> {
+            #[serde(borrow)]
+            event: Scalar<'a>,
+        }
+
+        let course: Course<'a> = from_slice(record)?;
+        let previous = previous.map(from_slice::<Course<'a>>).transpose()?.filter(|previous| !previous.is_empty());
+        let (beside, inside): (Before<'_>, Before<'_>) = (from_slice(body)?, from_slice(record)?);
+        let was_solved = previous.as_ref().and_then(Course::is_solved);
+        let was_solved = was_solved.or_else(|| beside.was_solved()).or_else(|| inside.was_solved());
+        let word: Word<'a> = from_slice(body)?;
+        Ok(Self { course, previous, was_solved, event: word.event })
+    }
+
+    /// A body with nothing but the record before the change names it there.
+    pub(super) fn ticket_id(&self, faults: &mut Faults) -> String {
+        let is_named = |course: &&Course<'_>| is_given(course.sys_id.stored()) || is_given(course.number.stored());
+        let named = [Some(&self.course), self.previous.as_ref()].into_iter().flatten().find(is_named);
+        let course = named.unwrap_or(&self.course);
+        ticket_id(faults, ("sys_id", course.sys_id.stored()), ("number", course.number.stored()))
+    }
+
+    pub(super) fn event(&self, faults: &mut Faults, route: Option<EventWord>) -> EventWord {
+        let change = self.change();
+        EventWord::told(faults, ("event", &self.event), change, route).unwrap_or_else(|| self.course.guess())
+    }
+
+    /// What was changed, where the body shows the record before it too.
+    fn change(&self) -> Option<EventWord> {
+        let shows_before = self.previous.is_some() || self.was_solved.is_some();
+        shows_before.then(|| EventWord::of_change(self.was_solved, self.course.is_solved()))
+    }
+}
+
 /// What a webhook about this record says; `event`, `tenant_id` and `url` stand in `body`, which may be the record itself.
-pub(super) fn metadata(record: &[u8], body: &[u8]) -> Result<TicketMetadata, PluginError> {
-    let (fields, envelope): (Fields<'_>, Envelope<'_>) = (read(record)?, read(body)?);
+pub(super) fn metadata(
+    body: &[u8],
+    record: &[u8],
+    previous: Option<&[u8]>,
+    route: Option<EventWord>,
+) -> Result<TicketMetadata, PluginError> {
+    let (gist, fields) = (Gist::read(body, record, previous)?, from_slice::<Fields<'_>>(record)?);
+    let (course, envelope) = (&gist.course, from_slice::<Envelope<'_>>(body)?);
     let mut faults = Faults::default();
-    let id = ticket_id(&mut faults, ("sys_id", fields.sys_id.stored()), ("number", fields.number.stored()));
-    fields.check(&mut faults);
+    let id = gist.ticket_id(&mut faults);
+    check(&mut faults, course, &fields);
     let tenant_id = faults.word("tenant_id", &envelope.tenant_id, Presence::Optional);
     let url = faults.text("url", &envelope.url, Presence::Optional);
-    let word = faults.word("event", &envelope.event, Presence::Optional);
-
-    let (created_at, updated_at) = (fields.sys_created_on.time(), fields.sys_updated_on.time());
-    let (event, occurred_at) = match word.map_or_else(|| fields.event(), EventWord::read) {
-        EventWord::Created => (Event::Created, created_at),
-        EventWord::Updated => (Event::Updated, updated_at),
-        EventWord::Resolved => {
-            let resolved_at = fields.resolved_at.time().or_else(|| fields.closed_at.time());
-            let event = Event::Resolved { resolution: fields.resolution(), resolved_at, tags: Vec::new() };
-            (event, resolved_at.or(updated_at))
-        }
-        EventWord::Other => (Event::Other, updated_at),
+    let word = match gist.event(&mut faults, route) {
+        EventWord::Resolved if course.solves_nothing() => EventWord::Updated,
+        word => word,
     };
-    let mut metadata = TicketMetadata::new(id, event);
+
+    let (created_at, updated_at) = (course.sys_created_on.time(), course.sys_updated_on.time());
+    let resolved_at = fields.resolved_at();
+    let resolution = || fields.resolution(course);
+    let solution = || Event::Resolved { resolution: resolution(), resolved_at, tags: Vec::new() };
+    let mut metadata = TicketMetadata::new(id, word.event(solution));
     metadata.tenant_id = tenant_id.map(str::to_owned);
     metadata.subject = fields.short_description.words();
     metadata.description = fields.description.words();
     metadata.priority = fields.priority();
     metadata.raw_priority = fields.priority.words();
     metadata.created_at = created_at;
-    metadata.occurred_at = occurred_at;
+    metadata.occurred_at = match word {
+        EventWord::Created => created_at,
+        EventWord::Resolved => resolved_at.or(updated_at),
+        EventWord::Updated | EventWord::Reopened | EventWord::Other => updated_at,
+    };
     // It counts every change of the record; the host adds tenant, event and ticket to it.
-    metadata.delivery_id = fields.sys_mod_count.stored().number().map(|count| count.to_string());
+    metadata.delivery_id = course.sys_mod_count.stored().number().map(|count| count.to_string());
     metadata.url = url.map(str::to_owned);
     faults.unless_any(metadata)
 }
 
-/// A record as the API answered it, in the host's terms; `None` when it does not say its `sys_id`. `raw` is kept with it.
+fn check(faults: &mut Faults, course: &Course<'_>, fields: &Fields<'_>) {
+    for (field, column) in [
+        ("short_description", &fields.short_description),
+        ("description", &fields.description),
+        ("priority", &fields.priority),
+        ("state", &course.state),
+        ("close_code", &course.close_code),
+        ("close_notes", &fields.close_notes),
+    ] {
+        column.check(faults, field);
+    }
+    for (field, column) in [
+        ("sys_created_on", &course.sys_created_on),
+        ("sys_updated_on", &course.sys_updated_on),
+        ("resolved_at", &fields.resolved_at),
+        ("closed_at", &fields.closed_at),
+    ] {
+        column.check_time(faults, field);
+    }
+}
+
+/// A record as the API answered it, in the host's terms; its id is `asked` where it does not say its `sys_id`. `raw` is kept
+/// with it.
 ///
 /// # Errors
 /// When `raw` is not such JSON.
-pub(crate) fn ticket(raw: &str) -> Result<Option<Ticket>, serde_json::Error> {
-    let fields: Fields<'_> = serde_json::from_str(raw)?;
-    let Some(sys_id) = fields.sys_id.value() else { return Ok(None) };
-    let mut ticket = Ticket::new(sys_id);
+pub(crate) fn ticket(asked: &str, raw: &str) -> Result<Ticket, serde_json::Error> {
+    let (course, fields): (Course<'_>, Fields<'_>) = (serde_json::from_str(raw)?, serde_json::from_str(raw)?);
+    let mut ticket = Ticket::new(course.sys_id.value().unwrap_or(asked.into()));
     ticket.subject = fields.short_description.words();
     ticket.description = fields.description.words();
-    ticket.status = fields.state.words();
+    ticket.status = course.state.words();
     ticket.priority = fields.priority();
     ticket.requester = fields.caller_id.label().or_else(|| fields.opened_by.label()).map(str::to_owned);
-    ticket.created_at = fields.sys_created_on.time();
-    ticket.updated_at = fields.sys_updated_on.time();
-    ticket.resolved_at = fields.resolved_at.time().or_else(|| fields.closed_at.time());
-    ticket.resolution = fields.resolution();
+    ticket.created_at = course.sys_created_on.time();
+    ticket.updated_at = course.sys_updated_on.time();
+    match course.standing() {
+        // Neither a time nor a text must look like a solution; the status says how it ended.
+        Some(State::Unsolved) => ticket.status = unsolved_status(&course),
+        // A record that was opened again may keep the time of the solution that did not last.
+        Some(State::Open) => ticket.resolution = fields.resolution(&course),
+        Some(State::Solved) | None => {
+            ticket.resolved_at = fields.resolved_at();
+            ticket.resolution = fields.resolution(&course);
+        }
+    }
     raw.clone_into(&mut ticket.raw);
-    Ok(Some(ticket))
+    Ok(ticket)
 }
 
-/// The number of a record as the API answered it.
-pub(crate) fn number(raw: &str) -> Option<String> {
-    let fields: Fields<'_> = serde_json::from_str(raw).ok()?;
-    fields.number.value().map(Cow::into_owned)
+/// `Closed (Duplicate)`, or `Canceled` where the state says it alone.
+fn unsolved_status(course: &Course<'_>) -> Option<String> {
+    let state = course.state.words()?;
+    let code = course.close_code.words().filter(|_| course.has_code_of_no_solution());
+    Some(code.map_or_else(|| state.clone(), |code| format!("{state} ({code})")))
+}
+
+/// The number of a record as the API answered it; `None` for what is no record.
+///
+/// # Errors
+/// When `raw` is not such JSON.
+pub(crate) fn number(raw: &str) -> Result<Option<String>, serde_json::Error> {
+    let course: Part<'_, Course<'_>> = serde_json::from_str(raw)?;
+    Ok(course.object().and_then(|course| course.number.value().map(Cow::into_owned)))
 }
 
 impl Fields<'_> {
-    fn check(&self, faults: &mut Faults) {
-        for (field, column) in [
-            ("short_description", &self.short_description),
-            ("description", &self.description),
-            ("priority", &self.priority),
-            ("state", &self.state),
-            ("close_code", &self.close_code),
-            ("close_notes", &self.close_notes),
-        ] {
-            column.check(faults, field);
-        }
-        for (field, column) in [
-            ("sys_created_on", &self.sys_created_on),
-            ("sys_updated_on", &self.sys_updated_on),
-            ("resolved_at", &self.resolved_at),
-            ("closed_at", &self.closed_at),
-        ] {
-            column.check_time(faults, field);
-        }
-    }
-
     fn priority(&self) -> Priority {
         priority(self.priority.value().as_deref())
     }
 
-    fn resolution(&self) -> Option<String> {
-        self.close_notes.words().or_else(|| self.close_code.words())
+    fn resolved_at(&self) -> Option<OffsetDateTime> {
+        self.resolved_at.time().or_else(|| self.closed_at.time())
     }
 
-    /// What happened, where the script does not say: a solved record was resolved just now, one that was not changed since
-    /// its creation (or does not say) is new, and any other was changed. Rules that run on changes of solved records
-    /// should therefore say `event` themselves.
-    fn event(&self) -> EventWord {
-        if self.state.value().is_some_and(|state| is_solved(&state)) {
-            return EventWord::Resolved;
-        }
-        match (self.sys_mod_count.stored().number(), self.sys_created_on.time(), self.sys_updated_on.time()) {
-            (Some(0), _, _) => EventWord::Created,
-            (_, Some(created), Some(updated)) if updated - created >= UNTOUCHED_MAX => EventWord::Updated,
-            _ => EventWord::Created,
-        }
+    fn resolution(&self, course: &Course<'_>) -> Option<String> {
+        self.close_notes.words().or_else(|| course.close_code.words())
     }
 }

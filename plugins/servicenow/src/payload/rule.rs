@@ -1,25 +1,26 @@
 //! The form of business rules in public use: a few fields about the event, and the record's under `data`.
 
 use plugin_abi::{
-    payload::{Faults, Part, Presence, Scalar},
+    json::from_slice,
+    payload::{Faults, Presence, Scalar},
     prelude::*,
     serde::Deserialize,
-    time::OffsetDateTime,
+    serde_json::value::RawValue,
 };
 
-use super::{EventWord, priority, read, ticket_id};
-use crate::clock;
+use super::{
+    column::Column,
+    course::{Before, Course},
+    event::EventWord,
+    is_given, priority, ticket_id,
+};
 
+/// What else is read than the [`Gist`]; what is there must be of its type.
 #[derive(Debug, Default, Deserialize)]
-#[serde(crate = "plugin_abi::serde", default, rename_all = "camelCase")]
+#[serde(crate = "plugin_abi::serde", default)]
 struct Rule<'a> {
-    #[serde(borrow, rename = "tenant_id")]
+    #[serde(borrow)]
     tenant_id: Scalar<'a>,
-    /// The number, whatever its name says.
-    #[serde(borrow)]
-    incident_id: Scalar<'a>,
-    #[serde(borrow)]
-    action: Scalar<'a>,
     #[serde(borrow)]
     priority: Scalar<'a>,
     #[serde(borrow)]
@@ -29,15 +30,11 @@ struct Rule<'a> {
     /// When it was sent, which is when it happened.
     #[serde(borrow)]
     timestamp: Scalar<'a>,
-    #[serde(borrow)]
-    data: Part<'a, Data<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(crate = "plugin_abi::serde", default, rename_all = "camelCase")]
 struct Data<'a> {
-    #[serde(borrow)]
-    sys_id: Scalar<'a>,
     #[serde(borrow)]
     incident_url: Scalar<'a>,
     #[serde(borrow)]
@@ -46,37 +43,102 @@ struct Data<'a> {
     close_notes: Scalar<'a>,
 }
 
-/// Needed are `action`, and `data.sysId` or `incidentId`. What else is there must be of its type.
-pub(super) fn metadata(body: &[u8]) -> Result<TicketMetadata, PluginError> {
-    let rule: Rule<'_> = read(body)?;
+/// Which record is meant and what happened to it: all that counts of a hint.
+#[derive(Debug)]
+pub(super) struct Gist<'a> {
+    /// An empty object where there is none.
+    data: &'a [u8],
+    is_data_at_fault: bool,
+    action: Scalar<'a>,
+    /// What the rule says of the record; no times.
+    course: Course<'a>,
+    was_solved: Option<bool>,
+}
+
+impl<'a> Gist<'a> {
+    pub(super) fn read(body: &'a [u8]) -> Result<Self, PluginError> {
+        #[derive(Default, Deserialize)]
+        #[serde(crate = "plugin_abi::serde", default, rename_all = "camelCase")]
+        struct Parts<'a> {
+            /// The number, whatever its name says.
+            #[serde(borrow)]
+            incident_id: Column<'a>,
+            #[serde(borrow)]
+            action: Scalar<'a>,
+            #[serde(borrow)]
+            state: Column<'a>,
+            #[serde(borrow)]
+            data: Option<&'a RawValue>,
+        }
+
+        #[derive(Default, Deserialize)]
+        #[serde(crate = "plugin_abi::serde", default, rename_all = "camelCase")]
+        struct Facts<'a> {
+            #[serde(borrow)]
+            sys_id: Column<'a>,
+            #[serde(borrow)]
+            state: Column<'a>,
+            #[serde(borrow)]
+            close_code: Column<'a>,
+        }
+
+        let parts: Parts<'a> = from_slice(body)?;
+        let object = parts.data.map(RawValue::get).filter(|raw| raw.starts_with('{'));
+        let data = object.unwrap_or("{}").as_bytes();
+        let Facts { sys_id, state, close_code } = from_slice(data)?;
+        let state = if state.words().is_some() { state } else { parts.state };
+        let (beside, inside): (Before<'_>, Before<'_>) = (from_slice(body)?, from_slice(data)?);
+        Ok(Self {
+            data,
+            is_data_at_fault: parts.data.is_some() && object.is_none(),
+            action: parts.action,
+            course: Course { sys_id, number: parts.incident_id, state, close_code, ..Course::default() },
+            was_solved: inside.was_solved().or_else(|| beside.was_solved()),
+        })
+    }
+
+    pub(super) fn ticket_id(&self, faults: &mut Faults) -> String {
+        let (sys_id, number) = (self.course.sys_id.stored(), self.course.number.stored());
+        ticket_id(faults, ("data.sysId", sys_id), ("incidentId", number))
+    }
+
+    /// It must be said: the record's times, from which it could be guessed, are not there.
+    pub(super) fn event(&self, faults: &mut Faults, route: Option<EventWord>) -> EventWord {
+        let change = self.was_solved.map(|was| EventWord::of_change(Some(was), self.course.is_solved()));
+        let told = EventWord::told(faults, ("action", &self.action), change, route);
+        if told.is_none() && !is_given(&self.action) {
+            faults.add("action", "is missing");
+        }
+        told.unwrap_or(EventWord::Other)
+    }
+}
+
+/// Needed are `data.sysId` or `incidentId`, and `action` unless the address or a change of the state says what happened.
+pub(super) fn metadata(body: &[u8], route: Option<EventWord>) -> Result<TicketMetadata, PluginError> {
+    let (gist, rule) = (Gist::read(body)?, from_slice::<Rule<'_>>(body)?);
+    let data: Data<'_> = from_slice(gist.data)?;
     let mut faults = Faults::default();
-    let none = Data::default();
-    let data = rule.data.object().unwrap_or(&none);
-    if !matches!(rule.data, Part::Object(_) | Part::Bare(Scalar::Absent)) {
+    if gist.is_data_at_fault {
         faults.add("data", "must be an object");
     }
-    let id = ticket_id(&mut faults, ("data.sysId", &data.sys_id), ("incidentId", &rule.incident_id));
+    let id = gist.ticket_id(&mut faults);
     let tenant_id = faults.word("tenant_id", &rule.tenant_id, Presence::Optional);
-    let word = faults.word("action", &rule.action, Presence::Needed);
+    let word = match gist.event(&mut faults, route) {
+        EventWord::Resolved if gist.course.solves_nothing() => EventWord::Updated,
+        word => word,
+    };
     let raw_priority = faults.text("priority", &rule.priority, Presence::Optional);
     let subject = faults.text("title", &rule.title, Presence::Optional);
     let description = faults.text("description", &rule.description, Presence::Optional);
     let url = faults.text("data.incidentUrl", &data.incident_url, Presence::Optional);
     let close_code = faults.text("data.closeCode", &data.close_code, Presence::Optional);
     let close_notes = faults.text("data.closeNotes", &data.close_notes, Presence::Optional);
-    let at = time(&mut faults, &rule.timestamp);
+    let at = faults.time("timestamp", &rule.timestamp, Presence::Optional);
 
-    let event = match word.map_or(EventWord::Other, EventWord::read) {
-        EventWord::Created => Event::Created,
-        EventWord::Updated => Event::Updated,
-        EventWord::Resolved => {
-            let said = |text: Option<&str>| text.filter(|text| !text.trim().is_empty()).map(str::to_owned);
-            let resolution = said(close_notes).or_else(|| said(close_code));
-            Event::Resolved { resolution, resolved_at: at, tags: Vec::new() }
-        }
-        EventWord::Other => Event::Other,
-    };
-    let mut metadata = TicketMetadata::new(id, event);
+    let said = |text: Option<&str>| text.filter(|text| !text.trim().is_empty()).map(str::to_owned);
+    let resolution = || said(close_notes).or_else(|| said(close_code));
+    let solution = || Event::Resolved { resolution: resolution(), resolved_at: at, tags: Vec::new() };
+    let mut metadata = TicketMetadata::new(id, word.event(solution));
     metadata.created_at = at.filter(|_| metadata.event == Event::Created);
     metadata.tenant_id = tenant_id.map(str::to_owned);
     metadata.subject = subject.map(str::to_owned);
@@ -88,13 +150,4 @@ pub(super) fn metadata(body: &[u8]) -> Result<TicketMetadata, PluginError> {
     metadata.delivery_id = at.map(|at| (at.unix_timestamp_nanos() / 1_000_000).to_string());
     metadata.url = url.filter(|url| !url.is_empty()).map(str::to_owned);
     faults.unless_any(metadata)
-}
-
-fn time(faults: &mut Faults, value: &Scalar<'_>) -> Option<OffsetDateTime> {
-    let text = faults.text("timestamp", value, Presence::Optional)?;
-    let time = clock::instant(text);
-    if time.is_none() {
-        faults.add("timestamp", "must be a time in RFC 3339, or in UTC such as 2026-01-31 12:00:00");
-    }
-    time
 }

@@ -1,19 +1,23 @@
 //! A ticket as the API shows it, with what is loaded beside it.
 
 use plugin_abi::{
-    payload::{Scalar, instant},
+    json::{self, Json},
+    payload::{Part, Scalar, instant},
     prelude::*,
-    serde::Deserialize,
+    serde::{Deserialize, de::Error as _},
     serde_json::{self, value::RawValue},
 };
 
-use crate::payload::{is_solved, priority};
+use crate::{
+    merged,
+    payload::{is_closed, is_solved, priority},
+};
 
 /// An answer that shows a ticket.
 pub(super) struct Shown<'a> {
     raw: &'a str,
     fields: Fields<'a>,
-    users: Vec<User<'a>>,
+    users: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -22,7 +26,7 @@ struct Answer<'a> {
     #[serde(borrow)]
     ticket: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    users: Option<Vec<User<'a>>>,
+    users: Option<&'a RawValue>,
 }
 
 #[derive(Default, Deserialize)]
@@ -43,7 +47,9 @@ struct Fields<'a> {
     #[serde(borrow)]
     updated_at: Scalar<'a>,
     #[serde(borrow)]
-    metric_set: Option<Metrics<'a>>,
+    tags: Option<&'a RawValue>,
+    #[serde(borrow)]
+    metric_set: Part<'a, Metrics<'a>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -66,16 +72,14 @@ struct User<'a> {
 
 impl<'a> Shown<'a> {
     /// # Errors
-    /// `Api` when the answer shows no ticket.
+    /// `Malformed` when the answer shows no ticket, `Api` when a page came in its place.
     pub(super) fn read(response: &'a Response) -> Result<Self, PluginError> {
-        let unreadable = |why: &str| PluginError::api(format!("the answer's ticket {why}: {}", response.excerpt()));
-        let answer: Answer<'a> = response.json()?;
-        let raw = answer.ticket.ok_or_else(|| unreadable("is missing"))?.get();
-        if !raw.starts_with('{') {
-            return Err(unreadable("is not an object"));
-        }
-        let fields = serde_json::from_str(raw).map_err(|fault| unreadable(&format!("cannot be read ({fault})")))?;
-        Ok(Self { raw, fields, users: answer.users.unwrap_or_default() })
+        response.read(|body| {
+            let answer: Answer<'a> = serde_json::from_slice(body)?;
+            let raw = answer.ticket.map(RawValue::get).filter(|raw| raw.starts_with('{'));
+            let raw = raw.ok_or_else(|| serde_json::Error::custom("ticket must be an object"))?;
+            Ok(Self { raw, fields: serde_json::from_slice(raw.as_bytes())?, users: answer.users })
+        })
     }
 
     /// The ticket in the host's terms. Its description is plain text at Zendesk too.
@@ -93,7 +97,7 @@ impl<'a> Shown<'a> {
         ticket.updated_at = time(updated_at);
         // A ticket that was opened again keeps the time at which it was solved before.
         ticket.resolved_at =
-            self.fields.metric_set.as_ref().filter(|_| self.is_solved()).and_then(|set| time(&set.solved_at));
+            self.fields.metric_set.object().filter(|_| self.is_solved()).and_then(|set| time(&set.solved_at));
         self.raw.clone_into(&mut ticket.raw);
         ticket
     }
@@ -102,15 +106,29 @@ impl<'a> Shown<'a> {
         self.fields.status.text().is_some_and(is_solved)
     }
 
+    /// Whether it was closed as part of another ticket, as far as its tags say.
+    pub(super) fn is_merged(&self) -> bool {
+        self.fields.status.text().is_some_and(is_closed) && self.fields.tags.is_some_and(merged::is_among)
+    }
+
     /// The id of who asked.
     pub(super) fn requester(&self) -> &Scalar<'a> {
         &self.fields.requester_id
     }
 
     fn requester_name(&self) -> Option<String> {
-        let id = self.requester().number()?;
-        let user = self.users.iter().find(|user| user.id.number() == Some(id))?;
-        let said = |value: &Scalar<'_>| value.text().filter(|text| !text.is_empty()).map(str::to_owned);
-        said(&user.name).or_else(|| said(&user.email))
+        let id = self.requester().word()?;
+        let users: Vec<&RawValue> = serde_json::from_slice(self.users?.get().as_bytes()).ok()?;
+        users.into_iter().filter_map(|raw| named(raw, &id)).next()
     }
+}
+
+/// The name, or else the address, of this user if it is the one with this id.
+fn named(raw: &RawValue, id: &str) -> Option<String> {
+    let said = |value: &Scalar<'_>| value.text().filter(|text| !text.is_empty()).map(str::to_owned);
+    let name = Json::from(raw).object(|user| {
+        let user: User<'_> = json::from_slice(user)?;
+        Ok((user.id.word().as_deref() == Some(id)).then(|| said(&user.name).or_else(|| said(&user.email))))
+    });
+    name.ok()??
 }

@@ -1,18 +1,22 @@
 //! The fixed envelope of events: <https://developer.zendesk.com/api-reference/webhooks/event-types/ticket-events/>
 
 use plugin_abi::{
+    json,
     payload::{Faults, Presence, Scalar},
     prelude::*,
     serde::Deserialize,
     serde_json::{self, value::RawValue},
 };
 
-use super::{TAGS_MAX, is_solved, priority, resolved, ticket_id};
+use super::{TAGS_MAX, is, is_closed, is_solved, priority, resolved, ticket_id};
+use crate::merged;
 
 /// What every event's type begins with. By it an event is told from a trigger's body, which may have a `type` too.
 const TYPE_PREFIX: &str = "zen:event-type:";
 /// ... and an event of a ticket.
 const TICKET_PREFIX: &str = "ticket.";
+/// Statuses of tickets that are being worked on.
+const UNSOLVED: [&str; 4] = ["new", "open", "pending", "hold"];
 
 /// The envelope. Its parts are read once it is known that it is one: a trigger's body may call anything so.
 #[derive(Default, Deserialize)]
@@ -65,6 +69,7 @@ enum Meaning {
     Created,
     Updated,
     Resolved,
+    Reopened,
     Other,
 }
 
@@ -78,7 +83,7 @@ impl Envelope<'_> {
     pub(super) fn metadata(&self, kind: &str) -> Result<TicketMetadata, PluginError> {
         let mut faults = Faults::default();
         // In the signed body, the same for every delivery of an event; the identifying headers are not signed.
-        let delivery_id = faults.word("id", &self.id, Presence::Needed).map(str::to_owned);
+        let delivery_id = event_id(&mut faults, &self.id);
         let occurred_at = faults.time("time", &self.time, Presence::Needed);
         let Some(kind) = kind.strip_prefix(TICKET_PREFIX) else {
             let mut metadata = TicketMetadata::other();
@@ -102,6 +107,7 @@ impl Envelope<'_> {
             Meaning::Resolved => {
                 resolved(ticket_id, Event::Resolved { resolution: None, resolved_at: occurred_at, tags })
             }
+            Meaning::Reopened => TicketMetadata::new(ticket_id, Event::Reopened),
             Meaning::Other => TicketMetadata::new(ticket_id, Event::Other),
         };
         metadata.subject = subject.map(str::to_owned);
@@ -118,7 +124,7 @@ impl Envelope<'_> {
 impl Detail<'_> {
     fn tags(&self, faults: &mut Faults) -> Vec<String> {
         let Some(raw) = self.tags else { return Vec::new() };
-        let Ok(tags) = serde_json::from_str::<Vec<Scalar<'_>>>(raw.get()) else {
+        let Ok(tags) = serde_json::from_slice::<Vec<Scalar<'_>>>(raw.get().as_bytes()) else {
             faults.add("detail.tags", "must be a list of texts");
             return Vec::new();
         };
@@ -126,25 +132,41 @@ impl Detail<'_> {
     }
 }
 
-/// There is no event of its own for solving: it is a change of status. A solved ticket that is closed days later was told
-/// of before.
+/// What names the event: a text, by others a number.
+fn event_id(faults: &mut Faults, id: &Scalar<'_>) -> Option<String> {
+    if let Scalar::Number(number) = id {
+        return Some(number.to_string());
+    }
+    faults.word("id", id, Presence::Needed).map(str::to_owned)
+}
+
+/// There is no event of its own for solving, nor for opening again: both are changes of the status.
 fn meaning(kind: &str, detail: &Detail<'_>, change: &Change<'_>) -> Meaning {
-    let solved = |status: &Scalar<'_>| status.text().is_some_and(is_solved);
     match kind {
         "created" => Meaning::Created,
-        "status_changed" => {
-            let current = if change.current.is_absent() { &detail.status } else { &change.current };
-            if solved(current) && !solved(&change.previous) { Meaning::Resolved } else { Meaning::Updated }
-        }
+        "status_changed" => status_changed(detail, change),
         "marked_as_spam" | "merged" | "permanently_deleted" | "soft_deleted" | "undeleted" => Meaning::Other,
         _ => Meaning::Updated,
     }
 }
 
+/// A solved ticket that is closed days later was told of before, and a closed one is never opened again.
+fn status_changed(detail: &Detail<'_>, change: &Change<'_>) -> Meaning {
+    let current = if change.current.is_absent() { &detail.status } else { &change.current };
+    let current = current.text().unwrap_or_default();
+    let previous = change.previous.text().unwrap_or_default();
+    let is_merged = is_closed(current) && detail.tags.is_some_and(merged::is_among);
+    if is_solved(current) && !is_solved(previous) && !is_merged {
+        Meaning::Resolved
+    } else if is(previous, "solved") && UNSOLVED.iter().any(|unsolved| is(current, unsolved)) {
+        Meaning::Reopened
+    } else {
+        Meaning::Updated
+    }
+}
+
 /// A part of the envelope, when it is an object.
 fn object<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Result<Option<T>, PluginError> {
-    match raw.map(RawValue::get).filter(|text| text.starts_with('{')) {
-        None => Ok(None),
-        Some(text) => serde_json::from_str(text).map(Some).map_err(|fault| PluginError::Malformed(fault.to_string())),
-    }
+    let object = raw.map(RawValue::get).filter(|text| text.starts_with('{'));
+    object.map(|text| json::from_slice(text.as_bytes())).transpose()
 }

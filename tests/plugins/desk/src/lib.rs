@@ -89,6 +89,7 @@ impl<B: Behaviour> TicketingToolPlugin for Desk<B> {
         let event = match told.event.as_str() {
             "ticket_created" => Event::Created,
             "ticket_resolved" => Event::Resolved { resolution: told.resolution, resolved_at: None, tags: Vec::new() },
+            "ticket_reopened" => Event::Reopened,
             _ => Event::Other,
         };
         let mut metadata = TicketMetadata::new(told.ticket_id, event);

@@ -1,5 +1,5 @@
-//! A plugin of an ABI 1.1 that does not exist: its module has one function more, its replies carry tags, and it asks for
-//! an operation, that no host of 1.0 knows. It needs none of that, so every host of 1.x takes it.
+//! A plugin of an ABI 1.2 that does not exist: its module has one function more, its replies carry tags, and it asks for
+//! an operation, that no host of today knows. It needs none of that, so every host of 1.x takes it.
 
 #![allow(unsafe_code, reason = "the export is written by hand here")]
 
@@ -20,16 +20,16 @@ use plugin_abi::{
     serde_json,
 };
 
-/// The number of whatever is new in 1.1.
+/// The number of whatever is new in 1.2.
 pub const LATER: u32 = 900;
 
 const INFO: &str = concat!(
-    r#"{"tool_type":"desk_next","name":"test-plugin-next-minor","version":"1.0.0","vendor":"","sdk":"1.1.0","#,
-    r#""abi_major":1,"abi_minor":1,"abi_minor_needed":0,"abi_stable":"0.11.3","rustc":"","target":"","panic":"unwind","#,
-    r#""said_since_1_1":[true]}"#,
+    r#"{"tool_type":"desk_next","name":"test-plugin-next-minor","version":"1.0.0","vendor":"","sdk":"1.2.0","#,
+    r#""abi_major":1,"abi_minor":2,"abi_minor_needed":0,"abi_stable":"0.11.3","rustc":"","target":"","panic":"unwind","#,
+    r#""said_since_1_2":[true]}"#,
 );
 
-/// The note, as `plugin_info!` of 1.1 would write it.
+/// The note, as `plugin_info!` of 1.2 would write it.
 #[repr(C, align(4))]
 struct ElfNote {
     sizes_and_type: [u32; 3],
@@ -46,7 +46,7 @@ static NOTE: ElfNote = ElfNote {
     description: *INFO.as_bytes().first_chunk().expect("just as long"),
 };
 
-/// The root module of 1.0 with one function more.
+/// The root module of 1.x with one function more.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = PluginModuleRef)))]
@@ -76,12 +76,12 @@ extern "C" fn close_ticket() -> u64 {
     7
 }
 
-static OF_1_0: LibHeader = header::<Next>();
+static OF_TODAY: LibHeader = header::<Next>();
 
 extern "C" fn module() -> RootModuleResult {
     abi_stable::library::__call_root_module_loader(|| {
         // SAFETY: the header is this library's own, for just this module.
-        let old = unsafe { OF_1_0.unchecked_layout::<raw::PluginModuleRef>() }.expect("it is made without fail");
+        let old = unsafe { OF_TODAY.unchecked_layout::<raw::PluginModuleRef>() }.expect("it is made without fail");
         let (info, create, destroy, call) = (old.info(), old.create(), old.destroy(), old.call());
         PluginModule { info, create, destroy, call, close_ticket }.leak_into_prefix()
     })
@@ -102,7 +102,7 @@ impl Behaviour for Plain {
     }
 }
 
-/// The test plugins' work, but some replies and questions are those of 1.1.
+/// The test plugins' work, but some replies and questions are those of 1.2.
 struct Next(Box<Adapter<Desk<Plain>>>);
 
 impl Guarded for Next {
@@ -125,7 +125,7 @@ impl Guarded for Next {
     }
 }
 
-/// What no host of 1.0 knows.
+/// What no host of today knows.
 fn later() -> Field<'static> {
     Field::text(Tag::from_number(LATER), "what is new")
 }

@@ -1,4 +1,4 @@
-//! A host of an ABI 1.1 that does not exist, with the plugin that was built once and for all against 1.0: it sends tags,
+//! A host of an ABI 1.2 that does not exist, with the plugin that was built once and for all against 1.0: it sends tags,
 //! replies and a method that the plugin cannot know.
 
 #![allow(unsafe_code, reason = "the library is opened and the instance made as the host's loader does it")]
@@ -22,7 +22,7 @@ use plugin_abi::{
 };
 use test_plugin_next_minor::{LATER, PluginModuleRef as LongerModuleRef};
 
-/// The module as plugin-abi 1.1 has it: as in 1.0, but of another version of its package.
+/// The module as plugin-abi 1.2 has it: as in 1.0, but of another version of its package.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = PluginModuleRef)))]
@@ -58,7 +58,7 @@ fn golden() -> &'static LibHeader {
     }
 }
 
-/// Answers as a host of 1.0, and says more.
+/// Answers as a host of today, and says more.
 struct Newer(HostSide<FakeHost>);
 
 impl Operations for Newer {
@@ -87,7 +87,7 @@ fn call(plugin: &RawInstance, host: &Newer, method: Method, known: &[Field<'_>])
 #[test]
 fn the_module_of_1_0_fits_every_later_host_that_has_left_it_as_it_is() {
     let version = VersionStrings::parsed(PluginModuleRef::VERSION_STRINGS).expect("it is a version");
-    assert_eq!((version.major, version.minor), (1, 1), "this crate passes for plugin-abi 1.1");
+    assert_eq!((version.major, version.minor), (1, 2), "this crate passes for plugin-abi 1.2");
     let module = golden().init_root_module::<PluginModuleRef>().map(|module| module.info());
     let info: InfoRecord = serde_json::from_str(module.expect("the layouts fit").as_str()).expect("it is a record");
     assert_eq!((&*info.tool_type, info.abi_major, info.abi_minor), ("golden", 1, 0));
@@ -118,6 +118,8 @@ fn what_a_newer_host_says_is_skipped() {
     let webhook = [
         Field::new(Tag::BODY, body),
         Field::text(Tag::TENANT_ID, "acme"),
+        // Since 1.1.
+        Field::new(Tag::REPLAY_AHEAD, &[1]),
         Field::text(Tag::HEADER_NAME, "x-webhook-signature"),
         Field::text(Tag::HEADER_VALUE, &signature),
     ];
@@ -135,7 +137,7 @@ fn what_a_newer_host_says_is_skipped() {
     assert_eq!(posted[0], (Tag::OUTCOME, vec![1]), "{posted:?}");
     assert_eq!(host.0.0.requests().len(), 2);
 
-    // A method of 1.1 has no reply, and the plugin goes on.
+    // A method of 1.2 has no reply, and the plugin goes on.
     assert_eq!(call(&plugin, &host, Method::from_number(LATER), &ticket), None);
     let panics = [Field::new(Tag::BODY, br#"{"tenant_id":"","ticket_id":"","event":"ticket_panics","subject":""}"#)];
     let panicked = call(&plugin, &host, Method::EXTRACT_METADATA, &panics).expect("a reply");

@@ -1,0 +1,118 @@
+//! What became of a delivery, counted with the tenant that it names; and the event when a tenant begins to be refused.
+
+use hyper::StatusCode;
+
+use super::routes::FrontDoor;
+use crate::{
+    config::TenantRate,
+    ingest::{Receipt, Rejection, Status},
+    plugin::{journal::Happened, redact},
+    store::PluginEvent,
+    tenant::tally::REASON_BYTES_MAX,
+};
+
+/// How much of a reason is searched for secrets, in bytes: more than is kept, since half a secret is not known again.
+const SEARCHED_BYTES_MAX: usize = 4 << 10;
+
+impl FrontDoor {
+    /// Counts a delivery that was taken.
+    pub(super) fn count_taken(&self, tenant_id: Option<&str>, receipt: &Receipt) {
+        let Some(tally) = tenant_id.and_then(|id| self.ingest.directory.tally(id)) else { return };
+        match receipt.status {
+            Status::Accepted => tally.accepted(self.clock.now_ms()),
+            Status::Duplicate => tally.duplicate(),
+            Status::Ignored => tally.ignored(),
+        }
+    }
+
+    /// Counts a delivery that was refused with this status, when there is such a tenant.
+    pub(super) fn count_refused(&self, tenant_id: Option<&str>, rejection: &Rejection, status: StatusCode) {
+        let directory = &self.ingest.directory;
+        let Some((id, tenant, tally)) = tenant_id.and_then(|id| Some((id, directory.get(id)?, directory.tally(id)?)))
+        else {
+            return;
+        };
+        let mut reason = reason(rejection, self.limits.now().tenant_rate);
+        if is_others_text(rejection) {
+            redact::clean_webhook_text(directory, &tenant, &mut reason);
+        }
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+        // One line in the log and in the journal, whatever a sender wrote.
+        let reason = reason.replace(char::is_control, " ");
+        if tally.refused(status.as_u16(), reason.clone(), self.clock.now_ms()) {
+            let status = status.as_u16();
+            tracing::warn!(tenant = id, tool_type = %tenant.tool_type, status, "the tenant's webhooks are refused: {reason}");
+            let message = format!("tenant {id}: {status}, {reason}; see plugin-ctl tenant show {id}");
+            self.manager.journal().note(PluginEvent::new(Happened::TenantRefused, message).of(&tenant.tool_type));
+        }
+    }
+}
+
+/// Whether a sender, a plugin or a tool may have written some of the reason.
+fn is_others_text(rejection: &Rejection) -> bool {
+    use Rejection::{NoRoute, NotAuthentic, RateLimited, Store};
+    !matches!(rejection, NotAuthentic(_) | RateLimited | NoRoute(_) | Store(_))
+}
+
+/// What an operator is told; only of an authentic sender's webhook does it hold anything of the webhook.
+fn reason(rejection: &Rejection, rate: TenantRate) -> String {
+    let mut reason = match rejection {
+        Rejection::NotAuthentic(why) => (*why).to_owned(),
+        Rejection::Invalid(faults) => {
+            let mut fields = String::new();
+            for fault in faults {
+                if fields.len() > SEARCHED_BYTES_MAX {
+                    break;
+                }
+                let between = if fields.is_empty() { "" } else { "; " };
+                fields += &format!("{between}{}: {}", fault.field, fault.message);
+            }
+            fields
+        }
+        Rejection::RateLimited => {
+            let TenantRate { per_s, burst } = rate;
+            format!("more than server.tenant_rate_per_s = {per_s} (server.tenant_burst = {burst})")
+        }
+        other => other.to_string(),
+    };
+    reason.truncate(reason.floor_char_boundary(SEARCHED_BYTES_MAX));
+    reason
+}
+
+#[cfg(test)]
+mod tests {
+    use plugin_abi::{PluginError, error::FieldError};
+
+    use super::*;
+    use crate::plugin::{generation::CallError, routes::NoRoute};
+
+    #[test]
+    fn a_reason_says_what_is_known() {
+        let fields = |fields: &[(&str, &str)]| {
+            Rejection::Invalid(fields.iter().map(|(field, message)| FieldError::new(*field, *message)).collect())
+        };
+        let failed = CallError::Plugin(PluginError::Configuration("no secret".to_owned()));
+        for (rejection, expected) in [
+            (Rejection::NotAuthentic("the tenant is disabled"), "the tenant is disabled"),
+            (Rejection::Malformed("malformed: line 1 column 7".to_owned()), "malformed: line 1 column 7"),
+            (fields(&[]), ""),
+            (fields(&[("ticket_id", "is missing")]), "ticket_id: is missing"),
+            (fields(&[("a", "b"), ("c", "d")]), "a: b; c: d"),
+            (Rejection::RateLimited, "more than server.tenant_rate_per_s = 5 (server.tenant_burst = 9)"),
+            (NoRoute::Missing.into(), &NoRoute::Missing.to_string()),
+            (failed.clone().into(), &failed.to_string()),
+        ] {
+            assert_eq!(reason(&rejection, TenantRate { per_s: 5, burst: 9 }), expected, "{rejection:?}");
+        }
+    }
+
+    #[test]
+    fn a_reason_at_its_limit_and_one_past_it() {
+        let rate = TenantRate { per_s: 1, burst: 1 };
+        for (bytes, kept) in [(SEARCHED_BYTES_MAX, SEARCHED_BYTES_MAX), (SEARCHED_BYTES_MAX + 1, SEARCHED_BYTES_MAX)] {
+            assert_eq!(reason(&Rejection::Malformed("x".repeat(bytes)), rate).len(), kept);
+        }
+        let many = (0..10_000).map(|at| FieldError::new(at.to_string(), "x".repeat(1_000))).collect();
+        assert_eq!(reason(&Rejection::Invalid(many), rate).len(), SEARCHED_BYTES_MAX);
+    }
+}

@@ -1,0 +1,143 @@
+//! A delivery becomes a job unless it is known. What is known: keys, and what was told of the ticket before.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{Store, StoreError, dedup::DedupWindow, encoding::metadata_json, reopenings::Reopenings, writer::Mirror};
+use crate::{
+    fault,
+    ids::JobId,
+    queue::job::{Accepted, DedupKey, JobKind, NewJob},
+};
+
+/// A webhook that can only be confirmed makes another job when it comes again later than this after the one before.
+pub(super) const CONFIRMED_MS: i64 = 10 * 60_000;
+
+/// What the main file's writer keeps in memory.
+pub(super) struct Known {
+    window: DedupWindow,
+    reopenings: Reopenings,
+}
+
+impl Mirror for Known {
+    fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        Ok(Self { window: DedupWindow::read(connection)?, reopenings: Reopenings::read(connection)? })
+    }
+
+    fn tidy(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.window.tidy(connection)
+    }
+}
+
+impl Store {
+    /// Keeps the job unless its event was delivered before, or the tenant has got another tool since the webhook was looked
+    /// at: its ticket is none of that tool's. When this returns `New` or `Duplicate`, the job is on disk.
+    pub async fn accept(&self, job: NewJob, key: DedupKey) -> Result<Accepted, StoreError> {
+        let (clock, window_ms) = (self.inner.clock.clone(), self.inner.dedup_ms);
+        let (id, slot, metadata) = (JobId::fresh(), job.tenant.slot(), metadata_json(&job.metadata));
+        self.inner
+            .main
+            .apply_mirrored(move |connection, known| {
+                if !has_the_tool_of(connection, &job)? {
+                    return Ok(Accepted::OtherTool);
+                }
+                let now_ms = clock.now_ms();
+                known.forget_old(connection, now_ms, window_ms)?;
+                if !known.is_news(connection, slot, &job, key, now_ms)? {
+                    return Ok(Accepted::Duplicate);
+                }
+                connection
+                    .prepare_cached(
+                        "INSERT INTO jobs (slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
+                                           accepted_ms, due_ms)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)",
+                    )?
+                    .execute(params![
+                        slot,
+                        id.as_bytes(),
+                        job.tenant.as_str(),
+                        job.tool_type.as_str(),
+                        job.kind.as_str(),
+                        job.metadata.ticket_id,
+                        job.correlation_id.as_str(),
+                        metadata,
+                        now_ms,
+                    ])?;
+                fault::reached(fault::Point::Inserted);
+                Ok(Accepted::New(id))
+            })
+            .await
+    }
+}
+
+/// Whether the job's tenant still has the tool that the job is for. One that is gone meanwhile has no other.
+fn has_the_tool_of(connection: &Connection, job: &NewJob) -> rusqlite::Result<bool> {
+    let same = connection
+        .prepare_cached("SELECT tool_type = ?2 AND base_url = ?3 FROM tenants WHERE id = ?1")?
+        .query_row(params![job.tenant.as_str(), job.tool_type.as_str(), job.base_url.as_str()], |row| row.get(0))
+        .optional()?;
+    Ok(same.unwrap_or(true))
+}
+
+impl Known {
+    /// When a window is over, what only keys that are forgotten could ask for is forgotten too. Once in a window a commit
+    /// takes the longer for it.
+    fn forget_old(&mut self, connection: &Connection, now_ms: i64, window_ms: i64) -> rusqlite::Result<()> {
+        if self.window.turn(connection, now_ms, window_ms)? {
+            let before_ms = now_ms.saturating_sub(window_ms.saturating_mul(2));
+            self.reopenings.forget(connection, before_ms)?;
+            connection.execute("DELETE FROM confirmed WHERE at_ms < ?1", [before_ms])?;
+        }
+        Ok(())
+    }
+
+    /// Whether the job is to be made; what it tells is known from now on. Once a ticket was reopened the same words about it
+    /// are news. A created one is created once, whatever comes later.
+    fn is_news(
+        &mut self,
+        connection: &Connection,
+        slot: u16,
+        job: &NewJob,
+        key: DedupKey,
+        now_ms: i64,
+    ) -> rusqlite::Result<bool> {
+        let (tenant, ticket_id) = (&job.tenant, job.metadata.ticket_id.as_str());
+        let key = match job.kind {
+            JobKind::Enhance => key,
+            JobKind::Record | JobKind::Confirm => key.after(self.reopenings.times(tenant, ticket_id)),
+            JobKind::Reopen => key.after(self.reopenings.told(tenant, ticket_id)),
+        };
+        let is_new = self.window.remember(connection, slot, &key)?;
+        let is_news = is_new || job.kind == JobKind::Confirm && is_worth_a_look(connection, slot, &key, now_ms)?;
+        if is_news {
+            match job.kind {
+                JobKind::Enhance => {}
+                JobKind::Record => self.reopenings.closed(connection, tenant, ticket_id, now_ms)?,
+                JobKind::Confirm => {
+                    looked(connection, slot, &key, now_ms)?;
+                    self.reopenings.closed(connection, tenant, ticket_id, now_ms)?;
+                }
+                JobKind::Reopen => self.reopenings.opened(connection, tenant, ticket_id, now_ms)?,
+            }
+        }
+        Ok(is_news)
+    }
+}
+
+/// Whether it is long enough ago that this webhook made a job: the ticket may have been reopened without a word, and only the
+/// tool can tell. A time to come is from a clock that was wrong.
+fn is_worth_a_look(connection: &Connection, slot: u16, key: &DedupKey, now_ms: i64) -> rusqlite::Result<bool> {
+    let at_ms: Option<i64> = connection
+        .prepare_cached("SELECT at_ms FROM confirmed WHERE slot = ?1 AND key = ?2")?
+        .query_row(params![slot, key.as_bytes()], |row| row.get(0))
+        .optional()?;
+    Ok(at_ms.is_none_or(|at_ms| !(0..=CONFIRMED_MS).contains(&now_ms.saturating_sub(at_ms))))
+}
+
+fn looked(connection: &Connection, slot: u16, key: &DedupKey, now_ms: i64) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO confirmed (slot, key, at_ms) VALUES (?1, ?2, ?3)")?
+        .execute(params![slot, key.as_bytes(), now_ms])
+}
+
+#[cfg(test)]
+mod tests;

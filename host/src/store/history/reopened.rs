@@ -1,0 +1,133 @@
+//! Tickets that are open again, and which of two webhooks tells of what came later.
+//!
+//! Webhooks come late and in any order, so what counts is when something happened. Many tools tell that to the second only;
+//! within one second what was accepted later counts, and of two things accepted at once that the ticket is open.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::super::{Store, StoreError};
+use crate::ids::TenantId;
+
+/// Reopenings of one tenant that may wait for the worker while its other tickets are still offered.
+const REOPENING_MAX: u32 = 1_000;
+
+/// Read from an index that has nothing but these jobs in it.
+const REOPENING: &str = "SELECT ticket_id FROM jobs WHERE slot = ?1 AND tenant = ?2 AND kind = 'reopen' LIMIT ?3";
+
+/// A solved ticket that was opened again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReopenedTicket {
+    /// Whose ticket it is.
+    pub tenant: TenantId,
+    /// The ticket.
+    pub ticket_id: String,
+    /// When it was opened again, milliseconds since the epoch.
+    pub reopened_ms: i64,
+    /// When the webhook that told it was accepted, milliseconds since the epoch.
+    pub told_ms: i64,
+}
+
+/// When something happened, and when that was accepted; milliseconds since the epoch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment(pub(super) i64, pub(super) i64);
+
+impl Moment {
+    fn is_later_than(self, other: Self) -> bool {
+        let rank = |Self(at_ms, told_ms)| (at_ms.div_euclid(1_000), told_ms);
+        rank(self) > rank(other)
+    }
+}
+
+impl Store {
+    /// Takes a ticket out of the answers unless it was solved later; repeated, it changes nothing. Of a ticket that the
+    /// history does not know it is kept for as long as what solved it may still come. Call before
+    /// [`complete`](Store::complete).
+    pub async fn record_reopened(&self, ticket: ReopenedTicket) -> Result<(), StoreError> {
+        let (now_ms, late_ms) = (self.inner.clock.now_ms(), self.inner.dedup_ms.saturating_mul(2));
+        self.inner
+            .history
+            .apply(move |connection| {
+                connection.prepare_cached("DELETE FROM reopened_tickets WHERE forget_ms < ?1")?.execute([now_ms])?;
+                let (tenant, id) = (&ticket.tenant, ticket.ticket_id.as_str());
+                let reopened = Moment(ticket.reopened_ms, ticket.told_ms);
+                let solved = last_solved(connection, tenant, id)?;
+                let is_open = solved.is_none_or(|solved| !solved.is_later_than(reopened));
+                let is_news = last_reopened(connection, tenant, id)?.is_none_or(|known| reopened.is_later_than(known));
+                if is_open && is_news {
+                    let forget_ms = solved.is_none().then(|| now_ms.saturating_add(late_ms));
+                    connection
+                        .prepare_cached(
+                            "INSERT OR REPLACE INTO reopened_tickets
+                                 (slot, tenant, ticket_id, reopened_ms, told_ms, forget_ms)
+                             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                        )?
+                        .execute(params![
+                            tenant.slot(),
+                            tenant.as_str(),
+                            id,
+                            ticket.reopened_ms,
+                            ticket.told_ms,
+                            forget_ms
+                        ])?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// The tickets of which a reopening is in the queue still, and not in the history. `None` when there are more than can be
+    /// looked at.
+    pub(super) async fn reopening(&self, tenant: &TenantId) -> Result<Option<Vec<String>>, StoreError> {
+        let tenant = tenant.clone();
+        let tickets: Vec<String> = self
+            .inner
+            .main_reads
+            .read(move |connection| {
+                connection
+                    .prepare_cached(REOPENING)?
+                    .query_map(params![tenant.slot(), tenant.as_str(), REOPENING_MAX + 1], |row| row.get(0))?
+                    .collect()
+            })
+            .await?;
+        Ok((tickets.len() <= REOPENING_MAX as usize).then_some(tickets))
+    }
+}
+
+/// A ticket was solved at this moment. With that it is no longer open, unless it was reopened later.
+pub(super) fn solved(connection: &Connection, tenant: &TenantId, id: &str, solved: Moment) -> rusqlite::Result<()> {
+    let then = match last_reopened(connection, tenant, id)? {
+        None => return Ok(()),
+        Some(reopened) if solved.is_later_than(reopened) => {
+            "DELETE FROM reopened_tickets WHERE tenant = ?1 AND ticket_id = ?2"
+        }
+        Some(_) => "UPDATE reopened_tickets SET forget_ms = NULL WHERE tenant = ?1 AND ticket_id = ?2",
+    };
+    connection.prepare_cached(then)?.execute((tenant.as_str(), id)).map(drop)
+}
+
+fn last_solved(connection: &Connection, tenant: &TenantId, id: &str) -> rusqlite::Result<Option<Moment>> {
+    moment(
+        connection,
+        "SELECT coalesce(as_of_ms, resolved_ms), coalesce(told_ms, recorded_ms) FROM ticket_history
+         WHERE tenant = ?1 AND ticket_id = ?2",
+        (tenant, id),
+    )
+}
+
+fn last_reopened(connection: &Connection, tenant: &TenantId, id: &str) -> rusqlite::Result<Option<Moment>> {
+    moment(
+        connection,
+        "SELECT reopened_ms, told_ms FROM reopened_tickets WHERE tenant = ?1 AND ticket_id = ?2",
+        (tenant, id),
+    )
+}
+
+fn moment(connection: &Connection, sql: &str, (tenant, id): (&TenantId, &str)) -> rusqlite::Result<Option<Moment>> {
+    connection
+        .prepare_cached(sql)?
+        .query_row((tenant.as_str(), id), |row| Ok(Moment(row.get(0)?, row.get(1)?)))
+        .optional()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! A secret's successor: set by an operator, or given by a tool in exchange for the one before.
+
+use std::{
+    sync::{Arc, mpsc},
+    time::Instant,
+};
+
+use super::{DirectoryError, Entry, Inner, SECRET_NAMES_MAX, Sealed, TenantDirectory, refused};
+use crate::{
+    ids::TenantId,
+    store::{SecretRow, StoreError},
+    tenant::{
+        Tenant, check_name,
+        secrets::{SecretText, oauth2},
+    },
+};
+
+/// A secret that was not exchanged for its successor.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExchangeError {
+    /// Somebody has set another one meanwhile, which stays.
+    #[error("the secret was set anew meanwhile")]
+    Superseded,
+    /// It is not on disk by the deadline; it may be later.
+    #[error("the store was too slow")]
+    Late,
+    /// It was not made.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+}
+
+impl TenantDirectory {
+    /// Sets a secret; the one before it stays good for `grace_ms` milliseconds more, so that the tool can be told. At most
+    /// two of a name are good at a time.
+    pub async fn set_secret(
+        &self,
+        id: &TenantId,
+        name: &str,
+        secret: SecretText,
+        grace_ms: i64,
+    ) -> Result<(), DirectoryError> {
+        check_name(name)?;
+        let (id, name, grace_ms) = (id.clone(), name.to_owned(), grace_ms.max(0));
+        self.changing(move |inner| async move {
+            let entry = inner.entry(id.as_str()).ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
+            oauth2::check(&entry.tenant, &name, &secret)?;
+            inner.put_secret(&entry, &name, &secret, grace_ms).await?;
+            // A tenant of its own from here on: whoever remembers how the one before fared sees that something has changed.
+            if let Some(entry) = inner.entry(id.as_str()) {
+                inner.replace(&entry, Tenant::clone(&entry.tenant), entry.sealed.clone());
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Puts a secret in the place of the one with this version, which is over at once: for what a tool gave in exchange.
+    /// Returns the new version when it is on disk. Blocks until then, at most until the deadline; for a lane.
+    ///
+    /// # Errors
+    /// [`ExchangeError`].
+    pub fn exchange_secret(
+        &self,
+        id: &TenantId,
+        name: &str,
+        version: i64,
+        secret: Arc<SecretText>,
+        deadline: Instant,
+    ) -> Result<i64, ExchangeError> {
+        let (directory, id, name) = (self.clone(), id.clone(), name.to_owned());
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.inner.runtime.spawn(async move {
+            let exchanged = directory.changing(move |inner| async move {
+                let entry = inner.entry(id.as_str()).ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
+                let newest = entry.sealed.get(&name).and_then(|rows| rows.last());
+                if newest.is_none_or(|row| row.version != version) {
+                    return Ok(None);
+                }
+                inner.put_secret(&entry, &name, &secret, 0).await.map(Some)
+            });
+            // Nobody waits any more when the deadline has passed.
+            let _given_up = reply.send(exchanged.await);
+        });
+        match answer.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(exchanged) => exchanged?.ok_or(ExchangeError::Superseded),
+            Err(_) => Err(ExchangeError::Late),
+        }
+    }
+}
+
+impl Inner {
+    /// Sets a secret on disk and then in memory, and returns its version. What the tenant was before a change has it as
+    /// well, where it had the same secret: a call that exchanged a token goes on with the new one.
+    async fn put_secret(
+        &self,
+        entry: &Entry,
+        name: &str,
+        secret: &SecretText,
+        grace_ms: i64,
+    ) -> Result<i64, DirectoryError> {
+        let previous = entry.sealed.get(name).and_then(|rows| rows.last()).cloned();
+        let last = previous.as_ref().map_or(0, |row| row.version);
+        let row = self.seal(&entry.tenant.id, name, secret, last)?;
+        let version = row.version;
+        let expires_ms = Some(row.created_ms.saturating_add(grace_ms));
+        let replaced = previous.map(|previous| SecretRow { expires_ms, ..previous });
+        let rows: Vec<_> = replaced.into_iter().chain([row.clone()]).collect();
+        let with = |sealed: &Sealed| {
+            let mut sealed = sealed.clone();
+            sealed.insert(name.to_owned(), rows.clone());
+            sealed
+        };
+        let sealed = with(&entry.sealed);
+        if sealed.len() > SECRET_NAMES_MAX {
+            return Err(refused("secrets", &format!("there may be {SECRET_NAMES_MAX} at most")));
+        }
+        self.store.put_secret(row, grace_ms).await?;
+        let had_it = |earlier: &Entry| {
+            earlier.tenant.id == entry.tenant.id
+                && earlier.sealed.get(name).and_then(|rows| rows.last()).map_or(0, |row| row.version) == last
+        };
+        for earlier in self.earlier().iter_mut().filter(|earlier| had_it(earlier)) {
+            *earlier = Arc::new(earlier.with_sealed(with(&earlier.sealed)));
+        }
+        self.put(entry.with_sealed(sealed));
+        Ok(version)
+    }
+}

@@ -1,0 +1,125 @@
+//! When a tenant's jobs wait for its credential, and what puts an end to it.
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    clock::Clock,
+    ids::ToolType,
+    store::{Hooks, Store, StoreConfig},
+    tenant::{
+        NewTenant,
+        secrets::{KeyRing, SecretText},
+    },
+};
+
+fn acme() -> TenantId {
+    TenantId::parse("acme").unwrap()
+}
+
+/// With the tenant `acme`.
+async fn directory() -> (TenantDirectory, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = StoreConfig { path: folder.path().join("patchbay.db"), dedup_hours: 72, hooks: Hooks::default() };
+    let store = Store::open(config, Clock::system()).unwrap();
+    let keys = KeyRing::load_or_create(&folder.path().join("secret.key"), false).unwrap();
+    let directory = TenantDirectory::load(&store, keys, 60).await.unwrap();
+    let tenant = NewTenant::new(acme(), ToolType::parse("jira").unwrap(), "https://desk.example");
+    directory.add(tenant, Vec::new()).await.unwrap();
+    (directory, folder)
+}
+
+/// Each pause is ten times the one before.
+fn wait_ms(pause: u32) -> i64 {
+    10_i64.pow(pause)
+}
+
+#[test]
+fn after_three_in_a_row_one_at_a_time_tries_with_growing_pauses() {
+    let mut refusals = Refusals::default();
+    for (refused_at_ms, looks) in [
+        (Some(1_000), &[(1_000, Turn::Free)][..]),
+        (Some(1_001), &[(1_001, Turn::Free)]),
+        (Some(1_002), &[(1_002, Turn::NotBefore(1_012)), (1_011, Turn::NotBefore(1_012)), (1_012, Turn::Single)]),
+        // Two that were under way.
+        (Some(1_003), &[(1_003, Turn::NotBefore(1_012))]),
+        (Some(1_011), &[(1_011, Turn::NotBefore(1_012)), (1_012, Turn::Single), (9_999, Turn::Single)]),
+        // The first that has tried.
+        (Some(2_000), &[(2_000, Turn::NotBefore(2_100)), (2_100, Turn::Single)]),
+        (Some(2_100), &[(3_099, Turn::NotBefore(3_100)), (3_100, Turn::Single)]),
+        // The clock is set back.
+        (None, &[(2_099, Turn::Single), (0, Turn::Single)]),
+    ] {
+        if let Some(at_ms) = refused_at_ms {
+            refusals.add(at_ms, wait_ms);
+        }
+        for (now_ms, turn) in looks {
+            assert_eq!(refusals.turn(*now_ms), *turn, "refused at {refused_at_ms:?}, looked at {now_ms}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_refused_is_forgotten_when_somebody_changes_the_tenant_or_the_tool_takes_it() {
+    let (directory, _folder) = directory().await;
+    let (credentials, acme) = (Credentials::new(directory.clone()), acme());
+    let secret = |text: &str| SecretText::new(text.to_owned()).unwrap();
+    directory.set_secret(&acme, "api_key", secret("one"), 0).await.unwrap();
+    let current = || directory.get("acme").unwrap();
+    let refuse = |tenant: &Arc<Tenant>| {
+        (0..REFUSALS_MAX).for_each(|_| credentials.refused(tenant, 1_000, |_| 500));
+    };
+    for change in ["none", "taken", "secret", "exchanged", "settings", "removed"] {
+        let before = current();
+        refuse(&before);
+        assert!(credentials.are_refused(&before), "{change}");
+        assert_eq!(credentials.turn(&before, 1_000), Turn::NotBefore(1_500), "{change}");
+        let waited = match change {
+            "taken" => {
+                credentials.taken(&before);
+                false
+            }
+            "secret" => {
+                directory.set_secret(&acme, "api_key", secret("two"), 0).await.unwrap();
+                true
+            }
+            "exchanged" => {
+                let (directory, version) =
+                    (directory.clone(), directory.versioned_secrets(&before, "api_key").unwrap().0);
+                let exchange = move || {
+                    let (acme, secret) = (self::acme(), Arc::new(SecretText::new("three".to_owned()).unwrap()));
+                    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+                    directory.exchange_secret(&acme, "api_key", version, secret, deadline).unwrap()
+                };
+                tokio::task::spawn_blocking(exchange).await.unwrap();
+                false
+            }
+            "settings" => {
+                directory.set_paused(&acme, false).await.unwrap();
+                true
+            }
+            "removed" => {
+                directory.remove(&acme).await.unwrap();
+                false
+            }
+            _ => false,
+        };
+        assert_eq!(credentials.forget_changed(), if waited { vec![acme.clone()] } else { vec![] }, "{change}");
+        let Some(tenant) = directory.get("acme") else { continue };
+        let refused = ["none", "exchanged"].contains(&change);
+        assert_eq!((credentials.are_refused(&tenant), change), (refused, change));
+        if waited {
+            // What was asked before the change says nothing of what the tenant has now.
+            refuse(&before);
+            assert!(!credentials.are_refused(&before) && !credentials.are_refused(&tenant), "{change}");
+        }
+        credentials.taken(&tenant);
+        // Two do not count, and one that was taken begins anew.
+        for _ in 0..3 {
+            credentials.refused(&tenant, 1_000, |_| 500);
+            credentials.refused(&tenant, 1_000, |_| 500);
+            assert!(!credentials.are_refused(&tenant), "{change}");
+            credentials.taken(&tenant);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What a name says that people gave to a status or a resolution.
+
+/// Words between what a name says and what it says of it: "Cancelled by the customer", "Closed as duplicate".
+const CONNECTING: [&str; 10] = ["after", "as", "at", "by", "closed", "due", "for", "of", "on", "resolved"];
+
+/// Whether a name says one of these things, alone or as a part of its own: before or behind punctuation or a connecting word.
+/// Case, apostrophes, and hyphens within words make no difference. The sayings are in lower case, letters and digits only,
+/// with one blank between words.
+///
+/// ```
+/// use plugin_abi::payload::says_one_of;
+/// const UNSOLVED: [&str; 2] = ["wont do", "duplicate"];
+/// for name in ["Won’t Do", "wont-do", "Closed (duplicate)", "Duplicate of IT-7"] {
+///     assert!(says_one_of(name, &UNSOLVED));
+/// }
+/// assert!(!says_one_of("Done", &UNSOLVED) && !says_one_of("Duplicate address removed", &UNSOLVED));
+/// ```
+pub fn says_one_of(name: &str, sayings: &[&str]) -> bool {
+    let name = name.to_lowercase().replace(['\'', '\u{2019}', '`', '\u{b4}'], "").replace(" - ", ":");
+    let is_within = |c: char| c.is_alphanumeric() || c.is_whitespace() || matches!(c, '-' | '_');
+    name.split(|c| !is_within(c)).any(|part| {
+        let words: Vec<&str> = part.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+        let mut parts = words.split(|word| CONNECTING.contains(word));
+        parts.any(|part| sayings.iter().any(|saying| saying.split(' ').eq(part.iter().copied())))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_its_own_counts() {
+        for (name, expected) in [
+            ("cancelled", true),
+            ("  Cancelled ", true),
+            ("CANCELLED BY THE CUSTOMER", true),
+            ("Closed - cancelled", true),
+            ("Closed: Cancelled.", true),
+            ("Closed cancelled", true),
+            ("closed_cancelled", true),
+            ("Cancelled due to policy", true),
+            ("Cancelled/withdrawn", true),
+            ("Won't Fix", true),
+            ("wont-fix", true),
+            ("Won\u{2019}t fix (out of scope)", true),
+            ("Resolved as won`t fix", true),
+            ("Uncancelled", false),
+            ("Not cancelled", false),
+            ("Cancelled order was shipped", false),
+            ("fix", false),
+            ("wont", false),
+            ("closed", false),
+            ("", false),
+            (" - ", false),
+        ] {
+            assert_eq!(says_one_of(name, &["cancelled", "wont fix"]), expected, "{name}");
+        }
+    }
+}

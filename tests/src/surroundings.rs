@@ -1,0 +1,74 @@
+//! What stands around a process under test: filters of system calls, and programs that become it when they have taken or
+//! given rights.
+
+use std::{
+    io,
+    path::Path,
+    process::{Child, Command},
+    thread,
+};
+
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
+/// How a filter denies a system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// As a kernel that does not have it: ENOSYS.
+    Unknown,
+    /// As `SystemCallErrorNumber=EPERM` in a unit.
+    Refused,
+    /// As `SystemCallFilter` in a unit that says no more: the process dies of SIGSYS.
+    Deadly,
+}
+
+/// How a process is started. Nothing stands around it unless it is said.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Surroundings {
+    pub(crate) denied: Vec<(i64, Denial)>,
+    /// A program and its arguments, behind which the process's own stand.
+    pub(crate) under: Vec<String>,
+}
+
+impl Surroundings {
+    /// A command for this program.
+    pub(crate) fn command(&self, program: &Path) -> Command {
+        let Some((first, rest)) = self.under.split_first() else { return Command::new(program) };
+        // It becomes the program, with the same process id.
+        let mut command = Command::new(first);
+        command.args(rest).arg(program);
+        command
+    }
+
+    /// Starts the command.
+    pub(crate) fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        if self.denied.is_empty() {
+            return command.spawn();
+        }
+        // A filter holds for the thread that takes it and for what it starts: so this one ends here.
+        thread::scope(|scope| {
+            let confined = scope.spawn(|| {
+                for denial in [Denial::Unknown, Denial::Refused, Denial::Deadly] {
+                    let calls = self.denied.iter().filter(|(_, how)| *how == denial).map(|(call, _)| *call);
+                    let calls: Vec<_> = calls.collect();
+                    if !calls.is_empty() {
+                        seccompiler::apply_filter(&filter(&calls, denial)).expect("this kernel has seccomp");
+                    }
+                }
+                command.spawn()
+            });
+            confined.join().expect("starting a process does not panic")
+        })
+    }
+}
+
+fn filter(calls: &[i64], denial: Denial) -> BpfProgram {
+    let action = match denial {
+        Denial::Unknown => SeccompAction::Errno(libc::ENOSYS.unsigned_abs()),
+        Denial::Refused => SeccompAction::Errno(libc::EPERM.unsigned_abs()),
+        Denial::Deadly => SeccompAction::KillProcess,
+    };
+    let rules = calls.iter().map(|call| (*call, Vec::new())).collect();
+    let architecture = std::env::consts::ARCH.try_into().expect("seccompiler knows this processor");
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, action, architecture);
+    filter.and_then(TryInto::try_into).expect("the filter is small and whole")
+}

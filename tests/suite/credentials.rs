@@ -1,0 +1,151 @@
+//! A credential that a tool refuses: the tool is asked seldom, so that no account is locked, and no job is lost.
+
+use std::time::Duration;
+
+use patchbay::{
+    clock::Clock,
+    ids::{CorrelationId, TenantId, ToolType},
+    queue::job::{Accepted, DedupKey, JobKind, NewJob},
+    store::{Hooks, Store, StoreConfig},
+};
+use patchbay_tests::{API_KEY, Artifact, Host, Line, WAIT_MAX, created, wait_until};
+use plugin_abi::types::{Event, TicketMetadata};
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+const JOBS: usize = 1_000;
+const PER_TENANT: usize = 4;
+/// The first pause, and each further one is twice as long: so long that none ends by itself while the test runs.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// Puts jobs of the tenant into the store of a host that does not run, each of a ticket of its own.
+fn put_in(host: &Host, tenant: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (path, hooks) = (host.state().join("patchbay.db"), Hooks::default());
+        let store = Store::open(StoreConfig { path, dedup_hours: 72, hooks }, Clock::system()).unwrap();
+        let mut writes: JoinSet<bool> = JoinSet::new();
+        for ticket in 1..=JOBS {
+            let metadata = TicketMetadata::new(ticket.to_string(), Event::Created);
+            let tenant = TenantId::parse(tenant).unwrap();
+            let key = DedupKey::new(&tenant, &metadata, b"");
+            let (tool_type, kind) = (ToolType::parse("desk_good").unwrap(), JobKind::Enhance);
+            let job = NewJob { tenant, tool_type, kind, correlation_id: CorrelationId::fresh(), metadata };
+            let store = store.clone();
+            writes.spawn(async move { matches!(store.accept(job, key).await, Ok(Accepted::New(_))) });
+        }
+        assert!(writes.join_all().await.into_iter().all(|is_new| is_new));
+        store.close().await.unwrap();
+    });
+}
+
+fn line() -> Line {
+    let builder = Host::builder().plugin(Artifact::GOOD).config("worker.per_tenant", PER_TENANT);
+    let line = Line::start(builder.config("retry.base_s", PAUSE.as_secs()));
+    line.add_tenant("acme", "desk_good", &[]);
+    line.add_tenant("other", "desk_good", &[]);
+    line
+}
+
+/// A pause is moved at random by a fifth of it; this is over when it is.
+fn jittered(pause: Duration) -> Duration {
+    pause + pause / 4
+}
+
+fn rotate(line: &Line, key: &str) {
+    line.host.ctl(&["tenant", "rotate-secret", "acme", "api_key", key, "--grace", "0s"]);
+}
+
+fn refused(line: &Line) -> usize {
+    line.tool.requests().iter().filter(|request| request.status == Some(401)).count()
+}
+
+/// Another tenant's job goes through: the worker has looked at all that was due before.
+#[track_caller]
+fn others_run(line: &Line, ticket: &str) {
+    line.open_ticket(ticket);
+    assert_eq!(line.host.send(&created("other", ticket)).status, 202);
+    line.note_on(ticket);
+}
+
+/// All that is not done, dead letters included.
+fn all(line: &Line) -> Vec<Value> {
+    let listed = line.host.ctl(&["job", "list", "--tenant", "acme", "--limit", "1000"]);
+    listed.as_array().unwrap().clone()
+}
+
+#[track_caller]
+fn wait_until_none_runs(line: &Line) {
+    wait_until("none runs", WAIT_MAX, || all(line).iter().all(|job| job["state"] != "running").then_some(()));
+}
+
+#[test]
+fn of_a_thousand_jobs_few_ask_and_all_run_once_the_key_is_new() {
+    let mut line = line();
+    (1..=JOBS).for_each(|ticket| line.open_ticket(&ticket.to_string()));
+    rotate(&line, "revoked");
+    line.host.terminate();
+    put_in(&line.host, "acme");
+    line.host.start();
+    line.host.wait_for_log(&["WARN", "refused the tenant's credential 3 times", "rotate-secret acme NAME"]);
+    others_run(&line, "5001");
+    // Those that ran at the same time, and no other.
+    wait_until_none_runs(&line);
+    let at_first = refused(&line);
+    assert!((3..=PER_TENANT + 2).contains(&at_first), "{at_first}");
+
+    for (tries, pause, ticket) in [(1, PAUSE, "5002"), (2, PAUSE * 2, "5003")] {
+        line.host.advance_clock(jittered(pause));
+        wait_until("one tries", WAIT_MAX, || (refused(&line) > at_first + tries - 1).then_some(()));
+        others_run(&line, ticket);
+        wait_until_none_runs(&line);
+        assert_eq!(refused(&line), at_first + tries);
+    }
+    let waiting = all(&line);
+    assert_eq!(waiting.iter().filter(|job| job["attempts"] == 0).count(), JOBS - at_first - 2);
+    let refused = waiting.iter().filter(|job| job["credential_refused"] == true && job["paused"] == false);
+    assert_eq!(refused.count(), JOBS);
+    assert!(line.host.metrics().text().contains("patchbay_tenants_credential_refused 1\n"));
+
+    rotate(&line, API_KEY);
+    line.host.wait_for_log(&["INFO", "was changed: its jobs run", "tenant=acme"]);
+    // What had failed itself waits for its time.
+    line.host.advance_clock(PAUSE * 4);
+    let mut left = JOBS;
+    while left > 0 {
+        left = wait_until("jobs are done", WAIT_MAX, || Some(all(&line).len()).filter(|now| *now < left));
+    }
+    (1..=JOBS).for_each(|ticket| assert_eq!(line.notes(&ticket.to_string()).len(), 1, "{ticket}"));
+    let log = line.host.log();
+    assert_eq!(log.matches("refused the tenant's credential").count(), 1, "{log}");
+    assert!(line.host.metrics().text().contains("patchbay_tenants_credential_refused 0\n"));
+}
+
+#[test]
+fn the_first_that_is_taken_lets_the_others_run() {
+    let line = line();
+    let fault = sandbox::Effect::Status { status: 401, body: None, content_type: None };
+    line.fail(sandbox::Target::Get, None, fault);
+    let tickets = ["1", "2", "3", "4", "5", "6"];
+    for (asked, ticket) in (1..).zip(&tickets[..3]) {
+        line.open_ticket(ticket);
+        assert_eq!(line.host.send(&created("acme", ticket)).status, 202);
+        wait_until("it is refused", WAIT_MAX, || (refused(&line) == asked).then_some(()));
+    }
+    line.host.wait_for_log(&["refused the tenant's credential 3 times"]);
+    for ticket in &tickets[3..] {
+        line.open_ticket(ticket);
+        assert_eq!(line.host.send(&created("acme", ticket)).status, 202);
+        let job = line.job(ticket, "waits", |job| job["credential_refused"] == true);
+        assert_eq!(job["attempts"], 0, "{job:#}");
+    }
+    // The tool has been mended, and nobody has told us.
+    line.repair();
+    line.host.advance_clock(jittered(PAUSE));
+    line.host.wait_for_log(&["takes the tenant's credential again"]);
+    line.idle();
+    for ticket in tickets {
+        line.note_on(ticket);
+        assert_eq!(line.job(ticket, "done", |job| job["state"] == "done")["credential_refused"], false);
+    }
+}
