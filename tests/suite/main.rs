@@ -50,3 +50,4 @@ mod stuck_linker;
 mod supervised;
 mod trust;
 mod verify;
+mod whose_time;

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
     },
+    time::Instant,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -24,7 +25,9 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::{
+    call_time::CallTime,
     egress::{Egress, Outgoing},
+    pulse::Pulse,
     redact::Redaction,
     tokens::Tokens,
 };
@@ -58,6 +61,8 @@ pub struct Services {
     pub tokens: Arc<Tokens>,
     /// The host's time.
     pub clock: Clock,
+    /// The time that calls are measured by.
+    pub pulse: Pulse,
 }
 
 impl Services {
@@ -65,19 +70,19 @@ impl Services {
     pub fn new(directory: TenantDirectory, config: &config::Http, clock: Clock) -> Self {
         let egress = Arc::new(Egress::new(config));
         let tokens = Arc::new(Tokens::new(directory.clone(), Arc::clone(&egress), clock.clone()));
-        Self { directory, egress, tokens, clock }
+        Self { directory, egress, tokens, clock, pulse: Pulse::new() }
     }
 }
 
-/// Whom one call is for and until when; what its callbacks may do follows from it.
+/// Whom one call is for and how long it may take; what its callbacks may do follows from it.
 #[derive(Clone)]
 pub struct CallScope {
     /// The tenant that the call acts for.
     pub tenant: Arc<Tenant>,
     /// Which method runs.
     pub method: Method,
-    /// When the host gives the call up.
-    pub deadline: std::time::Instant,
+    /// The time that it has.
+    pub time: Arc<CallTime>,
     /// What the call's log lines are known by.
     pub correlation_id: CorrelationId,
 }
@@ -101,8 +106,6 @@ struct Place {
     /// How many calls have begun here: with the place's index it makes a call's number, never given twice.
     begun: u64,
     scope: Option<CallScope>,
-    /// Whether the call waits for a tool's answer, which ends by itself.
-    waiting: bool,
 }
 
 /// A call's number is its count times this, plus its place.
@@ -134,11 +137,6 @@ impl Capability {
         }
     }
 
-    /// Whether the call of the thread with this place waits for a tool.
-    pub fn is_waiting(&self, place: usize) -> bool {
-        self.places[place].lock().unwrap_or_else(PoisonError::into_inner).waiting
-    }
-
     /// From now on new requests to tools are answered `Cancelled`; those under way end by their time-outs.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
@@ -161,12 +159,6 @@ impl Capability {
 
     fn place(&self, call: u64) -> Option<&Mutex<Place>> {
         self.places.get(usize::try_from(call % PLACES_MAX).ok()?)
-    }
-
-    fn set_waiting(&self, call: u64, waiting: bool) {
-        if let Some(place) = self.place(call) {
-            place.lock().unwrap_or_else(PoisonError::into_inner).waiting = waiting;
-        }
     }
 
     fn secrets(&self, tenant: &Tenant, name: &str) -> Result<Arc<[SecretText]>, SecretError> {
@@ -245,18 +237,21 @@ impl HostCalls for Capability {
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(PluginError::Cancelled);
         }
-        self.set_waiting(call, true);
-        let answer = self.send(&scope, request);
-        self.set_waiting(call, false);
-        answer.map(|answer| self.redaction(&scope.tenant).clean_answer(answer))
+        let deadline = scope.time.request_deadline().ok_or_else(|| {
+            let limit_s = scope.time.limit().as_secs_f64();
+            PluginError::api(format!("too little is left of the call's {limit_s} s for another request to the tool"))
+        })?;
+        let _with_tool = scope.time.with_tool();
+        let answer = self.send(&scope, request, deadline)?;
+        Ok(self.redaction(&scope.tenant).clean_answer(answer))
     }
 }
 
 impl Capability {
     /// Sends a request with its credential. One that the tool refuses with 401 for its access token is sent once more
     /// with another, whatever its method: the tool looks at the token before it does anything (RFC 6750, section 3.1).
-    fn send(&self, scope: &CallScope, request: &Request) -> Result<Response, PluginError> {
-        let (tenant, tokens, deadline) = (&scope.tenant, &self.services.tokens, scope.deadline);
+    fn send(&self, scope: &CallScope, request: &Request, deadline: Instant) -> Result<Response, PluginError> {
+        let (tenant, tokens) = (&scope.tenant, &self.services.tokens);
         let send = |credential| self.services.egress.send(Outgoing { tenant, request, credential, deadline });
         let Some(credential) = request.parts().2 else { return send(None) };
         let name = credential.secret();

@@ -122,7 +122,11 @@ pub fn decide(failure: &Failure, attempt: Attempt, retry: &Retry, random: f64) -
             }
             CallError::Plugin(PluginError::RateLimit { retry_after, .. }) => again(*retry_after),
             CallError::Plugin(error) if is_permanent(error, &retry.statuses) => Next::Bury(failure.kind()),
-            CallError::Plugin(_) | CallError::InvalidReply(_) | CallError::Overrun(_) | CallError::Lost => again(None),
+            CallError::Plugin(_)
+            | CallError::InvalidReply(_)
+            | CallError::Overrun(_)
+            | CallError::HeldUp(_)
+            | CallError::Lost => again(None),
         },
     }
 }
@@ -230,6 +234,7 @@ mod tests {
             (CallError::Saturated.into(), PostponeUntil(NOW_MS + SHORTLY_MS)),
             (CallError::Closed.into(), PostponeUntil(NOW_MS + SHORTLY_MS)),
             (CallError::Overrun(Duration::from_secs(60)).into(), RetryAt(NOW_MS + 2_000)),
+            (CallError::HeldUp(Duration::from_secs(60)).into(), RetryAt(NOW_MS + 2_000)),
             (CallError::InvalidReply("short".to_owned()).into(), RetryAt(NOW_MS + 2_000)),
             (CallError::Lost.into(), RetryAt(NOW_MS + 2_000)),
             (Failure::LeaseLost, Leave),
