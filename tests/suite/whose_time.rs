@@ -165,6 +165,26 @@ fn a_plugin_that_hangs_is_quarantined_and_comes_back_when_it_works_again() {
     events(&line, "its quarantines", 2, |event| event["code"] == "quarantined");
 }
 
+#[test]
+fn jobs_that_hung_are_done_once_the_plugin_works_again() {
+    let line = Line::start(builder().config("plugins.quarantine_s", 1));
+    let hangs = line.host.folder().join("hangs");
+    fs::write(&hangs, "").unwrap();
+    // One of each tenant, so that none of them is shut out.
+    let tickets: Vec<_> = (0..=FAULTS_MAX).map(|at| (format!("stuck-{at}"), at.to_string())).collect();
+    for (tenant, ticket) in &tickets {
+        line.add_tenant(tenant, TOOL_TYPE, &[("in", "get"), ("while", hangs.to_str().unwrap())]);
+        line.open_ticket(ticket);
+    }
+    tickets.iter().for_each(|(tenant, ticket)| send(&line.host, tenant, ticket));
+    wait_until("it is quarantined", WAIT_MAX, || (line.host.plugin(TOOL_TYPE)["state"] == "quarantined").then_some(()));
+    let last = line.host.plugin(TOOL_TYPE)["last_error"].clone();
+    assert_eq!(last["code"], "overrun", "{last:#}");
+    fs::remove_file(&hangs).unwrap();
+    tickets.iter().for_each(|(_, ticket)| drop(line.note_on(ticket)));
+    assert_eq!(line.host.plugin(TOOL_TYPE)["state"], "active");
+}
+
 /// Keeps the machine busy meanwhile: many threads of this process have as good a right to a processor as the host, which
 /// gives way to everybody else.
 fn on_a_busy_machine<T>(host: &Host, run: impl FnOnce() -> T) -> T {
