@@ -2,13 +2,13 @@
 
 use std::{
     fs, hint,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use patchbay_tests::{
-    Artifact, Host, HostBuilder, Line, WAIT_MAX, created,
+    Artifact, Host, HostBuilder, Line, TOOL, WAIT_MAX, created,
     hostile::{self, StopWhenDropped, events, ordered},
     wait_until,
 };
@@ -50,12 +50,11 @@ fn send(host: &Host, tenant: &str, ticket: &str) {
 
 /// Nothing is held against the plugin or against any tenant.
 #[track_caller]
-fn unblamed(line: &Line, tool_type: &str) {
-    let row = line.host.plugin(tool_type);
+fn unblamed(line: &Line) {
+    let row = line.host.plugin(TOOL_TYPE);
     assert_eq!((&row["state"], &row["errors"]), (&"active".into(), &0.into()), "{row:#}");
     assert_eq!(row["last_error"], Value::Null, "{row:#}");
-    let said = line.host.log();
-    assert!(!said.lines().any(|line| line.contains("shut out") && line.contains(tool_type)), "{said}");
+    assert!(!line.host.log().contains("shut out"), "{}", line.host.log());
 }
 
 #[test]
@@ -78,10 +77,10 @@ fn a_slow_tool_is_nobodys_fault() {
         let message = job["last_error"]["message"].as_str().unwrap();
         assert!(*tenant != "thinks" || message.contains("the tool took"), "{message}");
     }
-    unblamed(&line, TOOL_TYPE);
+    unblamed(&line);
     line.repair();
     tickets.iter().for_each(|(_, ticket)| drop(line.note_on(ticket)));
-    unblamed(&line, TOOL_TYPE);
+    unblamed(&line);
 }
 
 #[test]
@@ -104,7 +103,7 @@ fn a_host_that_stood_still_blames_nobody() {
     late(&line);
     for (tenant, ticket) in slow() {
         line.open_ticket(&ticket);
-        assert_eq!(line.host.send(&created(&tenant, &ticket)).status, 202);
+        send(&line.host, &tenant, &ticket);
     }
     thread::scope(|scope| {
         let host = &line.host;
@@ -126,8 +125,11 @@ fn a_host_that_stood_still_blames_nobody() {
         host.signal(Signal::CONT);
     });
     line.repair();
-    fast().chain(slow()).for_each(|(_, ticket)| drop(line.note_on(&ticket)));
-    unblamed(&line, TOOL_TYPE);
+    for (_, ticket) in fast().chain(slow()) {
+        // It may have been posted when the host was stopped, and this plugin cannot look for it.
+        line.tool.wait_for_notes(TOOL, &ticket, 1, WAIT_MAX).unwrap();
+    }
+    unblamed(&line);
 }
 
 #[test]
@@ -211,32 +213,49 @@ fn on_a_busy_machine<T>(host: &Host, run: impl FnOnce() -> T) -> T {
 }
 
 #[test]
-fn on_a_busy_machine_who_computes_is_told_from_who_gets_no_processor() {
-    /// So short that honest calls are late now and then.
-    const DEADLINE_MS: u64 = 50;
-    const SENDERS: usize = 4;
-    const EACH: usize = 50;
-    let builder = builder().plugin(Artifact::GOOD).config("plugins.fast_deadline_ms", DEADLINE_MS);
+fn on_a_busy_machine_who_gets_no_processor_is_told_from_who_computes() {
+    /// What the honest plugin's work takes of a processor: little of its deadline, were it not for all the others.
+    const WORK_MS: &str = "50";
+    const DEADLINE_MS: u64 = 160;
+    const LANES: usize = 3;
+    /// Of each lane.
+    const WEBHOOKS: usize = 12;
+    let builder = builder().config("plugins.fast_deadline_ms", DEADLINE_MS).config("plugins.fast_lanes", LANES);
     let line = Line::start(builder.config("log.level", "\"info\""));
     line.host.put_file(hostile::FILE, &ordered("validate:spin"));
     line.host.ctl(&["reload"]);
-    let spinning: Vec<_> = (0..6).map(|at| format!("evil-{at}")).collect();
-    spinning.iter().for_each(|tenant| line.add_tenant(tenant, hostile::TOOL_TYPE, &[("evil", "yes")]));
-    let honest: Vec<_> = (0..SENDERS).map(|at| format!("good-{at}")).collect();
-    honest.iter().for_each(|tenant| line.add_tenant(tenant, "desk_good", &[]));
+    let tenants = |name: &'static str, count: usize| (0..count).map(move |at| format!("{name}-{at}"));
+    tenants("works", LANES).for_each(|tenant| line.add_tenant(&tenant, TOOL_TYPE, &[("work_ms", WORK_MS)]));
+    tenants("evil", 6).for_each(|tenant| line.add_tenant(&tenant, hostile::TOOL_TYPE, &[("evil", "yes")]));
+    let still_serves = || {
+        let (row, log) = (line.host.plugin(TOOL_TYPE), line.host.log());
+        assert_eq!(row["state"], "active", "{row:#}");
+        assert!(!log.lines().any(|line| line.contains("shut out") && line.contains(TOOL_TYPE)), "{log}");
+    };
     on_a_busy_machine(&line.host, || {
+        let late = AtomicUsize::new(0);
         thread::scope(|scope| {
-            for tenant in &honest {
-                scope.spawn(|| (0..EACH).for_each(|ticket| send(&line.host, tenant, &ticket.to_string())));
+            for tenant in tenants("works", LANES) {
+                let (host, late) = (&line.host, &late);
+                scope.spawn(move || {
+                    for ticket in 0..WEBHOOKS {
+                        let answer = host.send(&created(&tenant, &ticket.to_string()));
+                        late.fetch_add(usize::from(answer.status == 503), Ordering::Relaxed);
+                    }
+                });
             }
         });
-        unblamed(&line, "desk_good");
+        assert!(late.into_inner() > FAULTS_MAX, "the machine is not busy enough");
+        still_serves();
         wait_until("the one that spins is quarantined", 2 * WAIT_MAX, || {
             thread::scope(|scope| {
-                spinning.iter().for_each(|tenant| drop(scope.spawn(|| line.host.send(&created(tenant, "1")))));
+                for tenant in tenants("evil", 6) {
+                    let host = &line.host;
+                    scope.spawn(move || host.send(&created(&tenant, "1")));
+                }
             });
             (line.host.plugin(hostile::TOOL_TYPE)["state"] == "quarantined").then_some(())
         });
-        unblamed(&line, "desk_good");
     });
+    still_serves();
 }

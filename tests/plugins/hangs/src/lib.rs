@@ -2,13 +2,15 @@
 //!
 //! * `in`: it never returns from this method; with `while` only as long as that file is there.
 //! * `slow_ms`: it sleeps so long over each webhook, in naps: of a time in which the host is stopped it sleeps one.
+//! * `work_ms`: it computes over each webhook until it has used so much of a processor.
 //! * `asks`: before it gets a ticket it asks the tool so many times for something else, whatever comes of it; then it
 //!   sleeps `own_ms`.
 
-use std::{path::Path, str::FromStr, thread, time::Duration};
+use std::{hint, path::Path, str::FromStr, thread, time::Duration};
 
 use desk::{Behaviour, Desk};
 use plugin_abi::prelude::*;
+use rustix::time::{ClockId, clock_gettime};
 
 /// Between two looks for the file that `while` names.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -31,7 +33,10 @@ impl Behaviour for Hangs {
             thread::park_timeout(LOOK_EVERY);
         }
         match method {
-            "validate" => sleep_ms(number(tenant, "slow_ms")),
+            "validate" => {
+                sleep_ms(number(tenant, "slow_ms"));
+                work_ms(number(tenant, "work_ms"));
+            }
             "get" => {
                 for _ in 0..number(tenant, "asks") {
                     let _whatever = tenant.http(Request::get("/"));
@@ -50,6 +55,14 @@ fn number<T: FromStr + Default>(tenant: &Tenant<'_>, setting: &str) -> T {
 fn sleep_ms(ms: u64) {
     for _ in 0..ms / NAP_MS {
         thread::sleep(Duration::from_millis(NAP_MS));
+    }
+}
+
+fn work_ms(ms: u64) {
+    let used = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default();
+    let until = used() + Duration::from_millis(ms);
+    while ms > 0 && used() < until {
+        hint::spin_loop();
     }
 }
 
