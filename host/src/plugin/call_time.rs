@@ -6,11 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{
-    param::clock_ticks_per_second,
-    thread::{Pid, gettid},
-    time::{ClockId, clock_gettime},
-};
+use rustix::thread::{Pid, gettid};
 
 use super::pulse::Pulse;
 
@@ -20,6 +16,9 @@ const BLAMED_PART: u32 = 2;
 const ANSWER_PART: u32 = 10;
 /// The longest time kept for the answer. After its last request a plugin only has to say what came of it.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// For how long a lane goes by what the kernel last said of its thread: short calls in a row must not ask each time.
+const KNOWN_FOR: Duration = Duration::from_millis(20);
 
 /// The time of one call, from the moment in which it is asked for. Its lane notes what the call does, others look how late
 /// it is and why. Durations are the [`Pulse`]'s, so nothing is late while the host stands still.
@@ -44,8 +43,34 @@ struct Spent {
 struct Began {
     at: Duration,
     thread: Pid,
-    /// Processor time of the thread until then.
-    cpu: Duration,
+    /// How long the thread had waited for a processor until then.
+    starved: Duration,
+}
+
+/// The thread of a lane, as its calls know it.
+#[derive(Debug)]
+pub struct LaneThread {
+    id: Pid,
+    /// How long it had waited for a processor, and when that was asked.
+    starved: Option<(Duration, Duration)>,
+}
+
+impl LaneThread {
+    /// The thread that calls this.
+    pub fn this() -> Self {
+        Self { id: gettid(), starved: None }
+    }
+
+    fn starved(&mut self, now: Duration) -> Duration {
+        match self.starved {
+            Some((starved, asked_at)) if now.saturating_sub(asked_at) < KNOWN_FOR => starved,
+            _ => {
+                let starved = starved(self.id);
+                self.starved = Some((starved, now));
+                starved
+            }
+        }
+    }
 }
 
 /// Whose time a late call has taken.
@@ -71,9 +96,9 @@ impl CallTime {
     }
 
     /// Notes that the call begins on this thread.
-    pub fn begin(&self) {
-        let cpu = clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default();
-        self.lock().began = Some(Began { at: self.pulse.now(), thread: gettid(), cpu });
+    pub fn begin(&self, thread: &mut LaneThread) {
+        let at = self.pulse.now();
+        self.lock().began = Some(Began { at, thread: thread.id, starved: thread.starved(at) });
     }
 
     /// Whether the call has begun.
@@ -116,8 +141,8 @@ impl CallTime {
         let now = self.pulse.now();
         let Some(began) = spent.began else { return Blame::Nobody };
         let with_tool = spent.with_tool(now);
-        let own = own_time((now - began.at).saturating_sub(with_tool), began.cpu, Look::at(began.thread));
-        blame(self.limit, own, with_tool)
+        let starved = starved(began.thread).saturating_sub(began.starved);
+        blame(self.limit, now - began.at, with_tool, starved)
     }
 
     /// Whether the deadline has passed and the call goes on by the plugin's own doing.
@@ -154,43 +179,26 @@ impl Drop for WithTool<'_> {
     }
 }
 
-/// What the kernel says of a thread.
-#[derive(Clone, Copy, Debug)]
-struct Look {
-    /// Whether it runs, or would if a processor were free.
-    runnable: bool,
-    /// Processor time so far, to a hundredth of a second.
-    cpu: Duration,
-}
-
-impl Look {
-    fn at(thread: Pid) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/self/task/{}/stat", thread.as_raw_nonzero())).ok()?;
-        // proc_pid_stat(5): behind the name in parentheses come the state, ten more fields, and the times as user and system.
-        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-        let runnable = fields.next()? == "R";
-        let mut ticks = fields.skip(10).map_while(|field| field.parse::<u64>().ok());
-        let ticks = ticks.next()? + ticks.next()?;
-        Some(Self { runnable, cpu: Duration::from_millis(ticks * 1_000 / clock_ticks_per_second()) })
-    }
-}
-
-/// The plugin's part of the time that a call has had on its lane beside its tool's. A thread that sleeps has chosen to; one
-/// that would run has used what it was given.
-fn own_time(on_lane: Duration, cpu_before: Duration, look: Option<Look>) -> Duration {
-    match look {
-        Some(look) if look.runnable => on_lane.min(look.cpu.saturating_sub(cpu_before)),
-        _ => on_lane,
-    }
-}
-
-fn blame(limit: Duration, own: Duration, with_tool: Duration) -> Blame {
+/// Whose time a late call has taken: of what it had on its lane, the plugin's is what it neither waited for its tool nor, with
+/// a thread that could have run, for a processor.
+fn blame(limit: Duration, on_lane: Duration, with_tool: Duration, starved: Duration) -> Blame {
     let part = limit / BLAMED_PART;
     match () {
-        () if own >= part => Blame::Plugin,
+        () if on_lane.saturating_sub(with_tool + starved) >= part => Blame::Plugin,
         () if with_tool >= part => Blame::Tool(with_tool),
         () => Blame::Nobody,
     }
+}
+
+/// How long a thread of this process has waited for a processor since it began. Zero where the kernel does not tell.
+fn starved(thread: Pid) -> Duration {
+    let path = format!("/proc/self/task/{}/schedstat", thread.as_raw_nonzero());
+    fs::read_to_string(path).ok().and_then(|text| run_delay(&text)).unwrap_or_default()
+}
+
+/// The second number of a schedstat, in nanoseconds (Documentation/scheduler/sched-stats.rst of the kernel).
+fn run_delay(schedstat: &str) -> Option<Duration> {
+    Some(Duration::from_nanos(schedstat.split_ascii_whitespace().nth(1)?.parse().ok()?))
 }
 
 /// How long a request may take when so much of the call is left. One that could not have as long as is kept for the answer
@@ -210,35 +218,47 @@ mod tests {
 
     #[test]
     fn a_late_call_is_held_against_who_took_half_of_its_deadline() {
-        for (limit, own, with_tool, expected) in [
-            (1_000, 1_000, 0, Blame::Plugin),
-            (1_000, 500, 0, Blame::Plugin),
-            (1_000, 499, 0, Blame::Nobody),
-            (1_000, 0, 0, Blame::Nobody),
-            (60_000, 0, 60_000, Blame::Tool(ms(60_000))),
-            (60_000, 29_999, 30_001, Blame::Tool(ms(30_001))),
-            (60_000, 30_000, 30_000, Blame::Plugin),
-            (60_000, 20_000, 20_000, Blame::Nobody),
+        for (limit, on_lane, with_tool, starved, expected) in [
+            (1_000, 1_000, 0, 0, Blame::Plugin),
+            (1_000, 500, 0, 0, Blame::Plugin),
+            (1_000, 499, 0, 0, Blame::Nobody),
+            (1_000, 0, 0, 0, Blame::Nobody),
+            (1_000, 1_000, 0, 500, Blame::Plugin),
+            (1_000, 1_000, 0, 501, Blame::Nobody),
+            // What the kernel counts and what the pulse does may differ.
+            (1_000, 1_000, 0, 1_001, Blame::Nobody),
+            (60_000, 60_000, 60_000, 0, Blame::Tool(ms(60_000))),
+            (60_000, 60_000, 30_001, 0, Blame::Tool(ms(30_001))),
+            (60_000, 60_000, 30_000, 0, Blame::Plugin),
+            (60_000, 60_000, 20_000, 20_000, Blame::Nobody),
+            // Past the deadline, as a lane that does not come back is seen.
+            (60_000, 100_000, 60_000, 0, Blame::Plugin),
         ] {
-            assert_eq!(blame(ms(limit), ms(own), ms(with_tool)), expected, "{limit} {own} {with_tool}");
+            let [limit, on_lane, with_tool, starved] = [limit, on_lane, with_tool, starved].map(ms);
+            let found = blame(limit, on_lane, with_tool, starved);
+            assert_eq!(found, expected, "{limit:?} {on_lane:?} {with_tool:?} {starved:?}");
         }
     }
 
     #[test]
-    fn own_time_is_what_a_thread_slept_or_was_given() {
-        let runs = |cpu| Some(Look { runnable: true, cpu: ms(cpu) });
-        let sleeps = |cpu| Some(Look { runnable: false, cpu: ms(cpu) });
-        for (on_lane, before, look, expected) in [
-            (1_000, 0, sleeps(0), 1_000),
-            (1_000, 70, runs(1_070), 1_000),
-            (1_000, 70, runs(170), 100),
-            (1_000, 70, runs(60), 0),
-            (100, 0, runs(110), 100),
-            // The kernel says nothing.
-            (1_000, 0, None, 1_000),
+    fn the_kernels_account_of_a_thread_is_read() {
+        for (schedstat, expected) in [
+            ("691586703 311104065 99\n", Some(Duration::from_nanos(311_104_065))),
+            ("0 0 0\n", Some(Duration::ZERO)),
+            ("7", None),
+            ("", None),
         ] {
-            assert_eq!(own_time(ms(on_lane), ms(before), look), ms(expected), "{on_lane} {before} {look:?}");
+            assert_eq!(run_delay(schedstat), expected, "{schedstat:?}");
         }
+    }
+
+    #[test]
+    fn a_lane_does_not_ask_the_kernel_at_each_call() {
+        let mut thread = LaneThread::this();
+        thread.starved = Some((ms(7), ms(100)));
+        assert_eq!(thread.starved(ms(119)), ms(7));
+        thread.starved(ms(120));
+        assert_eq!(thread.starved.map(|(_, asked_at)| asked_at), Some(ms(120)));
     }
 
     #[test]
@@ -256,26 +276,13 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_thread_that_computes_is_seen_to() {
-        let before = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap();
-        let look = loop {
-            let look = Look::at(gettid()).unwrap();
-            if look.cpu > before + ms(20) {
-                break look;
-            }
-        };
-        assert!(look.runnable, "{look:?}");
-        assert!(look.cpu < Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap() + ms(10), "{look:?}");
-    }
-
     #[tokio::test]
     async fn waits_and_requests_are_told_apart() {
         let pulse = Pulse::new();
         let beating = tokio::spawn(pulse.beat());
         let time = CallTime::new(&pulse, ms(100));
         assert_eq!((time.blame(), time.has_begun()), (Blame::Nobody, false));
-        time.begin();
+        time.begin(&mut LaneThread::this());
         let asks = time.with_tool();
         assert_eq!(time.wait(std::future::pending::<()>()).await, None);
         assert!(time.is_over() && time.request_deadline().is_none());

@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{
-    call_time::CallTime,
+    call_time::{CallTime, LaneThread},
     capability::Capability,
     crash::{Step, Watched, WatchedThread},
     loader::LoadedPlugin,
@@ -320,11 +320,12 @@ impl Inner {
     }
 
     fn run(&self, plugin: &Plugin, state: &Arc<LaneState>, watched: &WatchedThread) {
+        let mut thread = LaneThread::this();
         loop {
             match self.queue.take(IDLE_MAX) {
                 Taken::One((work, queued)) => {
                     drop(queued);
-                    self.perform(plugin, state, watched, work);
+                    self.perform(plugin, state, (watched, &mut thread), work);
                     if state.given_up.load(Ordering::SeqCst) {
                         return;
                     }
@@ -339,11 +340,17 @@ impl Inner {
         }
     }
 
-    fn perform(&self, plugin: &Plugin, state: &LaneState, watched: &WatchedThread, work: Work) {
+    fn perform(
+        &self,
+        plugin: &Plugin,
+        state: &LaneState,
+        (watched, thread): (&WatchedThread, &mut LaneThread),
+        work: Work,
+    ) {
         if work.time.is_over() {
             return;
         }
-        work.time.begin();
+        work.time.begin(thread);
         state.carries_out(Some(work.time));
         let _running = self.metrics.in_flight(self.limits.kind);
         watched.does(work.step);

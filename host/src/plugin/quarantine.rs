@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn who_relapses_goes_on_where_the_last_pause_ended() {
         let passed = [(0_u64, Fault(Some(60))), (60, Ask(Trial)), (60, Answer(true))];
-        let relapses = |after_s, pause_s| [&passed[..], &[(60 + after_s, Fault(Some(pause_s)))]].concat();
+        let relapses = |after_s: u64, pause_s| [&passed[..], &[(60 + after_s, Fault(Some(pause_s)))]].concat();
         check(&relapses(0, 120));
         check(&relapses(899, 120));
         check(&relapses(900, 60));
