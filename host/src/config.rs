@@ -120,6 +120,8 @@ pub struct Plugins {
     pub retained_max: usize,
     /// What the host does when opening or closing a library does not end.
     pub when_stuck: WhenStuck,
+    /// After this a plugin that failed too often is tried again.
+    pub quarantine: Duration,
 }
 
 /// Who besides root and the host's user may write plugin files and the folders above them.
@@ -280,6 +282,7 @@ impl Config {
     /// The one place where a key meets its range. A value at fault is replaced, so that all faults are found; such a
     /// configuration never leaves [`Config::load`].
     fn checked(raw: &Raw, check: &mut Check<'_>, file: Option<PathBuf>, values: toml::Table) -> Self {
+        Self::check_deadlines(raw, check);
         Self {
             state_dir: check.state_dir(),
             server: Server {
@@ -358,7 +361,7 @@ impl Config {
             slow_lanes_max: check.integer("plugins.slow_lanes_max", raw.slow_lanes_max, 1..=1_024),
             lane_queue: check.integer("plugins.lane_queue", raw.lane_queue, 1..=65_536),
             fast_deadline: check.millis("plugins.fast_deadline_ms", raw.fast_deadline_ms, 10..=60_000),
-            slow_deadline: check.seconds("plugins.slow_deadline_s", raw.slow_deadline_s, 1..=3_600),
+            slow_deadline: check.seconds("plugins.slow_deadline_s", raw.slow_deadline_s, 3..=3_600),
             drain: check.seconds("plugins.drain_s", raw.drain_s, 1..=3_600),
             retained_max: check.integer("plugins.retained_max", raw.retained_max, 0..=1_024),
             when_stuck: check.one_of(
@@ -366,6 +369,18 @@ impl Config {
                 &raw.when_stuck,
                 &[("restart", WhenStuck::Restart), ("stay", WhenStuck::Stay)],
             ),
+            quarantine: check.seconds("plugins.quarantine_s", raw.quarantine_s, 1..=900),
+        }
+    }
+
+    /// A request to the tool has to end before the call that it is part of.
+    fn check_deadlines(raw: &Raw, check: &mut Check<'_>) {
+        let (connect_s, read_s, deadline_s) = (raw.http.connect_s, raw.http.read_s, raw.plugins.slow_deadline_s);
+        if connect_s.saturating_add(read_s) >= deadline_s {
+            let text = format!(
+                "plugins.slow_deadline_s must be more than http.connect_s and http.read_s together, since a request ends before its call; but it is {deadline_s}, and they are {connect_s} and {read_s}"
+            );
+            check.fault_between(&["plugins.slow_deadline_s", "http.read_s", "http.connect_s"], &text);
         }
     }
 

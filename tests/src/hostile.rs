@@ -45,7 +45,9 @@ pub fn builder() -> HostBuilder {
     Host::builder()
         .plugin(Artifact::GOOD)
         .config("plugins.fast_deadline_ms", 300)
-        .config("plugins.slow_deadline_s", 1)
+        .config("plugins.slow_deadline_s", 3)
+        .config("http.connect_s", 1)
+        .config("http.read_s", 1)
         .config("plugins.settle_ms", 0)
 }
 

@@ -12,7 +12,7 @@ use patchbay_tests::{Artifact, Host, Line, WAIT_MAX, created, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 
-const FAST_DEADLINE_MS: u64 = 200;
+const FAST_DEADLINE_MS: u64 = 400;
 /// Panics or overruns after which a tenant is shut out of a plugin for a while.
 const FAULTS_MAX: usize = 5;
 /// Of the good plugin, while the bad ones are called.
@@ -23,7 +23,9 @@ fn line() -> Line {
         .iter()
         .fold(Host::builder(), |builder, plugin| builder.plugin(*plugin))
         .config("plugins.fast_deadline_ms", FAST_DEADLINE_MS)
-        .config("plugins.slow_deadline_s", 1)
+        .config("plugins.slow_deadline_s", 3)
+        .config("http.connect_s", 1)
+        .config("http.read_s", 1)
         .config("log.level", "\"info\"");
     let line = Line::start(builder);
     line.add_tenant("good", "desk_good", &[]);
@@ -46,8 +48,13 @@ fn load(line: &Line, first: usize, stop: &AtomicBool) -> Vec<Duration> {
 #[track_caller]
 fn suffer(line: &Line, tenant: &str, code: &str) {
     for at in 0..=FAULTS_MAX {
-        let answer = line.host.send(&created(tenant, &at.to_string()));
-        assert_eq!(answer.status, 503, "{tenant}: {}", answer.text());
+        // Whoever waits for another lane until the deadline has not met the plugin.
+        let answer = wait_until("it has met the plugin", WAIT_MAX, || {
+            Some(line.host.send(&created(tenant, &at.to_string()))).filter(|answer| {
+                assert_eq!(answer.status, 503, "{tenant}: {}", answer.text());
+                answer.problem_code() != "plugin_saturated"
+            })
+        });
         let expected = if at < FAULTS_MAX { code } else { "plugin_shut_out" };
         assert_eq!(answer.problem_code(), expected, "{tenant}, delivery {at}");
         assert!(answer.retry_after_s().is_some_and(|seconds| (1..60).contains(&seconds)), "{answer:?}");
@@ -160,9 +167,9 @@ fn a_lane_that_waits_for_a_tool_is_not_stuck() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     line.add_tenant_at("waits", "desk_good", &format!("http://{}", silent.local_addr().unwrap()), &[]);
     line.add_tenant("hangs", "desk_hangs", &[("in", "get")]);
-    for (tenant, ticket) in [("waits", "1"), ("hangs", "2")] {
+    for (tenant, ticket, code) in [("waits", "1", "api"), ("hangs", "2", "overrun")] {
         assert_eq!(line.host.send(&created(tenant, ticket)).status, 202);
-        line.job(ticket, "failed once", |job| job["last_error"]["code"] == "overrun");
+        line.job(ticket, "failed once", |job| job["last_error"]["code"] == code);
     }
     let stuck = |tool_type: &str| {
         let series = format!("patchbay_plugin_stuck_calls_total{{tool_type=\"{tool_type}\"}} ");

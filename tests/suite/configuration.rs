@@ -28,6 +28,7 @@ fn wrong_types_and_ranges_are_named() {
     check("worker.concurrency", "0", &["worker.concurrency", "must be from 1 to"]);
     check("log.level", "\"loud\"", &["log.level", "loud"]);
     check("server.listen", "\"localhost\"", &["server.listen", "localhost"]);
+    check("plugins.slow_deadline_s", "40", &["patchbay.toml:5", "plugins.slow_deadline_s", "http.read_s", "40", "30"]);
 }
 
 #[test]
@@ -60,7 +61,12 @@ fn sighup_rereads_limits_and_keeps_the_old_ones_when_the_file_is_bad() {
     config("server.body_bytes_max = 2048");
     host.wait_for_log(&["configuration reloaded"]);
     assert_eq!((status(2_048), status(2_049)), (401, 413));
-    config("server.body_bytes_max = \"none\"");
-    host.wait_for_log(&["the configuration was not reloaded"]);
-    assert_eq!((status(2_048), status(2_049)), (401, 413));
+    for (wrong, why) in [
+        ("server.body_bytes_max = \"none\"", "must be an integer"),
+        ("server.body_bytes_max = 4096\nhttp.read_s = 50", "a request ends before its call"),
+    ] {
+        config(wrong);
+        host.wait_for_log(&["the configuration was not reloaded", why]);
+        assert_eq!((status(2_048), status(2_049)), (401, 413));
+    }
 }

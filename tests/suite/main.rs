@@ -57,3 +57,4 @@ mod tenant_update;
 mod trust;
 mod verify;
 mod volumes;
+mod whose_time;

@@ -32,7 +32,8 @@ fn a_destructor_that_hangs_costs_one_restart_in_order() {
 #[track_caller]
 fn blocks_the_linker(orders: &str, command: &[&str]) {
     let builder = Host::builder().plugin(Artifact::GOOD).config("plugins.settle_ms", 0);
-    let mut line = Line::start(builder.config("plugins.slow_deadline_s", 1));
+    let builder = builder.config("plugins.slow_deadline_s", 3).config("http.connect_s", 1).config("http.read_s", 1);
+    let mut line = Line::start(builder);
     line.add_tenant("good", "desk_good", &[]);
     line.open_ticket("7");
     // A lane meets the thread-locals of its plugin in its first call.

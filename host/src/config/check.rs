@@ -46,6 +46,12 @@ impl<'a> Check<'a> {
         self.faults.push(Fault { place, text: format!("{key} {text}") });
     }
 
+    /// Adds a fault that lies between these keys, at the place of the first that is not left at its default.
+    pub(super) fn fault_between(&mut self, keys: &[&str], text: &str) {
+        let place = keys.iter().find_map(|key| self.places.get(*key)).cloned().unwrap_or(Place::Defaults);
+        self.faults.push(Fault { place, text: text.to_owned() });
+    }
+
     pub(super) fn integer<T>(&mut self, key: &str, value: i64, range: RangeInclusive<T>) -> T
     where
         T: TryFrom<i64> + PartialOrd + Copy + Display,

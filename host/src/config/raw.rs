@@ -56,6 +56,7 @@ pub(super) struct Plugins {
     pub(super) drain_s: i64,
     pub(super) retained_max: i64,
     pub(super) when_stuck: String,
+    pub(super) quarantine_s: i64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -145,6 +146,7 @@ impl Default for Raw {
                 drain_s: 90,
                 retained_max: 16,
                 when_stuck: "restart".into(),
+                quarantine_s: 60,
             },
             store: Store { url: "sqlite:<state_dir>/patchbay.db".into(), dedup_hours: 72 },
             secrets: Secrets { key_file: "<state_dir>/secret.key".into(), cache_s: 60 },

@@ -202,6 +202,25 @@ fn single_values_that_are_not_allowed() {
 }
 
 #[test]
+fn a_request_has_to_end_before_its_call() {
+    good("[http]\nread_s = 49\n", &[]);
+    good("[plugins]\nslow_deadline_s = 41\n", &[]);
+    good("[plugins]\nslow_deadline_s = 601\n[http]\nconnect_s = 300\n", &[("PATCHBAY_HTTP__READ_S", "300")]);
+    let faulty = |text: &str, env: &[(&str, &str)], place: &str, [deadline_s, connect_s, read_s]: [u32; 3]| {
+        let message = format!(
+            "{place}: plugins.slow_deadline_s must be more than http.connect_s and http.read_s together, since a request \
+             ends before its call; but it is {deadline_s}, and they are {connect_s} and {read_s}"
+        );
+        check_faults(text, env, &[&message]);
+    };
+    faulty("[http]\nread_s = 50\n", &[], "patchbay.toml:2", [60, 10, 50]);
+    faulty("[http]\nconnect_s = 300\n", &[], "patchbay.toml:2", [60, 300, 30]);
+    faulty("[http]\nread_s = 20\n[plugins]\nslow_deadline_s = 30\n", &[], "patchbay.toml:4", [30, 10, 20]);
+    let variable = ("PATCHBAY_PLUGINS__SLOW_DEADLINE_S", "40");
+    faulty("", &[variable], "environment PATCHBAY_PLUGINS__SLOW_DEADLINE_S", [40, 10, 30]);
+}
+
+#[test]
 fn a_file_that_is_no_toml_or_cannot_be_read_is_a_fault() {
     check_faults(
         "[server]\nlisten = \nbody_bytes_max = 1\nbody_bytes_max = 2\n",
@@ -238,10 +257,18 @@ fn ranges() -> BTreeMap<String, (String, String)> {
 
 #[test]
 fn each_range_holds_at_its_ends_and_not_past_them() {
-    // A base at its end needs a maximum that is at least as long, and the other way round; so do one answer and all.
+    // A base at its end needs a maximum that is at least as long, and the other way round; so do one answer and all, and a
+    // request and its call.
     let with = |name: &str, value: &str| {
-        let mut env = vec![("PATCHBAY_RETRY__BASE_S", "1"), ("PATCHBAY_RETRY__MAX_S", "86400")];
-        env.extend([("PATCHBAY_HTTP__ANSWER_BYTES_MAX", "1024"), ("PATCHBAY_HTTP__ANSWERS_BYTES_MAX", "17179869184")]);
+        let mut env = vec![
+            ("PATCHBAY_RETRY__BASE_S", "1"),
+            ("PATCHBAY_RETRY__MAX_S", "86400"),
+            ("PATCHBAY_HTTP__ANSWER_BYTES_MAX", "1024"),
+            ("PATCHBAY_HTTP__ANSWERS_BYTES_MAX", "17179869184"),
+            ("PATCHBAY_HTTP__CONNECT_S", "1"),
+            ("PATCHBAY_HTTP__READ_S", "1"),
+            ("PATCHBAY_PLUGINS__SLOW_DEADLINE_S", "3600"),
+        ];
         env.retain(|(other, _)| *other != name);
         env.push((name, value));
         load("", &env).1.is_ok()

@@ -91,7 +91,7 @@ pub fn rejected(rejection: &Rejection, correlation_id: &CorrelationId) -> Answer
         R::NoRoute(NoRoute::Quarantined) => temporary("plugin_quarantined", 30),
         R::NoRoute(NoRoute::Disabled) => temporary("plugin_disabled", 30),
         R::Plugin(error) => match error {
-            CallError::Saturated => temporary("plugin_saturated", 2),
+            CallError::Saturated | CallError::HeldUp(_) => temporary("plugin_saturated", 2),
             CallError::ShutOut(_) => temporary("plugin_shut_out", 30),
             CallError::Closed => temporary("plugin_replaced", 1),
             CallError::Overrun(_) => temporary("plugin_overrun", 10),
@@ -242,6 +242,7 @@ mod tests {
             (R::NoRoute(NoRoute::Quarantined), 503, Some(30)),
             (R::NoRoute(NoRoute::Disabled), 503, Some(30)),
             (R::Plugin(CallError::Saturated), 503, Some(2)),
+            (R::Plugin(CallError::HeldUp(Duration::from_secs(1))), 503, Some(2)),
             (R::Plugin(CallError::ShutOut("x")), 503, Some(30)),
             (R::Plugin(CallError::Closed), 503, Some(1)),
             (R::Plugin(CallError::InvalidReply("x".into())), 503, Some(30)),

@@ -79,7 +79,7 @@ impl Admission {
     }
 
     /// As many as the lanes can begin within half of the deadline, up to the length of the queue. The other half is for
-    /// calls that take longer than the mean: one that begins too late would be held against the plugin as an overrun.
+    /// calls that take longer than the mean: one that begins too late is answered 503, and its lane has worked for nothing.
     fn places(&self) -> usize {
         let mean_ns = u128::from(self.mean_ns.load(Ordering::Relaxed).max(1));
         let in_time = self.deadline.as_nanos() / 2 * self.lanes as u128 / mean_ns;

@@ -11,13 +11,13 @@ use std::{
 
 use crate::ids::TenantId;
 
-/// Faults are counted over this time.
+/// The time over which faults are counted.
 const WINDOW: Duration = Duration::from_secs(60);
-/// So many of one tenant shut that tenant out.
+/// Faults of one tenant within [`WINDOW`] that shut it out.
 const TENANT_FAULTS: usize = 5;
-/// For this long.
+/// How long a tenant stays shut out.
 const TENANT_PAUSE: Duration = Duration::from_secs(30);
-/// So many in all, from at least two tenants or from the only one that there is, quarantine the generation.
+/// Faults in all within [`WINDOW`] that quarantine the generation. They come from two tenants at least, or from the only one.
 const GENERATION_FAULTS: usize = 20;
 /// Most tenants that are remembered; a plugin that faults for more than these is quarantined long before.
 const TENANTS_MAX: usize = 1024;
@@ -29,7 +29,7 @@ pub enum Consequence {
     None,
     /// The tenant is shut out for a while.
     TenantShutOut,
-    /// The generation is to be quarantined.
+    /// The generation is to be [quarantined](super::quarantine).
     Quarantine,
 }
 

@@ -1,9 +1,12 @@
 //! What a plugin can ask of the host during one call, and for whom: secrets are compared here and filled in here, and
 //! leave the host only inside a request to the tenant's own tool.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
+    },
+    time::Instant,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -21,7 +24,9 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::{
+    call_time::CallTime,
     egress::{Answer, Egress, Outgoing, Share},
+    pulse::Pulse,
     redact::{self, Redaction},
     tokens::Tokens,
 };
@@ -55,6 +60,8 @@ pub struct Services {
     pub tokens: Arc<Tokens>,
     /// The host's time.
     pub clock: Clock,
+    /// The time that calls are measured by.
+    pub pulse: Pulse,
 }
 
 impl Services {
@@ -62,19 +69,19 @@ impl Services {
     pub fn new(directory: TenantDirectory, config: &config::Http, clock: Clock) -> Self {
         let egress = Arc::new(Egress::new(config));
         let tokens = Arc::new(Tokens::new(directory.clone(), Arc::clone(&egress), clock.clone()));
-        Self { directory, egress, tokens, clock }
+        Self { directory, egress, tokens, clock, pulse: Pulse::new() }
     }
 }
 
-/// Whom one call is for and until when; what its callbacks may do follows from it.
+/// Whom one call is for and how long it may take; what its callbacks may do follows from it.
 #[derive(Clone)]
 pub struct CallScope {
     /// The tenant that the call acts for.
     pub tenant: Arc<Tenant>,
     /// Which method runs.
     pub method: Method,
-    /// When the host gives the call up.
-    pub deadline: std::time::Instant,
+    /// The time that it has.
+    pub time: Arc<CallTime>,
     /// What the call's log lines are known by.
     pub correlation_id: CorrelationId,
 }
@@ -98,8 +105,6 @@ struct Place {
     /// How many calls have begun here: with the place's index it makes a call's number, never given twice.
     begun: u64,
     scope: Option<CallScope>,
-    /// Whether the call waits for a tool's answer, which ends by itself.
-    waiting: bool,
     /// What the tool's answers take of the room for them. The plugin has its own copy of an answer, for as long as it
     /// likes: until its next request, or the end of the call, that counts as one with the host's.
     answers: Vec<Share>,
@@ -135,11 +140,6 @@ impl Capability {
         }
     }
 
-    /// Whether the call of the thread with this place waits for a tool.
-    pub fn is_waiting(&self, place: usize) -> bool {
-        self.places[place].lock().unwrap_or_else(PoisonError::into_inner).waiting
-    }
-
     /// From now on new requests to tools are answered `Cancelled`; those under way end by their time-outs.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
@@ -164,22 +164,19 @@ impl Capability {
         self.places.get(usize::try_from(call % PLACES_MAX).ok()?)
     }
 
-    /// The call waits for a tool from now on.
-    fn begin_waiting(&self, call: u64) {
+    /// The call makes another request: the plugin has done with the answers before it.
+    fn give_back_answers(&self, call: u64) {
         if let Some(place) = self.place(call) {
-            let mut at = place.lock().unwrap_or_else(PoisonError::into_inner);
-            at.waiting = true;
-            at.answers.clear();
+            place.lock().unwrap_or_else(PoisonError::into_inner).answers.clear();
         }
     }
 
-    /// The call has its answer, with this share of the room, or none.
-    fn end_waiting(&self, call: u64, share: Option<Share>) {
+    /// The call has an answer, with this share of the room.
+    fn keep_answer(&self, call: u64, share: Share) {
         if let Some(place) = self.place(call) {
             let mut at = place.lock().unwrap_or_else(PoisonError::into_inner);
-            at.waiting = false;
             if at.scope.is_some() && at.begun == call / PLACES_MAX {
-                at.answers.extend(share);
+                at.answers.push(share);
             }
         }
     }
@@ -260,26 +257,24 @@ impl HostCalls for Capability {
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(PluginError::Cancelled);
         }
-        self.begin_waiting(call);
-        match self.send(&scope, request) {
-            Ok(Answer { status, mut headers, mut body, share }) => {
-                self.end_waiting(call, Some(share));
-                self.redaction(&scope.tenant).clean_answer(&mut headers, &mut body);
-                Ok(Response::new(status, headers, body))
-            }
-            Err(error) => {
-                self.end_waiting(call, None);
-                Err(error)
-            }
-        }
+        let deadline = scope.time.request_deadline().ok_or_else(|| {
+            let limit_s = scope.time.limit().as_secs_f64();
+            PluginError::api(format!("too little is left of the call's {limit_s} s for another request to the tool"))
+        })?;
+        self.give_back_answers(call);
+        let _with_tool = scope.time.with_tool();
+        let Answer { status, mut headers, mut body, share } = self.send(&scope, request, deadline)?;
+        self.keep_answer(call, share);
+        self.redaction(&scope.tenant).clean_answer(&mut headers, &mut body);
+        Ok(Response::new(status, headers, body))
     }
 }
 
 impl Capability {
     /// Sends a request with its credential. One that the tool refuses with 401 for its access token is sent once more
     /// with another, whatever its method: the tool looks at the token before it does anything (RFC 6750, section 3.1).
-    fn send(&self, scope: &CallScope, request: &Request) -> Result<Answer, PluginError> {
-        let (tenant, tokens, deadline) = (&scope.tenant, &self.services.tokens, scope.deadline);
+    fn send(&self, scope: &CallScope, request: &Request, deadline: Instant) -> Result<Answer, PluginError> {
+        let (tenant, tokens) = (&scope.tenant, &self.services.tokens);
         let send = |credential| self.services.egress.send(Outgoing { tenant, request, credential, deadline });
         let Some(credential) = request.parts().2 else { return send(None) };
         let name = credential.secret();

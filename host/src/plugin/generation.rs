@@ -2,25 +2,28 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use plugin_abi::{PluginError, host::HostSide};
+use plugin_abi::host::HostSide;
 use tokio::sync::Notify;
 
-use self::ending::{STEP_TIME_MAX, Stage, on_own_thread};
+use self::{
+    account::{Account, Outcome},
+    ending::{STEP_TIME_MAX, Stage, on_own_thread},
+};
 use super::{
     admission::Admission,
     artifact::VerifiedArtifact,
-    breaker::{Breakers, Consequence},
     capability::{Capability, Services},
     crash::{self, Step, Watched},
     lane::{LaneLimits, LaneStarter, Lanes, REPLACED_MAX},
     loader::{LoadedLibrary, mapped},
-    probation::{Counts, Probation},
+    probation::Counts,
+    quarantine::Passage,
     refusal::{Code, Refusal},
 };
 use crate::{
@@ -30,6 +33,7 @@ use crate::{
     tenant::Tenant,
 };
 
+mod account;
 mod calls;
 mod ending;
 
@@ -56,8 +60,24 @@ pub enum Judgement {
     Passed,
     /// It is clearly worse, or would be quarantined; it gets no more calls.
     Failed(String),
-    /// It has failed too often, after its probation or without one; it gets no more calls.
-    Quarantined(String),
+    /// It has failed too often, after its probation or without one, or has failed its trial; it gets no calls for a while.
+    Quarantined {
+        /// The last failure.
+        why: String,
+        /// After this it is tried again.
+        pause: Duration,
+    },
+    /// It has passed its trial, and gets calls again.
+    Released,
+}
+
+/// Why a generation cannot be entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotEntered {
+    /// It is draining: then the routes know another, or none.
+    Draining,
+    /// It is quarantined.
+    Quarantined,
 }
 
 /// One loaded artifact, numbered.
@@ -77,33 +97,33 @@ pub struct Generation {
     in_flight: AtomicUsize,
     draining: AtomicBool,
     emptied: Notify,
-    calls: AtomicU64,
-    errors: AtomicU64,
-    last_error: Mutex<Option<LastError>>,
-    breakers: Breakers,
+    account: Account,
     admission: Arc<Admission>,
-    quarantined: AtomicBool,
-    probation: Mutex<Option<Probation>>,
-    /// The failure by which it came to be quarantined, until the manager has taken it.
-    quarantine: Mutex<Option<String>>,
     watched: Arc<Watched>,
 }
 
 /// A call's stay in a generation: as long as one lives, the generation is not dismantled.
-pub struct InFlight(Arc<Generation>);
+pub struct InFlight {
+    generation: Arc<Generation>,
+    passage: Passage,
+}
 
 impl std::ops::Deref for InFlight {
     type Target = Generation;
 
     fn deref(&self) -> &Generation {
-        &self.0
+        &self.generation
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if self.0.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 && self.0.draining.load(Ordering::SeqCst) {
-            self.0.emptied.notify_waiters();
+        let generation = &self.generation;
+        if self.passage == Passage::Trial {
+            generation.account.quarantine.leave_trial(Instant::now());
+        }
+        if generation.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 && generation.draining.load(Ordering::SeqCst) {
+            generation.emptied.notify_waiters();
         }
     }
 }
@@ -186,14 +206,8 @@ impl Generation {
             in_flight: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             emptied: Notify::new(),
-            calls: AtomicU64::new(0),
-            errors: AtomicU64::new(0),
-            last_error: Mutex::new(None),
-            breakers: Breakers::default(),
+            account: Account::new(before, limits.quarantine),
             admission: Arc::new(Admission::new(limits.lane_queue, limits.fast_lanes, limits.fast_deadline)),
-            quarantined: AtomicBool::new(false),
-            probation: Mutex::new(before.map(|before| Probation::begin(before, Instant::now()))),
-            quarantine: Mutex::new(None),
             watched,
             tool_type,
         })
@@ -231,101 +245,71 @@ impl Generation {
 
     /// Calls so far, and how many of them failed by the plugin's own fault.
     pub fn counts(&self) -> Counts {
-        Counts { calls: self.calls.load(Ordering::Relaxed), faults: self.errors.load(Ordering::Relaxed) }
+        self.account.counts()
     }
 
     /// The last such failure.
     pub fn last_error(&self) -> Option<LastError> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.account.last_error()
     }
 
     /// Whether it is kept from serving because it failed too often.
     pub fn is_quarantined(&self) -> bool {
-        self.quarantined.load(Ordering::Relaxed)
+        self.account.quarantine.is_on()
     }
 
-    /// What has come of its probation, or that it is quarantined: said once, and `None` while there is no news. Called every so often by
-    /// the manager.
+    /// What has come of its probation and of its quarantine: said once, and `None` while there is no news. Called every so
+    /// often by the manager.
     pub fn judge(&self) -> Option<Judgement> {
-        let mut probation = self.probation.lock().unwrap_or_else(PoisonError::into_inner);
-        let so_far = self.counts();
-        let quarantine = self.quarantine.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let judgement = match (quarantine, &*probation) {
-            (Some(last), Some(on)) => Judgement::Failed(format!("{}; last: {last}", on.account(so_far))),
-            (Some(last), None) => Judgement::Quarantined(last),
-            (None, Some(on)) if on.is_over(so_far, Instant::now()) => Judgement::Passed,
-            _ => return None,
-        };
-        *probation = None;
-        Some(judgement)
+        self.account.judge()
     }
 
-    /// Enters for a call; `None` when the generation is draining: then the routes know another, or none.
-    pub fn enter(self: &Arc<Self>) -> Option<InFlight> {
+    /// Enters for a call.
+    ///
+    /// # Errors
+    /// [`NotEntered`]
+    pub fn enter(self: &Arc<Self>) -> Result<InFlight, NotEntered> {
         self.in_flight.fetch_add(1, Ordering::SeqCst);
-        let stay = InFlight(Arc::clone(self));
-        (!self.draining.load(Ordering::SeqCst)).then_some(stay)
+        let mut stay = InFlight { generation: Arc::clone(self), passage: Passage::Closed };
+        if self.draining.load(Ordering::SeqCst) {
+            return Err(NotEntered::Draining);
+        }
+        stay.passage = self.account.quarantine.admit(Instant::now());
+        if stay.passage == Passage::Closed { Err(NotEntered::Quarantined) } else { Ok(stay) }
     }
 
-    /// Counts what is the plugin's own fault; what a tool or a sender causes is not.
-    fn note_error(&self, error: &CallError, tenant: &Tenant) {
-        let own = matches!(
-            error,
-            CallError::Plugin(PluginError::Panicked { .. }) | CallError::InvalidReply(_) | CallError::Overrun(_)
-        );
-        if own {
-            self.errors.fetch_add(1, Ordering::Relaxed);
-            let at_ms = self.services.clock.now_ms();
-            let last = LastError { code: error.code(), message: error.to_string(), at_ms };
-            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
-            self.weigh_probation(error);
-        }
-        if matches!(error, CallError::Plugin(PluginError::Panicked { .. }) | CallError::Overrun(_)) {
-            self.trip(error, tenant);
-        }
-    }
-
-    /// Keeps a generation on probation from its callers at once when it is clearly worse than its predecessor; the manager
-    /// finds it so and rolls it back.
-    fn weigh_probation(&self, error: &CallError) {
-        let probation = *self.probation.lock().unwrap_or_else(PoisonError::into_inner);
-        let so_far = self.counts();
-        let failed = |on: Probation| !on.is_over(so_far, Instant::now()) && on.is_failed(so_far);
-        if probation.is_some_and(failed) && !self.quarantined.swap(true, Ordering::Relaxed) {
-            *self.quarantine.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+    /// Notes that a call has ended as it should. What a tool or a sender causes is no fault of the plugin.
+    fn answered(&self) {
+        if self.account.quarantine.answered(Instant::now()) {
             let (tool_type, generation) = (&self.tool_type, self.number);
-            tracing::warn!(%tool_type, generation, "the plugin fails in its probation: its webhooks are answered 503 until what served before it serves again");
+            tracing::info!(%tool_type, generation, "the plugin has passed its trial, and gets calls again");
         }
     }
 
-    /// Counts a panic or an overrun with the breakers, and does what they say.
-    fn trip(&self, error: &CallError, tenant: &Tenant) {
-        let users = self.services.directory.list().iter().filter(|user| user.tool_type == self.tool_type).count();
+    /// Notes what is the plugin's own fault.
+    fn failed(&self, error: &CallError, tenant: &Tenant) {
+        let users = || self.services.directory.list().iter().filter(|user| user.tool_type == self.tool_type).count();
         let (tool_type, generation) = (&self.tool_type, self.number);
-        match self.breakers.fault(&tenant.id, users, Instant::now()) {
-            Consequence::None => {}
-            Consequence::TenantShutOut => tracing::warn!(
+        match self.account.fault(error, &tenant.id, users, self.services.clock.now_ms()) {
+            Outcome::None => {}
+            Outcome::TenantShutOut => tracing::warn!(
                 %tool_type, generation, tenant = %tenant.id,
                 "the plugin fails again and again for this tenant, which is shut out for 30 s; last: {error}"
             ),
-            Consequence::Quarantine => {
-                if !self.quarantined.swap(true, Ordering::Relaxed) {
-                    *self.quarantine.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
-                    tracing::error!(
-                        %tool_type, generation,
-                        "the plugin is quarantined: its webhooks are answered 503, its jobs wait; last: {error}; load a better one, or the same anew with plugin-ctl reload {tool_type}"
-                    );
-                }
-            }
+            Outcome::ProbationFailed => tracing::warn!(
+                %tool_type, generation,
+                "the plugin fails in its probation: its webhooks are answered 503 until what served before it serves again"
+            ),
+            Outcome::Quarantined(pause) => tracing::error!(
+                %tool_type, generation,
+                "the plugin is quarantined: its webhooks are answered 503, its jobs wait; last: {error}; one call is let through in {} s, to see whether it works again; to end it sooner, load a better one or run plugin-ctl enable {tool_type}",
+                pause.as_secs()
+            ),
         }
     }
 
     /// Gives up lanes that are stuck; called every so often by the manager.
     pub fn give_up_stuck(&self) -> usize {
-        // The lock, not a clone: whoever takes the generation apart must find nobody else with the instance.
-        let stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
-        let Stage::Made(plugin) = &*stage else { return 0 };
-        let excused = |place| plugin.host().0.is_waiting(place);
-        self.fast.give_up_stuck(excused) + self.slow.give_up_stuck(excused)
+        self.fast.give_up_stuck() + self.slow.give_up_stuck()
     }
 }

@@ -55,7 +55,8 @@ codes! {
     Disabled "disabled": "an operator lets the plugin not serve";
     Enabled "enabled": "an operator lets the plugin serve again; its crashes are forgotten";
     Missing "missing": "no file of the tool type is in the folder any more";
-    Quarantined "quarantined": "a generation failed too often and gets no more calls";
+    Quarantined "quarantined": "a generation failed too often, or failed its trial, and gets no calls for a while";
+    Released "released": "a quarantined generation has passed its trial and gets calls again";
     Crashed "crashed": "an artifact has ended the host";
     LoaderStuck "loader_stuck": "an artifact has blocked the dynamic linker";
     TenantRefused "tenant_refused": "a tenant's webhooks begin to be refused; at most once an hour for a tenant";

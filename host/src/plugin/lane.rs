@@ -7,13 +7,14 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use super::{
+    call_time::{CallTime, LaneThread},
     capability::Capability,
     crash::{Step, Watched, WatchedThread},
     loader::LoadedPlugin,
@@ -34,10 +35,10 @@ const STARTS_MAX: usize = 256;
 /// What lanes hold.
 pub type Plugin = LoadedPlugin<Capability>;
 
-/// One call, or validate and extract of one webhook: what the lane runs, and until when somebody waits for it.
+/// One call, or validate and extract of one webhook: what the lane runs, and the time that it has for it.
 pub struct Work {
-    /// After this it is dropped unrun.
-    pub deadline: Instant,
+    /// Once it is over, work that has not begun is dropped unrun.
+    pub time: Arc<CallTime>,
     /// What the lane is seen to do meanwhile, should the process die of it.
     pub step: Step,
     /// Runs on the lane, with the lane's place among the generation's threads.
@@ -114,7 +115,6 @@ struct Inner {
     queue: Mailbox<(Work, Counted)>,
     lanes: Mutex<Alive>,
     ended: Condvar,
-    epoch: Instant,
 }
 
 #[derive(Default)]
@@ -146,9 +146,20 @@ impl Alive {
 
 struct LaneState {
     place: usize,
-    /// When the current call's deadline is, in milliseconds of the epoch; 0 while there is none.
-    due_ms: AtomicU64,
+    /// The time of the current call.
+    call: Mutex<Option<Arc<CallTime>>>,
     given_up: AtomicBool,
+}
+
+impl LaneState {
+    fn is_stuck(&self) -> bool {
+        let call = self.call.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        call.is_some_and(|call| call.is_stuck())
+    }
+
+    fn carries_out(&self, call: Option<Arc<CallTime>>) {
+        *self.call.lock().unwrap_or_else(PoisonError::into_inner) = call;
+    }
 }
 
 impl Lanes {
@@ -169,7 +180,6 @@ impl Lanes {
             starter,
             lanes: Mutex::new(Alive { plugin: Some(plugin), ..Alive::default() }),
             ended: Condvar::new(),
-            epoch: Instant::now(),
         });
         for _ in 0..kept {
             inner.start_lane();
@@ -194,17 +204,15 @@ impl Lanes {
         Ok(())
     }
 
-    /// Gives up lanes whose call is past its deadline and does not wait for the host (`is_excused`), and starts others in
-    /// their place. Returns how many were given up now.
-    pub fn give_up_stuck(&self, is_excused: impl Fn(usize) -> bool) -> usize {
+    /// Gives up lanes whose call is past its deadline by the plugin's own doing, and starts others in their place. Returns
+    /// how many were given up now.
+    pub fn give_up_stuck(&self) -> usize {
         let inner = &self.inner;
-        let now_ms = inner.now_ms();
         let mut lanes = inner.lock();
         let mut stuck = 0;
         for state in lanes.states.clone() {
-            let due_ms = state.due_ms.load(Ordering::SeqCst);
-            let over = due_ms != 0 && due_ms < now_ms && !is_excused(state.place);
-            if over && lanes.given_up < REPLACED_MAX && !state.given_up.swap(true, Ordering::SeqCst) {
+            let may_go = lanes.given_up < REPLACED_MAX && state.is_stuck();
+            if may_go && !state.given_up.swap(true, Ordering::SeqCst) {
                 lanes.count -= 1;
                 lanes.given_up += 1;
                 inner.metrics.stuck_call();
@@ -252,10 +260,6 @@ impl Inner {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
     /// Asks for one more lane, unless there are as many as may be.
     fn start_lane(self: &Arc<Self>) {
         let mut lanes = self.lock();
@@ -263,7 +267,7 @@ impl Inner {
         let used = |place: usize| lanes.states.iter().any(|state| state.place == place);
         let places = self.limits.first_place..self.limits.first_place + self.limits.lanes_max + REPLACED_MAX;
         let Some(place) = places.into_iter().find(|place| !used(*place)) else { return };
-        let state = Arc::new(LaneState { place, due_ms: AtomicU64::new(0), given_up: AtomicBool::new(false) });
+        let state = Arc::new(LaneState { place, call: Mutex::default(), given_up: AtomicBool::new(false) });
         lanes.count += 1;
         lanes.states.push(Arc::clone(&state));
         drop(lanes);
@@ -316,11 +320,12 @@ impl Inner {
     }
 
     fn run(&self, plugin: &Plugin, state: &Arc<LaneState>, watched: &WatchedThread) {
+        let mut thread = LaneThread::this();
         loop {
             match self.queue.take(IDLE_MAX) {
                 Taken::One((work, queued)) => {
                     drop(queued);
-                    self.perform(plugin, state, watched, work);
+                    self.perform(plugin, state, (watched, &mut thread), work);
                     if state.given_up.load(Ordering::SeqCst) {
                         return;
                     }
@@ -335,13 +340,18 @@ impl Inner {
         }
     }
 
-    fn perform(&self, plugin: &Plugin, state: &LaneState, watched: &WatchedThread, work: Work) {
-        let now = Instant::now();
-        if work.deadline <= now {
+    fn perform(
+        &self,
+        plugin: &Plugin,
+        state: &LaneState,
+        (watched, thread): (&WatchedThread, &mut LaneThread),
+        work: Work,
+    ) {
+        if work.time.is_over() {
             return;
         }
-        let due = work.deadline.saturating_duration_since(self.epoch).as_millis();
-        state.due_ms.store(u64::try_from(due).unwrap_or(u64::MAX).max(1), Ordering::SeqCst);
+        work.time.begin(thread);
+        state.carries_out(Some(work.time));
         let _running = self.metrics.in_flight(self.limits.kind);
         watched.does(work.step);
         // The plugin's panics end in its own adapter. One that comes this far is ours; it must not end the lane.
@@ -349,6 +359,6 @@ impl Inner {
             tracing::error!(lane = self.name, "a fault of the host in a plugin's call; this is a bug in Patchbay");
         }
         watched.does(Step::Idle);
-        state.due_ms.store(0, Ordering::SeqCst);
+        state.carries_out(None);
     }
 }

@@ -210,6 +210,7 @@ impl PluginManager {
                 manager.carry_out(command);
             }
         })?;
+        tokio::spawn(shared.services.pulse.beat());
         tokio::spawn(watch_generations(Arc::downgrade(&shared), commands.downgrade()));
         Ok(Self { shared, commands })
     }

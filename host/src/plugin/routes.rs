@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 
-use super::generation::{Generation, InFlight};
+use super::generation::{Generation, InFlight, NotEntered};
 use crate::ids::ToolType;
 
 /// Where calls for a tool type go.
@@ -49,15 +49,12 @@ impl Routes {
                 None => return Err(NoRoute::Missing),
                 Some(Route::Quarantined) => return Err(NoRoute::Quarantined),
                 Some(Route::Disabled) => return Err(NoRoute::Disabled),
-                // It is draining only after the table has changed: look again and find its successor.
-                Some(Route::Active(generation)) => {
-                    if generation.is_quarantined() {
-                        return Err(NoRoute::Quarantined);
-                    }
-                    if let Some(stay) = generation.enter() {
-                        return Ok(stay);
-                    }
-                }
+                Some(Route::Active(generation)) => match generation.enter() {
+                    Ok(stay) => return Ok(stay),
+                    Err(NotEntered::Quarantined) => return Err(NoRoute::Quarantined),
+                    // Only after the table has changed: look again and find its successor.
+                    Err(NotEntered::Draining) => {}
+                },
             }
             std::hint::spin_loop();
         }

@@ -160,7 +160,11 @@ pub fn decide(failure: &Failure, attempt: Attempt, retry: &Retry, random: f64) -
             }
             CallError::Plugin(PluginError::RateLimit { retry_after, .. }) => again(*retry_after),
             CallError::Plugin(error) if is_permanent(error, &retry.statuses) => Next::Bury(failure.kind()),
-            CallError::Plugin(_) | CallError::InvalidReply(_) | CallError::Overrun(_) | CallError::Lost => again(None),
+            CallError::Plugin(_)
+            | CallError::InvalidReply(_)
+            | CallError::Overrun(_)
+            | CallError::HeldUp(_)
+            | CallError::Lost => again(None),
         },
     }
 }
@@ -303,6 +307,7 @@ mod tests {
             (Failure::Fetch(CallError::Saturated), PostponeUntil(NOW_MS + SHORTLY_MS)),
             (Failure::Fetch(CallError::Closed), PostponeUntil(NOW_MS + SHORTLY_MS)),
             (Failure::Fetch(CallError::Overrun(Duration::from_secs(60))), RetryAt(NOW_MS + 2_000)),
+            (Failure::Fetch(CallError::HeldUp(Duration::from_secs(60))), RetryAt(NOW_MS + 2_000)),
             (Failure::Post(CallError::InvalidReply("short".to_owned())), RetryAt(NOW_MS + 2_000)),
             (Failure::Fetch(CallError::Lost), RetryAt(NOW_MS + 2_000)),
             (Failure::LeaseLost, Leave),

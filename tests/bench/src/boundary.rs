@@ -16,10 +16,12 @@ use patchbay::{
     config::Config,
     ids::{CorrelationId, TenantId, ToolType},
     plugin::{
+        call_time::CallTime,
         capability::{CallScope, Capability, Services},
         generation::{Generation, ReceivedWebhook, Verdict},
         lane::LaneStarter,
         loader::LoadedPlugin,
+        pulse::Pulse,
     },
     store::{Hooks, Store, StoreConfig},
     telemetry::metrics::Metrics,
@@ -76,7 +78,7 @@ pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()
     let over_abi = copies.plugin(1, FakeHost::new().secret(WEBHOOK_SECRET, SECRET))?;
     let tool_type = ToolType::parse("servicedesk_plus")?;
     let capable = copies.plugin(2, Capability::new(tool_type, 2, services.clone(), 1))?;
-    let starter = LaneStarter::start()?;
+    let (pulse, starter) = (services.pulse.clone(), LaneStarter::start()?);
     let generation = Arc::new(
         Generation::load(copies.artifact(3)?, 3, None, &config.plugins, services, &Metrics::new(), &starter)
             .map_err(|refusal| anyhow::anyhow!("{refusal}"))?,
@@ -85,7 +87,7 @@ pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()
     let mut whole: Vec<Way<'_>> = vec![
         ("direct", repeated(|| directly(&fake, &signed))),
         (OVER_ABI, repeated(|| through_abi(&over_abi, 0, &webhook))),
-        ("and the host's own callbacks", repeated(|| in_scope(&capable, &webhook))),
+        ("and the host's own callbacks", repeated(|| in_scope(&capable, &pulse, &webhook))),
         ("and a lane, one at a time", Box::new(|| runtime.block_on(on_lane(&generation, &webhook, 1, true)))),
         ("and a lane, 64 at once", Box::new(|| runtime.block_on(on_lane(&generation, &webhook, IN_FLIGHT, true)))),
     ];
@@ -162,12 +164,12 @@ fn refused_through_abi<C: HostCalls>(plugin: &LoadedPlugin<C>, webhook: &Receive
 }
 
 /// As a lane does it: with a scope for the callbacks.
-fn in_scope(plugin: &LoadedPlugin<Capability>, webhook: &ReceivedWebhook) -> anyhow::Result<()> {
+fn in_scope(plugin: &LoadedPlugin<Capability>, pulse: &Pulse, webhook: &ReceivedWebhook) -> anyhow::Result<()> {
     let capability = &plugin.host().0;
     let scope = CallScope {
         tenant: Arc::clone(&webhook.tenant),
         method: Method::VALIDATE_WEBHOOK,
-        deadline: Instant::now() + Duration::from_secs(1),
+        time: Arc::new(CallTime::new(pulse, Duration::from_secs(1))),
         correlation_id: webhook.correlation_id.clone(),
     };
     let call = capability.begin(0, scope);

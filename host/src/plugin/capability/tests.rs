@@ -5,7 +5,7 @@ use std::{
     net::TcpListener,
     path::Path,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -62,7 +62,7 @@ impl Bed {
         let scope = CallScope {
             tenant: Arc::clone(&self.tenant),
             method: Method::GET_TICKET,
-            deadline: Instant::now() + Duration::from_secs(60),
+            time: Arc::new(CallTime::new(&self.capability.services.pulse, Duration::from_secs(60))),
             correlation_id: CorrelationId::fresh(),
         };
         self.capability.begin(place, scope)

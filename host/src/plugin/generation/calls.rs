@@ -1,10 +1,7 @@
 //! The calls that a generation takes: what goes to a lane, what comes back, and how it may fail.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -25,6 +22,7 @@ use super::Generation;
 use crate::{
     ids::{CorrelationId, JobId},
     plugin::{
+        call_time::{Blame, CallTime},
         capability::{CallScope, Capability},
         crash::Step,
         lane::{Lanes, NotTaken, Work},
@@ -75,9 +73,14 @@ pub enum CallError {
     /// Its reply breaks the ABI's rules.
     #[error("the plugin's reply is invalid: {0}")]
     InvalidReply(String),
-    /// The deadline passed.
+    /// The deadline passed, by the plugin's own doing.
     #[error("the plugin did not answer within {0:?}")]
     Overrun(Duration),
+    /// The deadline passed, but the plugin had little of that time.
+    #[error(
+        "the plugin's call had too little of its {0:?}: it waited for a lane or for a processor; the machine is busy"
+    )]
+    HeldUp(Duration),
     /// Too many calls wait, or this one has waited until its deadline for those before it.
     #[error("the plugin has more calls than it can take")]
     Saturated,
@@ -99,11 +102,19 @@ impl CallError {
             Self::Plugin(error) => error.kind(),
             Self::InvalidReply(_) => "invalid_reply",
             Self::Overrun(_) => "overrun",
+            Self::HeldUp(_) => "held_up",
             Self::Saturated => "saturated",
             Self::ShutOut(_) => "shut_out",
             Self::Closed => "closed",
             Self::Lost => "lost",
         }
+    }
+}
+
+impl CallError {
+    /// Whether it is the plugin's own fault: what a tool, a sender or the machine causes is not.
+    fn is_own_fault(&self) -> bool {
+        matches!(self, Self::Plugin(PluginError::Panicked { .. }) | Self::InvalidReply(_) | Self::Overrun(_))
     }
 }
 
@@ -156,11 +167,12 @@ impl Generation {
         };
         let now = self.services.clock.now();
         let (metrics, admission) = (Arc::clone(&self.metrics), Arc::clone(&self.admission));
+        let pulse = self.services.pulse.clone();
         let limit = self.fast_deadline;
-        let scope = |deadline| CallScope {
+        let scope = |time| CallScope {
             tenant: Arc::clone(&webhook.tenant),
             method: Method::VALIDATE_WEBHOOK,
-            deadline,
+            time,
             correlation_id: webhook.correlation_id.clone(),
         };
         let webhook = Arc::clone(&webhook);
@@ -184,9 +196,9 @@ impl Generation {
                 body: &webhook.body,
                 received_at: webhook.received_at,
             };
-            let started = Instant::now();
+            let started = pulse.now();
             let verdict = context.with_webhook(&parts, |request| receive_on_lane(plugin, call, request, &metrics));
-            admission.took(started.elapsed());
+            admission.took(pulse.now() - started);
             verdict
         });
         answer.await
@@ -225,10 +237,10 @@ impl Generation {
         let now = self.services.clock.now();
         let limit = self.slow_deadline;
         let metrics = Arc::clone(&self.metrics);
-        let scope = |deadline| CallScope {
+        let scope = |time| CallScope {
             tenant: Arc::clone(&job.tenant),
             method,
-            deadline,
+            time,
             correlation_id: job.correlation_id.clone(),
         };
         let job = job.clone();
@@ -261,26 +273,22 @@ impl Generation {
         lanes: &Lanes,
         name: MetricMethod,
         limit: Duration,
-        scope: impl FnOnce(Instant) -> CallScope,
+        scope: impl FnOnce(Arc<CallTime>) -> CallScope,
         run: impl FnOnce(&LoadedPlugin<Capability>, u64) -> Result<T, CallError> + Send + 'static,
     ) -> Result<T, CallError> {
-        let now = Instant::now();
         let step = match name {
             MetricMethod::GetTicket => Step::Get,
             MetricMethod::UpdateTicket => Step::Update,
             _ => Step::Receive,
         };
-        let deadline = now + limit;
-        let scope = scope(deadline);
+        let time = Arc::new(CallTime::new(&self.services.pulse, limit));
+        let scope = scope(Arc::clone(&time));
         let tenant = Arc::clone(&scope.tenant);
-        if self.breakers.is_shut(&tenant.id, now) {
+        if self.account.breakers.is_shut(&tenant.id, Instant::now()) {
             return Err(CallError::ShutOut("panics or overruns of its calls; it is let in again within 30 s"));
         }
         let (reply, answer) = oneshot::channel();
-        let begun = Arc::new(AtomicBool::new(false));
-        let begins = Arc::clone(&begun);
         let work = move |plugin: &LoadedPlugin<Capability>, place: usize| {
-            begins.store(true, Ordering::Relaxed);
             let capability = &plugin.host().0;
             let call = capability.begin(place, scope);
             let mut answer = run(plugin, call);
@@ -292,31 +300,62 @@ impl Generation {
             // Nobody waits any more when the deadline has passed; then the answer has no use.
             let _given_up = reply.send(answer);
         };
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        // What waited behind too much honest work is no fault of the plugin, and must not have it quarantined.
-        let late = || match begun.load(Ordering::Relaxed) || lanes.are_stuck() {
-            true => CallError::Overrun(limit),
-            false => CallError::Saturated,
-        };
-        let answer = match lanes.submit(Work { deadline, step, run: Box::new(work) }) {
-            Ok(()) => match tokio::time::timeout_at(deadline.into(), answer).await {
-                Ok(Ok(answer)) => answer,
-                Ok(Err(_dropped)) if Instant::now() >= deadline => Err(late()),
-                Ok(Err(_dropped)) => Err(CallError::Lost),
-                Err(_elapsed) => Err(late()),
+        self.account.called();
+        let answer = match lanes.submit(Work { time: Arc::clone(&time), step, run: Box::new(work) }) {
+            Ok(()) => match answer_in_time(answer, &time, lanes).await {
+                Ok(answer) => {
+                    if !answer.as_ref().is_err_and(CallError::is_own_fault) {
+                        self.answered();
+                    }
+                    answer
+                }
+                Err(late) => Err(late),
             },
             Err(NotTaken::Saturated) => Err(CallError::Saturated),
             Err(NotTaken::Closed) => Err(CallError::Closed),
         };
         match &answer {
             Err(CallError::Overrun(_)) => self.metrics.call(name, CallOutcome::Overrun, limit),
-            Err(CallError::Saturated) => self.metrics.saturated(name),
+            Err(CallError::Saturated | CallError::HeldUp(_)) => self.metrics.saturated(name),
             _ => {}
         }
-        if let Err(error) = &answer {
-            self.note_error(error, &tenant);
+        if let Err(error) = &answer
+            && error.is_own_fault()
+        {
+            self.failed(error, &tenant);
         }
         answer
+    }
+}
+
+/// What the lane answers, or why it has not by the deadline.
+async fn answer_in_time<T>(mut answer: oneshot::Receiver<T>, time: &CallTime, lanes: &Lanes) -> Result<T, CallError> {
+    match time.wait(&mut answer).await {
+        Some(Ok(answer)) => return Ok(answer),
+        Some(Err(_dropped)) if !time.is_over() => return Err(CallError::Lost),
+        Some(Err(_dropped)) => return Err(late(time, lanes)),
+        None => {}
+    }
+    let late = late(time, lanes);
+    // A lane that has answered meanwhile sleeps, as one does that hangs.
+    answer.try_recv().map_err(|_not_yet| late)
+}
+
+/// Why a call has not been answered by its deadline: only the plugin's own time is its fault.
+fn late(time: &CallTime, lanes: &Lanes) -> CallError {
+    let limit = time.limit();
+    if !time.has_begun() {
+        // What waited behind honest work is no fault of the plugin, behind calls that hang it is.
+        return if lanes.are_stuck() { CallError::Overrun(limit) } else { CallError::Saturated };
+    }
+    match time.blame() {
+        Blame::Plugin => CallError::Overrun(limit),
+        Blame::Tool(took) => {
+            let (took_s, limit_s) = (took.as_secs_f64(), limit.as_secs_f64());
+            let message = format!("the tool took {took_s:.1} s in all, and the call may take {limit_s} s");
+            CallError::Plugin(PluginError::api(message))
+        }
+        Blame::Nobody => CallError::HeldUp(limit),
     }
 }
 
@@ -392,7 +431,7 @@ fn outcome<T: Answered>(answer: &Result<T, CallError>) -> CallOutcome {
             _ => CallOutcome::Api,
         },
         Err(CallError::Overrun(_)) => CallOutcome::Overrun,
-        Err(CallError::Saturated) => CallOutcome::Saturated,
+        Err(CallError::Saturated | CallError::HeldUp(_)) => CallOutcome::Saturated,
         Err(CallError::InvalidReply(_) | CallError::ShutOut(_) | CallError::Closed | CallError::Lost) => {
             CallOutcome::InvalidReply
         }

@@ -222,7 +222,15 @@ impl Shared {
                 }
             }),
             Judgement::Failed(_) if !self.active(tool_type).is_some_and(|active| Arc::ptr_eq(&active, generation)) => {}
-            Judgement::Quarantined(last) => self.note_quarantined(generation, &last),
+            Judgement::Quarantined { why, pause } => {
+                let pause_s = pause.as_secs();
+                self.note_quarantined(generation, &format!("{why}; one call is let through in {pause_s} s"));
+            }
+            Judgement::Released => {
+                let message = "it has passed its trial, and gets calls again";
+                self.note(PluginEvent::new(Happened::Released, message).about(generation));
+                (self.on_routes)();
+            }
             Judgement::Failed(account) => {
                 let Some(before) = self.before(&self.record(tool_type), sha256) else {
                     return self.note_quarantined(generation, &account);
@@ -247,7 +255,7 @@ impl Shared {
     }
 
     fn note_quarantined(&self, generation: &Generation, why: &str) {
-        let message = format!("it failed too often and gets no more calls: {why}");
+        let message = format!("it failed too often and gets no calls for now: {why}");
         self.note(PluginEvent::new(Happened::Quarantined, message).about(generation));
     }
 

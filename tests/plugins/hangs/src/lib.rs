@@ -1,9 +1,22 @@
-//! A plugin that never returns from the method that the tenant's setting `in` names, and takes `slow_ms` over each webhook.
+//! A plugin that takes its time, as the tenant's settings say:
+//!
+//! * `in`: it never returns from this method; with `while` only as long as that file is there.
+//! * `slow_ms`: it sleeps so long over each webhook, in naps: of a time in which the host is stopped it sleeps one.
+//! * `work_ms`: it computes over each webhook until it has used so much of a processor.
+//! * `asks`: before it gets a ticket it asks the tool so many times for something else, whatever comes of it; then it
+//!   sleeps `own_ms`.
 
-use std::time::Duration;
+use std::{hint, path::Path, str::FromStr, thread, time::Duration};
 
 use desk::{Behaviour, Desk};
 use plugin_abi::prelude::*;
+use rustix::time::{ClockId, clock_gettime};
+
+/// Between two looks for the file that `while` names.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// One of the naps that make up a sleep.
+const NAP_MS: u64 = 20;
 
 struct Hangs;
 
@@ -15,13 +28,41 @@ impl Behaviour for Hangs {
     }
 
     fn before(&self, tenant: &Tenant<'_>, method: &str) {
-        while tenant.setting("in") == Some(method) {
-            std::thread::park();
+        let goes_on = || tenant.setting("while").is_none_or(|file| Path::new(file).exists());
+        while tenant.setting("in") == Some(method) && goes_on() {
+            thread::park_timeout(LOOK_EVERY);
         }
-        let slow_ms = tenant.setting("slow_ms").and_then(|ms| ms.parse().ok());
-        if let Some(ms) = slow_ms.filter(|_| method == "validate") {
-            std::thread::sleep(Duration::from_millis(ms));
+        match method {
+            "validate" => {
+                sleep_ms(number(tenant, "slow_ms"));
+                work_ms(number(tenant, "work_ms"));
+            }
+            "get" => {
+                for _ in 0..number(tenant, "asks") {
+                    let _whatever = tenant.http(Request::get("/"));
+                }
+                sleep_ms(number(tenant, "own_ms"));
+            }
+            _ => {}
         }
+    }
+}
+
+fn number<T: FromStr + Default>(tenant: &Tenant<'_>, setting: &str) -> T {
+    tenant.setting(setting).and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+fn sleep_ms(ms: u64) {
+    for _ in 0..ms / NAP_MS {
+        thread::sleep(Duration::from_millis(NAP_MS));
+    }
+}
+
+fn work_ms(ms: u64) {
+    let used = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default();
+    let until = used() + Duration::from_millis(ms);
+    while ms > 0 && used() < until {
+        hint::spin_loop();
     }
 }
 
