@@ -2,6 +2,8 @@
 
 pub mod answer;
 pub mod body;
+mod linger;
+mod media;
 pub mod routes;
 pub mod server;
 mod stalled;
