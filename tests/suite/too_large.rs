@@ -116,17 +116,29 @@ fn whatever_is_refused_unread_its_sender_sees_why() {
     }
 }
 
+/// Else the sender would send the next request into a connection that is being closed.
 #[test]
-fn a_connection_whose_small_body_was_not_looked_at_serves_on() {
+fn a_connection_is_closed_behind_a_body_that_was_not_read_and_only_then() {
     let host = Host::builder().start();
-    let connection = http::Connection::open(host.address()).unwrap();
-    for (path, headers, status) in [
-        ("/nowhere", &[][..], 404),
-        ("/webhooks/nobody", &[("content-encoding", "br")], 415),
-        ("/webhooks/nobody", &[], 401),
+    let gzip = [("content-encoding", "gzip")];
+    for (method, path, headers, body, status) in [
+        ("POST", "/nowhere", &[][..], "{}", 404),
+        ("PUT", "/webhooks/nobody", &[], "{}", 405),
+        ("POST", "/webhooks/nobody", &gzip, "{}", 415),
     ] {
-        let answer = connection.exchange(&http::request("POST", path, headers, b"{}")).unwrap();
-        assert_eq!((answer.status, answer.closed), (status, false), "{path}: {answer:?}");
+        let answer = host.http(method, path, headers, body.as_bytes());
+        assert_eq!((answer.status, answer.closed), (status, true), "{method} {path}: {answer:?}");
+    }
+    let connection = http::Connection::open(host.address()).unwrap();
+    for (method, path, headers, body, status) in [
+        ("GET", "/nowhere", &[][..], "", 404),
+        ("GET", "/webhooks/nobody", &[], "", 405),
+        ("POST", "/webhooks/nobody", &gzip, "", 415),
+        ("POST", "/webhooks/nobody", &[], "{}", 401),
+        ("GET", "/healthz", &[], "", 200),
+    ] {
+        let answer = connection.exchange(&http::request(method, path, headers, body.as_bytes())).unwrap();
+        assert_eq!((answer.status, answer.header("connection")), (status, None), "{method} {path}: {answer:?}");
     }
 }
 

@@ -118,13 +118,15 @@ impl FrontDoor {
         let chunked = request.headers().contains_key(TRANSFER_ENCODING);
         let has_body = !request.body().is_end_stream();
         let outcome = self.dispatch(route, request, &correlation_id).await;
-        unread.set(outcome.is_err() && has_body);
+        let is_unread = outcome.is_err() && has_body;
+        unread.set(is_unread);
         let mut answer = outcome.unwrap_or_else(|fault| {
             tracing::debug!(%correlation_id, route = label, "request not taken: {fault}");
             answer::refused(&fault, &correlation_id)
         });
-        if chunked {
-            // hyper has dropped a Content-Length that stood beside it: a proxy may have seen another end of this request.
+        // What is left of a body would be read as the next request. And of a chunked one hyper has dropped a Content-Length that
+        // stood beside it: a proxy may have seen another end of it.
+        if is_unread || chunked {
             answer::close(&mut answer);
         }
         self.metrics.http(label, answer.status().as_u16(), started.elapsed());

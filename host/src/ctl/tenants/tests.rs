@@ -73,7 +73,7 @@ fn a_wrong_import_says_where_and_quotes_nothing() {
     for (text, place) in [
         (format!("{ONE}\nhunter2\n"), "line 2, column 1"),
         (format!("{ONE}\n\"hunter2\"\n"), "line 2: "),
-        (format!("{ONE}\n\n{ONE}, \"hunter2\"\n"), "line 3, column 93"),
+        (format!("{ONE}\n\n{ONE}, \"hunter2\"\n"), "line 3, column 88"),
         (format!("[{ONE}, \"hunter2\"]"), "tenant 2: "),
         (format!("[{ONE},\n  hunter2]"), "line 2 column 3"),
         ("[\"hunter2".to_owned(), "line 1 column 9"),
