@@ -21,6 +21,7 @@ mod five_tools;
 mod forgery;
 mod front_door;
 mod hostile;
+mod imports;
 mod journal;
 mod keys;
 mod killed_at;
