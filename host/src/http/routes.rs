@@ -95,13 +95,6 @@ impl Route {
             Self::Unknown => "unknown",
         }
     }
-
-    fn allowed(&self) -> &'static str {
-        match self {
-            Self::Health | Self::Ready => "GET, HEAD",
-            _ => "POST",
-        }
-    }
 }
 
 impl FrontDoor {
@@ -140,19 +133,17 @@ impl FrontDoor {
         correlation_id: &CorrelationId,
     ) -> Result<Answer, BadRequest> {
         check_transfer_encoding(request.headers())?;
-        let fits = match route {
-            Route::Unknown => return Err(BadRequest::NotFound),
-            Route::Health | Route::Ready => matches!(*request.method(), Method::GET | Method::HEAD),
-            Route::Webhook(_) | Route::TenantInBody(_) => *request.method() == Method::POST,
-        };
-        if !fits {
-            return Err(BadRequest::Method(route.allowed()));
-        }
+        let method = request.method();
         match route {
+            Route::Unknown => Err(BadRequest::NotFound),
+            Route::Health | Route::Ready if !matches!(*method, Method::GET | Method::HEAD) => {
+                Err(BadRequest::Method("GET, HEAD"))
+            }
+            Route::Webhook(_) | Route::TenantInBody(_) if *method != Method::POST => Err(BadRequest::Method("POST")),
             Route::Health => Ok(answer::health(true, "alive", correlation_id)),
             Route::Ready => Ok(self.ready(correlation_id).await),
             Route::Webhook(tenant_id) => self.webhook(Some(tenant_id), request, correlation_id).await,
-            Route::TenantInBody(_) | Route::Unknown => self.webhook(None, request, correlation_id).await,
+            Route::TenantInBody(_) => self.webhook(None, request, correlation_id).await,
         }
     }
 
