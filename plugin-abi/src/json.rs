@@ -105,7 +105,7 @@ pub fn is_json(content_type: &[u8]) -> bool {
 /// The charset that a content type names, when nobody knows it.
 pub fn unknown_charset(content_type: &[u8]) -> Option<Cow<'_, str>> {
     let label = charset_label(content_type)?;
-    Encoding::for_label(label).is_none().then(|| String::from_utf8_lossy(label))
+    Encoding::for_label_no_replacement(label).is_none().then(|| String::from_utf8_lossy(label))
 }
 
 /// How bytes become text.
@@ -119,7 +119,7 @@ pub(crate) enum Charset {
 
 impl Charset {
     pub(crate) fn of(content_type: Option<&[u8]>) -> Self {
-        match content_type.and_then(charset_label).and_then(Encoding::for_label) {
+        match content_type.and_then(charset_label).and_then(Encoding::for_label_no_replacement) {
             Some(named) if named != UTF_8 => Self::Named(named),
             _ => Self::Utf8,
         }

@@ -141,7 +141,8 @@ fn build() -> PathBuf {
     // Whoever runs the tests has set these for the tests' own package. Build scripts that look at them, as ring's does, would
     // run again, here and at the next build outside.
     for (name, _) in env::vars_os() {
-        let own = name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
+        let own =
+            name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
         if own {
             cargo.env_remove(name);
         }

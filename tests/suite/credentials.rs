@@ -8,7 +8,7 @@ use patchbay::{
     queue::job::{Accepted, DedupKey, JobKind, NewJob},
     store::{Hooks, Store, StoreConfig},
 };
-use patchbay_tests::{API_KEY, Artifact, Host, Line, WAIT_MAX, created, wait_until};
+use patchbay_tests::{API_KEY, Artifact, Host, Line, TOOL, WAIT_MAX, created, wait_until};
 use plugin_abi::types::{Event, TicketMetadata};
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -19,10 +19,10 @@ const PER_TENANT: usize = 4;
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// Puts jobs of the tenant into the store of a host that does not run, each of a ticket of its own.
-fn put_in(host: &Host, tenant: &str) {
+fn put_in(line: &Line, tenant: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let (path, hooks) = (host.state().join("patchbay.db"), Hooks::default());
+        let (path, hooks) = (line.host.state().join("patchbay.db"), Hooks::default());
         let store = Store::open(StoreConfig { path, dedup_hours: 72, hooks }, Clock::system()).unwrap();
         let mut writes: JoinSet<bool> = JoinSet::new();
         for ticket in 1..=JOBS {
@@ -30,7 +30,8 @@ fn put_in(host: &Host, tenant: &str) {
             let tenant = TenantId::parse(tenant).unwrap();
             let key = DedupKey::new(&tenant, &metadata, b"");
             let (tool_type, kind) = (ToolType::parse("desk_good").unwrap(), JobKind::Enhance);
-            let job = NewJob { tenant, tool_type, kind, correlation_id: CorrelationId::fresh(), metadata };
+            let base_url = line.tool.base_url(TOOL).parse().unwrap();
+            let job = NewJob { tenant, tool_type, base_url, kind, correlation_id: CorrelationId::fresh(), metadata };
             let store = store.clone();
             writes.spawn(async move { matches!(store.accept(job, key).await, Ok(Accepted::New(_))) });
         }
@@ -85,7 +86,7 @@ fn of_a_thousand_jobs_few_ask_and_all_run_once_the_key_is_new() {
     (1..=JOBS).for_each(|ticket| line.open_ticket(&ticket.to_string()));
     rotate(&line, "revoked");
     line.host.terminate();
-    put_in(&line.host, "acme");
+    put_in(&line, "acme");
     line.host.start();
     line.host.wait_for_log(&["WARN", "refused the tenant's credential 3 times", "rotate-secret acme NAME"]);
     others_run(&line, "5001");
