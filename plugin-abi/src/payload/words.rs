@@ -1,7 +1,8 @@
 //! What a name says that people gave to a status or a resolution.
 
 /// Words between what a name says and what it says of it: "Cancelled by the customer", "Closed as duplicate".
-const CONNECTING: [&str; 10] = ["after", "as", "at", "by", "closed", "due", "for", "of", "on", "resolved"];
+const CONNECTING: [&str; 13] =
+    ["after", "as", "at", "by", "closed", "due", "for", "into", "of", "on", "resolved", "to", "with"];
 
 /// Whether a name says one of these things, alone or as a part of its own: before or behind punctuation or a connecting word.
 /// Case, apostrophes, and hyphens within words make no difference. The sayings are in lower case, letters and digits only,
@@ -41,6 +42,8 @@ mod tests {
             ("closed_cancelled", true),
             ("Cancelled due to policy", true),
             ("Cancelled/withdrawn", true),
+            ("Cancelled into #949", true),
+            ("Cancelled with IT-7", true),
             ("Won't Fix", true),
             ("wont-fix", true),
             ("Won\u{2019}t fix (out of scope)", true),
