@@ -91,9 +91,12 @@ impl<'a> Json<'a> {
 /// Parses one JSON value, which may borrow from the bytes. For use in [`Json::read`] and [`Json::object`].
 ///
 /// # Errors
-/// `Malformed`, with line and column.
+/// `Malformed`, with line and column; for bytes that are no UTF-8, with the number of the first of them.
 pub fn from_slice<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, PluginError> {
-    serde_json::from_slice(bytes).map_err(|error| PluginError::Malformed(error.to_string()))
+    // Checked once, as a whole: of bytes, the parser would check each text on its own.
+    let text = str::from_utf8(bytes)
+        .map_err(|error| PluginError::Malformed(format!("no UTF-8 from byte {} on", error.valid_up_to())))?;
+    serde_json::from_str(text).map_err(|error| PluginError::Malformed(error.to_string()))
 }
 
 /// Whether a content type names JSON: `application/json`, `text/json`, `application/problem+json` and the like.

@@ -110,7 +110,7 @@ fn a_plugin_sees_the_path_as_it_came() {
     assert_eq!(status("/webhooks/%61cme", "/webhooks/acme"), 401);
 }
 
-/// What two answers must have in common, whoever they are for.
+/// The parts of an answer that may not differ between tenants.
 fn shown(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
     let is_own = |name: &str| matches!(name, "date" | "x-correlation-id");
     let headers = answer.headers.iter().filter(|(name, _)| !is_own(name)).cloned().collect();
@@ -217,8 +217,7 @@ fn the_tenant_is_read_from_bodies_as_senders_write_them() {
     assert_eq!(line.host.send(&signed(CREATED, "application/json", &twice)).status, 401);
 }
 
-/// A webhook that nobody could take is told apart neither by its answer's time nor by its body's end: it is answered before
-/// the body is there.
+/// The answer comes before the body does, whether there is such a tenant or not.
 #[test]
 fn a_415_does_not_wait_for_the_body() {
     let line = line();

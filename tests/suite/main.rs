@@ -51,6 +51,7 @@ mod saturated;
 mod secrets;
 mod slow_clients;
 mod store_faults;
+mod stored;
 mod stuck_linker;
 mod supervised;
 mod tenant_refused;

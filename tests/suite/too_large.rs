@@ -6,16 +6,15 @@ use std::{
     net::{SocketAddr, TcpStream},
     sync::Barrier,
     thread,
-    time::{Duration, Instant},
 };
 
-use patchbay_tests::{Host, WAIT_MAX, http};
+use patchbay_tests::{Host, WAIT_MAX, http, wait_until};
 
-/// Larger than any that is read.
+/// Sizes of bodies beyond the limit, in bytes.
 const SIZES: [usize; 3] = [1_100_000, 3_000_000, 12_000_000];
-/// Of each size and form: a reset is a matter of luck.
+/// Exchanges of each size and form, since a connection that is closed too early is not reset each time.
 const TIMES: usize = 20;
-/// What is taken of a refused body, and what kernels hold on both sides, is less.
+/// More than the host takes of a refused body and the kernel holds for both sides, in bytes.
 const TAKEN_BYTES_MAX: usize = 96 << 20;
 
 /// The answer to one who sends all of this before it reads.
@@ -116,7 +115,7 @@ fn whatever_is_refused_unread_its_sender_sees_why() {
     }
 }
 
-/// Else the sender would send the next request into a connection that is being closed.
+/// A sender that is not told so would send its next request into a connection that is being closed.
 #[test]
 fn a_connection_is_closed_behind_a_body_that_was_not_read_and_only_then() {
     let host = Host::builder().start();
@@ -162,11 +161,7 @@ fn who_goes_on_dripping_is_cut() {
     let mut stream = connect(host.address());
     stream.write_all(&head("POST /webhooks/nobody", "content-length: 3000000\r\n")).unwrap();
     is_too_large(&rest(&mut stream), "a slow sender");
-    let answered = Instant::now();
-    while stream.write_all(b"y").is_ok() {
-        assert!(answered.elapsed() < WAIT_MAX, "it may go on and on");
-        thread::sleep(Duration::from_millis(50));
-    }
+    wait_until("the connection is cut", WAIT_MAX, || stream.write_all(b"y").is_err().then_some(()));
     assert_eq!(host.http("GET", "/healthz", &[], b"").status, 200);
 }
 

@@ -238,7 +238,7 @@ fn tenant(place: &str, value: &Value) -> Result<NewTenant, String> {
         return Err(format!("{place}: a tenant is a JSON object"));
     }
     if value.to_string().contains(char::REPLACEMENT_CHARACTER) {
-        // It may stand in a secret, which would never fit.
+        // A secret that holds one fits nothing.
         return Err(format!("{place}: a character cannot be read; save the file as UTF-8"));
     }
     NewTenant::deserialize(value).map_err(|_| match NewTenant::deserialize(&without_contents(value)) {
@@ -247,7 +247,7 @@ fn tenant(place: &str, value: &Value) -> Result<NewTenant, String> {
     })
 }
 
-/// The same with other texts and numbers: what is wrong with it can be told.
+/// The value with its texts and numbers replaced, so that an error about it quotes no secret.
 fn without_contents(value: &Value) -> Value {
     match value {
         Value::String(_) => "…".into(),

@@ -21,7 +21,7 @@ use tokio::{
 const LINGER_BYTES_MAX: usize = 32 << 20;
 /// How long they are taken, at most: as long as a client may by default take for its headers.
 const LINGER_TIME_MAX: Duration = Duration::from_secs(10);
-/// Taken at once.
+/// Read at once, in bytes.
 const PIECE_BYTES: usize = 16 << 10;
 
 /// Whether the body of a connection's last request was refused unread. Cheap to clone; all clones say the same.

@@ -98,7 +98,7 @@ impl Route {
 }
 
 impl FrontDoor {
-    /// Answers one request, and says whether its body was refused unread.
+    /// Answers one request, and notes in `unread` whether its body was refused before it was read.
     pub(super) async fn answer(&self, request: Request<Incoming>, unread: &Unread) -> Answer {
         let started = Instant::now();
         let correlation_id = request
@@ -117,8 +117,8 @@ impl FrontDoor {
             tracing::debug!(%correlation_id, route = label, "request not taken: {fault}");
             answer::refused(&fault, &correlation_id)
         });
-        // What is left of a body would be read as the next request. And of a chunked one hyper has dropped a Content-Length that
-        // stood beside it: a proxy may have seen another end of it.
+        // What is left of an unread body would be read as the next request. Of a chunked request hyper drops a Content-Length,
+        // so a proxy may have seen the body end elsewhere.
         if is_unread || chunked {
             answer::close(&mut answer);
         }

@@ -126,7 +126,7 @@ fn read(
 ) -> Result<Granted, PluginError> {
     let json = Json::new(body, head.header("content-type").map(str::as_bytes));
     let mut body: Body = json.object(json::from_slice).unwrap_or_default();
-    // A token with a character that could not be read is none.
+    // A token of which a character could not be read would be refused by the tool.
     let is_whole = |text: &String| !text.contains(char::REPLACEMENT_CHARACTER);
     let given = |text: Option<String>| text.filter(is_whole).and_then(|text| SecretText::new(text).ok());
     let is_success = (200..300).contains(&head.status()) && body.error.is_none();
