@@ -21,8 +21,17 @@ pub fn says_one_of(name: &str, sayings: &[&str]) -> bool {
     let is_within = |c: char| c.is_alphanumeric() || c.is_whitespace() || matches!(c, '-' | '_');
     name.split(|c| !is_within(c)).any(|part| {
         let words: Vec<&str> = part.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
-        let mut parts = words.split(|word| CONNECTING.contains(word));
-        parts.any(|part| sayings.iter().any(|saying| saying.split(' ').eq(part.iter().copied())))
+        let is_apart = |beside: Option<&&str>| beside.is_none_or(|word| CONNECTING.contains(word));
+        // A saying may hold connecting words itself: "unable to reproduce".
+        sayings.iter().any(|saying| {
+            let count = saying.split(' ').count();
+            let mut runs = words.windows(count).enumerate();
+            runs.any(|(at, run)| {
+                saying.split(' ').eq(run.iter().copied())
+                    && is_apart(words[..at].last())
+                    && is_apart(words.get(at + count))
+            })
+        })
     })
 }
 
@@ -58,6 +67,22 @@ mod tests {
             (" - ", false),
         ] {
             assert_eq!(says_one_of(name, &["cancelled", "wont fix"]), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_saying_may_hold_connecting_words() {
+        for (name, expected) in [
+            ("Unable to Reproduce", true),
+            ("Closed as unable to reproduce by support", true),
+            ("Closed: unable-to-reproduce.", true),
+            ("unable to", false),
+            ("reproduce", false),
+            ("Unable to reproduce it", false),
+            ("Not unable to reproduce", false),
+            ("Cancelled to reproduce", false),
+        ] {
+            assert_eq!(says_one_of(name, &["unable to reproduce"]), expected, "{name}");
         }
     }
 }
