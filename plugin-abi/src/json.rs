@@ -21,7 +21,7 @@ mod mend;
 use std::{borrow::Cow, sync::OnceLock};
 
 use encoding_rs::{Encoding, UTF_8};
-use serde::Deserialize;
+use serde::{Deserialize, de::Error as _};
 use serde_json::value::RawValue;
 
 use crate::PluginError;
@@ -93,10 +93,21 @@ impl<'a> Json<'a> {
 /// # Errors
 /// `Malformed`, with line and column; for bytes that are no UTF-8, with the number of the first of them.
 pub fn from_slice<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, PluginError> {
-    // Checked once, as a whole: of bytes, the parser would check each text on its own.
-    let text = str::from_utf8(bytes)
-        .map_err(|error| PluginError::Malformed(format!("no UTF-8 from byte {} on", error.valid_up_to())))?;
-    serde_json::from_str(text).map_err(|error| PluginError::Malformed(error.to_string()))
+    parse(bytes).map_err(|error| PluginError::Malformed(error.to_string()))
+}
+
+/// As [`from_slice`], with the parser's own error: for readers of several steps.
+///
+/// # Errors
+/// When the bytes are no such JSON.
+pub fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_str(text(bytes)?)
+}
+
+/// The bytes as a text. They are checked once, as a whole: of bytes, the parser would check each text on its own.
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, serde_json::Error> {
+    str::from_utf8(bytes)
+        .map_err(|error| serde_json::Error::custom(format_args!("no UTF-8 from byte {} on", error.valid_up_to())))
 }
 
 /// Whether a content type names JSON: `application/json`, `text/json`, `application/problem+json` and the like.
