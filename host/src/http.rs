@@ -3,6 +3,8 @@
 pub mod answer;
 pub mod body;
 mod counted;
+mod linger;
+mod media;
 pub mod routes;
 pub mod server;
 mod stalled;

@@ -7,7 +7,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::form
 
 use crate::{
     PluginError,
-    json::{Charset, Mended},
+    json::{self, Charset, Mended},
     plugin::SecretName,
     types::Credential,
 };
@@ -256,7 +256,7 @@ impl Response {
     /// `Malformed` when the body is not such JSON: asked again, the tool would say the same. `Api` when there is no body, or
     /// when HTML came instead (a login page, a hibernating instance), which passes.
     pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, PluginError> {
-        self.read(|body| serde_json::from_slice(body))
+        self.read(|body| json::parse(body))
     }
 
     /// As [`json`](Self::json), with a parser of the caller's own: for what is read in more than one step.

@@ -21,7 +21,7 @@ mod mend;
 use std::{borrow::Cow, sync::OnceLock};
 
 use encoding_rs::{Encoding, UTF_8};
-use serde::Deserialize;
+use serde::{Deserialize, de::Error as _};
 use serde_json::value::RawValue;
 
 use crate::PluginError;
@@ -91,9 +91,23 @@ impl<'a> Json<'a> {
 /// Parses one JSON value, which may borrow from the bytes. For use in [`Json::read`] and [`Json::object`].
 ///
 /// # Errors
-/// `Malformed`, with line and column.
+/// `Malformed`, with line and column; for bytes that are no UTF-8, with the number of the first of them.
 pub fn from_slice<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, PluginError> {
-    serde_json::from_slice(bytes).map_err(|error| PluginError::Malformed(error.to_string()))
+    parse(bytes).map_err(|error| PluginError::Malformed(error.to_string()))
+}
+
+/// As [`from_slice`], with the parser's own error: for readers of several steps.
+///
+/// # Errors
+/// When the bytes are no such JSON.
+pub fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_str(text(bytes)?)
+}
+
+/// The bytes as a text. They are checked once, as a whole: of bytes, the parser would check each text on its own.
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, serde_json::Error> {
+    str::from_utf8(bytes)
+        .map_err(|error| serde_json::Error::custom(format_args!("no UTF-8 from byte {} on", error.valid_up_to())))
 }
 
 /// Whether a content type names JSON: `application/json`, `text/json`, `application/problem+json` and the like.
@@ -105,7 +119,7 @@ pub fn is_json(content_type: &[u8]) -> bool {
 /// The charset that a content type names, when nobody knows it.
 pub fn unknown_charset(content_type: &[u8]) -> Option<Cow<'_, str>> {
     let label = charset_label(content_type)?;
-    Encoding::for_label(label).is_none().then(|| String::from_utf8_lossy(label))
+    Encoding::for_label_no_replacement(label).is_none().then(|| String::from_utf8_lossy(label))
 }
 
 /// How bytes become text.
@@ -119,7 +133,7 @@ pub(crate) enum Charset {
 
 impl Charset {
     pub(crate) fn of(content_type: Option<&[u8]>) -> Self {
-        match content_type.and_then(charset_label).and_then(Encoding::for_label) {
+        match content_type.and_then(charset_label).and_then(Encoding::for_label_no_replacement) {
             Some(named) if named != UTF_8 => Self::Named(named),
             _ => Self::Utf8,
         }

@@ -3,9 +3,10 @@
 
 use patchbay::{http::tenant_scan::tenant_id, ids::ToolType, plugin::elf};
 use plugin_abi::{
+    json::Json,
     payload::instant,
     prelude::*,
-    serde_json::{self, Value},
+    serde_json::Value,
     signature::{Encoding, Presented, Timestamped},
     testing::{FakeHost, base64_mac},
     time::format_description::well_known::Rfc3339,
@@ -20,8 +21,13 @@ pub fn elf_note(bytes: &[u8]) {
 
 /// The tenant that a body names: where a whole reader can read the body, it sees the same one.
 pub fn tenant_scan(body: &[u8]) {
-    if let (Some(found), Ok(value)) = (tenant_id(body), serde_json::from_slice::<Value>(body)) {
-        assert_eq!(value["tenant_id"], found);
+    let of_json = |charset: &str| Some(format!("application/json; charset={charset}").into_bytes());
+    for content_type in [None, of_json("iso-8859-1"), of_json("utf-16"), of_json("shift_jis")] {
+        let content_type = content_type.as_deref();
+        let whole = Json::new(body, content_type).parse::<Value>();
+        if let (Some(found), Ok(value)) = (tenant_id(body, content_type), whole) {
+            assert_eq!(value["tenant_id"], found);
+        }
     }
 }
 

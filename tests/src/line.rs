@@ -122,9 +122,21 @@ impl Line {
     /// Waits until no job is live.
     #[track_caller]
     pub fn idle(&self) {
-        wait_until("no live jobs", WAIT_MAX, || {
-            let jobs = self.host.ctl(&["job", "list"]);
-            jobs.as_array().expect("job list is an array").iter().all(|job| job["state"] == "dead").then_some(())
+        wait_until("no live jobs", WAIT_MAX, || self.is_idle().then_some(()));
+    }
+
+    #[track_caller]
+    fn is_idle(&self) -> bool {
+        let jobs = self.host.ctl(&["job", "list"]);
+        jobs.as_array().expect("job list is an array").iter().all(|job| job["state"] == "dead")
+    }
+
+    /// Moves the clock on, hour by hour, until no job is live. What waited is tried again, and becomes a dead letter in the end.
+    #[track_caller]
+    pub fn run_out(&self) {
+        wait_until("no live jobs, at any time", WAIT_MAX, || {
+            self.host.advance_clock(Duration::from_secs(3_600));
+            self.is_idle().then_some(())
         });
     }
 

@@ -2,42 +2,16 @@
 
 use std::time::Duration;
 
-use patchbay::{
-    clock::Clock,
-    ids::{CorrelationId, TenantId, ToolType},
-    queue::job::{Accepted, DedupKey, JobKind, NewJob},
-    store::{Hooks, Store, StoreConfig},
-};
 use patchbay_tests::{API_KEY, Artifact, Host, Line, WAIT_MAX, created, wait_until};
 use plugin_abi::types::{Event, TicketMetadata};
 use serde_json::Value;
-use tokio::task::JoinSet;
+
+use crate::stored::put_in;
 
 const JOBS: usize = 1_000;
 const PER_TENANT: usize = 4;
 /// The first pause, and each further one is twice as long: so long that none ends by itself while the test runs.
 const PAUSE: Duration = Duration::from_secs(60);
-
-/// Puts jobs of the tenant into the store of a host that does not run, each of a ticket of its own.
-fn put_in(host: &Host, tenant: &str) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let (path, hooks) = (host.state().join("patchbay.db"), Hooks::default());
-        let store = Store::open(StoreConfig { path, dedup_hours: 72, hooks }, Clock::system()).unwrap();
-        let mut writes: JoinSet<bool> = JoinSet::new();
-        for ticket in 1..=JOBS {
-            let metadata = TicketMetadata::new(ticket.to_string(), Event::Created);
-            let tenant = TenantId::parse(tenant).unwrap();
-            let key = DedupKey::new(&tenant, &metadata, b"");
-            let (tool_type, kind) = (ToolType::parse("desk_good").unwrap(), JobKind::Enhance);
-            let job = NewJob { tenant, tool_type, kind, correlation_id: CorrelationId::fresh(), metadata };
-            let store = store.clone();
-            writes.spawn(async move { matches!(store.accept(job, key).await, Ok(Accepted::New(_))) });
-        }
-        assert!(writes.join_all().await.into_iter().all(|is_new| is_new));
-        store.close().await.unwrap();
-    });
-}
 
 fn line() -> Line {
     let builder = Host::builder().plugin(Artifact::GOOD).config("worker.per_tenant", PER_TENANT);
@@ -85,7 +59,7 @@ fn of_a_thousand_jobs_few_ask_and_all_run_once_the_key_is_new() {
     (1..=JOBS).for_each(|ticket| line.open_ticket(&ticket.to_string()));
     rotate(&line, "revoked");
     line.host.terminate();
-    put_in(&line.host, "acme");
+    put_in(&line, "acme", (1..=JOBS).map(|ticket| TicketMetadata::new(ticket.to_string(), Event::Created)));
     line.host.start();
     line.host.wait_for_log(&["WARN", "refused the tenant's credential 3 times", "rotate-secret acme NAME"]);
     others_run(&line, "5001");

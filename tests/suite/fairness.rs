@@ -1,15 +1,10 @@
 //! One tenant never pays for another: whatever waits, hangs or is refused for one, the next one's turn comes.
 
-use patchbay::{
-    clock::Clock,
-    ids::{CorrelationId, TenantId, ToolType},
-    queue::job::{Accepted, DedupKey, JobKind, NewJob},
-    store::{Hooks, Store, StoreConfig},
-};
 use patchbay_tests::{API_KEY, Artifact, Host, Line, TOOL, WAIT_MAX, created};
 use plugin_abi::types::{Event, TicketMetadata};
 use sandbox::{Effect, Fault, Sandbox, SandboxConfig, TicketFields};
-use tokio::task::JoinSet;
+
+use crate::stored::put_in;
 
 /// Jobs that one tenant has waiting.
 const FLOOD: usize = 100_000;
@@ -17,33 +12,12 @@ const FLOOD: usize = 100_000;
 const TICKETS: usize = 1_000;
 /// Jobs of the flooding tenant that may be done between the other's webhook and its note.
 const AHEAD_MAX: u64 = 200;
-/// Writes that wait for the store at once while the flood is put in.
-const WRITES_AT_ONCE: usize = 1_000;
 
-/// Puts the flood into the store of a host that does not run, by the store's own operation: a job as a webhook makes it.
-fn put_in_flood(line: &Line, tenant: &str) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let (path, hooks) = (line.host.state().join("patchbay.db"), Hooks::default());
-        let store = Store::open(StoreConfig { path, dedup_hours: 72, hooks }, Clock::system()).unwrap();
-        let mut writes: JoinSet<bool> = JoinSet::new();
-        for number in 0..FLOOD {
-            if writes.len() == WRITES_AT_ONCE {
-                assert!(writes.join_next().await.unwrap().unwrap());
-            }
-            let mut metadata = TicketMetadata::new((number % TICKETS).to_string(), Event::Created);
-            metadata.delivery_id = Some(number.to_string());
-            let tenant = TenantId::parse(tenant).unwrap();
-            let key = DedupKey::new(&tenant, &metadata, b"");
-            let (tool_type, kind) = (ToolType::parse("desk_good").unwrap(), JobKind::Enhance);
-            let base_url = line.tool.base_url(TOOL).parse().unwrap();
-            let job = NewJob { tenant, tool_type, base_url, kind, correlation_id: CorrelationId::fresh(), metadata };
-            let store = store.clone();
-            writes.spawn(async move { matches!(store.accept(job, key).await, Ok(Accepted::New(_))) });
-        }
-        assert!(writes.join_all().await.into_iter().all(|is_new| is_new));
-        store.close().await.unwrap();
-    });
+/// The webhook of that number of the flood.
+fn of_flood(number: usize) -> TicketMetadata {
+    let mut metadata = TicketMetadata::new((number % TICKETS).to_string(), Event::Created);
+    metadata.delivery_id = Some(number.to_string());
+    metadata
 }
 
 #[test]
@@ -55,7 +29,7 @@ fn a_tenants_one_job_is_done_before_the_next_200_of_one_that_floods() {
     (0..TICKETS).for_each(|ticket| line.open_ticket(&ticket.to_string()));
     line.open_ticket("5000");
     line.host.terminate();
-    put_in_flood(&line, "flood");
+    put_in(&line, "flood", (0..FLOOD).map(of_flood));
     line.host.start();
     let flooding = line.tool.wait_for_notes(TOOL, "500", 1, WAIT_MAX).unwrap();
     assert_eq!(line.host.send(&created("other", "5000")).status, 202);

@@ -112,7 +112,7 @@ pub(super) const CASES: &[(&str, &str, Change)] = &[
     ("no root module", "NOT_A_PLUGIN", |file| file.replace("_1as_0lib_1header_0root", "_1as_0lib_1header_0roof", 9)),
     ("another major version of the ABI", "VERSION", |file| file.replace("\"abi_major\":1", "\"abi_major\":2", 9)),
     ("a newer minor version that it needs", "VERSION", |file| {
-        file.replace("\"abi_minor_needed\":0", "\"abi_minor_needed\":1", 9);
+        file.replace("\"abi_minor_needed\":0", "\"abi_minor_needed\":9", 9);
     }),
     ("panic = abort", "PANIC_ABORT", |file| file.replace("\"panic\":\"unwind\"", "\"panic\":\"abort\" ", 9)),
     ("a note that is none", "NOT_A_PLUGIN", |file| file.replace("{\"tool_type\"", "[\"tool_type\"", 9)),
@@ -145,7 +145,7 @@ fn each_is_refused_with_its_code() {
     // An older or newer minor version that is not needed makes no difference.
     for minor in ["0", "9"] {
         let mut file = Bytes(good.clone());
-        file.replace("\"abi_minor\":0", &format!("\"abi_minor\":{minor}"), 9);
+        file.replace("\"abi_minor\":1", &format!("\"abi_minor\":{minor}"), 9);
         host.put_file(FILE, &file.0);
         host.ctl(&["reload"]);
         assert_eq!(host.plugin("desk_good")["state"], "active", "minor {minor}");

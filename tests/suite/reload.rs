@@ -133,7 +133,7 @@ fn webhooks_during_reloads_are_all_accepted() {
     });
     assert!(delivered.into_inner() > 20, "webhooks must flow while plugins are replaced");
     assert_eq!(line.host.plugin("desk_good")["generation"], 21);
-    line.idle();
+    line.run_out();
     only_the_active_copy_is_left(&line);
 }
 

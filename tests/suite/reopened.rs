@@ -110,7 +110,7 @@ fn a_hint_of_a_ticket_that_was_not_solved_again_changes_nothing() {
         put(&line, "1", status, "Feed the gryphon");
         line.host.advance_clock(CONFIRMED + Duration::from_secs(1));
         tell(&line, "1", event, "accepted");
-        line.idle();
+        line.run_out();
         assert!(!note(&line, &new_ticket.to_string()).contains("Feed the gryphon"), "{event} {status}");
     }
 }

@@ -8,6 +8,8 @@ use std::{
 };
 
 use comfy_table::Cell;
+use plugin_abi::json::Json;
+use serde::Deserialize as _;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -190,30 +192,34 @@ fn read_import(file: &Path) -> Result<Vec<NewTenant>, Failure> {
         };
         Failure::failed(problem.why(why).state("nothing was changed"))
     };
-    let mut text = Zeroizing::new(String::new());
+    let mut bytes = Zeroizing::new(Vec::new());
     let read =
-        |input: &mut dyn Read, text: &mut String| input.take(ADMIN_BODY_BYTES_MAX as u64 + 1).read_to_string(text);
+        |input: &mut dyn Read, bytes: &mut Vec<u8>| input.take(ADMIN_BODY_BYTES_MAX as u64 + 1).read_to_end(bytes);
     let outcome = if file == Path::new("-") {
-        read(&mut io::stdin(), &mut text)
+        read(&mut io::stdin(), &mut bytes)
     } else {
-        File::open(file).and_then(|mut file| read(&mut file, &mut text))
+        File::open(file).and_then(|mut file| read(&mut file, &mut bytes))
     };
     outcome.map_err(|error| unreadable(error.to_string()))?;
-    if text.len() > ADMIN_BODY_BYTES_MAX {
+    if bytes.len() > ADMIN_BODY_BYTES_MAX {
         return Err(unreadable(format!("it has over {ADMIN_BODY_BYTES_MAX} bytes")));
     }
-    // Some editors and PowerShell write a byte order mark.
-    parse_import(text.strip_prefix('\u{feff}').unwrap_or(&text)).map_err(unreadable)
+    parse_import(&bytes).map_err(unreadable)
 }
 
-fn parse_import(text: &str) -> Result<Vec<NewTenant>, String> {
-    let tenant = |place: String, value: Value| match value {
-        Value::Object(_) => serde_json::from_value(value).map_err(|error| format!("{place}: {error}")),
-        _ => Err(format!("{place}: a tenant is a JSON object")),
-    };
+/// PowerShell writes UTF-16, and editors put a byte order mark before UTF-8.
+fn parse_import(bytes: &[u8]) -> Result<Vec<NewTenant>, String> {
+    Json::new(bytes, None).read(|bytes| {
+        let text =
+            str::from_utf8(bytes).map_err(|error| format!("it is no UTF-8 from byte {} on", error.valid_up_to()))?;
+        import_of(text)
+    })
+}
+
+fn import_of(text: &str) -> Result<Vec<NewTenant>, String> {
     if text.trim_start().starts_with('[') {
         let values: Vec<Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        return values.into_iter().zip(1..).map(|(value, n)| tenant(format!("tenant {n}"), value)).collect();
+        return values.iter().zip(1..).map(|(value, n)| tenant(&format!("tenant {n}"), value)).collect();
     }
     let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
     lines
@@ -222,9 +228,34 @@ fn parse_import(text: &str) -> Result<Vec<NewTenant>, String> {
             // Only the column: the error's own line is that of the piece.
             let value = serde_json::from_str(line)
                 .map_err(|error| format!("{place}, column {}: this is no JSON", error.column()))?;
-            tenant(place, value)
+            tenant(&place, &value)
         })
         .collect()
+}
+
+fn tenant(place: &str, value: &Value) -> Result<NewTenant, String> {
+    if !value.is_object() {
+        return Err(format!("{place}: a tenant is a JSON object"));
+    }
+    if value.to_string().contains(char::REPLACEMENT_CHARACTER) {
+        // A secret that holds one fits nothing.
+        return Err(format!("{place}: a character cannot be read; save the file as UTF-8"));
+    }
+    NewTenant::deserialize(value).map_err(|_| match NewTenant::deserialize(&without_contents(value)) {
+        Err(error) => format!("{place}: {error}"),
+        Ok(_) => format!("{place}: a number is out of range"),
+    })
+}
+
+/// The value with its texts and numbers replaced, so that an error about it quotes no secret.
+fn without_contents(value: &Value) -> Value {
+    match value {
+        Value::String(_) => "…".into(),
+        Value::Number(_) => 0.into(),
+        Value::Array(items) => items.iter().map(without_contents).collect(),
+        Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), without_contents(value))).collect(),
+        Value::Null | Value::Bool(_) => value.clone(),
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Response, StatusCode,
-    header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    header::{ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
 };
 use plugin_abi::{PluginError, error::FieldError};
 use serde::Serialize;
@@ -22,21 +22,33 @@ pub const CORRELATION_HEADER: &str = "x-correlation-id";
 /// An answer of the front door.
 pub type Answer = Response<Full<Bytes>>;
 
-/// Why a request never became a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a request never became a delivery. Its text is told to the sender.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRequest {
     /// No such route.
+    #[error("there is no such route")]
     NotFound,
     /// The route exists, but not with this method.
+    #[error("the route takes {0} only")]
     Method(&'static str),
     /// The body is larger than the limit, in bytes.
+    #[error("the body may have {0} bytes at most")]
     TooLarge(usize),
     /// The body did not come in time.
+    #[error("the body did not come in time")]
     Slow,
     /// The bodies that are being read fill the memory that there is for them.
+    #[error("the bodies that are being read fill the memory that there is for them")]
     Crowded,
     /// Transfer-Encoding is something else than one `chunked`.
+    #[error("Transfer-Encoding may be chunked, once, or not be there")]
     TransferEncoding,
+    /// The body is compressed, or encoded in another way.
+    #[error("bodies are read as they are (Content-Encoding: identity); let the sender not compress them")]
+    ContentEncoding,
+    /// JSON in a charset that nobody knows.
+    #[error("the charset {0:?} is not known; read are UTF-8 and all others of the WHATWG Encoding Standard")]
+    Charset(String),
 }
 
 /// RFC 9457.
@@ -109,30 +121,27 @@ pub fn rejected(rejection: &Rejection, correlation_id: &CorrelationId) -> Answer
 }
 
 /// The answer to what never became a delivery.
-pub fn refused(fault: BadRequest, correlation_id: &CorrelationId) -> Answer {
-    let detail;
-    let (status, code, text) = match fault {
-        BadRequest::NotFound => (StatusCode::NOT_FOUND, "not_found", None),
-        BadRequest::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", None),
-        BadRequest::TooLarge(bytes_max) => {
-            detail = format!("the body may have {bytes_max} bytes at most");
-            (StatusCode::PAYLOAD_TOO_LARGE, "too_large", Some(detail.as_str()))
-        }
-        BadRequest::Slow => (StatusCode::REQUEST_TIMEOUT, "body_timeout", None),
-        BadRequest::Crowded => (StatusCode::SERVICE_UNAVAILABLE, "saturated", None),
-        BadRequest::TransferEncoding => (StatusCode::BAD_REQUEST, "transfer_encoding", None),
+pub fn refused(fault: &BadRequest, correlation_id: &CorrelationId) -> Answer {
+    let (status, code) = match fault {
+        BadRequest::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+        BadRequest::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+        BadRequest::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+        BadRequest::Slow => (StatusCode::REQUEST_TIMEOUT, "body_timeout"),
+        BadRequest::Crowded => (StatusCode::SERVICE_UNAVAILABLE, "saturated"),
+        BadRequest::TransferEncoding => (StatusCode::BAD_REQUEST, "transfer_encoding"),
+        BadRequest::ContentEncoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding"),
+        BadRequest::Charset(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_charset"),
     };
     let wait_s = matches!(fault, BadRequest::Crowded).then_some(2);
-    let mut answer = problem(status, code, text, &[], wait_s, correlation_id);
+    let mut answer = problem(status, code, Some(&fault.to_string()), &[], wait_s, correlation_id);
     match fault {
         BadRequest::Method(allowed) => {
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
         }
-        BadRequest::NotFound => {}
-        // What is left of the body would be read as the next request.
-        BadRequest::TooLarge(_) | BadRequest::Slow | BadRequest::Crowded | BadRequest::TransferEncoding => {
-            close(&mut answer);
+        BadRequest::ContentEncoding => {
+            answer.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
+        _ => {}
     }
     answer
 }
@@ -209,23 +218,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_never_became_a_delivery_has_its_status_and_ends_the_connection_where_it_must() {
+    async fn what_never_became_a_delivery_has_its_status() {
         use BadRequest as B;
-        for (fault, status, closes, waits) in [
-            (B::NotFound, 404, false, false),
-            (B::Method("POST"), 405, false, false),
-            (B::TooLarge(7), 413, true, false),
-            (B::Slow, 408, true, false),
-            (B::Crowded, 503, true, true),
-            (B::TransferEncoding, 400, true, false),
+        for (fault, status, header) in [
+            (B::NotFound, 404, None),
+            (B::Method("POST"), 405, Some(ALLOW)),
+            (B::TooLarge(7), 413, None),
+            (B::Slow, 408, None),
+            (B::Crowded, 503, Some(RETRY_AFTER)),
+            (B::TransferEncoding, 400, None),
+            (B::ContentEncoding, 415, Some(ACCEPT_ENCODING)),
+            (B::Charset("x".to_owned()), 415, None),
         ] {
-            let answer = refused(fault, &CorrelationId::fresh());
-            let has = |name| answer.headers().contains_key(name);
-            assert_eq!(
-                (answer.status().as_u16(), has(CONNECTION), has(RETRY_AFTER)),
-                (status, closes, waits),
-                "{fault:?}"
-            );
+            let answer = refused(&fault, &CorrelationId::fresh());
+            assert_eq!(answer.status().as_u16(), status, "{fault:?}");
+            let found =
+                [ALLOW, RETRY_AFTER, ACCEPT_ENCODING].into_iter().filter(|name| answer.headers().contains_key(name));
+            assert_eq!(found.collect::<Vec<_>>(), Vec::from_iter(header), "{fault:?}");
             documented(status, &code(answer).await);
         }
     }

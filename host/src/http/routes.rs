@@ -3,15 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use hyper::{
-    Method, Request,
-    body::Incoming,
-    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+    HeaderMap, Method, Request,
+    body::{Body as _, Incoming},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING},
 };
+use plugin_abi::route::{self, RESOLVED_TICKET, TICKET_CREATED};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
     answer::{self, Answer, BadRequest, CORRELATION_HEADER},
     body::BodyRoom,
+    linger::Unread,
+    media::check_media,
     tenant_scan,
 };
 use crate::{
@@ -51,10 +54,10 @@ pub struct FrontDoor {
 }
 
 /// Where a request goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Route<'a> {
+#[derive(Debug, PartialEq, Eq)]
+enum Route {
     /// The tenant is in the path.
-    Webhook(&'a str),
+    Webhook(String),
     /// The tenant is in the body.
     TenantInBody(&'static str),
     Health,
@@ -62,21 +65,28 @@ enum Route<'a> {
     Unknown,
 }
 
-impl<'a> Route<'a> {
-    fn of(path: &'a str) -> Self {
+impl Route {
+    fn of(path: &str) -> Self {
         match path {
             "/healthz" => Self::Health,
             "/readyz" => Self::Ready,
-            "/api/webhooks/ticket-created" => Self::TenantInBody("/api/webhooks/ticket-created"),
-            "/webhook/servicedesk/resolved-ticket" => Self::TenantInBody("/webhook/servicedesk/resolved-ticket"),
-            _ => match path.strip_prefix("/webhooks/") {
-                Some(tenant) if !tenant.is_empty() && !tenant.contains('/') => Self::Webhook(tenant),
+            _ => Self::of_webhook(&route::normal(path)),
+        }
+    }
+
+    /// Addresses of webhooks are kept in tools by people: those that mean the same are the same.
+    fn of_webhook(normal: &str) -> Self {
+        match normal {
+            TICKET_CREATED => Self::TenantInBody(TICKET_CREATED),
+            RESOLVED_TICKET => Self::TenantInBody(RESOLVED_TICKET),
+            _ => match normal.strip_prefix("/webhooks/") {
+                Some(tenant) if !tenant.is_empty() && !tenant.contains('/') => Self::Webhook(tenant.to_owned()),
                 _ => Self::Unknown,
             },
         }
     }
 
-    fn label(self) -> &'static str {
+    fn label(&self) -> &'static str {
         match self {
             Self::Webhook(_) => "/webhooks/{tenant_id}",
             Self::TenantInBody(path) => path,
@@ -85,59 +95,68 @@ impl<'a> Route<'a> {
             Self::Unknown => "unknown",
         }
     }
-
-    fn allowed(self) -> &'static str {
-        match self {
-            Self::Health | Self::Ready => "GET, HEAD",
-            _ => "POST",
-        }
-    }
 }
 
 impl FrontDoor {
-    /// Answers one request.
-    pub async fn answer(&self, request: Request<Incoming>) -> Answer {
+    /// Answers one request, and notes in `unread` whether its body was refused before it was read.
+    pub(super) async fn answer(&self, request: Request<Incoming>, unread: &Unread) -> Answer {
         let started = Instant::now();
         let correlation_id = request
             .headers()
             .get(CORRELATION_HEADER)
             .and_then(|value| CorrelationId::parse(value.to_str().ok()?).ok())
             .unwrap_or_else(CorrelationId::fresh);
-        let label = Route::of(request.uri().path()).label();
+        let route = Route::of(request.uri().path());
+        let label = route.label();
         let chunked = request.headers().contains_key(TRANSFER_ENCODING);
-        let mut answer = match self.dispatch(request, &correlation_id).await {
-            Ok(answer) => answer,
-            Err(fault) => answer::refused(fault, &correlation_id),
-        };
-        if chunked {
-            // hyper has dropped a Content-Length that stood beside it: a proxy may have seen another end of this request.
+        let has_body = !request.body().is_end_stream();
+        let outcome = self.dispatch(route, request, &correlation_id).await;
+        let is_unread = outcome.is_err() && has_body;
+        unread.set(is_unread);
+        let mut answer = outcome.unwrap_or_else(|fault| {
+            tracing::debug!(%correlation_id, route = label, "request not taken: {fault}");
+            answer::refused(&fault, &correlation_id)
+        });
+        // What is left of an unread body would be read as the next request. Of a chunked request hyper drops a Content-Length,
+        // so a proxy may have seen the body end elsewhere.
+        if is_unread || chunked {
             answer::close(&mut answer);
         }
         self.metrics.http(label, answer.status().as_u16(), started.elapsed());
         answer
     }
 
-    async fn dispatch(&self, request: Request<Incoming>, correlation_id: &CorrelationId) -> Result<Answer, BadRequest> {
-        check_transfer_encoding(&request)?;
-        let route = Route::of(request.uri().path());
-        let fits = match route {
-            Route::Unknown => return Err(BadRequest::NotFound),
-            Route::Health | Route::Ready => matches!(*request.method(), Method::GET | Method::HEAD),
-            Route::Webhook(_) | Route::TenantInBody(_) => *request.method() == Method::POST,
-        };
-        if !fits {
-            return Err(BadRequest::Method(route.allowed()));
-        }
+    async fn dispatch(
+        &self,
+        route: Route,
+        request: Request<Incoming>,
+        correlation_id: &CorrelationId,
+    ) -> Result<Answer, BadRequest> {
+        check_transfer_encoding(request.headers())?;
+        let method = request.method();
         match route {
+            Route::Unknown => Err(BadRequest::NotFound),
+            Route::Health | Route::Ready if !matches!(*method, Method::GET | Method::HEAD) => {
+                Err(BadRequest::Method("GET, HEAD"))
+            }
+            Route::Webhook(_) | Route::TenantInBody(_) if *method != Method::POST => Err(BadRequest::Method("POST")),
             Route::Health => Ok(answer::health(true, "alive", correlation_id)),
             Route::Ready => Ok(self.ready(correlation_id).await),
-            _ => self.webhook(request, correlation_id).await,
+            Route::Webhook(tenant_id) => self.webhook(Some(tenant_id), request, correlation_id).await,
+            Route::TenantInBody(_) => self.webhook(None, request, correlation_id).await,
         }
     }
 
-    async fn webhook(&self, request: Request<Incoming>, correlation_id: &CorrelationId) -> Result<Answer, BadRequest> {
+    /// `tenant_id` is what the path says, when it says it.
+    async fn webhook(
+        &self,
+        tenant_id: Option<String>,
+        request: Request<Incoming>,
+        correlation_id: &CorrelationId,
+    ) -> Result<Answer, BadRequest> {
         let limits = self.limits.now();
         let (parts, body) = request.into_parts();
+        check_media(&parts.headers)?;
         let declared = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if declared.is_some_and(|length| length > limits.body_bytes_max as u64) {
             return Err(BadRequest::TooLarge(limits.body_bytes_max));
@@ -145,16 +164,13 @@ impl FrontDoor {
         // The room is given back when the answer is known.
         let (body, _room) = self.bodies.whole(body, limits.body_bytes_max, limits.body_timeout).await?;
         let received = Instant::now();
-        let path = parts.uri.path();
-        let tenant_id = match Route::of(path) {
-            Route::Webhook(tenant) => Some(tenant.to_owned()),
-            _ => tenant_scan::tenant_id(&body),
-        };
+        let content_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let tenant_id = tenant_id.or_else(|| tenant_scan::tenant_id(&body, content_type));
         let delivery = Delivery {
             tenant_id: tenant_id.clone(),
             correlation_id: correlation_id.clone(),
             method: parts.method,
-            path: path.to_owned(),
+            path: parts.uri.path().to_owned(),
             query: parts.uri.query().unwrap_or_default().to_owned(),
             headers: parts.headers,
             body,
@@ -204,8 +220,8 @@ impl FrontDoor {
 }
 
 /// Exactly one `chunked`, or none: anything else is read in different ways by different servers.
-fn check_transfer_encoding(request: &Request<Incoming>) -> Result<(), BadRequest> {
-    let mut values = request.headers().get_all(TRANSFER_ENCODING).iter();
+fn check_transfer_encoding(headers: &HeaderMap) -> Result<(), BadRequest> {
+    let mut values = headers.get_all(TRANSFER_ENCODING).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(()),
         (Some(value), None) if value.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
@@ -225,14 +241,33 @@ mod tests {
 
     #[test]
     fn paths_and_their_routes() {
+        let webhook = |tenant: &str| Route::Webhook(tenant.to_owned());
         for (path, expected) in [
-            ("/webhooks/acme", Route::Webhook("acme")),
+            ("/webhooks/acme", webhook("acme")),
+            ("/webhooks/acme/", webhook("acme")),
+            ("//webhooks///acme//", webhook("acme")),
+            ("/webhooks/ac%2Dme", webhook("ac-me")),
+            ("/%77ebhooks/%61cm%65%31", webhook("acme1")),
+            ("/webhooks/a%2Fb", webhook("a%2Fb")),
+            ("/webhooks/acme%20", webhook("acme%20")),
+            ("/Webhooks/acme", Route::Unknown),
             ("/webhooks/", Route::Unknown),
+            ("/webhooks//", Route::Unknown),
             ("/webhooks/a/b", Route::Unknown),
+            ("/webhooks%2Facme", Route::Unknown),
+            ("/webhooks/../webhooks/acme", Route::Unknown),
             ("/webhooks", Route::Unknown),
+            (TICKET_CREATED, Route::TenantInBody(TICKET_CREATED)),
+            ("/api//webhooks/ticket%2dcreated/", Route::TenantInBody(TICKET_CREATED)),
+            (RESOLVED_TICKET, Route::TenantInBody(RESOLVED_TICKET)),
+            ("/webhook/servicedesk/resolved-ticket/", Route::TenantInBody(RESOLVED_TICKET)),
+            ("/api/webhooks/ticket-created/x", Route::Unknown),
             ("/healthz", Route::Health),
             ("/healthz/", Route::Unknown),
-            ("/api/webhooks/ticket-created", Route::TenantInBody("/api/webhooks/ticket-created")),
+            ("//healthz", Route::Unknown),
+            ("/health%7A", Route::Unknown),
+            ("/readyz", Route::Ready),
+            ("/readyz/", Route::Unknown),
         ] {
             assert_eq!(Route::of(path), expected, "{path}");
         }

@@ -12,7 +12,11 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use super::{routes::FrontDoor, stalled::NeverStalled};
+use super::{
+    linger::{Lingering, Unread},
+    routes::FrontDoor,
+    stalled::NeverStalled,
+};
 use crate::{open_files::OpenFiles, telemetry::seldom::Seldom};
 
 /// Most bytes of a request's head.
@@ -98,16 +102,18 @@ fn start(stream: TcpStream, place: OwnedSemaphorePermit, door: &Arc<FrontDoor>, 
         return;
     }
     let limits = door.limits.now();
+    let unread = Unread::default();
+    let stream = Lingering::new(NeverStalled::new(stream, limits.answer_timeout), unread.clone());
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(NeverStalled::new(stream, limits.answer_timeout)), {
+        .serve_connection(TokioIo::new(stream), {
             let door = Arc::clone(door);
             service_fn(move |request| {
-                let door = Arc::clone(&door);
-                async move { Ok::<_, Infallible>(door.answer(request).await) }
+                let (door, unread) = (Arc::clone(&door), unread.clone());
+                async move { Ok::<_, Infallible>(door.answer(request, &unread).await) }
             })
         });
     let connection = graceful.watch(connection);

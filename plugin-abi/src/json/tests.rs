@@ -33,6 +33,7 @@ fn charsets_and_byte_order_marks() {
     check(b"{\"a\":\"\xd0\xd2\"}", "application/json; charset=koi8-r", r#"{"a":"пр"}"#);
     check(ticket.as_bytes(), "application/json; charset=utf-8", ticket);
     check(ticket.as_bytes(), "application/json; charset=no-such-charset", ticket);
+    check(ticket.as_bytes(), "application/json; charset=iso-2022-kr", ticket);
     for content_type in [PLAIN, "application/json; charset=utf-16", "application/json; charset=UTF-16LE"] {
         check(&utf16(ticket, u16::to_le_bytes), content_type, ticket);
         check(&utf16(&format!("\u{feff}{ticket}"), u16::to_le_bytes), content_type, ticket);
@@ -152,6 +153,8 @@ fn content_types() {
         ("application/jsonp", false, None),
         ("text/plain; charset=klingon", false, Some("klingon")),
         ("application/json; charset", true, None),
+        // The standard knows it by name, and has nobody read it.
+        ("application/json; charset=iso-2022-kr", true, Some("iso-2022-kr")),
         ("", false, None),
     ] {
         assert_eq!(is_json(content_type.as_bytes()), is, "{content_type}");

@@ -23,8 +23,33 @@ use time::{
 /// ```
 pub fn instant(text: &str) -> Option<OffsetDateTime> {
     let text = text.trim();
-    let at = OffsetDateTime::parse(text, &Rfc3339).ok().or_else(|| iso8601(text))?.checked_to_offset(UtcOffset::UTC)?;
+    let at = usual(text).or_else(|| iso8601(text))?.checked_to_offset(UtcOffset::UTC)?;
     (0..=9999).contains(&at.year()).then_some(at)
+}
+
+/// Of the usual form, `2026-01-31T12:00:00` with a blank or a comma, and with or without a zone. Rewritten as RFC 3339 has
+/// it, in place: its parser is several times as fast as that of ISO 8601.
+fn usual(text: &str) -> Option<OffsetDateTime> {
+    let (date, rest) = text.split_once(['T', 't', ' '])?;
+    let (clock, rest) = rest.split_at_checked("12:00:00".len())?;
+    let zone_at = rest.find(['Z', 'z', '+', '-']).unwrap_or(rest.len());
+    let (fraction, zone) = rest.split_at(zone_at);
+    let (hours, minutes) = match zone.len() {
+        0 => ("Z", ""),
+        5 => zone.split_at_checked(3)?,
+        _ => (zone, ""),
+    };
+    let colon = if minutes.is_empty() { "" } else { ":" };
+    let (point, digits) = fraction.strip_prefix(',').map_or(("", fraction), |digits| (".", digits));
+    let parts = [date, "T", clock, point, digits, hours, colon, minutes];
+
+    let mut rfc3339 = [0; "2026-01-31T12:00:00.000000000+00:00".len()];
+    let mut end = 0;
+    for part in parts {
+        rfc3339.get_mut(end..end + part.len())?.copy_from_slice(part.as_bytes());
+        end += part.len();
+    }
+    OffsetDateTime::parse(str::from_utf8(&rfc3339[..end]).ok()?, &Rfc3339).ok()
 }
 
 /// Writes the time in the form of ISO 8601 that the parser takes, and parses that.
@@ -122,6 +147,10 @@ mod tests {
             "9999-12-31T23:59:59-23:00",
             "+012026-01-31T12:00:00Z",
             "\u{e9}\u{e9}T12",
+            "2026-01-3\u{e9}T12:00:00Z",
+            "2026-01-31T12:00:0\u{e9}Z",
+            "2026-01-31X12:00:00Z",
+            "2026-01-31T12:00:00,,5Z",
         ] {
             assert_eq!(instant(text), None, "{text}");
         }

@@ -8,6 +8,7 @@ use serde::{
 };
 
 use super::Scalar;
+use crate::json::text;
 
 /// The members that have these names, in the names' order, borrowed from the JSON; all others are skipped.
 ///
@@ -21,7 +22,7 @@ use super::Scalar;
 /// # Errors
 /// When it is not one JSON object, or has one of the names twice.
 pub fn members<'de, const N: usize>(json: &'de [u8], names: &[&str; N]) -> Result<[Scalar<'de>; N], serde_json::Error> {
-    let mut reader = serde_json::Deserializer::from_slice(json);
+    let mut reader = serde_json::Deserializer::from_str(text(json)?);
     let found = reader.deserialize_map(Members(names))?;
     reader.end()?;
     Ok(found)

@@ -9,6 +9,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::Scalar;
+use crate::json::text;
 
 /// The values at the ends of these paths, in the paths' order, borrowed from the JSON. A path is a key, or keys joined by
 /// dots, none of them empty; a value is absent where a key of its path is. What is on no path is skipped, however deep it
@@ -25,7 +26,7 @@ use super::Scalar;
 /// # Errors
 /// When it is not one JSON object, or has a key of one of the paths twice.
 pub fn paths<'de, const N: usize>(json: &'de [u8], paths: &[&str; N]) -> Result<[Scalar<'de>; N], serde_json::Error> {
-    let mut reader = serde_json::Deserializer::from_slice(json);
+    let mut reader = serde_json::Deserializer::from_str(text(json)?);
     let mut found = array::from_fn(|_| Scalar::Absent);
     reader.deserialize_map(Object { rests: paths.map(Some), found: &mut found })?;
     reader.end()?;
@@ -55,20 +56,20 @@ impl<'de, const N: usize> Visitor<'de> for Object<'_, '_, 'de, N> {
                 object.next_value::<IgnoredAny>()?;
                 continue;
             }
-            let value = object.next_value::<&'de RawValue>()?.get().as_bytes();
+            let value = object.next_value::<&'de RawValue>()?.get();
             for (at, rest) in rests.iter().enumerate().filter_map(|(at, rest)| Some((at, (*rest)?))) {
                 if mem::replace(&mut seen[at], true) {
                     let left = self.rests[at].unwrap_or_default();
                     return Err(A::Error::custom(format_args!("duplicate field on the way to `{left}`")));
                 }
                 if rest.is_empty() {
-                    self.found[at] = serde_json::from_slice(value).map_err(A::Error::custom)?;
+                    self.found[at] = serde_json::from_str(value).map_err(A::Error::custom)?;
                 }
             }
             let rests = rests.map(|rest| rest.filter(|rest| !rest.is_empty()));
-            if value.starts_with(b"{") && rests.iter().any(Option::is_some) {
+            if value.starts_with('{') && rests.iter().any(Option::is_some) {
                 let inner = Object { rests, found: self.found };
-                serde_json::Deserializer::from_slice(value).deserialize_map(inner).map_err(A::Error::custom)?;
+                serde_json::Deserializer::from_str(value).deserialize_map(inner).map_err(A::Error::custom)?;
             }
         }
         Ok(())

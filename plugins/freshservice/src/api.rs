@@ -52,7 +52,7 @@ pub(crate) fn get_ticket(
         Err(error) => return Err(error),
     };
     let mut ticket = response.read(|body| {
-        let found: Found<'_> = serde_json::from_slice(body)?;
+        let found: Found<'_> = json::parse(body)?;
         let raw = found.ticket.map(RawValue::get).filter(|raw| raw.starts_with('{'));
         let raw = raw.ok_or_else(|| serde_json::Error::custom("ticket must be an object"))?;
         ticket::read(ticket_id, tenant.base_url(), raw)

@@ -72,7 +72,7 @@ struct Stats<'a> {
 /// # Errors
 /// When `raw` is not such JSON.
 pub(crate) fn read(ticket_id: &str, base_url: &str, raw: &str) -> Result<Ticket, serde_json::Error> {
-    let answered: Answered<'_> = serde_json::from_slice(raw.as_bytes())?;
+    let answered: Answered<'_> = serde_json::from_str(raw)?;
     let mut ticket = Ticket::new(ticket_id);
     ticket.subject = text(&answered.subject).map(str::to_owned);
     ticket.description = markup(&answered.description, &answered.description_text);

@@ -6,7 +6,7 @@ mod builder;
 
 use plugin_abi::{
     html::TEXT_BYTES_MAX,
-    json::Json,
+    json::{self, Json},
     serde::Deserialize,
     serde_json::{self, Value, json},
     text::CUT,
@@ -46,11 +46,11 @@ pub(crate) fn text_of(json: &str) -> Option<String> {
 
 fn text(json: &[u8]) -> Result<Option<String>, serde_json::Error> {
     match json.first() {
-        Some(b'"') => serde_json::from_slice(json).map(Some),
+        Some(b'"') => json::parse(json).map(Some),
         // An array would do as a struct for serde, and its items as the fields.
         Some(b'{') => {
             // The parser refuses what is nested deeper than 128 levels: far more than Jira takes, and little enough to follow.
-            let document: Node<'_> = serde_json::from_slice(json)?;
+            let document: Node<'_> = json::parse(json)?;
             let mut text = String::new();
             document.write(&mut text);
             text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));

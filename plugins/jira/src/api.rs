@@ -10,7 +10,7 @@ use plugin_abi::{
     payload::{members, paths},
     prelude::*,
     serde::{Deserialize, de::IgnoredAny},
-    serde_json::{self, json, value::RawValue},
+    serde_json::{json, value::RawValue},
     text,
 };
 
@@ -43,7 +43,7 @@ pub(crate) fn get_ticket(
         Err(error) => return Err(error),
     };
     let ticket = response.read(|body| {
-        let raw: &RawValue = serde_json::from_slice(body)?;
+        let raw: &RawValue = json::parse(body)?;
         payload::ticket(ticket_id, raw.get())
     });
     ticket.map(Some)

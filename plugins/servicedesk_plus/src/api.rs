@@ -6,10 +6,10 @@ mod answer;
 mod notes;
 
 use plugin_abi::{
-    html,
+    html, json,
     prelude::*,
     serde::Deserialize,
-    serde_json::{self, json, value::RawValue},
+    serde_json::{json, value::RawValue},
 };
 
 use crate::{
@@ -46,7 +46,7 @@ pub(crate) fn get_ticket(
         Err(error) => return Err(error),
     };
     let ticket = response.read(|body| {
-        let found: Found<'_> = serde_json::from_slice(body)?;
+        let found: Found<'_> = json::parse(body)?;
         let request = found.request.map(RawValue::get).filter(|raw| raw.starts_with('{'));
         request.map(|raw| payload::ticket(ticket_id, raw)).transpose()
     })?;

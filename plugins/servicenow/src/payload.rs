@@ -23,6 +23,7 @@ use plugin_abi::{
 
 use crate::id::{Id, RULE};
 
+use self::{column::Column, course::Before};
 pub(crate) use self::{
     event::EventWord,
     record::{number, ticket},
@@ -32,10 +33,11 @@ pub(crate) use self::{
 ///
 /// # Errors
 /// `Malformed` when it is not JSON or has a key twice, `Validation` with every field that is missing or wrong.
-pub(crate) fn metadata(body: &[u8], route: Option<EventWord>) -> Result<TicketMetadata, PluginError> {
-    match Form::of(body)? {
-        Form::Record { record, previous } => record::metadata(body, record, previous, route),
-        Form::Rule => rule::metadata(body, route),
+pub(crate) fn metadata(bytes: &[u8], route: Option<EventWord>) -> Result<TicketMetadata, PluginError> {
+    let body = Body::read(bytes)?;
+    match body.form {
+        Form::Record { nested, previous } => record::metadata(&body, nested, previous, route),
+        Form::Rule => rule::metadata(&body, route),
     }
 }
 
@@ -44,48 +46,54 @@ pub(crate) fn metadata(body: &[u8], route: Option<EventWord>) -> Result<TicketMe
 ///
 /// # Errors
 /// `Malformed` when it is not JSON or has a key twice, `Validation` when the ticket's id or the event is missing or wrong.
-pub(crate) fn hint(body: &[u8], route: Option<EventWord>) -> Result<TicketMetadata, PluginError> {
-    /// Not needed, but when it names another tenant the host has to know.
-    #[derive(Default, Deserialize)]
-    #[serde(crate = "plugin_abi::serde", default)]
-    struct Addressee<'a> {
-        #[serde(borrow)]
-        tenant_id: Scalar<'a>,
-    }
-
+pub(crate) fn hint(bytes: &[u8], route: Option<EventWord>) -> Result<TicketMetadata, PluginError> {
+    let body = Body::read(bytes)?;
     let mut faults = Faults::default();
-    let (ticket_id, word) = match Form::of(body)? {
-        Form::Record { record, previous } => {
-            let gist = record::Gist::read(body, record, previous)?;
-            (gist.ticket_id(&mut faults), gist.event(&mut faults, route))
+    let (ticket_id, word) = match body.form {
+        Form::Record { nested, previous } => {
+            let gist = record::Gist::read(&body, nested, previous)?;
+            (gist.ticket_id(&mut faults), gist.event(&mut faults, &body.event, route))
         }
         Form::Rule => {
-            let gist = rule::Gist::read(body)?;
+            let gist = rule::Gist::read(&body)?;
             (gist.ticket_id(&mut faults), gist.event(&mut faults, route))
         }
     };
-    let addressee: Addressee<'_> = from_slice(body)?;
     let resolved = || Event::Resolved { resolution: None, resolved_at: None, tags: Vec::new() };
     let mut metadata = TicketMetadata::new(ticket_id, word.event(resolved));
-    metadata.tenant_id = addressee.tenant_id.text().filter(|id| !id.trim().is_empty()).map(str::to_owned);
+    // It is not needed, but when it names another tenant the host has to know.
+    metadata.tenant_id = body.tenant_id.text().filter(|id| !id.trim().is_empty()).map(str::to_owned);
     metadata.read_back = true;
     faults.unless_any(metadata)
 }
 
+/// A body, as far as its form does not matter.
+struct Body<'a> {
+    bytes: &'a [u8],
+    form: Form<'a>,
+    tenant_id: Scalar<'a>,
+    event: Scalar<'a>,
+    /// The state before the change.
+    before: Before<'a>,
+}
+
 /// Which form a body has.
+#[derive(Clone, Copy)]
 enum Form<'a> {
-    /// The record as it is now, and as it was before the change where a script sends that too.
     Record {
-        record: &'a [u8],
+        /// The record as it is now, where it is not the body itself.
+        nested: Option<&'a [u8]>,
+        /// The record as it was before the change, where a script sends that too.
         previous: Option<&'a [u8]>,
     },
     Rule,
 }
 
-impl<'a> Form<'a> {
-    fn of(body: &'a [u8]) -> Result<Self, PluginError> {
-        #[derive(Deserialize)]
-        #[serde(crate = "plugin_abi::serde")]
+impl<'a> Body<'a> {
+    /// All in one pass.
+    fn read(bytes: &'a [u8]) -> Result<Self, PluginError> {
+        #[derive(Default, Deserialize)]
+        #[serde(crate = "plugin_abi::serde", default)]
         struct Parts<'a> {
             #[serde(borrow, alias = "result")]
             record: Option<&'a RawValue>,
@@ -96,20 +104,37 @@ impl<'a> Form<'a> {
             #[serde(rename = "incidentId")]
             incident_id: Option<IgnoredAny>,
             data: Option<IgnoredAny>,
+            #[serde(borrow)]
+            tenant_id: Scalar<'a>,
+            #[serde(borrow)]
+            event: Scalar<'a>,
+            #[serde(borrow)]
+            previous_state: Column<'a>,
+            #[serde(borrow, rename = "previousState")]
+            previous_state_of_rules: Column<'a>,
+            #[serde(borrow)]
+            old_state: Column<'a>,
+            #[serde(borrow, rename = "oldState")]
+            old_state_of_rules: Column<'a>,
         }
 
         // serde would take a list for a struct as well.
         let object = |raw: &'a RawValue| raw.get().starts_with('{').then(|| raw.get().as_bytes());
-        let parts: Parts<'_> = from_slice(body)?;
-        let record = match parts.record {
+        let parts: Parts<'a> = from_slice(bytes)?;
+        let nested = match parts.record {
             Some(record) => Some(object(record).ok_or_else(|| PluginError::field("record", "must be an object"))?),
             None => parts.current.and_then(object),
         };
-        let is_rule = parts.incident_id.is_some() || parts.data.is_some();
-        match record {
-            None if is_rule => Ok(Self::Rule),
-            record => Ok(Self::Record { record: record.unwrap_or(body), previous: parts.previous.and_then(object) }),
-        }
+        let is_rule = nested.is_none() && (parts.incident_id.is_some() || parts.data.is_some());
+        let form =
+            if is_rule { Form::Rule } else { Form::Record { nested, previous: parts.previous.and_then(object) } };
+        let before = Before {
+            previous_state: parts.previous_state,
+            previous_state_of_rules: parts.previous_state_of_rules,
+            old_state: parts.old_state,
+            old_state_of_rules: parts.old_state_of_rules,
+        };
+        Ok(Self { bytes, form, tenant_id: parts.tenant_id, event: parts.event, before })
     }
 }
 

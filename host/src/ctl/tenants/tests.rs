@@ -104,30 +104,65 @@ fn misspelt_options_are_usage() {
     }
 }
 
+const ONE: &str = r#"{"id": "a", "base_url": "https://a.example", "secrets": {"k": "sü\u00e9\ud83d\ude00"}}"#;
+
 #[test]
 fn an_import_is_lines_or_an_array() {
-    let one = r#"{"id": "a", "base_url": "https://a.example", "secrets": {"k": "s"}}"#;
-    let two = r#"{"id": "b", "base_url": "https://b.example"}"#;
-    for text in [format!("{one}\n\n{two}\n"), format!("\n [{one},\n{two}]\n")] {
-        let ids: Vec<_> = parse_import(&text).unwrap().into_iter().map(|tenant| tenant.id).collect();
-        assert_eq!(ids, ["a", "b"], "{text}");
+    let two = r#"{"id": "b", "base_url": "https://b.example", "replay_window_s": 86400.0}"#;
+    let utf16 = |text: &str, order: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(order).collect::<Vec<_>>();
+    for text in [format!("{ONE}\n\n{two}\n"), format!("{ONE}\r\n{two}"), format!("\n [{ONE},\n{two}]\n")] {
+        let marked = format!("\u{feff}{text}");
+        // As most write it, as editors of Windows do, as PowerShell does, and as its Out-File -Encoding BigEndianUnicode.
+        for bytes in [
+            text.clone().into_bytes(),
+            marked.clone().into_bytes(),
+            utf16(&marked, u16::to_le_bytes),
+            utf16(&marked, u16::to_be_bytes),
+            utf16(text.trim_start(), u16::to_le_bytes),
+        ] {
+            let tenants = parse_import(&bytes).unwrap_or_else(|why| panic!("{why}: {}", bytes.escape_ascii()));
+            let ids: Vec<_> = tenants.iter().map(|tenant| tenant.id.as_str()).collect();
+            assert_eq!((&ids[..], tenants[1].replay_window_s), (&["a", "b"][..], Some(86_400)), "{text}");
+            assert_eq!(serde_json::to_value(&tenants[0]).unwrap()["secrets"]["k"], "süé😀");
+        }
     }
-    assert!(parse_import("").unwrap().is_empty());
+    for empty in ["", "\u{feff}", "\u{feff}\r\n"] {
+        assert!(parse_import(empty.as_bytes()).unwrap().is_empty(), "{empty:?}");
+    }
 }
 
 #[test]
 fn a_wrong_import_says_where_and_quotes_nothing() {
-    let good = r#"{"id": "a", "base_url": "https://a.example"}"#;
+    let with = |member: &str| format!("{}, {member}}}", ONE.strip_suffix('}').unwrap());
     for (text, place) in [
-        (format!("{good}\nhunter2\n"), "line 2"),
-        (format!("{good}\n\"hunter2\"\n"), "line 2"),
-        (format!("[{good}, \"hunter2\"]"), "tenant 2"),
-        (r#"{"id": "a", "base_url": "https://a.example", "secrets": "hunter2"}"#.to_owned(), "line 1"),
-        (r#"{"id": "a", "base_url": "https://a.example", "secrets": {"k": ["hunter2"]}}"#.to_owned(), "line 1"),
-        (r#"{"id": "a", "base_url": "https://a.example", "secret": {"k": "hunter2"}}"#.to_owned(), "line 1"),
-        ("[\"hunter2".to_owned(), "line 1"),
+        (format!("{ONE}\nhunter2\n"), "line 2, column 1"),
+        (format!("{ONE}\n\"hunter2\"\n"), "line 2: "),
+        (format!("{ONE}\n\n{ONE}, \"hunter2\"\n"), "line 3, column 88"),
+        (format!("[{ONE}, \"hunter2\"]"), "tenant 2: "),
+        (format!("[{ONE},\n  hunter2]"), "line 2 column 3"),
+        ("[\"hunter2".to_owned(), "line 1 column 9"),
+        (r#"{"id": "a", "base_url": "https://a.example", "secrets": "hunter2"}"#.to_owned(), "line 1: "),
+        (r#"{"id": "a", "base_url": "https://a.example", "secrets": {"k": ["hunter2"]}}"#.to_owned(), "line 1: "),
+        (with(r#""secret": {"k": "hunter2"}"#), "line 1: unknown field `secret`"),
+        (with(r#""settings": "hunter2""#), "line 1: invalid type"),
+        (with(r#""settings": {"k": ["hunter2"]}"#), "line 1: invalid type"),
+        (with(r#""replay_window_s": "hunter2""#), "line 1: invalid type"),
+        (with(r#""allow_origins": ["https://b.example", {"hunter2": 7}]"#), "line 1: invalid type"),
+        (with(r#""settings": {"pin": 86428642}"#), "line 1: invalid type"),
+        (with(r#""replay_window_s": 8642864200"#), "line 1: a number is out of range"),
+        (with(r#""settings": {"k": "hunter2\ud83d"}"#), "line 1: a character cannot be read"),
+        (with("\"settings\": {\"k\": \"hunter2\u{fffd}\"}"), "line 1: a character cannot be read"),
     ] {
-        let error = parse_import(&text).unwrap_err();
-        assert!(error.contains(place) && !error.contains("hunter2"), "{error}");
+        for text in [text.clone(), format!("\u{feff}{text}")] {
+            let error = parse_import(text.as_bytes()).unwrap_err();
+            assert!(error.contains(place), "{error}: {text}");
+            assert!(!error.contains("hunter2") && !error.contains("8642"), "{error}");
+        }
     }
+    let latin_1 = [
+        ONE.as_bytes(),
+        b"\n{\"id\": \"b\", \"base_url\": \"https://b.example\", \"secrets\": {\"k\": \"h\xfcnter2\"}}",
+    ];
+    let error = parse_import(&latin_1.concat()).unwrap_err();
+    assert_eq!(error, "line 2: a character cannot be read; save the file as UTF-8");
 }

@@ -7,7 +7,11 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use plugin_abi::{PluginError, http::Response};
+use plugin_abi::{
+    PluginError,
+    http::Response,
+    json::{self, Json},
+};
 use serde::Deserialize;
 use time::OffsetDateTime;
 use url::form_urlencoded::{Serializer, byte_serialize};
@@ -120,8 +124,11 @@ fn read(
     body: &[u8],
     now: OffsetDateTime,
 ) -> Result<Granted, PluginError> {
-    let mut body: Body = serde_json::from_slice(body).unwrap_or_default();
-    let given = |text: Option<String>| text.and_then(|text| SecretText::new(text).ok());
+    let json = Json::new(body, head.header("content-type").map(str::as_bytes));
+    let mut body: Body = json.object(json::from_slice).unwrap_or_default();
+    // A token of which a character could not be read would be refused by the tool.
+    let is_whole = |text: &String| !text.contains(char::REPLACEMENT_CHARACTER);
+    let given = |text: Option<String>| text.filter(is_whole).and_then(|text| SecretText::new(text).ok());
     let is_success = (200..300).contains(&head.status()) && body.error.is_none();
     let token = match given(body.access_token.take()) {
         Some(token) if is_success => token,

@@ -96,6 +96,8 @@ const FIELDS: [&str; 7] = ["token_url", "grant", "client_id", "client_secret", R
 impl OauthCredential {
     /// Reads a secret's text; `None` when it is a plain one.
     pub(super) fn parse(text: &str) -> Option<Result<Self, InvalidOauth>> {
+        // Some editors write a byte order mark in front of it.
+        let text = text.trim_start_matches('\u{feff}');
         if !text.trim_start().starts_with('{') {
             return None;
         }

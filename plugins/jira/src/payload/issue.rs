@@ -111,7 +111,7 @@ struct Person<'a> {
 /// # Errors
 /// When `raw` is not such JSON.
 pub(crate) fn ticket(ticket_id: &str, raw: &str) -> Result<Ticket, serde_json::Error> {
-    let issue: Part<'_, Issue<'_>> = serde_json::from_slice(raw.as_bytes())?;
+    let issue: Part<'_, Issue<'_>> = serde_json::from_str(raw)?;
     let Part::Object(issue) = issue else { return Err(serde_json::Error::custom("the issue must be an object")) };
     let mut ticket = Ticket::new(ticket_id);
     ticket.url = issue.url();

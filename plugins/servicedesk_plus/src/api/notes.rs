@@ -5,7 +5,7 @@ use std::fmt;
 
 use plugin_abi::{
     html,
-    json::Json,
+    json::{self, Json},
     payload::{Part, Scalar},
     serde::{
         Deserialize, Deserializer as _,
@@ -27,7 +27,7 @@ pub(super) fn hold_marker(body: &[u8], marker: &str) -> Result<bool, serde_json:
         notes: Option<&'a RawValue>,
     }
 
-    let answer: Answer<'_> = serde_json::from_slice(body)?;
+    let answer: Answer<'_> = json::parse(body)?;
     let Some(notes) = answer.notes else { return Ok(false) };
     serde_json::Deserializer::from_str(notes.get()).deserialize_seq(Marked(marker))
 }

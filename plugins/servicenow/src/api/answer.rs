@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use plugin_abi::{
+    json,
     payload::Scalar,
     prelude::*,
     serde::Deserialize,
@@ -42,7 +43,7 @@ pub(super) fn result<'r, T>(
     }
 
     let (has_failed, result) = response.read(|body| {
-        let answer: Answer<'_> = serde_json::from_slice(body)?;
+        let answer: Answer<'_> = json::parse(body)?;
         let has_failed = !answer.error.is_absent();
         let result = answer.result.filter(|_| !has_failed).map(|raw| read(raw.get())).transpose()?;
         Ok((has_failed, result))

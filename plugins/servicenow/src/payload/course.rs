@@ -97,13 +97,13 @@ fn state_of(column: &Column<'_>) -> Option<State> {
 #[serde(crate = "plugin_abi::serde", default)]
 pub(super) struct Before<'a> {
     #[serde(borrow)]
-    previous_state: Column<'a>,
+    pub(super) previous_state: Column<'a>,
     #[serde(borrow, rename = "previousState")]
-    previous_state_of_rules: Column<'a>,
+    pub(super) previous_state_of_rules: Column<'a>,
     #[serde(borrow)]
-    old_state: Column<'a>,
+    pub(super) old_state: Column<'a>,
     #[serde(borrow, rename = "oldState")]
-    old_state_of_rules: Column<'a>,
+    pub(super) old_state_of_rules: Column<'a>,
 }
 
 impl Before<'_> {

@@ -12,6 +12,7 @@ use plugin_abi::{
 };
 
 use super::{
+    Body,
     column::Column,
     course::{Before, Course},
     event::EventWord,
@@ -40,14 +41,7 @@ struct Fields<'a> {
     closed_at: Column<'a>,
     #[serde(borrow)]
     close_notes: Column<'a>,
-}
-
-/// What a webhook may say beside the record.
-#[derive(Debug, Default, Deserialize)]
-#[serde(crate = "plugin_abi::serde", default)]
-struct Envelope<'a> {
-    #[serde(borrow)]
-    tenant_id: Scalar<'a>,
+    /// The ticket's page, where the record is the whole body: scripts add it.
     #[serde(borrow)]
     url: Scalar<'a>,
 }
@@ -59,26 +53,22 @@ pub(super) struct Gist<'a> {
     /// The record before the change, when that is there and says anything.
     previous: Option<Course<'a>>,
     was_solved: Option<bool>,
-    event: Scalar<'a>,
 }
 
 impl<'a> Gist<'a> {
-    /// From the body, the record in it (which may be the body itself), and the record before the change.
-    pub(super) fn read(body: &'a [u8], record: &'a [u8], previous: Option<&'a [u8]>) -> Result<Self, PluginError> {
-        #[derive(Default, Deserialize)]
-        #[serde(crate = "plugin_abi::serde", default)]
-        struct Word<'a> {
-            #[serde(borrow)]
-            event: Scalar<'a>,
-        }
-
-        let course: Course<'a> = from_slice(record)?;
+    /// From the body, the record in it where that is not the body itself, and the record before the change.
+    pub(super) fn read(
+        body: &Body<'a>,
+        nested: Option<&'a [u8]>,
+        previous: Option<&'a [u8]>,
+    ) -> Result<Self, PluginError> {
+        let course: Course<'a> = from_slice(nested.unwrap_or(body.bytes))?;
         let previous = previous.map(from_slice::<Course<'a>>).transpose()?.filter(|previous| !previous.is_empty());
-        let (beside, inside): (Before<'_>, Before<'_>) = (from_slice(body)?, from_slice(record)?);
+        let inside = nested.map(from_slice::<Before<'_>>).transpose()?;
         let was_solved = previous.as_ref().and_then(Course::is_solved);
-        let was_solved = was_solved.or_else(|| beside.was_solved()).or_else(|| inside.was_solved());
-        let word: Word<'a> = from_slice(body)?;
-        Ok(Self { course, previous, was_solved, event: word.event })
+        let was_solved = was_solved.or_else(|| body.before.was_solved());
+        let was_solved = was_solved.or_else(|| inside.and_then(|inside| inside.was_solved()));
+        Ok(Self { course, previous, was_solved })
     }
 
     /// A body with nothing but the record before the change names it there.
@@ -89,9 +79,10 @@ impl<'a> Gist<'a> {
         ticket_id(faults, ("sys_id", course.sys_id.stored()), ("number", course.number.stored()))
     }
 
-    pub(super) fn event(&self, faults: &mut Faults, route: Option<EventWord>) -> EventWord {
+    /// `word` is the script's own.
+    pub(super) fn event(&self, faults: &mut Faults, word: &Scalar<'_>, route: Option<EventWord>) -> EventWord {
         let change = self.change();
-        EventWord::told(faults, ("event", &self.event), change, route).unwrap_or_else(|| self.course.guess())
+        EventWord::told(faults, ("event", word), change, route).unwrap_or_else(|| self.course.guess())
     }
 
     /// What was changed, where the body shows the record before it too.
@@ -101,21 +92,31 @@ impl<'a> Gist<'a> {
     }
 }
 
-/// What a webhook about this record says; `event`, `tenant_id` and `url` stand in `body`, which may be the record itself.
+/// What a webhook about this record says.
 pub(super) fn metadata(
-    body: &[u8],
-    record: &[u8],
+    body: &Body<'_>,
+    nested: Option<&[u8]>,
     previous: Option<&[u8]>,
     route: Option<EventWord>,
 ) -> Result<TicketMetadata, PluginError> {
-    let (gist, fields) = (Gist::read(body, record, previous)?, from_slice::<Fields<'_>>(record)?);
-    let (course, envelope) = (&gist.course, from_slice::<Envelope<'_>>(body)?);
+    /// What a webhook may say beside a record in it.
+    #[derive(Default, Deserialize)]
+    #[serde(crate = "plugin_abi::serde", default)]
+    struct Beside<'a> {
+        #[serde(borrow)]
+        url: Scalar<'a>,
+    }
+
+    let gist = Gist::read(body, nested, previous)?;
+    let (course, fields) = (&gist.course, from_slice::<Fields<'_>>(nested.unwrap_or(body.bytes))?);
+    let beside = nested.map(|_| from_slice::<Beside<'_>>(body.bytes)).transpose()?;
     let mut faults = Faults::default();
     let id = gist.ticket_id(&mut faults);
     check(&mut faults, course, &fields);
-    let tenant_id = faults.word("tenant_id", &envelope.tenant_id, Presence::Optional);
-    let url = faults.text("url", &envelope.url, Presence::Optional);
-    let word = match gist.event(&mut faults, route) {
+    let tenant_id = faults.word("tenant_id", &body.tenant_id, Presence::Optional);
+    let url = beside.as_ref().map_or(&fields.url, |beside| &beside.url);
+    let url = faults.text("url", url, Presence::Optional);
+    let word = match gist.event(&mut faults, &body.event, route) {
         EventWord::Resolved if course.solves_nothing() => EventWord::Updated,
         word => word,
     };

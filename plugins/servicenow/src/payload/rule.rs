@@ -9,6 +9,7 @@ use plugin_abi::{
 };
 
 use super::{
+    Body,
     column::Column,
     course::{Before, Course},
     event::EventWord,
@@ -19,8 +20,6 @@ use super::{
 #[derive(Debug, Default, Deserialize)]
 #[serde(crate = "plugin_abi::serde", default)]
 struct Rule<'a> {
-    #[serde(borrow)]
-    tenant_id: Scalar<'a>,
     #[serde(borrow)]
     priority: Scalar<'a>,
     #[serde(borrow)]
@@ -56,7 +55,7 @@ pub(super) struct Gist<'a> {
 }
 
 impl<'a> Gist<'a> {
-    pub(super) fn read(body: &'a [u8]) -> Result<Self, PluginError> {
+    pub(super) fn read(body: &Body<'a>) -> Result<Self, PluginError> {
         #[derive(Default, Deserialize)]
         #[serde(crate = "plugin_abi::serde", default, rename_all = "camelCase")]
         struct Parts<'a> {
@@ -82,18 +81,18 @@ impl<'a> Gist<'a> {
             close_code: Column<'a>,
         }
 
-        let parts: Parts<'a> = from_slice(body)?;
+        let parts: Parts<'a> = from_slice(body.bytes)?;
         let object = parts.data.map(RawValue::get).filter(|raw| raw.starts_with('{'));
         let data = object.unwrap_or("{}").as_bytes();
         let Facts { sys_id, state, close_code } = from_slice(data)?;
         let state = if state.words().is_some() { state } else { parts.state };
-        let (beside, inside): (Before<'_>, Before<'_>) = (from_slice(body)?, from_slice(data)?);
+        let inside: Before<'_> = from_slice(data)?;
         Ok(Self {
             data,
             is_data_at_fault: parts.data.is_some() && object.is_none(),
             action: parts.action,
             course: Course { sys_id, number: parts.incident_id, state, close_code, ..Course::default() },
-            was_solved: inside.was_solved().or_else(|| beside.was_solved()),
+            was_solved: inside.was_solved().or_else(|| body.before.was_solved()),
         })
     }
 
@@ -114,15 +113,15 @@ impl<'a> Gist<'a> {
 }
 
 /// Needed are `data.sysId` or `incidentId`, and `action` unless the address or a change of the state says what happened.
-pub(super) fn metadata(body: &[u8], route: Option<EventWord>) -> Result<TicketMetadata, PluginError> {
-    let (gist, rule) = (Gist::read(body)?, from_slice::<Rule<'_>>(body)?);
+pub(super) fn metadata(body: &Body<'_>, route: Option<EventWord>) -> Result<TicketMetadata, PluginError> {
+    let (gist, rule) = (Gist::read(body)?, from_slice::<Rule<'_>>(body.bytes)?);
     let data: Data<'_> = from_slice(gist.data)?;
     let mut faults = Faults::default();
     if gist.is_data_at_fault {
         faults.add("data", "must be an object");
     }
     let id = gist.ticket_id(&mut faults);
-    let tenant_id = faults.word("tenant_id", &rule.tenant_id, Presence::Optional);
+    let tenant_id = faults.word("tenant_id", &body.tenant_id, Presence::Optional);
     let word = match gist.event(&mut faults, route) {
         EventWord::Resolved if gist.course.solves_nothing() => EventWord::Updated,
         word => word,

@@ -75,10 +75,10 @@ impl<'a> Shown<'a> {
     /// `Malformed` when the answer shows no ticket, `Api` when a page came in its place.
     pub(super) fn read(response: &'a Response) -> Result<Self, PluginError> {
         response.read(|body| {
-            let answer: Answer<'a> = serde_json::from_slice(body)?;
+            let answer: Answer<'a> = json::parse(body)?;
             let raw = answer.ticket.map(RawValue::get).filter(|raw| raw.starts_with('{'));
             let raw = raw.ok_or_else(|| serde_json::Error::custom("ticket must be an object"))?;
-            Ok(Self { raw, fields: serde_json::from_slice(raw.as_bytes())?, users: answer.users })
+            Ok(Self { raw, fields: serde_json::from_str(raw)?, users: answer.users })
         })
     }
 
@@ -118,7 +118,7 @@ impl<'a> Shown<'a> {
 
     fn requester_name(&self) -> Option<String> {
         let id = self.requester().word()?;
-        let users: Vec<&RawValue> = serde_json::from_slice(self.users?.get().as_bytes()).ok()?;
+        let users: Vec<&RawValue> = serde_json::from_str(self.users?.get()).ok()?;
         users.into_iter().filter_map(|raw| named(raw, &id)).next()
     }
 }

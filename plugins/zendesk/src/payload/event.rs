@@ -124,7 +124,7 @@ impl Envelope<'_> {
 impl Detail<'_> {
     fn tags(&self, faults: &mut Faults) -> Vec<String> {
         let Some(raw) = self.tags else { return Vec::new() };
-        let Ok(tags) = serde_json::from_slice::<Vec<Scalar<'_>>>(raw.get().as_bytes()) else {
+        let Ok(tags) = serde_json::from_str::<Vec<Scalar<'_>>>(raw.get()) else {
             faults.add("detail.tags", "must be a list of texts");
             return Vec::new();
         };

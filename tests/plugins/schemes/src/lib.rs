@@ -4,7 +4,6 @@
 use plugin_abi::{
     prelude::*,
     serde::Deserialize,
-    serde_json,
     signature::{Encoding, Timestamped},
 };
 
@@ -60,8 +59,7 @@ impl TicketingToolPlugin for Schemes {
     }
 
     fn extract_metadata(&self, _tenant: &Tenant<'_>, webhook: &Webhook<'_>) -> Result<TicketMetadata, PluginError> {
-        let told: Told =
-            serde_json::from_slice(webhook.body()).map_err(|fault| PluginError::Malformed(fault.to_string()))?;
+        let told: Told = webhook.json().parse()?;
         let event = if told.event == "ticket_created" { Event::Created } else { Event::Other };
         Ok(TicketMetadata::new(told.ticket_id, event))
     }

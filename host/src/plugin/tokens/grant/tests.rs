@@ -47,9 +47,15 @@ fn a_request_is_as_the_rfc_wants_it() {
 }
 
 fn answer(grant: &str, status: u16, body: &str) -> Result<Granted, PluginError> {
+    answer_of("application/json", grant, status, body.as_bytes())
+}
+
+fn answer_of(content_type: &str, grant: &str, status: u16, body: &[u8]) -> Result<Granted, PluginError> {
     let secret = secret(grant, "body");
-    let head = Response::new(status, vec![("retry-after".to_owned(), "7".to_owned())], "");
-    read(secret.oauth2().unwrap().unwrap(), &head, body.as_bytes(), NOW)
+    let headers = [("retry-after", "7"), ("content-type", content_type)];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let head = Response::new(status, headers.to_vec(), "");
+    read(secret.oauth2().unwrap().unwrap(), &head, body, NOW)
 }
 
 #[test]
@@ -89,6 +95,41 @@ fn a_refresh_token_in_exchange_is_a_new_secret() {
 }
 
 #[test]
+fn an_answer_is_read_as_servers_write_it() {
+    const PLAIN: &str = "application/json";
+    let whole = r#"{"access_token":"t","refresh_token":"refresh=2","expires_in":3600.0,"scope":"cut \ud83d"}"#;
+    let utf16: Vec<u8> = whole.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (content_type, body) in [
+        (PLAIN, whole.as_bytes()),
+        (PLAIN, format!("\u{feff}{whole}").as_bytes()),
+        (PLAIN, &utf16),
+        ("application/json; charset=utf-16", &utf16),
+        ("text/html; charset=ISO-8859-1", &[b"{\"site\":\"B\xfcro\",", &whole.as_bytes()[1..]].concat()),
+        (PLAIN, whole.replace('{', r#"{"id":99999999999999999999999,"error_description":"\udc00","#).as_bytes()),
+    ] {
+        let granted = answer_of(content_type, "refresh_token", 200, body).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((granted.token[0].expose(), granted.life.as_secs()), ("t", 3_600), "{}", body.escape_ascii());
+        assert!(granted.exchanged.is_some(), "{}", body.escape_ascii());
+    }
+}
+
+#[test]
+fn what_is_no_token_is_not_taken_for_one_and_not_told() {
+    for body in [
+        r#"{"access_token":"t-hunter\ud83d"}"#,
+        r#"{"access_token":"t-hunter\ufffd","error_description":7}"#,
+        r#"{"access_token":"t-hunter","access_token":"t-hunter"}"#,
+        r#"["t-hunter","t-hunter"]"#,
+        r#"{"access_token":"t-hunter""#,
+        "\u{feff}\u{feff}access_token=t-hunter",
+    ] {
+        let error = answer("refresh_token", 200, body).err().expect("there is no token");
+        assert_eq!(error.kind(), "api", "{body}: {error}");
+        assert!(!error.to_string().contains("hunter"), "{body}: {error}");
+    }
+}
+
+#[test]
 fn an_error_says_whose_it_is() {
     for (status, body, kind) in [
         (400, r#"{"error":"invalid_grant"}"#, "authentication"),
@@ -106,6 +147,7 @@ fn an_error_says_whose_it_is() {
         (408, "", "api"),
         (200, "<html>", "api"),
         (200, "{}", "api"),
+        (400, "\u{feff}{\"error\":\"invalid_grant\",\"error_description\":\"cut \\ud83d\"}", "authentication"),
         (200, r#"{"access_token":""}"#, "api"),
         // Zoho: errors with 200, and a throttle that is a 400.
         (200, r#"{"error":"invalid_code"}"#, "authentication"),

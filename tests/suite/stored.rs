@@ -1,0 +1,39 @@
+//! Jobs that are in the store of a host before it runs.
+
+use patchbay::{
+    clock::Clock,
+    ids::{CorrelationId, TenantId, ToolType},
+    queue::job::{Accepted, DedupKey, JobKind, NewJob},
+    store::{Hooks, Store, StoreConfig},
+};
+use patchbay_tests::{Line, TOOL};
+use plugin_abi::types::TicketMetadata;
+use tokio::task::JoinSet;
+
+/// Writes that wait for the store at once.
+const WRITES_AT_ONCE: usize = 1_000;
+
+/// Puts a job of the tenant, whose tool type is `desk_good`, into the store for each webhook, by the store's own operation.
+/// The host must not run.
+pub(super) fn put_in(line: &Line, tenant: &str, webhooks: impl IntoIterator<Item = TicketMetadata>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (path, hooks) = (line.host.state().join("patchbay.db"), Hooks::default());
+        let store = Store::open(StoreConfig { path, dedup_hours: 72, hooks }, Clock::system()).unwrap();
+        let mut writes: JoinSet<bool> = JoinSet::new();
+        for metadata in webhooks {
+            if writes.len() == WRITES_AT_ONCE {
+                assert!(writes.join_next().await.unwrap().unwrap());
+            }
+            let tenant = TenantId::parse(tenant).unwrap();
+            let key = DedupKey::new(&tenant, &metadata, b"");
+            let (tool_type, kind) = (ToolType::parse("desk_good").unwrap(), JobKind::Enhance);
+            let base_url = line.tool.base_url(TOOL).parse().unwrap();
+            let job = NewJob { tenant, tool_type, base_url, kind, correlation_id: CorrelationId::fresh(), metadata };
+            let store = store.clone();
+            writes.spawn(async move { matches!(store.accept(job, key).await, Ok(Accepted::New(_))) });
+        }
+        assert!(writes.join_all().await.into_iter().all(|is_new| is_new));
+        store.close().await.unwrap();
+    });
+}
