@@ -359,21 +359,26 @@ async fn forget_unused(services: Services, rates: TenantRates) {
     }
 }
 
-/// Plugins that no trusted key has signed have the rights of the host all the same: whoever set keys wants to know.
+/// Plugins that no trusted key has signed have all rights of the host: the start says so, as a warning to whoever set keys.
 fn say_who_is_not_vouched_for(manager: &PluginManager, limits: &SharedLimits) {
     let trusted = |row: &PluginRow| row.signature.as_ref().is_some_and(Signature::is_trusted);
     let rows = manager.list().into_iter().filter(|row| row.state == PluginState::Active && !trusted(row));
     let tool_types: Vec<_> = rows.filter_map(|row| row.tool_type).map(|tool_type| tool_type.to_string()).collect();
-    if tool_types.is_empty() {
+    let trust = &limits.now().trust;
+    if trust.required {
         return;
     }
-    let tool_types = tool_types.join(", ");
-    if limits.now().trust.keys.is_empty() {
-        tracing::info!("no trusted key has signed these plugins, since plugins.trusted_keys is empty: {tool_types}");
+    let unsigned = match &tool_types[..] {
+        [] => String::new(),
+        tool_types => format!("; no trusted key has signed these plugins: {}", tool_types.join(", ")),
+    };
+    let said = format!(
+        "plugins.require_signature is off: whatever is put into the plugin folder runs with all rights of this host{unsigned}"
+    );
+    if trust.keys.is_empty() || unsigned.is_empty() {
+        tracing::info!("{said}");
     } else {
-        tracing::warn!(
-            "no trusted key has signed these plugins, and they serve since plugins.require_signature is off: {tool_types}"
-        );
+        tracing::warn!("{said}");
     }
 }
 

@@ -130,6 +130,10 @@ fn lengths_and_chunks_that_servers_read_differently_are_refused() {
         ("transfer-encoding: chunked\r\n", chunk("fffffffffffffffff")),
         ("transfer-encoding: chunked\r\n", chunk("")),
     ];
+    for (headers, bytes) in encodings.iter().filter(|(headers, _)| *headers == "transfer-encoding: chunked\r\n") {
+        let answer = send(&line, &webhook, headers, bytes);
+        assert_eq!((answer.status, answer.problem_code()), (400, "chunks".to_owned()), "{answer:?}");
+    }
     let lengths = lengths.iter().map(|headers| (headers.as_str(), webhook.body.clone()));
     for (headers, bytes) in lengths.chain(encodings) {
         let answer = send(&line, &webhook, headers, &bytes);
@@ -156,4 +160,23 @@ fn what_is_no_http_gets_an_answer_and_no_job() {
         assert_eq!(http::over_tcp(line.host.address(), bytes).status, 400, "{bytes:?}");
     }
     assert_eq!(line.host.http("GET", "/healthz", &[], b"").status, 200);
+}
+
+#[test]
+fn a_request_names_its_host_once() {
+    let line = line();
+    for (hosts, version, status) in [
+        ("host: a\r\n", "1.1", 200),
+        ("host: a\r\nhost: a\r\n", "1.1", 400),
+        ("host: a\r\nhost: b\r\n", "1.0", 400),
+        ("", "1.1", 400),
+        ("", "1.0", 200),
+    ] {
+        let request = format!("GET /healthz HTTP/{version}\r\n{hosts}connection: close\r\n\r\n");
+        let answer = http::over_tcp(line.host.address(), request.as_bytes());
+        assert_eq!(answer.status, status, "{hosts:?} in {version}: {answer:?}");
+        if status == 400 {
+            assert_eq!(answer.problem_code(), "host");
+        }
+    }
 }

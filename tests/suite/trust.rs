@@ -294,6 +294,11 @@ fn what_no_trusted_key_has_signed_is_said_at_the_start() {
     host.wait_for_log(&["WARN", "no trusted key has signed these plugins", "desk_good, desk_panics"]);
     let host = start(Host::builder());
     host.wait_for_log(&["INFO", "no trusted key has signed these plugins", "desk_good, desk_panics"]);
+    let host = Host::builder().start();
+    host.wait_for_log(&["INFO", "plugins.require_signature is off"]);
+    let host = requiring(&[&vendor]).start();
+    let said = host.log().contains("plugins.require_signature is off");
+    assert!(!said, "{}", host.log());
 }
 
 #[test]

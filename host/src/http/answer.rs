@@ -43,6 +43,12 @@ pub enum BadRequest {
     /// Transfer-Encoding is something else than one `chunked`.
     #[error("Transfer-Encoding may be chunked, once, or not be there")]
     TransferEncoding,
+    /// Host is missing or there twice: servers before this one may have gone by another.
+    #[error("Host must be there exactly once")]
+    Host,
+    /// A chunk of the body is not as HTTP has it.
+    #[error("the body's chunks are malformed: each is its size in hexadecimal, CR LF, so many bytes, CR LF")]
+    Chunks,
     /// The body is compressed, or encoded in another way.
     #[error("bodies are read as they are (Content-Encoding: identity); let the sender not compress them")]
     ContentEncoding,
@@ -129,6 +135,8 @@ pub fn refused(fault: &BadRequest, correlation_id: &CorrelationId) -> Answer {
         BadRequest::Slow => (StatusCode::REQUEST_TIMEOUT, "body_timeout"),
         BadRequest::Crowded => (StatusCode::SERVICE_UNAVAILABLE, "saturated"),
         BadRequest::TransferEncoding => (StatusCode::BAD_REQUEST, "transfer_encoding"),
+        BadRequest::Host => (StatusCode::BAD_REQUEST, "host"),
+        BadRequest::Chunks => (StatusCode::BAD_REQUEST, "chunks"),
         BadRequest::ContentEncoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding"),
         BadRequest::Charset(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_charset"),
     };

@@ -1,6 +1,6 @@
 //! Reading a request's body: within a size, a time, a least rate, and the memory that all of them share.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error as _, io, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
@@ -64,8 +64,7 @@ impl BodyRoom {
             let deadline = started + time_for(read, time_max);
             let frame = timeout_at(deadline, body.frame()).await.map_err(|_| BadRequest::Slow)?;
             let Some(frame) = frame else { break };
-            // The connection broke: nobody will read the answer.
-            let Ok(frame) = frame else { return Err(BadRequest::Slow) };
+            let frame = frame.map_err(|fault| broken(&fault))?;
             let Ok(data) = frame.into_data() else { continue };
             if read + data.len() > bytes_max {
                 return Err(BadRequest::TooLarge(bytes_max));
@@ -99,6 +98,15 @@ impl BodyRoom {
             None => share.held = Some(more),
         }
         true
+    }
+}
+
+/// Why a body ended too early: by its own bytes, or with the connection, when nobody will read the answer.
+fn broken(fault: &hyper::Error) -> BadRequest {
+    let cause = fault.source().and_then(|source| source.downcast_ref::<io::Error>());
+    match cause.map(io::Error::kind) {
+        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => BadRequest::Chunks,
+        _ => BadRequest::Slow,
     }
 }
 

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use hyper::{
-    HeaderMap, Method, Request,
+    HeaderMap, Method, Request, Version,
     body::{Body as _, Incoming},
-    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, TRANSFER_ENCODING},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, TRANSFER_ENCODING},
 };
 use plugin_abi::route::{self, RESOLVED_TICKET, TICKET_CREATED};
 use tokio::time::{Instant, sleep_until};
@@ -133,6 +133,7 @@ impl FrontDoor {
         correlation_id: &CorrelationId,
     ) -> Result<Answer, BadRequest> {
         check_transfer_encoding(request.headers())?;
+        check_host(&request)?;
         let method = request.method();
         match route {
             Route::Unknown => Err(BadRequest::NotFound),
@@ -217,6 +218,13 @@ impl FrontDoor {
             tracing::debug!(%correlation_id, "delivery not taken: {rejection}");
         }
     }
+}
+
+/// Exactly one, as HTTP/1.1 demands (RFC 9112, section 3.2); HTTP/1.0 did without.
+fn check_host<B>(request: &Request<B>) -> Result<(), BadRequest> {
+    let count = request.headers().get_all(HOST).iter().count();
+    let may_be_missing = request.version() < Version::HTTP_11;
+    if count == 1 || (count == 0 && may_be_missing) { Ok(()) } else { Err(BadRequest::Host) }
 }
 
 /// Exactly one `chunked`, or none: anything else is read in different ways by different servers.

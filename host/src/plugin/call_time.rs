@@ -278,7 +278,7 @@ mod tests {
 
     #[tokio::test]
     async fn waits_and_requests_are_told_apart() {
-        let pulse = Pulse::new();
+        let pulse = Pulse::beginning_now();
         let beating = tokio::spawn(pulse.beat());
         let time = CallTime::new(&pulse, ms(100));
         assert_eq!((time.blame(), time.has_begun()), (Blame::Nobody, false));

@@ -69,7 +69,7 @@ impl Services {
     pub fn new(directory: TenantDirectory, config: &config::Http, clock: Clock) -> Self {
         let egress = Arc::new(Egress::new(config));
         let tokens = Arc::new(Tokens::new(directory.clone(), Arc::clone(&egress), clock.clone()));
-        Self { directory, egress, tokens, clock, pulse: Pulse::new() }
+        Self { directory, egress, tokens, clock, pulse: Pulse::beginning_now() }
     }
 }
 

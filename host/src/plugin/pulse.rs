@@ -28,7 +28,7 @@ struct Beat {
 
 impl Pulse {
     /// A clock that begins now.
-    pub fn new() -> Self {
+    pub fn beginning_now() -> Self {
         Self { last: Arc::new(Mutex::new(Beat { at: Instant::now(), lived: Duration::ZERO })) }
     }
 
