@@ -130,13 +130,12 @@ fn in_process(
         Task { case: case.name.to_owned(), given: given.cloned(), seed: wanted.seed, fuzz_time: wanted.fuzz_time };
     let task = serde_json::to_vec(&task).expect("texts and numbers have a JSON form");
     let library = trial::sealed("plugin", artifact.bytes())?;
-    let input = trial::sealed("task", &task)?;
     let start = Start {
         program: Path::new("/proc/self/exe"),
         argument: ARGUMENT,
         left_out: surroundings.left_out(),
         library: Some(&library),
-        input: Some(&input),
+        input: Some(&task),
         time_max: TIME_MAX + if case.level == LEVEL_MAX { wanted.fuzz_time } else { Duration::ZERO },
     };
     match start.run()?.verdict::<Result<(), String>>() {
@@ -149,5 +148,6 @@ fn in_process(
 /// Carries a case out when this process was started for one: to be called first thing in `main`, as the probe's.
 pub fn run_if_asked() -> Option<ExitCode> {
     let (here, order) = ProbeProcess::if_asked(ARGUMENT)?;
-    Some(trial::tell_verdict(&workshop::attempt(&here, order)))
+    let token = order.token.clone();
+    Some(trial::tell_verdict(&token, &workshop::attempt(&here, order)))
 }

@@ -1,7 +1,7 @@
 //! Files and plugins that mean harm: each is refused or serves, the other plugin's webhooks are all accepted meanwhile,
 //! and `list` and `events` say why. Where the process must die, it comes back, blames the right one, and lost nothing.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{fs, os::unix::fs::symlink, process::Command};
 
 use patchbay_tests::{
     Artifact, Host, Line, created,
@@ -41,6 +41,8 @@ fn what_a_plugin_does_before_its_first_call_happens_to_a_probe() {
             ("new:exit", "PROBE_CRASHED", "ended the process"),
             ("new:alloc", "PROBE_CRASHED", "new died of SIGABRT"),
             ("new:thread", "THREADS", "still ran"),
+            ("constructor:forge", "PROBE_CRASHED", "ended the process"),
+            ("new:forge", "PROBE_CRASHED", "ended the process"),
             ("new:exec", "PROBE_CRASHED", "SIGSYS"),
             ("constructor:exec", "PROBE_CRASHED", "SIGSYS"),
             ("new:fork", "PROBE_CRASHED", "SIGSYS"),
@@ -73,25 +75,40 @@ fn hangs_before_the_first_call_end_with_the_probe() {
 }
 
 /// The control for the refusals above: outside the probe the same deeds are let through, and the plugin says so by a
-/// panic. Inside, an opened file is refused quietly, so this plugin passes there.
+/// panic. Inside, some are refused quietly, so this plugin passes there.
 #[test]
 fn the_probe_is_confined_and_the_host_is_not() {
     let line = line();
-    for deed in ["open", "exec", "fork"] {
+    for deed in ["open", "exec", "fork", "signal", "outlive", "inherit"] {
         line.host.put_file(FILE, &ordered(&format!("validate:{deed}")));
         line.host.ctl(&["reload"]);
         let answer = line.host.send(&created("evil", "1"));
         assert_eq!(answer.problem_code(), "plugin_panicked", "{deed}: {}", answer.text());
         assert!(line.host.plugin(TOOL_TYPE)["last_error"]["message"].as_str().unwrap().contains("it was let through"));
     }
-    for place in ["constructor", "new"] {
-        line.host.put_file(FILE, &ordered(&format!("{place}:open")));
+    for orders in
+        ["constructor:open", "new:open", "constructor:signal", "new:signal", "constructor:outlive", "new:outlive"]
+    {
+        line.host.put_file(FILE, &ordered(orders));
         let ended = line.host.try_ctl(&["verify", line.host.plugins().join(FILE).to_str().unwrap()]);
-        assert_eq!(ended.code, 0, "{place}: {ended:?}");
+        assert_eq!(ended.code, 0, "{orders}: {ended:?}");
         let confinement = &ended.json()["confinement"];
         if confinement["text"] != "full" {
             eprintln!("skipped: level {}", confinement["text"]);
         }
+    }
+}
+
+#[test]
+fn what_is_tried_sees_no_descriptor_that_the_host_was_left() {
+    let line = line();
+    for place in ["constructor", "new"] {
+        line.host.put_file(FILE, &ordered(&format!("{place}:inherit")));
+        let leave_one = ["-c", "exec 9</dev/null; exec \"$@\"", "sh"];
+        let mut verify = Command::new("/bin/sh");
+        verify.args(leave_one).arg(Artifact::PLUGIN_CTL.path()).arg("verify").arg(line.host.plugins().join(FILE));
+        let ended = verify.output().unwrap();
+        assert!(ended.status.success(), "{place}: {ended:?}");
     }
 }
 

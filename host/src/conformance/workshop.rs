@@ -35,15 +35,11 @@ pub(super) struct Workshop<'a> {
     maps: File,
 }
 
-/// Does what standard input says.
+/// Does what it was told.
 pub(super) fn attempt(here: &ProbeProcess, order: Order) -> Checked<()> {
     let unready = |fault: io::Error| format!("its process could not be confined: {fault}");
     trial::stage("confining the process");
-    let mut task = Vec::new();
-    // A sealed memory file, written by the parent: its end is where the parent stopped writing.
-    let mut input = File::open("/proc/self/fd/0").map_err(unready)?;
-    input.read_to_end(&mut task).map_err(unready)?;
-    let task: Task = serde_json::from_slice(&task).map_err(|fault| unready(fault.into()))?;
+    let task: Task = serde_json::from_slice(&order.input).map_err(|fault| unready(fault.into()))?;
     let case = CASES.iter().find(|case| case.name == task.case);
     let case = case.ok_or_else(|| format!("there is no case {}", task.case))?;
     let library = std::fs::read(trial::LIBRARY).map_err(unready)?;
@@ -55,7 +51,7 @@ pub(super) fn attempt(here: &ProbeProcess, order: Order) -> Checked<()> {
         memory: memory().map_err(unready)?,
         maps: File::open("/proc/self/maps").map_err(unready)?,
     };
-    drop((input, library));
+    drop(library);
     let level =
         confine::enter(order.parent, TIME_MAX + task.fuzz_time, &mut Steps::new(order.left_out)).map_err(unready)?;
     match case.run {

@@ -14,7 +14,7 @@ use std::{
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, PathBeneath, Ruleset, RulesetAttr as _,
-    RulesetCreatedAttr as _, RulesetError, RulesetStatus,
+    RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
 };
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL};
 use rustix::{
@@ -136,6 +136,23 @@ impl Tasks {
         }
         Ok(count)
     }
+}
+
+/// Closes every descriptor but the three standard ones: whoever started the host may have left some to it. To be called
+/// before this process has opened any.
+///
+/// # Errors
+/// When /proc is not there.
+pub fn close_inherited() -> io::Result<()> {
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        numbers.extend(entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
+    for number in numbers.into_iter().filter(|number| *number > libc::STDERR_FILENO) {
+        // SAFETY: nothing in this process knows the descriptor. The folder's own is closed already, and does no harm.
+        unsafe { libc::close(number) };
+    }
+    Ok(())
 }
 
 /// Shuts this process in, but for what opening one library takes.
@@ -289,7 +306,8 @@ fn default_fault_signals() {
     }
 }
 
-/// Denies every file and TCP port, but for reading the library when it lies on disk.
+/// Denies every file, every TCP port and, where the kernel can, signals to other processes; but for reading the library when
+/// it lies on disk.
 fn landlock(library: Option<BorrowedFd<'_>>) -> io::Result<()> {
     const RULESET_VERSION: u32 = 1;
     // The library below takes every error for a kernel without.
@@ -304,6 +322,7 @@ fn landlock(library: Option<BorrowedFd<'_>>) -> io::Result<()> {
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(AccessFs::from_all(ABI::V5))?
             .handle_access(AccessNet::from_all(ABI::V5))?
+            .scope(Scope::from_all(ABI::V6))?
             .create()?;
         if let Some(file) = library {
             rules = rules.add_rule(PathBeneath::new(file, AccessFs::ReadFile))?;

@@ -134,7 +134,8 @@ impl ProbeProcess {
 pub fn run_if_asked() -> Option<ExitCode> {
     let probe = || {
         let (here, order) = ProbeProcess::if_asked(ARGUMENT)?;
-        Some(trial::tell_verdict(&attempt(&here, order).unwrap_or_else(Report::Refused)))
+        let token = order.token.clone();
+        Some(trial::tell_verdict(&token, &attempt(&here, order).unwrap_or_else(Report::Refused)))
     };
     probe().or_else(surroundings::run_if_asked)
 }

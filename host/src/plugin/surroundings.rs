@@ -60,7 +60,9 @@ pub(super) fn explore(program: &Path, time_max: Duration) -> Result<Surroundings
 
 /// Becomes such a process when this one was started as one.
 pub(super) fn run_if_asked() -> Option<ExitCode> {
-    Some(trial::tell_verdict(&attempt(Order::of_this_process(ARGUMENT)?)))
+    let order = Order::of_this_process(ARGUMENT)?;
+    let token = order.token.clone();
+    Some(trial::tell_verdict(&token, &attempt(order)))
 }
 
 /// All that a probe does before it opens the library and after it.

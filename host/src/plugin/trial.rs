@@ -18,17 +18,19 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{MemfdFlags, SealFlags, StatVfsMountFlags},
+    fs::{MemfdFlags, SealFlags, SeekFrom, StatVfsMountFlags},
     io::Errno,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::confine::Step;
+use super::confine::{self, Step};
 
 /// Where the process finds the plugin's bytes.
 pub(crate) const LIBRARY: &str = "/proc/self/fd/1";
 /// What a process says before it opens a plugin. What ends it before that is no plugin's doing.
 pub(crate) const OPENING: &str = "opening the library";
+/// Bytes of a [`Token`] as they are sent: in hexadecimal.
+const TOKEN_CHARS: usize = 32;
 /// Most bytes of a report that are kept: its end, where the verdict stands with its details.
 const REPORT_BYTES_MAX: usize = 512 << 10;
 /// How often a process that is silent is looked at: below a second.
@@ -96,30 +98,63 @@ pub(crate) struct Start<'a> {
     pub(crate) left_out: &'a [Step],
     /// What it finds at [`LIBRARY`].
     pub(crate) library: Option<&'a File>,
-    /// What it finds on its standard input.
-    pub(crate) input: Option<&'a File>,
+    /// What it is told beside its arguments.
+    pub(crate) input: Option<&'a [u8]>,
     /// It is killed after this.
     pub(crate) time_max: Duration,
 }
 
-/// What a process finds on its command line.
+/// What a verdict begins with, so that it is the process's own. It comes on standard input and is taken from there before
+/// the plugin is mapped, which so never sees it. (A plugin that looks through all memory of the process can find it.)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Token(String);
+
+impl Token {
+    fn fresh() -> io::Result<Self> {
+        let mut bytes = [0; TOKEN_CHARS / 2];
+        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+        Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+    }
+}
+
+/// What a process was told when it was started.
 pub(crate) struct Order {
     /// The host.
     pub(crate) parent: u32,
     /// Steps that it must not take.
     pub(crate) left_out: Vec<Step>,
+    /// See [`Start::input`].
+    pub(crate) input: Vec<u8>,
+    /// For [`tell_verdict`].
+    pub(crate) token: Token,
 }
 
 impl Order {
-    /// When this process was started with this hidden argument.
+    /// When this process was started with this hidden argument. Leaves nothing on standard input, and no descriptor but the
+    /// standard ones.
     pub(crate) fn of_this_process(argument: &str) -> Option<Self> {
         let mut arguments = std::env::args().skip(1);
         if arguments.next()? != argument {
             return None;
         }
         let parent = arguments.next().and_then(|parent| parent.parse().ok()).unwrap_or(0);
-        Some(Self { parent, left_out: arguments.filter_map(|call| Step::of(&call)).collect() })
+        let left_out = arguments.filter_map(|call| Step::of(&call)).collect();
+        // Without a token no verdict counts, and the host says how the process ended.
+        let (token, input) = take_input().unwrap_or_default();
+        Some(Self { parent, left_out, input, token: Token(token) })
     }
+}
+
+/// The token, and what is behind it.
+fn take_input() -> io::Result<(String, Vec<u8>)> {
+    confine::close_inherited()?;
+    // A file in memory is where its writer left it; a pipe has no places.
+    let _rewound = rustix::fs::seek(io::stdin(), SeekFrom::Start(0));
+    let mut input = Vec::new();
+    io::stdin().lock().read_to_end(&mut input)?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    let rest = input.split_off(input.len().min(TOKEN_CHARS));
+    Ok((String::from_utf8(input).map_err(io::Error::other)?, rest))
 }
 
 impl Start<'_> {
@@ -129,18 +164,26 @@ impl Start<'_> {
     /// # Errors
     /// When it cannot be started or followed, in a sentence with what mends it.
     pub(crate) fn run(&self) -> io::Result<Ended> {
-        let handed_over = |file: Option<&File>| -> io::Result<Stdio> {
-            Ok(file.map(File::try_clone).transpose()?.map_or_else(Stdio::null, Stdio::from))
+        let token = Token::fresh()?;
+        // A pipe takes a token at once, and needs no file in memory.
+        let input = match self.input {
+            Some(input) => Stdio::from(sealed("input", &[token.0.as_bytes(), input].concat())?),
+            None => Stdio::piped(),
         };
+        let library = self.library.map(File::try_clone).transpose()?.map_or_else(Stdio::null, Stdio::from);
         let mut child = Command::new(self.program)
             .args([self.argument, &std::process::id().to_string()])
             .args(self.left_out.iter().map(|step| step.call()))
             .env_clear()
-            .stdin(handed_over(self.input)?)
-            .stdout(handed_over(self.library)?)
+            .stdin(input)
+            .stdout(library)
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|fault| not_started(self.program, &fault))?;
+        if let Some(mut pipe) = child.stdin.take() {
+            // A process that reads it no more has ended, and how is seen below.
+            let _told = pipe.write_all(token.0.as_bytes());
+        }
         // What the plugin itself wrote stands beside the report.
         let mut report = Vec::new();
         let followed = follow(&mut child, &mut report, self.time_max).and_then(|status| match status {
@@ -152,7 +195,7 @@ impl Start<'_> {
             let _killed = child.kill();
             not_followed(&fault)
         })?;
-        Ok(Ended { status, report: String::from_utf8_lossy(&report).into_owned(), time_max: self.time_max })
+        Ok(Ended { status, report: String::from_utf8_lossy(&report).into_owned(), token, time_max: self.time_max })
     }
 }
 
@@ -179,6 +222,7 @@ pub(crate) struct Ended {
     /// `None`: it was killed at the time limit.
     status: Option<ExitStatus>,
     report: String,
+    token: Token,
     time_max: Duration,
 }
 
@@ -214,7 +258,8 @@ impl Ended {
         if let Some(signal) = status.signal() {
             return Err(death(How::Signal(signal)));
         }
-        let verdict = self.report.lines().rev().find_map(|line| serde_json::from_str(line).ok());
+        let own = |line: &str| serde_json::from_str(line.strip_prefix(&self.token.0)?).ok();
+        let verdict = self.report.lines().rev().find_map(own);
         verdict.filter(|_| status.success()).ok_or_else(|| death(How::Exit(status)))
     }
 }
@@ -249,8 +294,9 @@ pub(crate) fn stage(name: &str) {
 }
 
 /// In the process: says what it found, and gives the exit code that is due.
-pub(crate) fn tell_verdict(verdict: &impl Serialize) -> ExitCode {
-    let told = serde_json::to_string(verdict).map_err(io::Error::other).and_then(|line| tell(&line));
+pub(crate) fn tell_verdict(token: &Token, verdict: &impl Serialize) -> ExitCode {
+    let told = serde_json::to_string(verdict).map_err(io::Error::other);
+    let told = told.and_then(|line| tell(&format!("{}{line}", token.0)));
     if told.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -348,9 +394,27 @@ mod tests {
             (libc::SIGSYS, &flood, Some(Step::Seccomp), true),
         ] {
             let status = Some(ExitStatus::from_raw(status));
-            let ended = Ended { status, report: report.to_owned(), time_max: Duration::ZERO };
+            let token = Token::fresh().unwrap();
+            let ended = Ended { status, report: report.to_owned(), token, time_max: Duration::ZERO };
             let death = ended.verdict::<()>().unwrap_err();
             assert_eq!((death.denied(), death.had_begun), (denied, had_begun), "{death}");
+        }
+    }
+
+    #[test]
+    fn only_a_verdict_with_the_token_counts() {
+        let token = Token::fresh().unwrap();
+        let own = format!("\n{}7\n", token.0);
+        for (report, expected) in [
+            (own.clone(), Some(7)),
+            (format!("{own}\n8\n"), Some(7)),
+            (format!("\n{}8\n{own}", "0".repeat(TOKEN_CHARS)), Some(7)),
+            ("\n8\n".to_owned(), None),
+            (format!("\n{}8\n", Token::fresh().unwrap().0), None),
+        ] {
+            let status = Some(ExitStatus::from_raw(0));
+            let ended = Ended { status, report: report.clone(), token: token.clone(), time_max: Duration::ZERO };
+            assert_eq!(ended.verdict::<u8>().ok(), expected, "{report}");
         }
     }
 

@@ -65,6 +65,11 @@ fn without(argument: u8, flag: i32) -> Rule {
     rule(&[(argument, Length::Dword, Compare::MaskedEq(flag), 0)])
 }
 
+/// Where the first argument is this.
+fn first(value: u64) -> Rule {
+    rule(&[(0, Length::Dword, Compare::Eq, value)])
+}
+
 /// What computing takes, threads included: they are counted afterwards.
 fn computing_calls() -> Rules {
     let plain = [
@@ -90,11 +95,14 @@ fn computing_calls() -> Rules {
         libc::SYS_restart_syscall,
         libc::SYS_rseq,
         libc::SYS_set_robust_list,
-        libc::SYS_prctl,
-        libc::SYS_tgkill,
     ];
     let mut rules: Rules = plain.into_iter().map(|call| (call, vec![])).collect();
-    rules.insert(libc::SYS_write, vec![rule(&[(0, Length::Dword, Compare::Eq, 2)])]);
+    // Aborting, and no signal to anybody else.
+    rules.insert(libc::SYS_tgkill, vec![first(u64::from(std::process::id()))]);
+    // Names of threads and of memory. What binds the process's life to the host's stays.
+    let names = [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA];
+    rules.insert(libc::SYS_prctl, names.map(|option| first(u64::from(option.unsigned_abs()))).to_vec());
+    rules.insert(libc::SYS_write, vec![first(2)]);
     rules.insert(libc::SYS_mmap, vec![without(2, libc::PROT_EXEC)]);
     rules.insert(libc::SYS_mprotect, vec![without(2, libc::PROT_EXEC)]);
     rules.insert(libc::SYS_clone, vec![]);
@@ -125,6 +133,9 @@ fn opening_calls() -> Rules {
     ] {
         rules.insert(call, vec![]);
     }
+    // What a further filter is put up with.
+    let further = first(u64::from(libc::PR_SET_NO_NEW_PRIVS.unsigned_abs()));
+    rules.entry(libc::SYS_prctl).or_default().push(further);
     rules
 }
 

@@ -9,7 +9,7 @@
 #![allow(unsafe_code, reason = "this is what it is for")]
 
 use std::{
-    ffi::{c_char, c_int},
+    ffi::{c_char, c_int, c_long},
     io,
     sync::atomic::{AtomicU64, Ordering},
     thread,
@@ -161,10 +161,24 @@ unsafe extern "C" {
     fn pthread_create(thread: *mut usize, attributes: *const (), start: extern "C" fn(*mut ()), with: *mut ())
     -> c_int;
     fn pause() -> c_int;
+    fn getppid() -> c_int;
+    fn syscall(number: c_long, ...) -> c_long;
+    fn prctl(option: c_int, ...) -> c_int;
+    fn lseek(file: c_int, offset: i64, whence: c_int) -> i64;
 }
 
 /// Calls in which every tenth is to go wrong.
 static CALLS: AtomicU64 = AtomicU64::new(0);
+
+#[cfg(target_arch = "x86_64")]
+const SYS_TGKILL: c_long = 234;
+#[cfg(not(target_arch = "x86_64"))]
+const SYS_TGKILL: c_long = 131;
+const PR_SET_PDEATHSIG: c_int = 1;
+/// The descriptor that a test leaves to the process.
+const INHERITED: c_int = 9;
+/// A verdict as the process in which plugins are tried gives it, but for what stands before it.
+const FORGED: &str = r#"{"refused":{"code":"THREADS","reason":"forged"}}"#;
 
 const SIGUSR1: c_int = 10;
 const SIGSEGV: c_int = 11;
@@ -219,6 +233,17 @@ fn perform(deed: &str) {
         "open" => expect_refused(std::fs::read("/etc/passwd").map(drop)),
         "connect" => expect_refused(std::net::TcpStream::connect("127.0.0.1:9").map(drop)),
         "exec" => expect_refused(std::process::Command::new("/bin/true").spawn().map(drop)),
+        // SAFETY: a plain call. Signal 0 only asks whether one could be sent.
+        "signal" => expect_refused(outcome(unsafe { syscall(SYS_TGKILL, getppid(), getppid(), 0) })),
+        // SAFETY: a plain call.
+        "outlive" => expect_refused(outcome(unsafe { prctl(PR_SET_PDEATHSIG, 0) }.into())),
+        // SAFETY: a plain call on a number that may name nothing.
+        "inherit" => expect_refused(outcome(unsafe { lseek(INHERITED, 0, 1) })),
+        "forge" => {
+            eprint!("\n{FORGED}\n");
+            // SAFETY: a plain call that does not return.
+            unsafe { _exit(0) }
+        }
         // SAFETY: the child ends at once.
         "fork" => match unsafe { fork() } {
             0 => std::process::exit(0),
@@ -240,6 +265,11 @@ fn perform(deed: &str) {
         "alloc" => drop(std::hint::black_box(vec![1_u8; 8 << 30])),
         _ => {}
     }
+}
+
+/// What the C library's calls return.
+fn outcome(returned: c_long) -> io::Result<()> {
+    if returned < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// What the confinement must prevent: when it did not, the plugin panics, which every test can see.
