@@ -361,13 +361,13 @@ async fn forget_unused(services: Services, rates: TenantRates) {
 
 /// Plugins that no trusted key has signed have all rights of the host: the start says so, as a warning to whoever set keys.
 fn say_who_is_not_vouched_for(manager: &PluginManager, limits: &SharedLimits) {
-    let trusted = |row: &PluginRow| row.signature.as_ref().is_some_and(Signature::is_trusted);
-    let rows = manager.list().into_iter().filter(|row| row.state == PluginState::Active && !trusted(row));
-    let tool_types: Vec<_> = rows.filter_map(|row| row.tool_type).map(|tool_type| tool_type.to_string()).collect();
     let trust = &limits.now().trust;
     if trust.required {
         return;
     }
+    let trusted = |row: &PluginRow| row.signature.as_ref().is_some_and(Signature::is_trusted);
+    let rows = manager.list().into_iter().filter(|row| row.state == PluginState::Active && !trusted(row));
+    let tool_types: Vec<_> = rows.filter_map(|row| row.tool_type).map(|tool_type| tool_type.to_string()).collect();
     let unsigned = match &tool_types[..] {
         [] => String::new(),
         tool_types => format!("; no trusted key has signed these plugins: {}", tool_types.join(", ")),

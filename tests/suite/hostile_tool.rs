@@ -160,7 +160,8 @@ fn redirect(to: &TcpStream) -> io::Result<Vec<u8>> {
     Ok(format!("HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n").into_bytes())
 }
 
-/// So many MiB, a thousandth of that packed: gzip may come in parts.
+/// Blanks of `mib` MiB. Packed they have about a thousandth of that: one MiB is packed once and repeated, since gzip may
+/// come in parts.
 fn bomb(mib: usize) -> Vec<u8> {
     let mut packer = GzEncoder::new(Vec::new(), Compression::best());
     packer.write_all(&vec![b' '; MIB]).unwrap();

@@ -130,15 +130,14 @@ fn lengths_and_chunks_that_servers_read_differently_are_refused() {
         ("transfer-encoding: chunked\r\n", chunk("fffffffffffffffff")),
         ("transfer-encoding: chunked\r\n", chunk("")),
     ];
-    for (headers, bytes) in encodings.iter().filter(|(headers, _)| *headers == "transfer-encoding: chunked\r\n") {
-        let answer = send(&line, &webhook, headers, bytes);
-        assert_eq!((answer.status, answer.problem_code()), (400, "chunks".to_owned()), "{answer:?}");
-    }
     let lengths = lengths.iter().map(|headers| (headers.as_str(), webhook.body.clone()));
     for (headers, bytes) in lengths.chain(encodings) {
         let answer = send(&line, &webhook, headers, &bytes);
         assert!((400..500).contains(&answer.status) && answer.status != 401, "{headers:?}: {answer:?}");
         assert!(answer.closed, "{headers:?}: {answer:?}");
+        if headers == "transfer-encoding: chunked\r\n" {
+            assert_eq!((answer.status, answer.problem_code()), (400, "chunks".to_owned()), "{answer:?}");
+        }
     }
     let jobs = line.host.ctl(&["job", "list"]);
     assert_eq!(jobs.as_array().map(Vec::len), Some(0), "{jobs:#}");

@@ -36,8 +36,8 @@ use crate::{
         routes::Routes,
     },
     queue::job::{Accepted, ClaimWish, DedupKey, Fenced, JobError, JobKind, NewJob},
-    store::{self, Hooks, StoreConfig},
-    tenant::secrets::KeyRing,
+    store,
+    tenant::directory::tests::open_in,
     worker::credentials::Credentials,
 };
 
@@ -64,12 +64,8 @@ impl Bed {
         let config = Config::load(None, std::iter::empty(), folder.path()).unwrap();
         std::fs::create_dir(&config.plugins.dir).unwrap();
         std::fs::write(config.plugins.dir.join("libforeign.so"), "#!/bin/sh\n").unwrap();
-        let store_config =
-            StoreConfig { path: folder.path().join("patchbay.db"), dedup_hours: 72, hooks: Hooks::default() };
         let clock = Clock::system();
-        let store = Store::open(store_config, clock.clone()).unwrap();
-        let keys = KeyRing::load_or_create(&folder.path().join("secret.key"), false).unwrap();
-        let directory = runtime.block_on(TenantDirectory::load(&store, keys, 60)).unwrap();
+        let (store, directory) = runtime.block_on(open_in(folder.path(), &clock));
         let metrics = Metrics::new();
         let services = Services::new(directory.clone(), &config.http, clock.clone());
         let manager = PluginManager::start(ManagerParts {

@@ -39,6 +39,7 @@ pub(super) struct Workshop<'a> {
 pub(super) fn attempt(here: &ProbeProcess, order: Order) -> Checked<()> {
     let unready = |fault: io::Error| format!("its process could not be confined: {fault}");
     trial::stage("confining the process");
+    confine::close_inherited().map_err(unready)?;
     let task: Task = serde_json::from_slice(&order.input).map_err(|fault| unready(fault.into()))?;
     let case = CASES.iter().find(|case| case.name == task.case);
     let case = case.ok_or_else(|| format!("there is no case {}", task.case))?;

@@ -43,7 +43,7 @@ pub enum BadRequest {
     /// Transfer-Encoding is something else than one `chunked`.
     #[error("Transfer-Encoding may be chunked, once, or not be there")]
     TransferEncoding,
-    /// Host is missing or there twice: servers before this one may have gone by another.
+    /// Host is missing or there twice. A proxy in front may have gone by another of them.
     #[error("Host must be there exactly once")]
     Host,
     /// A chunk of the body is not as HTTP has it.

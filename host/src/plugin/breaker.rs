@@ -29,7 +29,7 @@ pub enum Consequence {
     None,
     /// The tenant is shut out for a while.
     TenantShutOut,
-    /// The generation is to be [quarantined](super::quarantine).
+    /// The generation must be [quarantined](super::quarantine).
     Quarantine,
 }
 

@@ -138,11 +138,11 @@ impl Tasks {
     }
 }
 
-/// Closes every descriptor but the three standard ones: whoever started the host may have left some to it. To be called
-/// before this process has opened any.
+/// Closes every descriptor but the three standard ones, since whoever started the host may have left some to it, and puts
+/// nothing in the place of standard input. Call it before this process has opened any file.
 ///
 /// # Errors
-/// When /proc is not there.
+/// When /proc or /dev/null is not there.
 pub fn close_inherited() -> io::Result<()> {
     let mut numbers = Vec::new();
     for entry in std::fs::read_dir("/proc/self/fd")? {
@@ -152,7 +152,7 @@ pub fn close_inherited() -> io::Result<()> {
         // SAFETY: nothing in this process knows the descriptor. The folder's own is closed already, and does no harm.
         unsafe { libc::close(number) };
     }
-    Ok(())
+    Ok(rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?)
 }
 
 /// Shuts this process in, but for what opening one library takes.

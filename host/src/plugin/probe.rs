@@ -144,6 +144,7 @@ fn attempt(here: &ProbeProcess, order: Order) -> Result<Report, Refusal> {
     let unconfined =
         |fault: io::Error| Refusal::new(Code::ProbeFailed, format!("its process could not be confined: {fault}"));
     trial::stage("confining the process");
+    confine::close_inherited().map_err(unconfined)?;
     let mut tasks = confine::Tasks::open().map_err(unconfined)?;
     let level = confine::enter(order.parent, TIME_MAX, &mut Steps::new(order.left_out)).map_err(unconfined)?;
     trial::stage(trial::OPENING);

@@ -69,6 +69,7 @@ pub(super) fn run_if_asked() -> Option<ExitCode> {
 fn attempt(order: Order) -> Result<Found, String> {
     let failed = |fault: io::Error| format!("no process can be confined here: {fault}");
     trial::stage("confining the process");
+    confine::close_inherited().map_err(failed)?;
     let mut steps = Steps::new(order.left_out);
     let bytes = steps.take(Step::Memory, || trial::sealed("nothing", b"nothing").map(drop));
     let mut tasks = Tasks::open().map_err(failed)?;

@@ -1,16 +1,11 @@
 //! A process for code that nobody trusts yet: this very program, started again with a hidden argument and an empty
 //! environment, followed until it has ended or its time has.
-//!
-//! The plugin's bytes are in a sealed memory file, so that what is tried cannot be changed any more.
 
 use std::{
     fmt,
-    fs::{self, File},
+    fs::File,
     io::{self, Read, Write},
-    os::{
-        fd::{AsFd, AsRawFd as _},
-        unix::{fs::PermissionsExt as _, process::ExitStatusExt as _},
-    },
+    os::{fd::AsFd, unix::process::ExitStatusExt as _},
     path::Path,
     process::{Child, Command, ExitCode, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -18,12 +13,16 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{MemfdFlags, SealFlags, SeekFrom, StatVfsMountFlags},
+    fs::SeekFrom,
     io::Errno,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::confine::{self, Step};
+use super::confine::Step;
+
+mod files;
+
+pub(crate) use files::{is_noexec, on_disk, sealed};
 
 /// Where the process finds the plugin's bytes.
 pub(crate) const LIBRARY: &str = "/proc/self/fd/1";
@@ -37,56 +36,6 @@ const REPORT_BYTES_MAX: usize = 512 << 10;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How often one is looked at that has closed its output, which it does by ending.
 const LOOK_EVERY_CLOSED: Duration = Duration::from_millis(1);
-
-/// A file in memory that nobody can change any more.
-///
-/// # Errors
-/// When the system has no memory for it, or denies it.
-pub(crate) fn sealed(name: &str, bytes: &[u8]) -> io::Result<File> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // Kernels from 6.3 on may take only files that are never run as programs; older ones do not know the word.
-    let memory = rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL)
-        .or_else(|_| rustix::fs::memfd_create(name, flags))?;
-    let mut memory = File::from(memory);
-    memory.write_all(bytes)?;
-    seal(&memory)?;
-    Ok(memory)
-}
-
-/// Not with `F_SEAL_WRITE`: as long as anything in the kernel holds one of the pages, which compaction may do at any time,
-/// that one waits and then fails with EBUSY. What it does besides is to refuse a file that somebody has mapped for
-/// writing, and nobody has. Kernels before 5.1 have no other.
-fn seal(memory: &File) -> io::Result<()> {
-    let seals = SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-    match rustix::fs::fcntl_add_seals(memory, seals | SealFlags::FUTURE_WRITE) {
-        Err(Errno::INVAL) => Ok(rustix::fs::fcntl_add_seals(memory, seals | SealFlags::WRITE)?),
-        sealed => Ok(sealed?),
-    }
-}
-
-/// A file without a name in this folder, open for reading: what takes the place of [`sealed`] where there is no file in
-/// memory. The process that reads it may have another user by then.
-///
-/// # Errors
-/// When it cannot be made, or when nothing in this folder can be mapped as a program.
-pub(crate) fn on_disk(folder: &Path, bytes: &[u8]) -> io::Result<File> {
-    let context = |fault: io::Error| io::Error::new(fault.kind(), format!("a file in {}: {fault}", folder.display()));
-    if is_noexec(folder) {
-        return Err(context(io::Error::other("it lies on a file system that is mounted noexec")));
-    }
-    let make = || {
-        let mut file = tempfile::tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.set_permissions(fs::Permissions::from_mode(0o444))?;
-        File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
-    };
-    make().map_err(context)
-}
-
-/// Whether nothing that lies there can be mapped as a program. False when the system does not say.
-pub(crate) fn is_noexec(path: &Path) -> bool {
-    rustix::fs::statvfs(path).is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::NOEXEC))
-}
 
 /// A process that is to be started.
 pub(crate) struct Start<'a> {
@@ -104,8 +53,8 @@ pub(crate) struct Start<'a> {
     pub(crate) time_max: Duration,
 }
 
-/// What a verdict begins with, so that it is the process's own. It comes on standard input and is taken from there before
-/// the plugin is mapped, which so never sees it. (A plugin that looks through all memory of the process can find it.)
+/// What a verdict begins with. A plugin can write to the same pipe, but it does not know the token: the process takes it
+/// from standard input before it maps the plugin. A plugin that searches the process's memory can still find it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Token(String);
 
@@ -130,8 +79,7 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    /// When this process was started with this hidden argument. Leaves nothing on standard input, and no descriptor but the
-    /// standard ones.
+    /// When this process was started with this hidden argument. Takes everything from standard input.
     pub(crate) fn of_this_process(argument: &str) -> Option<Self> {
         let mut arguments = std::env::args().skip(1);
         if arguments.next()? != argument {
@@ -139,7 +87,7 @@ impl Order {
         }
         let parent = arguments.next().and_then(|parent| parent.parse().ok()).unwrap_or(0);
         let left_out = arguments.filter_map(|call| Step::of(&call)).collect();
-        // Without a token no verdict counts, and the host says how the process ended.
+        // Without a token no verdict counts: then the host says how the process ended.
         let (token, input) = take_input().unwrap_or_default();
         Some(Self { parent, left_out, input, token: Token(token) })
     }
@@ -147,12 +95,10 @@ impl Order {
 
 /// The token, and what is behind it.
 fn take_input() -> io::Result<(String, Vec<u8>)> {
-    confine::close_inherited()?;
-    // A file in memory is where its writer left it; a pipe has no places.
+    // A file in memory stands where its writer left it. A pipe cannot be rewound, and need not be.
     let _rewound = rustix::fs::seek(io::stdin(), SeekFrom::Start(0));
     let mut input = Vec::new();
     io::stdin().lock().read_to_end(&mut input)?;
-    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     let rest = input.split_off(input.len().min(TOKEN_CHARS));
     Ok((String::from_utf8(input).map_err(io::Error::other)?, rest))
 }
@@ -181,7 +127,7 @@ impl Start<'_> {
             .spawn()
             .map_err(|fault| not_started(self.program, &fault))?;
         if let Some(mut pipe) = child.stdin.take() {
-            // A process that reads it no more has ended, and how is seen below.
+            // This fails when the process has ended already; how it ended is seen below.
             let _told = pipe.write_all(token.0.as_bytes());
         }
         // What the plugin itself wrote stands beside the report.
@@ -369,17 +315,6 @@ fn signal_name(signal: i32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        fs::OpenOptions,
-        io::ErrorKind,
-        os::{fd::AsRawFd as _, unix::fs::FileExt as _},
-    };
-
-    use rustix::{
-        fs::FallocateFlags,
-        pipe::{SpliceFlags, pipe, splice},
-    };
-
     use super::*;
 
     #[test]
@@ -416,49 +351,5 @@ mod tests {
             let ended = Ended { status, report: report.clone(), token: token.clone(), time_max: Duration::ZERO };
             assert_eq!(ended.verdict::<u8>().ok(), expected, "{report}");
         }
-    }
-
-    #[test]
-    fn a_file_on_disk_has_the_bytes_and_no_name_and_cannot_be_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut file = on_disk(folder.path(), b"proven").unwrap();
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).unwrap();
-        assert_eq!(bytes, b"proven");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-        assert_eq!(file.write(b"x").unwrap_err().raw_os_error(), Some(libc::EBADF));
-        let nowhere = on_disk(&folder.path().join("nowhere"), b"").unwrap_err().to_string();
-        assert!(nowhere.contains("nowhere"), "{nowhere}");
-    }
-
-    #[test]
-    fn nobody_can_change_a_sealed_file() {
-        let memory = sealed("test", b"proven").unwrap();
-        let again = format!("/proc/self/fd/{}", memory.as_raw_fd());
-        let again = OpenOptions::new().read(true).write(true).open(again).unwrap();
-        for file in [&memory, &again] {
-            let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            for outcome in [
-                file.write_at(b"x", 0).map(drop),
-                file.write_at(b"x", 6).map(drop),
-                file.set_len(0),
-                file.set_len(7),
-                rustix::fs::fallocate(file, hole, 0, 4096).map_err(io::Error::from),
-                rustix::fs::fcntl_add_seals(file, SealFlags::WRITE).map_err(io::Error::from),
-            ] {
-                assert_eq!(outcome.unwrap_err().kind(), ErrorKind::PermissionDenied);
-            }
-        }
-        assert_eq!(std::fs::read(format!("/proc/self/fd/{}", memory.as_raw_fd())).unwrap(), b"proven");
-    }
-
-    #[test]
-    fn pages_that_somebody_holds_keep_nothing_from_being_sealed() {
-        let mut memory = File::from(rustix::fs::memfd_create("test", MemfdFlags::ALLOW_SEALING).unwrap());
-        memory.write_all(&[7; 4096]).unwrap();
-        // A pipe takes the page itself, and holds it until it is read.
-        let (_reader, writer) = pipe().unwrap();
-        assert_eq!(splice(&memory, Some(&mut 0), &writer, None, 4096, SpliceFlags::empty()).unwrap(), 4096);
-        seal(&memory).unwrap();
     }
 }

@@ -414,4 +414,4 @@ fn refused(what: &str, reason: &str) -> DirectoryError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

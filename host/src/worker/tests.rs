@@ -17,8 +17,8 @@ use crate::{
     plugin::{generation::CallError, routes::NoRoute},
     queue::job::{Accepted, ClaimWish, ClaimedJob, DedupKey, Fenced, JobState, JobView, NewJob},
     shutdown::ShutdownTrigger,
-    store::{DeadLetters, Hooks, JobFilter, StoreConfig},
-    tenant::{NewTenant, secrets::KeyRing},
+    store::{DeadLetters, JobFilter},
+    tenant::{NewTenant, directory::tests::open_in},
 };
 
 const LEASE: Duration = Duration::from_secs(90);
@@ -34,10 +34,7 @@ impl Bed {
     /// With the tenant `acme`, whose plugin is missing.
     async fn new() -> Self {
         let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::system());
-        let config = StoreConfig { path: folder.path().join("patchbay.db"), dedup_hours: 72, hooks: Hooks::default() };
-        let store = Store::open(config, clock.clone()).unwrap();
-        let keys = KeyRing::load_or_create(&folder.path().join("secret.key"), false).unwrap();
-        let directory = TenantDirectory::load(&store, keys, 60).await.unwrap();
+        let (store, directory) = open_in(folder.path(), &clock).await;
         let tenant = NewTenant::new(id("acme"), tool_type(), "https://desk.example");
         directory.add(tenant, Vec::new()).await.unwrap();
         let (trigger, shutdown) = Shutdown::new();

@@ -27,8 +27,8 @@ pub fn instant(text: &str) -> Option<OffsetDateTime> {
     (0..=9999).contains(&at.year()).then_some(at)
 }
 
-/// Of the usual form, `2026-01-31T12:00:00` with a blank or a comma, and with or without a zone. Rewritten as RFC 3339 has
-/// it, in place: its parser is several times as fast as that of ISO 8601.
+/// The moment of a text in the usual form, `2026-01-31T12:00:00` and what may follow. `None` says only that the form is
+/// another one. The text is written as RFC 3339 has it, without an allocation, since nearly every webhook has such times.
 fn usual(text: &str) -> Option<OffsetDateTime> {
     let (date, rest) = text.split_once(['T', 't', ' '])?;
     let (clock, rest) = rest.split_at_checked("12:00:00".len())?;

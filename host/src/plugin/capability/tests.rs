@@ -15,8 +15,7 @@ use super::*;
 use crate::{
     config::Config,
     ids::TenantId,
-    store::{Hooks, Store, StoreConfig},
-    tenant::{NewTenant, secrets::KeyRing},
+    tenant::{NewTenant, directory::tests::open_in},
 };
 
 /// More than half of it is one tenant's whole part of the room.
@@ -35,10 +34,7 @@ impl Bed {
         let folder = tempfile::tempdir().unwrap();
         let runtime = Runtime::new().unwrap();
         let clock = Clock::system();
-        let path = folder.path().join("patchbay.db");
-        let store = Store::open(StoreConfig { path, dedup_hours: 72, hooks: Hooks::default() }, clock.clone()).unwrap();
-        let keys = KeyRing::load_or_create(&folder.path().join("secret.key"), false).unwrap();
-        let directory = runtime.block_on(TenantDirectory::load(&store, keys, 60)).unwrap();
+        let (_store, directory) = runtime.block_on(open_in(folder.path(), &clock));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         thread::spawn(move || {

@@ -19,7 +19,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\n";
 const BYTES_MAX: usize = 256 << 10;
 /// What ureq takes.
 const HEADERS_MAX: usize = 128;
-/// Long enough for everything that ends by its size.
+/// No answer here takes so long: each ends by its size.
 const TIME_MAX: Duration = Duration::from_secs(600);
 
 #[test]

@@ -15,8 +15,8 @@ use super::*;
 use crate::{
     config::Config,
     ids::ToolType,
-    store::{Hooks, LiveJobs, Store, StoreConfig},
-    tenant::{NewTenant, change::TenantChange, secrets::KeyRing},
+    store::LiveJobs,
+    tenant::{NewTenant, change::TenantChange, directory::tests::open_in},
 };
 
 const TIME_MAX: Duration = Duration::from_secs(20);
@@ -38,10 +38,7 @@ impl Bed {
         let folder = tempfile::tempdir().unwrap();
         let runtime = Runtime::new().unwrap();
         let clock = Clock::system();
-        let path = folder.path().join("patchbay.db");
-        let store = Store::open(StoreConfig { path, dedup_hours: 72, hooks: Hooks::default() }, clock.clone()).unwrap();
-        let keys = KeyRing::load_or_create(&folder.path().join("secret.key"), false).unwrap();
-        let directory = runtime.block_on(TenantDirectory::load(&store, keys, 60)).unwrap();
+        let (_store, directory) = runtime.block_on(open_in(folder.path(), &clock));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let id = TenantId::parse("acme").unwrap();

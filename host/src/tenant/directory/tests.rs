@@ -1,5 +1,7 @@
 //! The directory over a real store: what a change leaves in memory is what a restart finds.
 
+use std::path::Path;
+
 use tempfile::TempDir;
 
 use super::*;
@@ -12,6 +14,16 @@ mod changes;
 
 const CACHE_S: u32 = 60;
 const GRACE_MS: i64 = 3_600_000;
+
+/// The store and the tenants of this folder, both made when they are not there.
+pub(crate) async fn open_in(folder: &Path, clock: &Clock) -> (Store, TenantDirectory) {
+    let config = StoreConfig { path: folder.join("patchbay.db"), dedup_hours: 72, hooks: Hooks::default() };
+    let store = Store::open(config, clock.clone()).unwrap();
+    let has_secrets = store.has_secrets().await.unwrap();
+    let keys = KeyRing::load_or_create(&folder.join("secret.key"), has_secrets).unwrap();
+    let directory = TenantDirectory::load(&store, keys, CACHE_S).await.unwrap();
+    (store, directory)
+}
 
 struct Bed {
     directory: TenantDirectory,
@@ -26,11 +38,7 @@ impl Bed {
     }
 
     async fn open(folder: TempDir, clock: Clock) -> Self {
-        let config = StoreConfig { path: folder.path().join("patchbay.db"), dedup_hours: 72, hooks: Hooks::default() };
-        let store = Store::open(config, clock.clone()).unwrap();
-        let has_secrets = store.has_secrets().await.unwrap();
-        let keys = KeyRing::load_or_create(&folder.path().join("secret.key"), has_secrets).unwrap();
-        let directory = TenantDirectory::load(&store, keys, CACHE_S).await.unwrap();
+        let (store, directory) = open_in(folder.path(), &clock).await;
         Self { directory, store, clock, folder }
     }
 

@@ -6,11 +6,7 @@ use super::*;
 use crate::{
     clock::Clock,
     ids::ToolType,
-    store::{Hooks, Store, StoreConfig},
-    tenant::{
-        NewTenant,
-        secrets::{KeyRing, SecretText},
-    },
+    tenant::{NewTenant, directory::tests::open_in, secrets::SecretText},
 };
 
 fn acme() -> TenantId {
@@ -20,10 +16,7 @@ fn acme() -> TenantId {
 /// With the tenant `acme`.
 async fn directory() -> (TenantDirectory, TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let config = StoreConfig { path: folder.path().join("patchbay.db"), dedup_hours: 72, hooks: Hooks::default() };
-    let store = Store::open(config, Clock::system()).unwrap();
-    let keys = KeyRing::load_or_create(&folder.path().join("secret.key"), false).unwrap();
-    let directory = TenantDirectory::load(&store, keys, 60).await.unwrap();
+    let (_store, directory) = open_in(folder.path(), &Clock::system()).await;
     let tenant = NewTenant::new(acme(), ToolType::parse("jira").unwrap(), "https://desk.example");
     directory.add(tenant, Vec::new()).await.unwrap();
     (directory, folder)
