@@ -35,7 +35,9 @@ struct Spent {
     began: Option<Began>,
     /// In requests to the tool that have ended.
     with_tool: Duration,
-    /// When the request that is under way began.
+    /// Requests that are under way: a plugin may ask from threads of its own, several at once.
+    requests: u32,
+    /// When the first of them began.
     with_tool_since: Option<Duration>,
 }
 
@@ -106,9 +108,13 @@ impl CallTime {
         self.lock().began.is_some()
     }
 
-    /// Notes that the call waits for the tool, until the returned value is dropped.
+    /// Notes that the call waits for the tool, until the returned value is dropped. The wait ends with the last of them.
     pub fn with_tool(&self) -> WithTool<'_> {
-        self.lock().with_tool_since = Some(self.pulse.now());
+        let now = self.pulse.now();
+        let mut spent = self.lock();
+        spent.requests += 1;
+        spent.with_tool_since.get_or_insert(now);
+        drop(spent);
         WithTool(self)
     }
 
@@ -165,7 +171,7 @@ impl Spent {
     }
 }
 
-/// A call's wait for its tool. It ends when this is dropped.
+/// A call's wait for one answer of its tool. It ends when this is dropped.
 #[derive(Debug)]
 #[must_use = "the wait ends when this is dropped"]
 pub struct WithTool<'a>(&'a CallTime);
@@ -174,8 +180,11 @@ impl Drop for WithTool<'_> {
     fn drop(&mut self) {
         let now = self.0.pulse.now();
         let mut spent = self.0.lock();
-        spent.with_tool = spent.with_tool(now);
-        spent.with_tool_since = None;
+        spent.requests -= 1;
+        if spent.requests == 0 {
+            spent.with_tool = spent.with_tool(now);
+            spent.with_tool_since = None;
+        }
     }
 }
 
@@ -283,12 +292,15 @@ mod tests {
         let time = CallTime::new(&pulse, ms(100));
         assert_eq!((time.blame(), time.has_begun()), (Blame::Nobody, false));
         time.begin(&mut LaneThread::this());
-        let asks = time.with_tool();
+        // From two threads of the plugin: the wait ends with the second answer.
+        let [first, second] = [time.with_tool(), time.with_tool()];
+        drop(first);
         assert_eq!(time.wait(std::future::pending::<()>()).await, None);
         assert!(time.is_over() && time.request_deadline().is_none());
         assert!(matches!(time.blame(), Blame::Tool(with_tool) if with_tool >= ms(50)), "{:?}", time.blame());
         assert!(!time.is_stuck(), "it waits for its tool");
-        drop(asks);
+        drop(second);
+        assert!(time.lock().with_tool_since.is_none());
         assert_eq!(CallTime::new(&pulse, ms(100)).wait(std::future::ready(7)).await, Some(7));
         beating.abort();
     }

@@ -16,6 +16,8 @@ use crate::{
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\n";
+/// What a tool says that closes. Else the client keeps the connection, and its next request may run into the close.
+const CLOSE: &str = "connection: close\r\n";
 const BYTES_MAX: usize = 256 << 10;
 /// What ureq takes.
 const HEADERS_MAX: usize = 128;
@@ -123,11 +125,11 @@ fn packed(bytes: usize) -> Vec<u8> {
 }
 
 fn plain(status: &str, bytes: usize) -> Vec<u8> {
-    [format!("HTTP/1.1 {status}\r\ncontent-length: {bytes}\r\n\r\n").as_bytes(), &vec![b' '; bytes]].concat()
+    [format!("HTTP/1.1 {status}\r\n{CLOSE}content-length: {bytes}\r\n\r\n").as_bytes(), &vec![b' '; bytes]].concat()
 }
 
 fn chunked(bytes: usize) -> Vec<u8> {
-    let head = format!("{OK}transfer-encoding: chunked\r\n\r\n");
+    let head = format!("{OK}{CLOSE}transfer-encoding: chunked\r\n\r\n");
     let chunks = vec![b' '; bytes];
     let chunks =
         chunks.chunks(1 << 10).flat_map(|chunk| [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat());
@@ -140,7 +142,7 @@ fn unending(bytes: usize) -> Vec<u8> {
 
 fn gzip(bytes: usize) -> Vec<u8> {
     let packed = packed(bytes);
-    [format!("{OK}content-encoding: gzip\r\ncontent-length: {}\r\n\r\n", packed.len()).as_bytes(), &packed].concat()
+    [format!("{OK}{CLOSE}content-encoding: gzip\r\ncontent-length: {}\r\n\r\n", packed.len()).as_bytes(), &packed].concat()
 }
 
 #[test]
@@ -175,7 +177,7 @@ fn what_failed_fails_by_its_status_however_large_it_is() {
 fn bomb() -> Vec<u8> {
     let packed = packed(1 << 20).repeat(64);
     assert!(packed.len() < BYTES_MAX, "{} bytes", packed.len());
-    [format!("{OK}content-encoding: gzip\r\ncontent-length: {}\r\n\r\n", packed.len()).as_bytes(), &packed].concat()
+    [format!("{OK}{CLOSE}content-encoding: gzip\r\ncontent-length: {}\r\n\r\n", packed.len()).as_bytes(), &packed].concat()
 }
 
 #[test]
