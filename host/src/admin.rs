@@ -40,7 +40,7 @@ pub use self::{
     events::{EVENTS_LISTED_DEFAULT, EVENTS_LISTED_MAX, EVENTS_WAIT_S_MAX},
     jobs::{JOBS_LISTED_DEFAULT, JOBS_LISTED_MAX},
     socket::{BindError, bind},
-    tenants::{GRACE_S_MAX, TENANTS_PER_REQUEST_MAX},
+    tenants::{GRACE_S_MAX, KEEP_DAYS_MAX, TENANTS_PER_REQUEST_MAX},
 };
 
 /// Largest body that the admin API reads, in bytes: a file of many tenants.

@@ -20,6 +20,7 @@ use crate::{
     admin::{self, AdminParts},
     clock::Clock,
     config::{Config, WhenStuck},
+    housekeeping::{self, DiskRoom},
     http::{body::BodyRoom, routes::FrontDoor, server},
     ingest::Ingest,
     limits::SharedLimits,
@@ -194,6 +195,9 @@ async fn serve(
         tokio::spawn(watch.follow(manager.clone(), config.plugins.rescan));
     }
     let rates = TenantRates::new(limits.clone());
+    let disk = DiskRoom::of(config.store.path.parent().map_or_else(Default::default, Path::to_owned), &limits);
+    tokio::spawn(disk.clone().watch(limits.clone()));
+    tokio::spawn(housekeeping::tidy(store.clone(), limits.clone()));
     tokio::spawn(forget_unused(services, rates.clone()));
     tokio::spawn(follow_reloads(reloads, reread, log, limits.clone(), manager.clone()));
     let woken = worker.clone();
@@ -203,6 +207,8 @@ async fn serve(
             routes,
             store: store.clone(),
             rates,
+            limits: limits.clone(),
+            disk,
             on_job: Arc::new(move |tenant| woken.wake(&tenant.id)),
         },
         store: store.clone(),

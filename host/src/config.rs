@@ -13,11 +13,14 @@ use std::{
     time::Duration,
 };
 
-use check::Check;
+use check::{Check, MEBIBYTES_MAX};
 use layers::Layers;
 use raw::Raw;
 
-use crate::plugin::signature::Trust;
+use crate::{
+    plugin::signature::Trust,
+    store::{Keeping, TenantRoom},
+};
 
 /// The file that is read when none is named and it exists in the current directory.
 pub const DEFAULT_FILE: &str = "patchbay.toml";
@@ -162,6 +165,12 @@ pub struct Store {
     pub path: PathBuf,
     /// For how long a delivery is recognised when it comes again, at least.
     pub dedup: Duration,
+    /// How long what has ended is kept.
+    pub keeping: Keeping,
+    /// What one tenant may have.
+    pub tenant_room: TenantRoom,
+    /// Bytes that stay free where the database lies; with less, no more webhooks are taken.
+    pub free_bytes_min: u64,
 }
 
 /// `[secrets]`
@@ -305,6 +314,16 @@ impl Config {
             store: Store {
                 path: check.sqlite("store.url", &raw.store.url),
                 dedup: check.hours("store.dedup_hours", raw.store.dedup_hours, 1..=8_760),
+                keeping: Keeping {
+                    dead_letters_ms: check.days_ms("store.dead_letters_days", raw.store.dead_letters_days),
+                    solved_ms: check.days_ms("store.solved_days", raw.store.solved_days),
+                    notes_ms: check.days_ms("store.notes_days", raw.store.notes_days),
+                },
+                tenant_room: TenantRoom {
+                    jobs_max: check.integer("store.tenant_jobs_max", raw.store.tenant_jobs_max, 1..=1_000_000_000),
+                    bytes_max: check.mebibytes("store.tenant_mb_max", raw.store.tenant_mb_max, 1..=MEBIBYTES_MAX),
+                },
+                free_bytes_min: check.mebibytes("store.free_mb_min", raw.store.free_mb_min, 0..=MEBIBYTES_MAX),
             },
             secrets: Secrets {
                 key_file: check.path("secrets.key_file", &raw.secrets.key_file),

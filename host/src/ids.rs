@@ -39,6 +39,25 @@ impl TenantId {
     }
 }
 
+/// Which of the tenants that have had one id, one after the other: no number is given twice, whatever the id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Incarnation(i64);
+
+impl Incarnation {
+    /// That of all tenants from before there were numbers.
+    pub const FIRST: Self = Self(1);
+
+    /// The number that the store has given. 0 stands for those of whom nothing but the id is known.
+    pub fn new(number: i64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub fn number(self) -> i64 {
+        self.0
+    }
+}
+
 /// The kind of ticketing tool, which names the plugin: `[a-z0-9_]{1,50}`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ToolType(Arc<str>);

@@ -15,7 +15,9 @@ use plugin_abi::{
 
 use crate::{
     fault,
+    housekeeping::DiskRoom,
     ids::CorrelationId,
+    limits::SharedLimits,
     plugin::{
         generation::{CallError, ReceivedWebhook, Verdict},
         routes::{NoRoute, Routes},
@@ -23,6 +25,7 @@ use crate::{
     queue::job::{Accepted, DedupKey, JobKind, NewJob},
     store::{Store, StoreError},
     tenant::{EnhanceOn, Tenant, directory::TenantDirectory, rates::TenantRates},
+    texts,
 };
 
 /// Most characters of a ticket's id.
@@ -106,6 +109,15 @@ pub enum Rejection {
     /// The sender, who is authentic, but sends too much.
     #[error("the tenant sends more than server.tenant_rate_per_s")]
     RateLimited,
+    /// The tenant has as much in the store as it may have.
+    #[error(
+        "the tenant has as much in the store as store.tenant_jobs_max or store.tenant_mb_max allows: see why its jobs wait \
+         (plugin-ctl job list --tenant), purge its dead letters, or raise the limit"
+    )]
+    TenantFull,
+    /// The disk.
+    #[error("less is free where the store lies than store.free_mb_min: make room there")]
+    StoreFull,
 }
 
 /// What the front half needs.
@@ -119,6 +131,10 @@ pub struct Ingest {
     pub store: Store,
     /// What each tenant may send.
     pub rates: TenantRates,
+    /// What each tenant may have in the store.
+    pub limits: SharedLimits,
+    /// Whether there is room for more.
+    pub disk: DiskRoom,
     /// Told of each new job's tenant; must not block.
     pub on_job: Arc<dyn Fn(&Tenant) + Send + Sync>,
 }
@@ -191,23 +207,28 @@ impl Ingest {
         webhook: &ReceivedWebhook,
     ) -> Result<Option<Status>, Rejection> {
         let tenant = &webhook.tenant;
-        let key = DedupKey::new(&tenant.id, &metadata, &webhook.body);
+        let key = DedupKey::new(&tenant.id, tenant.incarnation, &metadata, &webhook.body);
         let job = NewJob {
             tenant: tenant.id.clone(),
+            incarnation: tenant.incarnation,
             tool_type: tenant.tool_type.clone(),
             base_url: tenant.base_url.clone(),
             kind,
             correlation_id: webhook.correlation_id.clone(),
-            metadata: if metadata.read_back { hint(metadata) } else { metadata },
+            metadata: texts::cut(if metadata.read_back { hint(metadata) } else { metadata }),
         };
-        match self.store.accept(job, key).await? {
+        if self.disk.is_full() {
+            return Err(Rejection::StoreFull);
+        }
+        match self.store.accept(job, key, self.limits.now().tenant_room).await? {
             Accepted::New(_) => {
                 fault::reached(fault::Point::Accepted);
                 (self.on_job)(tenant);
                 Ok(Some(Status::Accepted))
             }
             Accepted::Duplicate => Ok(Some(Status::Duplicate)),
-            Accepted::OtherTool => Ok(None),
+            Accepted::TenantFull => Err(Rejection::TenantFull),
+            Accepted::OtherTenant => Ok(None),
         }
     }
 }

@@ -7,11 +7,12 @@ use arc_swap::ArcSwap;
 use crate::{
     config::{Config, Retry, TenantRate},
     plugin::signature::Trust,
+    store::{Keeping, TenantRoom},
 };
 
 /// Keys whose new value holds from the next reload on; every other key waits for a restart. `log.level` is changed
 /// through [`LogControl`](crate::telemetry::LogControl), the others are [`Limits`].
-pub const RELOADABLE: [&str; 18] = [
+pub const RELOADABLE: [&str; 24] = [
     "log.level",
     "plugins.require_signature",
     "plugins.trusted_keys",
@@ -28,6 +29,12 @@ pub const RELOADABLE: [&str; 18] = [
     "server.header_timeout_s",
     "server.tenant_burst",
     "server.tenant_rate_per_s",
+    "store.dead_letters_days",
+    "store.free_mb_min",
+    "store.notes_days",
+    "store.solved_days",
+    "store.tenant_jobs_max",
+    "store.tenant_mb_max",
     "worker.concurrency",
     "worker.per_tenant",
 ];
@@ -47,6 +54,12 @@ pub struct Limits {
     pub connections_max: usize,
     /// Authentic webhooks of one tenant.
     pub tenant_rate: TenantRate,
+    /// How long what has ended is kept.
+    pub keeping: Keeping,
+    /// What one tenant may have in the store.
+    pub tenant_room: TenantRoom,
+    /// Bytes that stay free where the store lies.
+    pub free_bytes_min: u64,
     /// Jobs worked on at once.
     pub concurrency: usize,
     /// Jobs of one tenant worked on at once.
@@ -66,6 +79,9 @@ impl Limits {
             answer_timeout: config.server.answer_timeout,
             connections_max: config.server.connections_max,
             tenant_rate: config.server.tenant_rate,
+            keeping: config.store.keeping,
+            tenant_room: config.store.tenant_room,
+            free_bytes_min: config.store.free_bytes_min,
             concurrency: config.worker.concurrency,
             per_tenant: config.worker.per_tenant,
             retry: config.retry.clone(),

@@ -8,6 +8,8 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwap;
+
 use crate::clock::Clock;
 
 mod accept;
@@ -16,6 +18,7 @@ mod connection;
 mod dead;
 mod dedup;
 mod encoding;
+mod erase;
 mod error;
 mod events;
 mod history;
@@ -25,13 +28,15 @@ mod plugin_records;
 mod reader;
 mod reopenings;
 mod tenants;
+mod usage;
 mod views;
 mod writer;
 
-use self::{accept::Known, reader::Readers, writer::Writer};
+use self::{accept::Known, reader::Readers, usage::HistoryBytes, writer::Writer};
 pub use self::{
     backup::{BackupError, BackupReport, back_up},
     dead::{DeadLetters, TENANT_CHANGED},
+    erase::{Keeping, RemovedTenant},
     error::StoreError,
     events::{EventsFrom, PLUGIN_EVENTS_MAX, PluginEvent},
     history::{
@@ -39,7 +44,8 @@ pub use self::{
     },
     jobs::Rescued,
     reader::READERS_MAX,
-    tenants::{LiveJobs, RemovedTenant, SecretRow},
+    tenants::{LiveJobs, SecretRow},
+    usage::{Holdings, Owned, TenantRoom},
     views::{Depth, JobFilter, TenantDue},
     writer::{CommitStats, WRITES_PER_COMMIT_MAX, WRITES_WAITING_MAX},
 };
@@ -108,6 +114,8 @@ struct Inner {
     history: Writer,
     main_reads: Readers,
     history_reads: Readers,
+    /// As last measured.
+    history_bytes: ArcSwap<HistoryBytes>,
 }
 
 impl Store {
@@ -126,6 +134,7 @@ impl Store {
         }
         let main = migrations::open_migrated(StoreFile::Main, &config.path)?;
         let history = migrations::open_migrated(StoreFile::History, &history_path)?;
+        erase::attribute_history(&main, &history).map_err(|error| StoreError::from_sqlite(&history_path, &error))?;
         let reopened = Arc::<AtomicU64>::default();
         let hooks = Hooks { on_commit: count_reopened(&reopened, config.hooks.on_commit), ..config.hooks };
         let inner = Inner {
@@ -136,6 +145,7 @@ impl Store {
             history: Writer::start(StoreFile::History, &history_path, history, hooks)?,
             main_reads: Readers::new(&config.path),
             history_reads: Readers::new(&history_path),
+            history_bytes: ArcSwap::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -8,7 +8,7 @@ use std::{
 use url::{Host, Url};
 
 use self::address::is_never_called;
-use crate::ids::{TenantId, ToolType};
+use crate::ids::{Incarnation, TenantId, ToolType};
 
 pub(crate) mod address;
 pub mod change;
@@ -91,6 +91,8 @@ pub struct NewTenant {
 pub struct Tenant {
     /// Its id.
     pub id: TenantId,
+    /// Which tenant of that id it is; 0 until the store has it.
+    pub incarnation: Incarnation,
     /// Its partition, from the id.
     pub slot: u16,
     /// The kind of its tool, which names the plugin.
@@ -182,6 +184,7 @@ impl NewTenant {
         Ok(Tenant {
             slot: self.id.slot(),
             id: self.id,
+            incarnation: Incarnation::default(),
             tool_type: self.tool_type,
             base_url,
             settings: self.settings,
@@ -196,9 +199,9 @@ impl NewTenant {
 }
 
 impl Tenant {
-    /// Whether the tool is the same: of the same type, at the same place.
+    /// Whether this is the same tenant with the same tool: of the same type, at the same place.
     pub fn has_tool_of(&self, other: &Tenant) -> bool {
-        (&self.tool_type, &self.base_url) == (&other.tool_type, &other.base_url)
+        (self.incarnation, &self.tool_type, &self.base_url) == (other.incarnation, &other.tool_type, &other.base_url)
     }
 
     /// Whether a request of this tenant may go there: to its tool, or to an origin that its operator allowed.

@@ -7,10 +7,12 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::{Path, Query, State},
     http::StatusCode,
     routing::{get, post, put},
 };
+
+use serde::Deserialize;
 
 use super::{
     Wake,
@@ -21,7 +23,7 @@ use crate::{
     clock::rfc3339,
     ids::{TenantId, ToolType},
     plugin::tokens::Tokens,
-    store::{Store, StoreError},
+    store::{Holdings, Owned, Store, StoreError},
     telemetry::metrics::Metrics,
     tenant::{
         EnhanceOn, InvalidTenant, NewTenant, Tenant, check_name,
@@ -37,6 +39,11 @@ mod change;
 pub const TENANTS_PER_REQUEST_MAX: usize = 10_000;
 /// The longest time for which a replaced secret stays good, in seconds: 90 days.
 pub const GRACE_S_MAX: u32 = 90 * 24 * 3_600;
+
+/// The longest time for which what is stored for a removed tenant is kept, in days.
+pub const KEEP_DAYS_MAX: u32 = 3_650;
+
+const DAY_MS: i64 = 24 * 3_600_000;
 
 /// The tool type of a tenant that names none.
 const TOOL_TYPE_DEFAULT: &str = "servicedesk_plus";
@@ -62,6 +69,8 @@ pub(super) fn routes(
     Router::new()
         .route("/v1/tenants", get(list).post(add))
         .route("/v1/tenants/{id}", get(show).patch(change::change).delete(remove))
+        .route("/v1/tenants/{id}/holdings", get(holdings))
+        .route("/v1/tenants/{id}/remains", get(remains).delete(erase))
         .route("/v1/tenants/{id}/enable", post(enable))
         .route("/v1/tenants/{id}/disable", post(disable))
         .route("/v1/tenants/{id}/pause", post(pause))
@@ -125,11 +134,54 @@ async fn resume(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wi
     parts.with_jobs(&id).await
 }
 
-async fn remove(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::RemovedTenant> {
+async fn remove(
+    State(parts): State<Parts>,
+    Path(id): Path<String>,
+    Query(how): Query<Removal>,
+) -> Answer<wire::RemovedTenant> {
     let id = TenantId::parse(&id)?;
-    let removed = parts.directory.remove(&id).await?;
-    tracing::info!(tenant = %id, dead_lettered = removed.jobs, "tenant removed");
-    Ok(Json(wire::RemovedTenant { id: id.to_string(), dead_lettered: removed.jobs }))
+    if how.keep_days.is_some_and(|days| !(1..=KEEP_DAYS_MAX).contains(&days)) {
+        return Err(Fault::bad_request(format!("it is kept for 1 to {KEEP_DAYS_MAX} days")));
+    }
+    let removed = parts.directory.remove(&id, how.keep_days.map(|days| i64::from(days) * DAY_MS)).await?;
+    let kept_until = removed.kept_until_ms.map(rfc3339);
+    let Holdings { jobs, dead_letters, solved_tickets, notes } = removed.holdings;
+    tracing::info!(tenant = %id, jobs, dead_letters, solved_tickets, notes, kept_until, "tenant removed");
+    Ok(Json(wire::RemovedTenant { id: id.to_string(), holdings: removed.holdings.into(), kept_until }))
+}
+
+async fn holdings(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::Holdings> {
+    let id = TenantId::parse(&id)?;
+    let tenant = parts.directory.get(id.as_str()).ok_or(StoreError::UnknownTenant(id))?;
+    Ok(Json(parts.store.holdings(Owned::by(&tenant.id, tenant.incarnation)).await?.into()))
+}
+
+async fn remains(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::Remains> {
+    let id = TenantId::parse(&id)?;
+    let holdings = parts.store.remains(&id).await?.into();
+    Ok(Json(wire::Remains { id: id.to_string(), holdings }))
+}
+
+async fn erase(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::Remains> {
+    let id = TenantId::parse(&id)?;
+    let erased = parts.store.erase_remains(&id).await?;
+    let Holdings { jobs, dead_letters, solved_tickets, notes } = erased;
+    tracing::info!(tenant = %id, jobs, dead_letters, solved_tickets, notes, "what removed tenants left behind is erased");
+    Ok(Json(wire::Remains { id: id.to_string(), holdings: erased.into() }))
+}
+
+/// How a tenant is removed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Removal {
+    /// For how many days what is stored for it is kept; without it, it is erased.
+    keep_days: Option<u32>,
+}
+
+impl From<Holdings> for wire::Holdings {
+    fn from(Holdings { jobs, dead_letters, solved_tickets, notes }: Holdings) -> Self {
+        Self { jobs, dead_letters, solved_tickets, notes }
+    }
 }
 
 async fn rotate_secret(

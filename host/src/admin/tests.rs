@@ -120,16 +120,18 @@ impl Bed {
 
     fn accept(&self, ticket: &str) -> JobId {
         let metadata = TicketMetadata::new(ticket, Event::Created);
-        let key = DedupKey::new(&acme(), &metadata, b"");
+        let incarnation = self.directory.get("acme").unwrap().incarnation;
+        let key = DedupKey::new(&acme(), incarnation, &metadata, b"");
         let job = NewJob {
             tenant: acme(),
+            incarnation,
             tool_type: ToolType::parse("servicedesk_plus").unwrap(),
             base_url: "https://desk.example".parse().unwrap(),
             kind: JobKind::Enhance,
             correlation_id: CorrelationId::fresh(),
             metadata,
         };
-        match self.runtime.block_on(self.store.accept(job, key)).unwrap() {
+        match self.runtime.block_on(self.store.accept(job, key, TenantRoom::UNBOUNDED)).unwrap() {
             Accepted::New(id) => id,
             other => panic!("{ticket}: {other:?}"),
         }

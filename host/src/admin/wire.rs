@@ -151,13 +151,39 @@ pub struct Oauth {
     pub last_error: Option<LastError>,
 }
 
-/// What a removed tenant took with it.
+/// What is stored for a tenant, in rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holdings {
+    /// Live jobs.
+    pub jobs: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+    /// Solved tickets.
+    pub solved_tickets: u64,
+    /// Notes, and enhancements that were given up.
+    pub notes: u64,
+}
+
+/// What was removed with a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemovedTenant {
     /// The tenant.
     pub id: String,
-    /// Jobs that are dead letters now.
-    pub dead_lettered: u64,
+    /// What was stored for it.
+    #[serde(flatten)]
+    pub holdings: Holdings,
+    /// Until when that is kept; null when it is erased.
+    pub kept_until: Option<String>,
+}
+
+/// What tenants that were removed have left behind under one id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remains {
+    /// The id.
+    pub id: String,
+    /// What is, or was, stored.
+    #[serde(flatten)]
+    pub holdings: Holdings,
 }
 
 /// A new text for a secret.

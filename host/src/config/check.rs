@@ -13,6 +13,10 @@ use crate::plugin::signature::TrustedKey;
 
 const STATE_DIR: &str = "<state_dir>";
 const SQLITE: &str = "sqlite:";
+/// The longest time for which something is kept and that is not for ever: a hundred years.
+const DAYS_MAX: i64 = 36_500;
+/// The most MiB that a limit may be: a PiB.
+pub(super) const MEBIBYTES_MAX: u64 = 1 << 30;
 /// Linux's `sun_path` is 108 bytes with its closing zero.
 const SOCKET_BYTES_MAX: usize = 107;
 
@@ -83,6 +87,16 @@ impl<'a> Check<'a> {
 
     pub(super) fn hours(&mut self, key: &str, value: i64, range: RangeInclusive<u64>) -> Duration {
         Duration::from_secs(3_600 * self.integer(key, value, range))
+    }
+
+    /// Milliseconds of so many days; `None` for 0, which stands for ever.
+    pub(super) fn days_ms(&mut self, key: &str, value: i64) -> Option<i64> {
+        Some(self.integer(key, value, 0..=DAYS_MAX) * 24 * 3_600_000).filter(|ms| *ms > 0)
+    }
+
+    /// Bytes of so many MiB.
+    pub(super) fn mebibytes(&mut self, key: &str, value: i64, range: RangeInclusive<u64>) -> u64 {
+        self.integer(key, value, range) << 20
     }
 
     /// An address as the operating system takes it; names are not resolved.

@@ -64,6 +64,12 @@ pub(super) struct Plugins {
 pub(super) struct Store {
     pub(super) url: String,
     pub(super) dedup_hours: i64,
+    pub(super) solved_days: i64,
+    pub(super) notes_days: i64,
+    pub(super) dead_letters_days: i64,
+    pub(super) tenant_jobs_max: i64,
+    pub(super) tenant_mb_max: i64,
+    pub(super) free_mb_min: i64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -148,7 +154,16 @@ impl Default for Raw {
                 when_stuck: "restart".into(),
                 quarantine_s: 60,
             },
-            store: Store { url: "sqlite:<state_dir>/patchbay.db".into(), dedup_hours: 72 },
+            store: Store {
+                url: "sqlite:<state_dir>/patchbay.db".into(),
+                dedup_hours: 72,
+                solved_days: 0,
+                notes_days: 0,
+                dead_letters_days: 0,
+                tenant_jobs_max: 100_000,
+                tenant_mb_max: 1_024,
+                free_mb_min: 256,
+            },
             secrets: Secrets { key_file: "<state_dir>/secret.key".into(), cache_s: 60 },
             worker: Worker { concurrency: 64, per_tenant: 8, lease_s: 90, drain_s: 30 },
             retry: Retry {

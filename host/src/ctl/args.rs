@@ -7,7 +7,8 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum, builder::PossibleValuesPars
 use super::{failure::Failure, new::Template, secret::GivenSecret, span};
 use crate::{
     admin::{
-        EVENTS_LISTED_DEFAULT, EVENTS_LISTED_MAX, GRACE_S_MAX, JOBS_LISTED_DEFAULT, JOBS_LISTED_MAX, wire::Problem,
+        EVENTS_LISTED_DEFAULT, EVENTS_LISTED_MAX, GRACE_S_MAX, JOBS_LISTED_DEFAULT, JOBS_LISTED_MAX, KEEP_DAYS_MAX,
+        wire::Problem,
     },
     conformance::{self, FUZZ_S_MAX, LEVEL_MAX},
     ids::{JobId, TenantId, ToolType},
@@ -255,9 +256,21 @@ pub enum TenantCommand {
         #[arg(value_parser = TenantId::parse)]
         id: TenantId,
     },
-    /// Remove a tenant and its secrets; its jobs become dead letters
+    /// Remove a tenant with its secrets and all that is stored for it
     Remove {
         /// Its id
+        #[arg(value_parser = TenantId::parse)]
+        id: TenantId,
+        /// Keep what is stored for so many days, hidden from whoever gets the id; its jobs become dead letters
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=i64::from(KEEP_DAYS_MAX)))]
+        keep: Option<u32>,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Erase what is still stored for removed tenants that had this id
+    Erase {
+        /// The id
         #[arg(value_parser = TenantId::parse)]
         id: TenantId,
         /// Do not ask

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     admin::{
         ADMIN_BODY_BYTES_MAX,
-        wire::{NewTenant, Problem, RemovedTenant, RotateSecret, Secrets, Tenant},
+        wire::{Holdings, NewTenant, Problem, Remains, RemovedTenant, RotateSecret, Secrets, Tenant},
     },
     ids::TenantId,
     tenant::EnhanceOn,
@@ -60,7 +60,8 @@ pub(super) fn run(
         TenantCommand::Disable { id } => Ok(one(&client()?.post(&format!("/v1/tenants/{id}/disable"), &())?)),
         TenantCommand::Pause { id } => Ok(one(&client()?.post(&format!("/v1/tenants/{id}/pause"), &())?)),
         TenantCommand::Resume { id } => Ok(one(&client()?.post(&format!("/v1/tenants/{id}/resume"), &())?)),
-        TenantCommand::Remove { id, yes } => remove(&client()?, &id, yes, console),
+        TenantCommand::Remove { id, keep, yes } => remove(&client()?, &id, keep, yes, console),
+        TenantCommand::Erase { id, yes } => erase(&client()?, &id, yes, console),
         TenantCommand::RotateSecret { id, name, value, grace } => {
             let value = SecretReader::new(io::stdin()).value(&name, &value)?.taken(&name, console);
             crate::tenant::check_name(&name)
@@ -138,28 +139,58 @@ fn warn_of_invisible_ends(tenants: &[NewTenant], console: &Console) {
     }
 }
 
-fn remove(client: &Client, id: &TenantId, yes: bool, console: &Console) -> Result<Shown, Failure> {
+fn remove(
+    client: &Client,
+    id: &TenantId,
+    keep_days: Option<u32>,
+    yes: bool,
+    console: &Console,
+) -> Result<Shown, Failure> {
     let tenant: Tenant = client.get(&format!("/v1/tenants/{id}"))?;
-    let jobs = tenant.live_jobs.unwrap_or_default();
-    let question = format!("Remove tenant {id} with {} and dead-letter {}?", count_secrets(&tenant), count(jobs));
+    let holdings: Holdings = client.get(&format!("/v1/tenants/{id}/holdings"))?;
+    let (secrets, held) = (count_secrets(&tenant), held(&holdings));
+    let question = match keep_days {
+        None => format!("Remove tenant {id} with {secrets}, {held}? All of it is erased."),
+        Some(days) => format!("Remove tenant {id} with {secrets}, and keep for {}: {held}?", counted(days.into(), "day")),
+    };
     console.confirm(&question, yes)?;
-    let removed: RemovedTenant = client.delete(&format!("/v1/tenants/{id}"))?;
-    let text = format!("Tenant {id} is removed; {} dead-lettered.\n", were(removed.dead_lettered));
+    let query = keep_days.map(|days| format!("?keep_days={days}")).unwrap_or_default();
+    let removed: RemovedTenant = client.delete(&format!("/v1/tenants/{id}{query}"))?;
+    let held = self::held(&removed.holdings);
+    let text = match &removed.kept_until {
+        None => format!("Tenant {id} is removed, and what was stored for it is erased: {held}.\n"),
+        Some(until) => format!("Tenant {id} is removed. Kept until {until}: {held}.\n"),
+    };
     Ok(Shown::new(text, &removed))
+}
+
+fn erase(client: &Client, id: &TenantId, yes: bool, console: &Console) -> Result<Shown, Failure> {
+    let path = format!("/v1/tenants/{id}/remains");
+    let remains: Remains = client.get(&path)?;
+    console.confirm(&format!("Erase what removed tenants left behind as {id}: {}?", held(&remains.holdings)), yes)?;
+    let erased: Remains = client.delete(&path)?;
+    Ok(Shown::new(format!("Erased what removed tenants left behind as {id}: {}.\n", held(&erased.holdings)), &erased))
+}
+
+/// `1 job, 2 dead letters, …`
+fn held(holdings: &Holdings) -> String {
+    let Holdings { jobs, dead_letters, solved_tickets, notes } = *holdings;
+    [(jobs, "job"), (dead_letters, "dead letter"), (solved_tickets, "solved ticket"), (notes, "note")]
+        .map(|(number, what)| counted(number, what))
+        .join(", ")
+}
+
+fn counted(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// `1 job`, `2 jobs`
 pub(super) fn count(jobs: u64) -> String {
-    if jobs == 1 { "1 job".to_owned() } else { format!("{jobs} jobs") }
-}
-
-fn were(jobs: u64) -> String {
-    format!("{} {}", count(jobs), if jobs == 1 { "was" } else { "were" })
+    counted(jobs, "job")
 }
 
 fn count_secrets(tenant: &Tenant) -> String {
-    let number = newest(tenant);
-    if number == 1 { "1 secret".to_owned() } else { format!("{number} secrets") }
+    counted(newest(tenant) as u64, "secret")
 }
 
 /// Secrets by name: a replaced one that is still good is not another.

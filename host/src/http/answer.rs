@@ -119,6 +119,8 @@ pub fn rejected(rejection: &Rejection, correlation_id: &CorrelationId) -> Answer
             CallError::Plugin(_) => temporary("plugin_failed", 10),
             CallError::Lost => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", None, &[], None, correlation_id),
         },
+        R::TenantFull => temporary("tenant_full", 30),
+        R::StoreFull => temporary("store_full", 30),
         R::Store(StoreError::Saturated { .. }) => temporary("store_saturated", 2),
         R::Store(_) => temporary("store_unavailable", 10),
         // The rate is at least one in a second, so there is a place again after the least wait that can be said.
@@ -270,6 +272,8 @@ mod tests {
             (R::Plugin(CallError::Lost), 500, None),
             (R::Store(StoreError::Saturated { file: "x".into(), waiting_max: 1 }), 503, Some(2)),
             (R::Store(StoreError::Closed { file: "x".into() }), 503, Some(10)),
+            (R::TenantFull, 503, Some(30)),
+            (R::StoreFull, 503, Some(30)),
             (R::RateLimited, 429, Some(1)),
         ] {
             let answer = rejected(&rejection, &CorrelationId::fresh());

@@ -210,7 +210,11 @@ impl FrontDoor {
             Rejection::NotAuthentic(_) | Rejection::Malformed(_) | Rejection::Invalid(_) | Rejection::RateLimited => {
                 false
             }
-            Rejection::NoRoute(_) | Rejection::Plugin(_) | Rejection::Store(_) => true,
+            Rejection::NoRoute(_)
+            | Rejection::Plugin(_)
+            | Rejection::Store(_)
+            | Rejection::TenantFull
+            | Rejection::StoreFull => true,
         };
         if operators && self.warned.is_due() {
             tracing::warn!(%correlation_id, "deliveries are not taken, their senders are asked to come again: {rejection}");

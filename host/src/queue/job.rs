@@ -6,7 +6,7 @@ use plugin_abi::types::{Event, TicketMetadata};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use crate::ids::{CorrelationId, JobId, TenantId, ToolType};
+use crate::ids::{CorrelationId, Incarnation, JobId, TenantId, ToolType};
 
 /// Errors that are kept with a job; the oldest go first.
 pub const JOB_ERRORS_MAX: usize = 20;
@@ -50,6 +50,8 @@ impl JobKind {
 pub struct NewJob {
     /// Whose ticket it is.
     pub tenant: TenantId,
+    /// Which tenant of that id.
+    pub incarnation: Incarnation,
     /// The tool type that the tenant had when the webhook came; it stays, whatever the tenant has later.
     pub tool_type: ToolType,
     /// Where the tenant's tool was then.
@@ -68,7 +70,12 @@ pub struct DedupKey([u8; 16]);
 
 impl DedupKey {
     /// From tenant, event, ticket and the plugin's delivery id or, without one, the digest of the raw body.
-    pub fn new(tenant: &TenantId, metadata: &TicketMetadata, raw_body: &[u8]) -> Self {
+    pub fn new(
+        tenant: &TenantId,
+        incarnation: Incarnation,
+        metadata: &TicketMetadata,
+        raw_body: &[u8],
+    ) -> Self {
         let event: &[u8] = match metadata.event {
             Event::Created => b"created",
             Event::Updated => b"updated",
@@ -94,6 +101,10 @@ impl DedupKey {
                 part(b"body");
                 part(raw_body);
             }
+        }
+        // Keys from before there were incarnations stay good.
+        if incarnation > Incarnation::FIRST {
+            digest.update(incarnation.number().to_be_bytes());
         }
         Self::of(digest)
     }
@@ -125,8 +136,10 @@ pub enum Accepted {
     New(JobId),
     /// The same event was accepted before.
     Duplicate,
-    /// The tenant has another tool than the one that it came for. Nothing was kept.
-    OtherTool,
+    /// The tenant has another tool than the one that it came for, or is not there any more. Nothing was kept.
+    OtherTenant,
+    /// The tenant has as much in the store as it may have. Nothing was kept.
+    TenantFull,
 }
 
 /// The right to work on a job until the lease ends. Each claim raises the fence, so a lease that was lost matches nothing.
@@ -200,6 +213,8 @@ pub struct ClaimedJob {
     pub lease: Lease,
     /// Whose ticket it is.
     pub tenant: TenantId,
+    /// Which tenant of that id.
+    pub incarnation: Incarnation,
     /// The tool type it was accepted for.
     pub tool_type: ToolType,
     /// What to do.
@@ -307,7 +322,10 @@ mod tests {
             metadata
         };
         let resolved = |tag: &str| Event::Resolved { resolution: None, resolved_at: None, tags: vec![tag.to_owned()] };
-        let key = |metadata: &TicketMetadata, body: &[u8]| DedupKey::new(&acme, metadata, body);
+        let incarnated = |number, metadata: &TicketMetadata, body: &[u8]| {
+            DedupKey::new(&acme, Incarnation::new(number), metadata, body)
+        };
+        let key = |metadata: &TicketMetadata, body: &[u8]| incarnated(1, metadata, body);
         let first = metadata("17", Event::Created, None);
         let different = [
             key(&first, b"{}"),
@@ -321,7 +339,9 @@ mod tests {
             key(&metadata("17", Event::Other, None), b"{}"),
             key(&first, b"{}").after(1),
             key(&first, b"{}").after(2),
-            DedupKey::new(&TenantId::parse("acme2").unwrap(), &first, b"{}"),
+            incarnated(2, &first, b"{}"),
+            incarnated(3, &first, b"{}"),
+            DedupKey::new(&TenantId::parse("acme2").unwrap(), Incarnation::FIRST, &first, b"{}"),
         ];
         let distinct: std::collections::HashSet<_> = different.iter().collect();
         assert_eq!(distinct.len(), different.len());

@@ -2,7 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Store, StoreError, dedup::DedupWindow, encoding::metadata_json, reopenings::Reopenings, writer::Mirror};
+use super::{
+    Store, StoreError, dedup::DedupWindow, encoding::metadata_json, reopenings::Reopenings, usage::{JobUsage, TenantRoom},
+    writer::Mirror,
+};
 use crate::{
     fault,
     ids::JobId,
@@ -15,7 +18,7 @@ pub(super) const CONFIRMED_MS: i64 = 10 * 60_000;
 /// What the main file's writer keeps in memory.
 pub(super) struct Known {
     window: DedupWindow,
-    reopenings: Reopenings,
+    pub(super) reopenings: Reopenings,
 }
 
 impl Mirror for Known {
@@ -29,16 +32,20 @@ impl Mirror for Known {
 }
 
 impl Store {
-    /// Keeps the job unless its event was delivered before, or the tenant has got another tool since the webhook was looked
-    /// at: its ticket is none of that tool's. When this returns `New` or `Duplicate`, the job is on disk.
-    pub async fn accept(&self, job: NewJob, key: DedupKey) -> Result<Accepted, StoreError> {
+    /// Keeps the job unless its event was delivered before, the tenant has no room for it, or the tenant has got another tool
+    /// since the webhook was looked at: its ticket is none of that tool's. When this returns `New` or `Duplicate`, the job is
+    /// on disk.
+    pub async fn accept(&self, job: NewJob, key: DedupKey, room: TenantRoom) -> Result<Accepted, StoreError> {
+        let history_bytes = self.history_bytes(&job.tenant, job.incarnation);
         let (clock, window_ms) = (self.inner.clock.clone(), self.inner.dedup_ms);
         let (id, slot, metadata) = (JobId::fresh(), job.tenant.slot(), metadata_json(&job.metadata));
         self.inner
             .main
             .apply_mirrored(move |connection, known| {
-                if !has_the_tool_of(connection, &job)? {
-                    return Ok(Accepted::OtherTool);
+                match usage_of_same(connection, &job)? {
+                    None => return Ok(Accepted::OtherTenant),
+                    Some(usage) if room.is_full(usage, history_bytes) => return Ok(Accepted::TenantFull),
+                    Some(_) => {}
                 }
                 let now_ms = clock.now_ms();
                 known.forget_old(connection, now_ms, window_ms)?;
@@ -48,8 +55,8 @@ impl Store {
                 connection
                     .prepare_cached(
                         "INSERT INTO jobs (slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
-                                           accepted_ms, due_ms)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)",
+                                           accepted_ms, due_ms, incarnation)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10)",
                     )?
                     .execute(params![
                         slot,
@@ -61,6 +68,7 @@ impl Store {
                         job.correlation_id.as_str(),
                         metadata,
                         now_ms,
+                        job.incarnation,
                     ])?;
                 fault::reached(fault::Point::Inserted);
                 Ok(Accepted::New(id))
@@ -69,13 +77,19 @@ impl Store {
     }
 }
 
-/// Whether the job's tenant still has the tool that the job is for. One that is gone meanwhile has no other.
-fn has_the_tool_of(connection: &Connection, job: &NewJob) -> rusqlite::Result<bool> {
-    let same = connection
-        .prepare_cached("SELECT tool_type = ?2 AND base_url = ?3 FROM tenants WHERE id = ?1")?
-        .query_row(params![job.tenant.as_str(), job.tool_type.as_str(), job.base_url.as_str()], |row| row.get(0))
-        .optional()?;
-    Ok(same.unwrap_or(true))
+/// What the job's tenant has in the queue. `None` when it is gone, or has another tool than the one that the job is for.
+fn usage_of_same(connection: &Connection, job: &NewJob) -> rusqlite::Result<Option<JobUsage>> {
+    connection
+        .prepare_cached(
+            "SELECT coalesce(u.jobs, 0), coalesce(u.bytes, 0)
+             FROM tenants t LEFT JOIN job_usage u ON u.tenant = t.id AND u.incarnation = t.incarnation
+             WHERE t.id = ?1 AND t.incarnation = ?2 AND t.tool_type = ?3 AND t.base_url = ?4",
+        )?
+        .query_row(
+            params![job.tenant.as_str(), job.incarnation, job.tool_type.as_str(), job.base_url.as_str()],
+            JobUsage::read,
+        )
+        .optional()
 }
 
 impl Known {

@@ -6,9 +6,9 @@ use super::{Store, StoreError, views::slots_of};
 use crate::ids::{JobId, TenantId};
 
 /// Rows that one commit moves, so that accepting never waits long behind an operator's command.
-const ROWS_PER_COMMIT: u32 = 1_000;
+pub(super) const ROWS_PER_COMMIT: u32 = 1_000;
 /// Why the jobs of a removed tenant are dead letters.
-const TENANT_REMOVED: &str = "tenant_removed";
+pub(super) const TENANT_REMOVED: &str = "tenant_removed";
 /// Why the jobs of a tenant that has another tool are dead letters.
 pub const TENANT_CHANGED: &str = "tenant_changed";
 
@@ -34,11 +34,12 @@ impl Store {
             let put_back = connection
                 .prepare_cached(
                     "INSERT INTO jobs (slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
-                                       accepted_ms, due_ms, fence, errors, sent)
+                                       accepted_ms, due_ms, fence, errors, sent, incarnation)
                      SELECT slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
-                            ?3, ?3, fence, errors, sent
+                            ?3, ?3, fence, errors, sent, incarnation
                      FROM dead_letters
-                     WHERE slot = ?1 AND id = ?2 AND (tenant, tool_type) IN (SELECT id, tool_type FROM tenants)",
+                     WHERE slot = ?1 AND id = ?2
+                       AND (tenant, incarnation, tool_type) IN (SELECT id, incarnation, tool_type FROM tenants)",
                 )?
                 .execute(params![slot, id, clock.now_ms()])?;
             if put_back == 1 { delete(connection, (slot, id)) } else { Ok(0) }
@@ -95,9 +96,9 @@ impl Store {
 
 /// Jobs as dead letters; which ones is said behind it.
 const BURIED: &str = "INSERT INTO dead_letters (slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
-                               accepted_ms, fence, attempt, errors, sent, died_ms, reason)
+                               accepted_ms, fence, attempt, errors, sent, died_ms, reason, incarnation)
      SELECT slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
-            accepted_ms, fence, attempt, errors, sent, ?3, ?4
+            accepted_ms, fence, attempt, errors, sent, ?3, ?4, incarnation
      FROM jobs WHERE slot = ?1 AND";
 
 /// Moves one job to the dead letters; the caller has made sure that it is there. Says how many were moved.

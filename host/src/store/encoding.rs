@@ -3,12 +3,28 @@
 use std::borrow::Cow;
 
 use plugin_abi::types::{Event, Priority, TicketMetadata};
+use rusqlite::{
+    ToSql,
+    types::{FromSql, FromSqlResult, ToSqlOutput, ValueRef},
+};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::queue::job::JobError;
+use crate::{ids::Incarnation, queue::job::JobError};
 
 const METADATA_VERSION: u32 = 1;
+
+impl ToSql for Incarnation {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.number().into())
+    }
+}
+
+impl FromSql for Incarnation {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_i64().map(Self::new)
+    }
+}
 
 /// The JSON of a job's metadata.
 pub(super) fn metadata_json(metadata: &TicketMetadata) -> String {

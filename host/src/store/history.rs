@@ -2,10 +2,10 @@
 
 use rusqlite::params;
 
-use self::reopened::{Moment, solved};
+use self::reopened::{Moment, TicketKey, solved};
 use super::{Store, StoreError, encoding::errors_json};
 use crate::{
-    ids::{CorrelationId, JobId, TenantId, ToolType},
+    ids::{CorrelationId, Incarnation, JobId, TenantId, ToolType},
     queue::job::JobError,
 };
 
@@ -32,6 +32,8 @@ pub struct EnhancementRecord {
     pub job_id: JobId,
     /// Whose ticket it was.
     pub tenant: TenantId,
+    /// Which tenant of that id.
+    pub incarnation: Incarnation,
     /// The tool type.
     pub tool_type: ToolType,
     /// The ticket.
@@ -57,6 +59,8 @@ pub struct EnhancementRecord {
 pub struct ResolvedTicket {
     /// Whose ticket it is.
     pub tenant: TenantId,
+    /// Which tenant of that id.
+    pub incarnation: Incarnation,
     /// The tool type.
     pub tool_type: ToolType,
     /// The ticket; one row for each tenant and ticket.
@@ -103,10 +107,18 @@ impl Store {
             .apply(move |connection| {
                 connection
                     .prepare_cached(
-                        "INSERT OR REPLACE INTO enhancement_history
+                        // No REPLACE: it would count the job twice.
+                        "INSERT INTO enhancement_history
                              (job_id, slot, tenant, tool_type, ticket_id, correlation_id, outcome, note, attempts,
-                              errors, accepted_ms, finished_ms)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                              errors, accepted_ms, finished_ms, incarnation)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+                         ON CONFLICT (job_id) DO UPDATE SET
+                             outcome = excluded.outcome,
+                             note = excluded.note,
+                             attempts = excluded.attempts,
+                             errors = excluded.errors,
+                             accepted_ms = excluded.accepted_ms,
+                             finished_ms = excluded.finished_ms",
                     )?
                     .execute(params![
                         record.job_id.as_bytes(),
@@ -121,6 +133,7 @@ impl Store {
                         errors,
                         record.accepted_ms,
                         record.finished_ms,
+                        record.incarnation,
                     ])?;
                 Ok(())
             })
@@ -153,9 +166,9 @@ impl Store {
                     .prepare_cached(
                         "INSERT INTO ticket_history
                              (slot, tenant, tool_type, ticket_id, subject, description, resolution, tags, url,
-                              resolved_ms, recorded_ms, as_of_ms, told_ms)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
-                         ON CONFLICT (tenant, ticket_id) DO UPDATE SET
+                              resolved_ms, recorded_ms, as_of_ms, told_ms, incarnation)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+                         ON CONFLICT (tenant, incarnation, ticket_id) DO UPDATE SET
                              tool_type = excluded.tool_type,
                              subject = coalesce(excluded.subject, subject),
                              description = coalesce(excluded.description, description),
@@ -182,8 +195,10 @@ impl Store {
                         recorded_ms,
                         ticket.as_of_ms,
                         ticket.told_ms,
+                        ticket.incarnation,
                     ])?;
-                solved(connection, &ticket.tenant, &ticket.ticket_id, Moment(ticket.as_of_ms, ticket.told_ms))
+                let key = TicketKey::new(&ticket.tenant, ticket.incarnation, &ticket.ticket_id);
+                solved(connection, key, Moment(ticket.as_of_ms, ticket.told_ms))
             })
             .await
     }
@@ -192,7 +207,7 @@ impl Store {
     /// that was accepted. Any text is safe to search for.
     pub async fn similar_resolved(
         &self,
-        tenant: &TenantId,
+        (tenant, incarnation): (&TenantId, Incarnation),
         text: &str,
         limit: u32,
     ) -> Result<Vec<SimilarTicket>, StoreError> {
@@ -210,13 +225,14 @@ impl Store {
                     .prepare_cached(
                         "SELECT h.ticket_id, h.subject, h.resolution, h.url, h.resolved_ms
                          FROM ticket_text JOIN ticket_history h ON h.id = ticket_text.rowid
-                         WHERE ticket_text MATCH ?1 AND h.tenant = ?2
+                         WHERE ticket_text MATCH ?1 AND h.tenant = ?2 AND h.incarnation = ?5
                            AND NOT EXISTS (SELECT 1 FROM reopened_tickets r
-                                           WHERE r.tenant = h.tenant AND r.ticket_id = h.ticket_id)
+                                           WHERE r.tenant = h.tenant AND r.incarnation = h.incarnation
+                                             AND r.ticket_id = h.ticket_id)
                            AND h.ticket_id NOT IN (SELECT value FROM json_each(?4))
                          ORDER BY bm25(ticket_text, 0.0, 4.0, 1.0, 1.0), h.resolved_ms DESC LIMIT ?3",
                     )?
-                    .query_map(params![search, tenant.as_str(), limit, reopening], |row| {
+                    .query_map(params![search, tenant.as_str(), limit, reopening, incarnation], |row| {
                         Ok(SimilarTicket {
                             ticket_id: row.get(0)?,
                             subject: row.get(1)?,

@@ -9,7 +9,7 @@ use super::{
     encoding::{error_json, errors_from_json, metadata_from_json},
 };
 use crate::{
-    ids::{CorrelationId, JobId, TenantId, ToolType},
+    ids::{CorrelationId, Incarnation, JobId, TenantId, ToolType},
     queue::job::{ClaimWish, ClaimedJob, Fenced, JOB_ERRORS_MAX, JobError, JobKind, Lease, TenantClaim},
 };
 
@@ -29,7 +29,8 @@ pub struct Rescued {
 pub(super) const CLAIM: &str = "UPDATE jobs SET running = 1, due_ms = :until, fence = fence + 1, attempt = attempt + 1
      WHERE seq IN (SELECT seq FROM jobs WHERE slot = :slot AND tenant = :tenant
                    AND due_ms <= :now ORDER BY due_ms, accepted_ms LIMIT :max)
-     RETURNING id, fence, tool_type, kind, correlation_id, metadata, accepted_ms, due_ms, attempt, errors, sent";
+     RETURNING id, fence, tool_type, kind, correlation_id, metadata, accepted_ms, due_ms, attempt, errors, sent,
+               incarnation";
 
 impl Store {
     /// Leases jobs that were due at `now_ms` for `lease_ms` from now, at most what each wish says, and counts the attempt. A
@@ -285,6 +286,7 @@ struct ClaimedRow {
     attempt: u32,
     errors: String,
     sent: bool,
+    incarnation: Incarnation,
 }
 
 fn claim_one(connection: &Connection, wish: ClaimWish, now_ms: i64, until_ms: i64) -> rusqlite::Result<ClaimedRows> {
@@ -319,6 +321,7 @@ impl ClaimedRow {
             attempt: row.get(8)?,
             errors: row.get(9)?,
             sent: row.get(10)?,
+            incarnation: row.get(11)?,
         })
     }
 
@@ -326,6 +329,7 @@ impl ClaimedRow {
         Ok(ClaimedJob {
             lease: self.lease,
             tenant: tenant.clone(),
+            incarnation: self.incarnation,
             tool_type: ToolType::parse(&self.tool_type).map_err(|error| error.to_string())?,
             kind: JobKind::parse(&self.kind).ok_or_else(|| format!("unknown kind {:?}", self.kind))?,
             correlation_id: CorrelationId::parse(&self.correlation_id).map_err(|error| error.to_string())?,

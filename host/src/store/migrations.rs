@@ -33,9 +33,13 @@ const MAIN: &[M<'_>] = &[
     M::up(include_str!("migrations/0009_plugin_records.sql")),
     M::up(include_str!("migrations/0010_replay_ahead.sql")),
     M::up(include_str!("migrations/0011_reopenings.sql")),
+    M::up(include_str!("migrations/0012_incarnations.sql")),
 ];
-const HISTORY: &[M<'_>] =
-    &[M::up(include_str!("migrations/history_0001.sql")), M::up(include_str!("migrations/history_0002.sql"))];
+const HISTORY: &[M<'_>] = &[
+    M::up(include_str!("migrations/history_0001.sql")),
+    M::up(include_str!("migrations/history_0002.sql")),
+    M::up(include_str!("migrations/history_0003.sql")),
+];
 
 /// Refuses files that this program must not write: damaged, foreign, newer, or one without the other. Changes nothing.
 /// Blocks.

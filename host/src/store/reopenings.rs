@@ -88,6 +88,15 @@ impl Reopenings {
         connection.prepare_cached("DELETE FROM reopenings WHERE changed_ms < ?1")?.execute([before_ms]).map(drop)
     }
 
+    /// Forgets all tickets of a tenant.
+    pub(super) fn forget_tenant(&mut self, connection: &Connection, tenant: &TenantId) -> rusqlite::Result<()> {
+        self.tickets.retain(|(of, _), _| of != tenant);
+        connection
+            .prepare_cached("DELETE FROM reopenings WHERE slot = ?1 AND tenant = ?2")?
+            .execute(params![tenant.slot(), tenant.as_str()])
+            .map(drop)
+    }
+
     fn forget_oldest(&mut self, connection: &Connection, count: usize) -> rusqlite::Result<()> {
         let mut oldest: Vec<_> =
             self.tickets.iter().map(|(ticket, known)| (known.changed_ms, ticket.clone())).collect();

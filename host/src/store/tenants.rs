@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use super::{
     Store, StoreError,
-    dead::{TENANT_CHANGED, bury_all, bury_tenant},
+    dead::{TENANT_CHANGED, TENANT_REMOVED, bury_all},
     views::{column, live_jobs},
 };
 use crate::{
     fault,
-    ids::{TenantId, ToolType},
+    ids::{Incarnation, TenantId, ToolType},
     tenant::{EnhanceOn, Tenant},
 };
 
@@ -33,13 +33,6 @@ pub struct SecretRow {
     pub expires_ms: Option<i64>,
 }
 
-/// What removing a tenant took with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RemovedTenant {
-    /// Jobs that are dead letters now.
-    pub jobs: u64,
-}
-
 /// What becomes of a tenant's live jobs in a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LiveJobs {
@@ -52,18 +45,20 @@ pub enum LiveJobs {
 }
 
 impl Store {
-    /// Adds a tenant with its secrets, all or nothing.
-    pub async fn insert_tenant(&self, tenant: Tenant, secrets: Vec<SecretRow>) -> Result<(), StoreError> {
+    /// Adds a tenant with its secrets, all or nothing, and gives it a number that none has had: nothing that is stored for
+    /// others of its id is its own.
+    pub async fn insert_tenant(&self, tenant: Tenant, secrets: Vec<SecretRow>) -> Result<Incarnation, StoreError> {
         let (id, now_ms) = (tenant.id.clone(), self.inner.clock.now_ms());
         let inserted = self
             .inner
             .main
-            .apply(move |connection| {
+            .apply_mirrored(move |connection, known| {
+                let incarnation = next_incarnation(connection)?;
                 let inserted = connection.execute(
                     "INSERT OR IGNORE INTO tenants (id, slot, tool_type, base_url, settings, allow_origins, enabled,
                                                     replay_window_s, enhance_on, created_ms, updated_ms, paused,
-                                                    replay_ahead_s)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11, ?12)",
+                                                    replay_ahead_s, incarnation)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11, ?12, ?13)",
                     params![
                         tenant.id.as_str(),
                         tenant.slot,
@@ -77,17 +72,22 @@ impl Store {
                         now_ms,
                         tenant.paused,
                         tenant.replay_ahead_s,
+                        incarnation,
                     ],
                 )?;
-                if inserted == 1 {
-                    for secret in &secrets {
-                        insert_secret(connection, secret)?;
-                    }
+                if inserted == 0 {
+                    return Ok(None);
                 }
-                Ok(inserted)
+                for secret in &secrets {
+                    insert_secret(connection, secret)?;
+                }
+                // Left by a program that did not know of numbers.
+                bury_all(connection, &tenant.id, now_ms, TENANT_REMOVED)?;
+                known.reopenings.forget_tenant(connection, &tenant.id)?;
+                Ok(Some(incarnation))
             })
             .await?;
-        if inserted == 1 { Ok(()) } else { Err(StoreError::TenantExists(id)) }
+        inserted.ok_or(StoreError::TenantExists(id))
     }
 
     /// Replaces everything about a tenant but its id and secrets.
@@ -139,25 +139,6 @@ impl Store {
         Ok(buried)
     }
 
-    /// Removes a tenant and its secrets; its jobs become dead letters.
-    pub async fn remove_tenant(&self, id: &TenantId) -> Result<RemovedTenant, StoreError> {
-        let earlier = self.dead_letter_tenant(id).await?;
-        let (tenant, now_ms) = (id.clone(), self.inner.clock.now_ms());
-        let (removed, last) = self
-            .inner
-            .main
-            .apply(move |connection| {
-                // What was accepted since goes in the commit that removes the tenant.
-                let last = bury_tenant(connection, &tenant, now_ms, u32::MAX)?;
-                Ok((connection.execute("DELETE FROM tenants WHERE id = ?1", [tenant.as_str()])?, last))
-            })
-            .await?;
-        match removed {
-            1 => Ok(RemovedTenant { jobs: earlier + u64::from(last) }),
-            _ => Err(StoreError::UnknownTenant(id.clone())),
-        }
-    }
-
     /// Sets a secret. The one before it stays good for `grace_ms` more, but no more than two are kept for a name; with no
     /// grace, only the new one.
     pub async fn put_secret(&self, secret: SecretRow, grace_ms: i64) -> Result<(), StoreError> {
@@ -199,7 +180,7 @@ impl Store {
                 connection
                     .prepare(
                         "SELECT id, tool_type, base_url, settings, allow_origins, enabled, replay_window_s, enhance_on,
-                                paused, replay_ahead_s
+                                paused, replay_ahead_s, incarnation
                          FROM tenants ORDER BY id",
                     )?
                     .query_map([], tenant)?
@@ -265,6 +246,14 @@ impl Store {
     }
 }
 
+fn next_incarnation(connection: &Connection) -> rusqlite::Result<Incarnation> {
+    connection.query_row(
+        "UPDATE meta SET value = value + 1 WHERE key = 'incarnations' RETURNING value",
+        [],
+        |row| row.get(0),
+    )
+}
+
 fn update(connection: &Connection, tenant: &Tenant, now_ms: i64) -> rusqlite::Result<usize> {
     connection.execute(
         "UPDATE tenants SET tool_type = ?2, base_url = ?3, settings = ?4, allow_origins = ?5, enabled = ?6,
@@ -316,6 +305,7 @@ fn tenant(row: &Row<'_>) -> rusqlite::Result<Tenant> {
         enhance_on: column(row, 7, events_from_json)?,
         paused: row.get(8)?,
         replay_ahead_s: row.get(9)?,
+        incarnation: row.get(10)?,
     })
 }
 

@@ -47,8 +47,25 @@ impl Bed {
     }
 
     async fn deliver(&self, tenant: &str, ticket: &str) -> Accepted {
-        let (job, key) = job(tenant, ticket);
-        self.store.accept(job, key).await.unwrap()
+        let (job, key) = self.job(tenant, ticket).await;
+        self.store.accept(job, key, TenantRoom::UNBOUNDED).await.unwrap()
+    }
+
+    /// Of a tenant that is there.
+    async fn job(&self, tenant: &str, ticket: &str) -> (NewJob, DedupKey) {
+        let incarnation = there(&self.store, tenant).await;
+        let metadata = TicketMetadata::new(ticket, Event::Created);
+        let key = DedupKey::new(&id(tenant), incarnation, &metadata, b"");
+        let job = NewJob {
+            tenant: id(tenant),
+            incarnation,
+            tool_type: ToolType::parse("jira").unwrap(),
+            base_url: "https://desk.example".parse().unwrap(),
+            kind: JobKind::Enhance,
+            correlation_id: CorrelationId::parse("c-1").unwrap(),
+            metadata,
+        };
+        (job, key)
     }
 
     async fn claim(&self, tenant: &str, max: u32) -> Vec<ClaimedJob> {
@@ -85,18 +102,12 @@ fn id(tenant: &str) -> TenantId {
     TenantId::parse(tenant).unwrap()
 }
 
-fn job(tenant: &str, ticket: &str) -> (NewJob, DedupKey) {
-    let metadata = TicketMetadata::new(ticket, Event::Created);
-    let key = DedupKey::new(&id(tenant), &metadata, b"");
-    let job = NewJob {
-        tenant: id(tenant),
-        tool_type: ToolType::parse("jira").unwrap(),
-        base_url: "https://desk.example".parse().unwrap(),
-        kind: JobKind::Enhance,
-        correlation_id: CorrelationId::parse("c-1").unwrap(),
-        metadata,
-    };
-    (job, key)
+/// The number of the tenant, which is added if need be.
+pub(super) async fn there(store: &Store, name: &str) -> Incarnation {
+    match store.incarnation(&id(name)).await.unwrap() {
+        Some(incarnation) => incarnation,
+        None => store.insert_tenant(tenant(name), Vec::new()).await.unwrap(),
+    }
 }
 
 fn tenant(name: &str) -> Tenant {
@@ -372,6 +383,6 @@ async fn a_closed_store_answers_so() {
     assert_eq!(bed.store.ping().await, Ok(()));
     bed.store.close().await.unwrap();
     assert!(matches!(bed.store.ping().await, Err(StoreError::Closed { .. })));
-    let (job, key) = job("acme", "17");
+    let (job, key) = bed.job("acme", "17").await;
     assert!(matches!(bed.store.accept(job, key).await, Err(StoreError::Closed { .. })));
 }

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, named_params, types::T
 
 use super::{Store, StoreError, encoding::errors_from_json};
 use crate::{
-    ids::{CorrelationId, JobId, TenantId, ToolType},
+    ids::{CorrelationId, Incarnation, JobId, TenantId, ToolType},
     queue::job::{JobKind, JobState, JobView},
 };
 
@@ -55,6 +55,10 @@ impl Store {
     /// Jobs that the filter lets through, newest first.
     pub async fn jobs(&self, filter: JobFilter) -> Result<Vec<JobView>, StoreError> {
         let now_ms = self.inner.clock.now_ms();
+        let incarnation = match &filter.tenant {
+            Some(tenant) => self.incarnation(tenant).await?,
+            None => None,
+        };
         let (tables, file): (&[&str], _) = match filter.state {
             None => (&[LIVE, DEAD], &self.inner.main_reads),
             Some(JobState::Queued | JobState::Running | JobState::Waiting) => (&[LIVE], &self.inner.main_reads),
@@ -64,7 +68,7 @@ impl Store {
         file.read(move |connection| {
             let mut found = Vec::new();
             for table in tables {
-                found.extend(list(connection, table, &filter, now_ms)?);
+                found.extend(list(connection, table, &filter, incarnation, now_ms)?);
             }
             found.sort_by_key(|job| std::cmp::Reverse(job.id));
             found.truncate(usize::try_from(filter.limit).unwrap_or(usize::MAX));
@@ -151,7 +155,14 @@ pub(super) fn live_jobs(connection: &Connection, tenant: &TenantId) -> rusqlite:
         .query_row((tenant.slot(), tenant.as_str()), |row| count(row, 0))
 }
 
-fn list(connection: &Connection, table: &str, filter: &JobFilter, now_ms: i64) -> rusqlite::Result<Vec<JobView>> {
+/// Those of a tenant are not those of another one that had its id before; when nobody has it now, they are all there.
+fn list(
+    connection: &Connection,
+    table: &str,
+    filter: &JobFilter,
+    incarnation: Option<Incarnation>,
+    now_ms: i64,
+) -> rusqlite::Result<Vec<JobView>> {
     let mut sql = format!("SELECT * FROM ({table}");
     let mut values: Vec<(&str, &dyn ToSql)> = vec![(":limit", &filter.limit)];
     if table == LIVE {
@@ -161,6 +172,10 @@ fn list(connection: &Connection, table: &str, filter: &JobFilter, now_ms: i64) -
     if let Some((slot, tenant)) = &tenant {
         sql.push_str(" WHERE slot = :slot AND tenant = :tenant");
         values.extend([(":slot", slot as &dyn ToSql), (":tenant", tenant)]);
+    }
+    if let Some(incarnation) = &incarnation {
+        sql.push_str(" AND incarnation = :incarnation");
+        values.push((":incarnation", incarnation));
     }
     let state = filter.state.map(JobState::as_str);
     sql.push(')');
@@ -235,6 +250,7 @@ fn conversion(index: usize, error: &impl ToString) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(index, Type::Text, error.to_string().into())
 }
 
-fn count(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
+/// A number that is never below zero.
+pub(super) fn count(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
     Ok(u64::try_from(row.get::<_, i64>(index)?).unwrap_or(0))
 }

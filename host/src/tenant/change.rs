@@ -52,7 +52,8 @@ impl TenantChange {
         };
         match new.check_all() {
             Ok(changed) if faults.is_empty() => {
-                Ok(Tenant { enabled: tenant.enabled, paused: tenant.paused, ..changed })
+                let Tenant { incarnation, enabled, paused, .. } = *tenant;
+                Ok(Tenant { incarnation, enabled, paused, ..changed })
             }
             Ok(_) => Err(faults),
             Err(more) => Err(faults.into_iter().chain(more).collect()),

@@ -235,7 +235,9 @@ impl TenantDirectory {
             if sealed.len() > SECRET_NAMES_MAX {
                 return Err(refused("secrets", &format!("there may be {SECRET_NAMES_MAX} at most")));
             }
-            inner.store.insert_tenant(tenant.clone(), sealed.values().flatten().cloned().collect()).await?;
+            let rows = sealed.values().flatten().cloned().collect();
+            let incarnation = inner.store.insert_tenant(tenant.clone(), rows).await?;
+            let tenant = Tenant { incarnation, ..tenant };
             let tally = Arc::new(Tally::new(Arc::clone(&inner.told_limit)));
             Ok(inner.put(Entry::new(Arc::new(tenant), sealed, tally)))
         })
@@ -277,14 +279,15 @@ impl TenantDirectory {
         tenant.paused || self.is_all_paused()
     }
 
-    /// Removes a tenant with its secrets; its jobs become dead letters. Its webhooks are refused first.
-    pub async fn remove(&self, id: &TenantId) -> Result<RemovedTenant, DirectoryError> {
+    /// Removes a tenant with its secrets and all that is stored for it, or keeps that for `keep_ms`; see
+    /// [`Store::remove_tenant`]. Its webhooks are refused first.
+    pub async fn remove(&self, id: &TenantId, keep_ms: Option<i64>) -> Result<RemovedTenant, DirectoryError> {
         let id = id.clone();
-        self.changing(|inner| async move {
+        self.changing(move |inner| async move {
             let forget =
                 |id: &TenantId| inner.entries.write().unwrap_or_else(PoisonError::into_inner).remove(id.as_str());
             let entry = forget(&id).ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
-            match inner.store.remove_tenant(&id).await {
+            match inner.store.remove_tenant(&id, keep_ms).await {
                 Ok(removed) => Ok(removed),
                 Err(error) => {
                     let mut entries = inner.entries.write().unwrap_or_else(PoisonError::into_inner);

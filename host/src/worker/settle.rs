@@ -123,6 +123,7 @@ fn history(
     EnhancementRecord {
         job_id: job.lease.id,
         tenant: job.tenant.clone(),
+        incarnation: job.incarnation,
         tool_type: job.tool_type.clone(),
         ticket_id: job.metadata.ticket_id.clone(),
         correlation_id: job.correlation_id.clone(),

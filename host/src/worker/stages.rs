@@ -22,6 +22,7 @@ use crate::{
     queue::job::Fenced,
     store::{ReopenedTicket, ResolvedTicket, StoreError},
     tenant::Tenant,
+    texts,
 };
 
 /// Text by which similar tickets are looked for, at most; in bytes.
@@ -60,6 +61,7 @@ pub(super) struct Written<'a> {
 pub(super) fn tenant(parts: &WorkerParts, held: &Held) -> Result<Arc<Tenant>, Failure> {
     match parts.directory.get(held.job.tenant.as_str()) {
         None => Err(Failure::TenantRemoved),
+        Some(tenant) if tenant.incarnation != held.job.incarnation => Err(Failure::TenantRemoved),
         Some(tenant) if !tenant.enabled => Err(Failure::TenantDisabled),
         Some(tenant) if parts.directory.is_paused(&tenant) => Err(Failure::Paused),
         Some(tenant) => Ok(tenant),
@@ -119,7 +121,10 @@ impl<'a> Fetched<'a> {
         let (store, job) = (&staffed.parts.store, &staffed.held.job);
         // One more, since the ticket itself may be among them.
         let limit = u32::try_from(SIMILAR_MAX + 1).unwrap_or(u32::MAX);
-        let similar = match store.similar_resolved(&job.tenant, &search_text(&ticket, staffed.held), limit).await {
+        let similar = match store
+            .similar_resolved((&job.tenant, job.incarnation), &search_text(&ticket, staffed.held), limit)
+            .await
+        {
             Ok(similar) => similar,
             Err(error) => {
                 tracing::warn!("the note names no similar tickets: {error}");
@@ -148,11 +153,12 @@ impl<'a> Fetched<'a> {
         let resolved_ms = happened_ms(ticket.resolved_at.or(ticket.updated_at), held);
         let solved = ResolvedTicket {
             tenant: job.tenant.clone(),
+            incarnation: job.incarnation,
             tool_type: job.tool_type.clone(),
             ticket_id: job.metadata.ticket_id.clone(),
-            subject: ticket.subject,
-            description: ticket.description,
-            resolution: ticket.resolution,
+            subject: texts::cut_to(ticket.subject, texts::SUBJECT_CHARS_MAX),
+            description: texts::cut_to(ticket.description, texts::DESCRIPTION_CHARS_MAX),
+            resolution: texts::cut_to(ticket.resolution, texts::RESOLUTION_CHARS_MAX),
             tags: Vec::new(),
             url: ticket.url,
             resolved_ms,
@@ -196,6 +202,7 @@ pub(super) async fn record(parts: &WorkerParts, held: &Held) -> Result<(), Failu
     };
     let ticket = ResolvedTicket {
         tenant: job.tenant.clone(),
+        incarnation: job.incarnation,
         tool_type: job.tool_type.clone(),
         ticket_id: metadata.ticket_id.clone(),
         subject: metadata.subject.clone(),
@@ -215,6 +222,7 @@ pub(super) async fn reopen(parts: &WorkerParts, held: &Held) -> Result<(), Failu
     let job = &held.job;
     let ticket = ReopenedTicket {
         tenant: job.tenant.clone(),
+        incarnation: job.incarnation,
         ticket_id: job.metadata.ticket_id.clone(),
         reopened_ms: happened_ms(job.metadata.occurred_at, held),
         told_ms: job.accepted_ms,

@@ -47,14 +47,22 @@ impl Bed {
     }
 
     async fn accept(&self, tenant: &str, kind: JobKind, metadata: TicketMetadata) -> JobId {
-        let key = DedupKey::new(&id(tenant), &metadata, b"{}");
+        // One that is not there is one that was removed.
+        let incarnation = self.parts.directory.get(tenant).map(|tenant| tenant.incarnation).unwrap_or_default();
+        let key = DedupKey::new(&id(tenant), incarnation, &metadata, b"{}");
         let correlation_id = CorrelationId::parse("c-1").unwrap();
         let base_url = "https://desk.example".parse().unwrap();
-        let job = NewJob { tenant: id(tenant), tool_type: tool_type(), base_url, kind, correlation_id, metadata };
-        match self.parts.store.accept(job, key).await.unwrap() {
+        let (tenant, tool_type) = (id(tenant), tool_type());
+        let job = NewJob { tenant, incarnation, tool_type, base_url, kind, correlation_id, metadata };
+        match self.parts.store.accept(job, key, TenantRoom::UNBOUNDED).await.unwrap() {
             Accepted::New(id) => id,
             other => panic!("{other:?}"),
         }
+    }
+
+    async fn similar(&self, text: &str) -> Vec<SimilarTicket> {
+        let acme = self.parts.directory.get("acme").unwrap();
+        self.parts.store.similar_resolved((&acme.id, acme.incarnation), text, 5).await.unwrap()
     }
 
     async fn accept_ticket(&self, tenant: &str, ticket: &str) -> JobId {
@@ -126,7 +134,7 @@ async fn a_resolved_ticket_is_kept_without_any_plugin() {
     let job = bed.accept("acme", JobKind::Record, metadata).await;
     assert_eq!(work(&bed.parts, &bed.hold("acme", LEASE).await).await, None);
     assert_eq!(bed.job(job).await, None);
-    let similar = bed.parts.store.similar_resolved(&id("acme"), "the printer smokes", 5).await.unwrap();
+    let similar = bed.similar("the printer smokes").await;
     assert_eq!(similar[0].resolution.as_deref(), Some("unplug it"));
     assert_eq!(similar[0].resolved_ms, 1_000_000);
     assert!(bed.counted("patchbay_job_attempts_total{outcome=\"done\"} 1"), "{}", bed.parts.metrics.encode());
@@ -145,7 +153,7 @@ async fn a_reopened_ticket_leaves_the_answers_without_any_plugin() {
         let job = bed.accept("acme", JobKind::Reopen, metadata).await;
         assert_eq!(work(&bed.parts, &bed.hold("acme", LEASE).await).await, None);
         assert_eq!(bed.job(job).await, None);
-        let similar = bed.parts.store.similar_resolved(&id("acme"), "unplug", 5).await.unwrap();
+        let similar = bed.similar("unplug").await;
         assert_eq!(similar.len(), offered, "{reopened_at:?}");
     }
 }

@@ -31,10 +31,11 @@ impl Bed {
         self.known.forget_old(&self.connection, now_ms, WINDOW_MS).unwrap();
         let tenant = TenantId::parse("acme").unwrap();
         let metadata = TicketMetadata::new(ticket, event(kind));
-        let key = DedupKey::new(&tenant, &metadata, body.as_bytes());
+        let key = DedupKey::new(&tenant, Incarnation::FIRST, &metadata, body.as_bytes());
         let (slot, tool_type) = (tenant.slot(), ToolType::parse("jira").unwrap());
         let (base_url, correlation_id) = ("https://desk.example".parse().unwrap(), CorrelationId::parse("c").unwrap());
-        let job = NewJob { tenant, tool_type, base_url, kind, correlation_id, metadata };
+        let incarnation = Incarnation::FIRST;
+        let job = NewJob { tenant, incarnation, tool_type, base_url, kind, correlation_id, metadata };
         self.known.is_news(&self.connection, slot, &job, key, now_ms).unwrap()
     }
 

@@ -6,7 +6,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::{Store, StoreError};
-use crate::ids::TenantId;
+use crate::ids::{Incarnation, TenantId};
 
 /// Reopenings of one tenant that may wait for the worker while its other tickets are still offered.
 const REOPENING_MAX: u32 = 1_000;
@@ -19,12 +19,32 @@ const REOPENING: &str = "SELECT ticket_id FROM jobs WHERE slot = ?1 AND tenant =
 pub struct ReopenedTicket {
     /// Whose ticket it is.
     pub tenant: TenantId,
+    /// Which tenant of that id.
+    pub incarnation: Incarnation,
     /// The ticket.
     pub ticket_id: String,
     /// When it was opened again, milliseconds since the epoch.
     pub reopened_ms: i64,
     /// When the webhook that told it was accepted, milliseconds since the epoch.
     pub told_ms: i64,
+}
+
+/// What a row of the history is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TicketKey<'a> {
+    tenant: &'a str,
+    incarnation: Incarnation,
+    ticket_id: &'a str,
+}
+
+impl<'a> TicketKey<'a> {
+    pub(super) fn new(tenant: &'a TenantId, incarnation: Incarnation, ticket_id: &'a str) -> Self {
+        Self { tenant: tenant.as_str(), incarnation, ticket_id }
+    }
+
+    fn params(self) -> (&'a str, Incarnation, &'a str) {
+        (self.tenant, self.incarnation, self.ticket_id)
+    }
 }
 
 /// When something happened, and when that was accepted; milliseconds since the epoch.
@@ -48,23 +68,24 @@ impl Store {
             .history
             .apply(move |connection| {
                 connection.prepare_cached("DELETE FROM reopened_tickets WHERE forget_ms < ?1")?.execute([now_ms])?;
-                let (tenant, id) = (&ticket.tenant, ticket.ticket_id.as_str());
+                let key = TicketKey::new(&ticket.tenant, ticket.incarnation, &ticket.ticket_id);
                 let reopened = Moment(ticket.reopened_ms, ticket.told_ms);
-                let solved = last_solved(connection, tenant, id)?;
+                let solved = last_solved(connection, key)?;
                 let is_open = solved.is_none_or(|solved| !solved.is_later_than(reopened));
-                let is_news = last_reopened(connection, tenant, id)?.is_none_or(|known| reopened.is_later_than(known));
+                let is_news = last_reopened(connection, key)?.is_none_or(|known| reopened.is_later_than(known));
                 if is_open && is_news {
                     let forget_ms = solved.is_none().then(|| now_ms.saturating_add(late_ms));
                     connection
                         .prepare_cached(
                             "INSERT OR REPLACE INTO reopened_tickets
-                                 (slot, tenant, ticket_id, reopened_ms, told_ms, forget_ms)
-                             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                                 (slot, tenant, incarnation, ticket_id, reopened_ms, told_ms, forget_ms)
+                             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                         )?
                         .execute(params![
-                            tenant.slot(),
-                            tenant.as_str(),
-                            id,
+                            ticket.tenant.slot(),
+                            key.tenant,
+                            key.incarnation,
+                            key.ticket_id,
                             ticket.reopened_ms,
                             ticket.told_ms,
                             forget_ms
@@ -94,38 +115,41 @@ impl Store {
 }
 
 /// A ticket was solved at this moment. With that it is no longer open, unless it was reopened later.
-pub(super) fn solved(connection: &Connection, tenant: &TenantId, id: &str, solved: Moment) -> rusqlite::Result<()> {
-    let then = match last_reopened(connection, tenant, id)? {
+pub(super) fn solved(connection: &Connection, key: TicketKey<'_>, solved: Moment) -> rusqlite::Result<()> {
+    let then = match last_reopened(connection, key)? {
         None => return Ok(()),
         Some(reopened) if solved.is_later_than(reopened) => {
-            "DELETE FROM reopened_tickets WHERE tenant = ?1 AND ticket_id = ?2"
+            "DELETE FROM reopened_tickets WHERE tenant = ?1 AND incarnation = ?2 AND ticket_id = ?3"
         }
-        Some(_) => "UPDATE reopened_tickets SET forget_ms = NULL WHERE tenant = ?1 AND ticket_id = ?2",
+        Some(_) => {
+            "UPDATE reopened_tickets SET forget_ms = NULL WHERE tenant = ?1 AND incarnation = ?2 AND ticket_id = ?3"
+        }
     };
-    connection.prepare_cached(then)?.execute((tenant.as_str(), id)).map(drop)
+    connection.prepare_cached(then)?.execute(key.params()).map(drop)
 }
 
-fn last_solved(connection: &Connection, tenant: &TenantId, id: &str) -> rusqlite::Result<Option<Moment>> {
+fn last_solved(connection: &Connection, key: TicketKey<'_>) -> rusqlite::Result<Option<Moment>> {
     moment(
         connection,
         "SELECT coalesce(as_of_ms, resolved_ms), coalesce(told_ms, recorded_ms) FROM ticket_history
-         WHERE tenant = ?1 AND ticket_id = ?2",
-        (tenant, id),
+         WHERE tenant = ?1 AND incarnation = ?2 AND ticket_id = ?3",
+        key,
     )
 }
 
-fn last_reopened(connection: &Connection, tenant: &TenantId, id: &str) -> rusqlite::Result<Option<Moment>> {
+fn last_reopened(connection: &Connection, key: TicketKey<'_>) -> rusqlite::Result<Option<Moment>> {
     moment(
         connection,
-        "SELECT reopened_ms, told_ms FROM reopened_tickets WHERE tenant = ?1 AND ticket_id = ?2",
-        (tenant, id),
+        "SELECT reopened_ms, told_ms FROM reopened_tickets
+         WHERE tenant = ?1 AND incarnation = ?2 AND ticket_id = ?3",
+        key,
     )
 }
 
-fn moment(connection: &Connection, sql: &str, (tenant, id): (&TenantId, &str)) -> rusqlite::Result<Option<Moment>> {
+fn moment(connection: &Connection, sql: &str, key: TicketKey<'_>) -> rusqlite::Result<Option<Moment>> {
     connection
         .prepare_cached(sql)?
-        .query_row((tenant.as_str(), id), |row| Ok(Moment(row.get(0)?, row.get(1)?)))
+        .query_row(key.params(), |row| Ok(Moment(row.get(0)?, row.get(1)?)))
         .optional()
 }
 

@@ -20,6 +20,7 @@ fn tenant(id: &str) -> TenantId {
 fn resolved(tenant_id: &str, ticket: &str, subject: &str, resolution: &str, resolved_ms: i64) -> ResolvedTicket {
     ResolvedTicket {
         tenant: tenant(tenant_id),
+        incarnation: Incarnation::FIRST,
         tool_type: ToolType::parse("jira").unwrap(),
         ticket_id: ticket.to_owned(),
         subject: Some(subject.to_owned()),
@@ -34,7 +35,7 @@ fn resolved(tenant_id: &str, ticket: &str, subject: &str, resolution: &str, reso
 }
 
 async fn found(store: &Store, tenant_id: &str, text: &str) -> Vec<String> {
-    let tickets = store.similar_resolved(&tenant(tenant_id), text, 10).await.unwrap();
+    let tickets = store.similar_resolved((&tenant(tenant_id), Incarnation::FIRST), text, 10).await.unwrap();
     tickets.into_iter().map(|ticket| ticket.ticket_id).collect()
 }
 
@@ -44,6 +45,7 @@ async fn a_finished_job_is_known_from_the_history_and_recorded_once() {
     let mut record = EnhancementRecord {
         job_id: JobId::fresh(),
         tenant: tenant("acme"),
+        incarnation: Incarnation::FIRST,
         tool_type: ToolType::parse("jira").unwrap(),
         ticket_id: "17".to_owned(),
         correlation_id: CorrelationId::parse("c-1").unwrap(),
@@ -76,7 +78,7 @@ async fn the_later_resolution_counts_in_row_and_index() {
         .record_resolved(ResolvedTicket { subject: None, ..resolved("acme", "1", "", "changed drum", 200) })
         .await
         .unwrap();
-    let [ticket] = store.similar_resolved(&tenant("acme"), "drum", 10).await.unwrap().try_into().unwrap();
+    let [ticket] = store.similar_resolved((&tenant("acme"), Incarnation::FIRST), "drum", 10).await.unwrap().try_into().unwrap();
     assert_eq!((ticket.resolution.as_deref(), ticket.resolved_ms), (Some("changed drum"), 200));
     assert_eq!(ticket.subject.as_deref(), Some("printer jam"), "a text that is missing later stays");
     assert!(found(&store, "acme", "tray stale").await.is_empty());

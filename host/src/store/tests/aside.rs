@@ -31,8 +31,8 @@ async fn dead_letters_are_retried_and_purged_in_batches_of_any_number() {
     bed.store.insert_tenant(tenant("acme"), Vec::new()).await.unwrap();
     let mut accepts = tokio::task::JoinSet::new();
     for ticket in 0..JOBS {
-        let (store, (job, key)) = (bed.store.clone(), job("acme", &ticket.to_string()));
-        accepts.spawn(async move { store.accept(job, key).await });
+        let (store, (job, key)) = (bed.store.clone(), bed.job("acme", &ticket.to_string().await));
+        accepts.spawn(async move { store.accept(job, key, TenantRoom::UNBOUNDED).await });
     }
     assert!(accepts.join_all().await.iter().all(|outcome| matches!(outcome, Ok(Accepted::New(_)))));
     let all = JOBS as u64;

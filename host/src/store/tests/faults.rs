@@ -13,8 +13,8 @@ impl Bed {
     async fn accept_until_refused(&self, name: &str) -> (Vec<JobId>, StoreError) {
         let mut accepted = Vec::new();
         for number in 0..10_000 {
-            let (job, key) = job("acme", &format!("{name} {number}"));
-            match self.store.accept(job, key).await {
+            let (job, key) = bed.job("acme", &format!("{name} {number}").await);
+            match self.store.accept(job, key, TenantRoom::UNBOUNDED).await {
                 Ok(Accepted::New(id)) => accepted.push(id),
                 Ok(other) => panic!("{number} came once: {other:?}"),
                 Err(error) => return (accepted, error),
@@ -97,8 +97,8 @@ async fn a_file_that_cannot_be_opened_again_is_tried_with_each_write() {
         let path = bed.folder.path().join("patchbay.db");
         spoil(&path);
         for ticket in ["1", "2"] {
-            let (job, key) = job("acme", ticket);
-            let refused = bed.store.accept(job, key).await;
+            let (job, key) = bed.job("acme", ticket).await;
+            let refused = bed.store.accept(job, key, TenantRoom::UNBOUNDED).await;
             assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{what}: {refused:?}");
         }
         mend(&path);

@@ -1,6 +1,6 @@
 //! A tenant's change: checked as a whole, kept in one commit, and only then found by webhooks and jobs.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::{
     DirectoryError, Entry, Inner, SECRET_NAMES_MAX, Sealed, SecretPlace, SecretText, Tenant, TenantDirectory, oauth2,
@@ -78,6 +78,9 @@ impl TenantDirectory {
             if let Some((kept, sealed)) = kept.find(|(kept, _)| kept.id == before.id) {
                 tracing::warn!(tenant = %kept.id, "a change that was not confirmed is on disk, and holds from now on");
                 inner.replace(&current, kept, sealed);
+            } else {
+                tracing::warn!(tenant = %before.id, "a removal that was not confirmed is on disk, and holds from now on");
+                inner.entries.write().unwrap_or_else(PoisonError::into_inner).remove(before.id.as_str());
             }
             Ok(())
         });

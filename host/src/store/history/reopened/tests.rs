@@ -41,7 +41,7 @@ impl Bed {
         let ticket_id = ticket.to_owned();
         match told {
             Reopened(reopened_ms, told_ms) => {
-                let ticket = ReopenedTicket { tenant: acme(), ticket_id, reopened_ms, told_ms };
+                let ticket = ReopenedTicket { tenant: acme(), incarnation: Incarnation::FIRST, ticket_id, reopened_ms, told_ms };
                 self.store.record_reopened(ticket).await.unwrap();
             }
             Solved(resolved_ms, told_ms) => self.solved(ticket_id, resolved_ms, resolved_ms, told_ms).await,
@@ -52,6 +52,7 @@ impl Bed {
     async fn solved(&self, ticket_id: String, resolved_ms: i64, as_of_ms: i64, told_ms: i64) {
         let ticket = ResolvedTicket {
             tenant: acme(),
+            incarnation: Incarnation::FIRST,
             tool_type: ToolType::parse("jira").unwrap(),
             ticket_id,
             subject: Some("gryphon".to_owned()),
@@ -68,7 +69,7 @@ impl Bed {
 
     /// The tickets that are offered, with their solutions.
     async fn offered(&self) -> Vec<(String, String)> {
-        let similar = self.store.similar_resolved(&acme(), "gryphon", 100).await.unwrap();
+        let similar = self.store.similar_resolved((&acme(), Incarnation::FIRST), "gryphon", 100).await.unwrap();
         let mut offered: Vec<_> =
             similar.into_iter().map(|ticket| (ticket.ticket_id, ticket.resolution.unwrap())).collect();
         offered.sort();
@@ -164,12 +165,14 @@ async fn a_reopening_counts_as_soon_as_it_is_accepted() {
     bed.tell("7", Solved(10_000, 1)).await;
     let accept = async |ticket: &str, tenant: &str| {
         let metadata = TicketMetadata::new(ticket, Event::Reopened);
+        let incarnation = there(&bed.store, tenant).await;
         let (tenant, tool_type) = (TenantId::parse(tenant).unwrap(), ToolType::parse("jira").unwrap());
-        let key = DedupKey::new(&tenant, &metadata, b"");
+        let key = DedupKey::new(&tenant, incarnation, &metadata, b"");
         let correlation_id = CorrelationId::fresh();
         let base_url = "https://desk.example".parse().unwrap();
-        let job = NewJob { tenant, tool_type, base_url, kind: JobKind::Reopen, correlation_id, metadata };
-        assert!(matches!(bed.store.accept(job, key).await, Ok(Accepted::New(_))));
+        let kind = JobKind::Reopen;
+        let job = NewJob { tenant, incarnation, tool_type, base_url, kind, correlation_id, metadata };
+        assert!(matches!(bed.store.accept(job, key, TenantRoom::UNBOUNDED).await, Ok(Accepted::New(_))));
     };
     accept("7", "another").await;
     assert_eq!(bed.offered().await.len(), 1, "another tenant's");

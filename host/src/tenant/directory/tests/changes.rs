@@ -21,16 +21,17 @@ impl Bed {
     async fn accept(&self, ticket: &str) -> JobId {
         let tenant = self.directory.get("acme").unwrap();
         let metadata = TicketMetadata::new(ticket, Event::Created);
-        let key = DedupKey::new(&tenant.id, &metadata, b"");
+        let key = DedupKey::new(&tenant.id, tenant.incarnation, &metadata, b"");
         let job = NewJob {
             tenant: tenant.id.clone(),
+            incarnation: tenant.incarnation,
             tool_type: tenant.tool_type.clone(),
             base_url: tenant.base_url.clone(),
             kind: JobKind::Enhance,
             correlation_id: CorrelationId::fresh(),
             metadata,
         };
-        match self.store.accept(job, key).await.unwrap() {
+        match self.store.accept(job, key, TenantRoom::UNBOUNDED).await.unwrap() {
             Accepted::New(id) => id,
             other => panic!("{other:?}"),
         }

@@ -1,0 +1,213 @@
+//! What goes for good: what tenants leave behind when they are removed, and what is older than the operator keeps.
+//!
+//! All of it goes in small commits, so that accepting never waits long, and each says what is left to the next: a host that is
+//! cut off goes on where it was.
+
+use rusqlite::{Connection, params, params_from_iter, types::Value};
+
+use super::{
+    Store, StoreError, StoreFile,
+    dead::{ROWS_PER_COMMIT, bury_tenant},
+    usage::{Holdings, Owned},
+    views::column,
+};
+use crate::ids::{Incarnation, TenantId};
+
+/// An attempt that was under way when its tenant was removed may still write to the history: for so long it is looked for.
+const LATE_MS: i64 = 24 * 3_600_000;
+
+/// What a removed tenant left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RemovedTenant {
+    /// What it had in the store.
+    pub holdings: Holdings,
+    /// Until when that is kept, milliseconds since the epoch; `None` when it is gone.
+    pub kept_until_ms: Option<i64>,
+}
+
+/// How long what has ended is kept, milliseconds; `None`: for ever.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Keeping {
+    /// Dead letters.
+    pub dead_letters_ms: Option<i64>,
+    /// Solved tickets.
+    pub solved_ms: Option<i64>,
+    /// Ended enhancements with their notes.
+    pub notes_ms: Option<i64>,
+}
+
+impl Store {
+    /// Removes a tenant with its secrets and all that is stored for it. With `keep_ms` that is kept for so long, the jobs as
+    /// dead letters, and nobody who gets the id meanwhile sees any of it.
+    pub async fn remove_tenant(&self, id: &TenantId, keep_ms: Option<i64>) -> Result<RemovedTenant, StoreError> {
+        let unknown = || StoreError::UnknownTenant(id.clone());
+        let incarnation = self.incarnation(id).await?.ok_or_else(unknown)?;
+        let before = self.holdings(Owned::by(id, incarnation)).await?;
+        let jobs = self.dead_letter_tenant(id).await?;
+        let (tenant, now_ms) = (id.clone(), self.inner.clock.now_ms());
+        let erase_ms = now_ms.saturating_add(keep_ms.unwrap_or(0));
+        let (removed, last) = self
+            .inner
+            .main
+            .apply_mirrored(move |connection, known| {
+                // What was accepted since goes in the commit that removes the tenant.
+                let last = bury_tenant(connection, &tenant, now_ms, u32::MAX)?;
+                known.reopenings.forget_tenant(connection, &tenant)?;
+                let removed = connection.execute(
+                    "DELETE FROM tenants WHERE id = ?1 AND incarnation = ?2",
+                    params![tenant.as_str(), incarnation],
+                )?;
+                if removed == 1 {
+                    connection.execute(
+                        "INSERT INTO removed_tenants (tenant, incarnation, removed_ms, erase_ms) VALUES (?1, ?2, ?3, ?4)",
+                        params![tenant.as_str(), incarnation, now_ms, erase_ms],
+                    )?;
+                }
+                Ok((removed, last))
+            })
+            .await?;
+        if removed == 0 {
+            return Err(unknown());
+        }
+        if keep_ms.is_none() {
+            self.erase(Owned::by(id, incarnation)).await?;
+        }
+        let holdings = Holdings { jobs: jobs + u64::from(last), ..before };
+        Ok(RemovedTenant { holdings, kept_until_ms: keep_ms.map(|_| erase_ms) })
+    }
+
+    /// What is still stored for tenants that had this id and were removed.
+    pub async fn remains(&self, id: &TenantId) -> Result<Holdings, StoreError> {
+        self.holdings(Owned::before(id, self.incarnation(id).await?)).await
+    }
+
+    /// Erases that, and says what it was.
+    pub async fn erase_remains(&self, id: &TenantId) -> Result<Holdings, StoreError> {
+        let remains = Owned::before(id, self.incarnation(id).await?);
+        let holdings = self.holdings(remains.clone()).await?;
+        self.erase(remains).await?;
+        Ok(holdings)
+    }
+
+    /// Erases what removed tenants have left behind and nobody wants to keep any longer.
+    pub async fn erase_removed(&self) -> Result<(), StoreError> {
+        let now_ms = self.inner.clock.now_ms();
+        let due: Vec<(TenantId, Incarnation, i64)> = self
+            .inner
+            .main_reads
+            .read(move |connection| {
+                connection
+                    .prepare_cached("SELECT tenant, incarnation, erase_ms FROM removed_tenants WHERE erase_ms <= ?1")?
+                    .query_map([now_ms], |row| Ok((column(row, 0, TenantId::parse)?, row.get(1)?, row.get(2)?)))?
+                    .collect()
+            })
+            .await?;
+        for (tenant, incarnation, erase_ms) in due {
+            self.erase(Owned::by(&tenant, incarnation)).await?;
+            if now_ms.saturating_sub(erase_ms) >= LATE_MS {
+                let of = (tenant, incarnation);
+                self.inner
+                    .main
+                    .apply(move |connection| {
+                        connection
+                            .prepare_cached("DELETE FROM removed_tenants WHERE tenant = ?1 AND incarnation = ?2")?
+                            .execute(params![of.0.as_str(), of.1])
+                    })
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what has ended longer ago than it is kept. Returns how many rows went.
+    pub async fn forget_ended(&self, keeping: Keeping) -> Result<u64, StoreError> {
+        use StoreFile::{History, Main};
+        let (now_ms, mut gone) = (self.inner.clock.now_ms(), 0);
+        for (file, table, key, ended, kept_ms) in [
+            (Main, "dead_letters", "slot, id", "died_ms", keeping.dead_letters_ms),
+            (History, "ticket_history", "rowid", "resolved_ms", keeping.solved_ms),
+            (History, "enhancement_history", "rowid", "finished_ms", keeping.notes_ms),
+        ] {
+            if let Some(kept_ms) = kept_ms {
+                let before_ms = now_ms.saturating_sub(kept_ms);
+                gone += self.delete(file, table, key, &format!("{ended} < ?1"), vec![before_ms.into()]).await?;
+            }
+        }
+        Ok(gone)
+    }
+
+    async fn erase(&self, owned: Owned) -> Result<(), StoreError> {
+        use StoreFile::{History, Main};
+        let (condition, (tenant, incarnation)) = (owned.condition(), owned.params());
+        let in_slot = format!("slot = {} AND {condition}", owned.slot());
+        for (file, table, key, condition) in [
+            (Main, "jobs", "rowid", in_slot.as_str()),
+            (Main, "dead_letters", "slot, id", condition),
+            (Main, "job_usage", "tenant, incarnation", condition),
+            (History, "ticket_history", "rowid", condition),
+            (History, "enhancement_history", "rowid", condition),
+            (History, "reopened_tickets", "tenant, incarnation, ticket_id", condition),
+            (History, "history_usage", "tenant, incarnation", condition),
+        ] {
+            let values = vec![tenant.to_owned().into(), incarnation.number().into()];
+            self.delete(file, table, key, condition, values).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the rows to which the condition applies, which names these values by their numbers, and says how many.
+    async fn delete(
+        &self,
+        file: StoreFile,
+        table: &str,
+        key: &str,
+        condition: &str,
+        values: Vec<Value>,
+    ) -> Result<u64, StoreError> {
+        let sql = format!(
+            "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {condition} LIMIT {ROWS_PER_COMMIT})"
+        );
+        let mut deleted = 0;
+        loop {
+            let (sql, values) = (sql.clone(), values.clone());
+            let delete = move |connection: &Connection| connection.prepare(&sql)?.execute(params_from_iter(values));
+            let batch = match file {
+                StoreFile::Main => self.inner.main.apply(delete).await?,
+                StoreFile::History => self.inner.history.apply(delete).await?,
+            };
+            deleted += batch as u64;
+            if batch < ROWS_PER_COMMIT as usize {
+                return Ok(deleted);
+            }
+        }
+    }
+}
+
+/// Once after the columns are there: whatever in the history is older than the tenant of its id belonged to another.
+pub(super) fn attribute_history(main: &Connection, history: &Connection) -> rusqlite::Result<()> {
+    let done: bool =
+        main.query_row("SELECT value FROM meta WHERE key = 'history_incarnations'", [], |row| row.get(0))?;
+    if done {
+        return Ok(());
+    }
+    let tenants: Vec<(String, i64)> = main
+        .prepare("SELECT id, created_ms FROM tenants")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let transaction = history.unchecked_transaction()?;
+    for (tenant, created_ms) in tenants {
+        for (table, at) in
+            [("ticket_history", "recorded_ms"), ("enhancement_history", "accepted_ms"), ("reopened_tickets", "told_ms")]
+        {
+            transaction.execute(
+                &format!("UPDATE {table} SET incarnation = 0 WHERE tenant = ?1 AND incarnation = 1 AND {at} < ?2"),
+                params![tenant, created_ms],
+            )?;
+        }
+    }
+    transaction.commit()?;
+    main.execute("UPDATE meta SET value = 1 WHERE key = 'history_incarnations'", []).map(drop)
+}
+
+#[cfg(test)]
+mod tests;
