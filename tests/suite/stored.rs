@@ -4,7 +4,7 @@ use patchbay::{
     clock::Clock,
     ids::{CorrelationId, TenantId, ToolType},
     queue::job::{Accepted, DedupKey, JobKind, NewJob},
-    store::{Hooks, Store, StoreConfig},
+    store::{Hooks, Store, StoreConfig, TenantRoom},
 };
 use patchbay_tests::{Line, TOOL};
 use plugin_abi::types::TicketMetadata;

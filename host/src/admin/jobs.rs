@@ -138,13 +138,17 @@ impl Parts {
     fn not_put_back(&self, dead: &JobView) -> Fault {
         let (id, tenant, tool_type) = (dead.id, &dead.tenant, &dead.tool_type);
         let problem = match self.directory.get(tenant.as_str()) {
+            Some(now) if now.tool_type == *tool_type => {
+                Problem::new("TENANT_GONE", format!("job {id} belongs to another {tenant}, which was removed"))
+                    .mend(format!("throw away what that one left behind: plugin-ctl tenant erase {tenant}"))
+            }
             Some(now) => Problem::new(
                 "TENANT_CHANGED",
                 format!("job {id} is for {tool_type}, but tenant {tenant} has {} now", now.tool_type),
             )
             .mend("throw the dead letters away: plugin-ctl job purge; their tickets are in the tool before"),
             None => Problem::new("TENANT_GONE", format!("job {id} belongs to {tenant}, which is gone"))
-                .mend(format!("add tenant {tenant} again, or throw the dead letters away: plugin-ctl job purge")),
+                .mend(format!("throw away what it left behind: plugin-ctl tenant erase {tenant}")),
         };
         Fault::conflict(problem.state("it stays a dead letter"))
     }

@@ -120,7 +120,8 @@ impl Bed {
 
     fn accept(&self, ticket: &str) -> JobId {
         let metadata = TicketMetadata::new(ticket, Event::Created);
-        let incarnation = self.directory.get("acme").unwrap().incarnation;
+        let tenants = self.runtime.block_on(self.store.tenants()).unwrap();
+        let incarnation = tenants.iter().find(|tenant| tenant.id == acme()).unwrap().incarnation;
         let key = DedupKey::new(&acme(), incarnation, &metadata, b"");
         let job = NewJob {
             tenant: acme(),
@@ -131,7 +132,7 @@ impl Bed {
             correlation_id: CorrelationId::fresh(),
             metadata,
         };
-        match self.runtime.block_on(self.store.accept(job, key, TenantRoom::UNBOUNDED)).unwrap() {
+        match self.runtime.block_on(self.store.accept(job, key, store::TenantRoom::UNBOUNDED)).unwrap() {
             Accepted::New(id) => id,
             other => panic!("{ticket}: {other:?}"),
         }
@@ -191,7 +192,7 @@ fn a_tenant_is_added_shown_changed_and_removed() {
     assert_eq!(all.len(), 1);
     assert!(!serde_json::to_string(&all).unwrap().contains("hunter"));
     let removed: wire::RemovedTenant = bed.client.delete("/v1/tenants/acme").unwrap();
-    assert_eq!(removed.dead_lettered, 1);
+    assert_eq!((removed.holdings.jobs, removed.kept_until), (1, None));
     refused(bed.client.get::<Tenant>("/v1/tenants/acme"), "UNKNOWN_TENANT");
 }
 
@@ -338,7 +339,7 @@ fn dead_letters_are_shown_put_back_and_thrown_away() {
     let retried: Changed = bed.client.post("/v1/jobs/retry-dead", &()).unwrap();
     assert_eq!(retried.jobs, 1);
     assert_eq!(bed.woken(), [None]);
-    let _removed: wire::RemovedTenant = bed.client.delete("/v1/tenants/acme").unwrap();
+    let _removed: wire::RemovedTenant = bed.client.delete("/v1/tenants/acme?keep_days=1").unwrap();
     refused(bed.client.post::<JobDetail>(&format!("/v1/jobs/{first}/retry"), &()), "TENANT_GONE");
     let depth: Queue = bed.client.get("/v1/jobs/depth").unwrap();
     assert_eq!((depth.live, depth.dead), (0, 2));

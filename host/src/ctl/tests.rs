@@ -219,24 +219,44 @@ fn events_are_asked_for_by_their_number() {
     assert_eq!(host.asked(), ["GET /v1/events?limit=100", "GET /v1/events?limit=7"]);
 }
 
+fn held(kept_until: Option<&str>) -> Value {
+    json!({
+        "id": "acme", "jobs": 41, "dead_letters": 1, "solved_tickets": 7, "notes": 0, "kept_until": kept_until,
+    })
+}
+
 #[test]
 fn nothing_is_removed_unasked() {
     let host = Host::answering(|line| match line.split(' ').next() {
-        Some("DELETE") => (200, json!({"id": "acme", "dead_lettered": 41})),
+        Some("DELETE") if line.contains("keep_days=7") => (200, held(Some("2026-12-06T00:00:00.000Z"))),
+        Some("DELETE") => (200, held(None)),
         Some("POST") => (200, json!({"jobs": 3})),
+        _ if line.contains("holdings") || line.contains("remains") => (200, held(None)),
         _ if line.contains("jobs") => (200, json!({"live": 0, "dead": 3, "oldest_age_ms": 0})),
         _ => (200, tenant()),
     });
-    for (line, question) in [("tenant remove acme", "41 jobs"), ("job purge", "3 jobs")] {
+    for (line, question) in [
+        ("tenant remove acme", "41 jobs, 1 dead letter, 7 solved tickets, 0 notes? All of it is erased."),
+        ("tenant remove acme --keep 7", "and keep for 7 days: 41 jobs,"),
+        ("tenant erase acme", "41 jobs, 1 dead letter,"),
+        ("job purge", "3 jobs"),
+    ] {
         let failure = host.run(line).unwrap_err();
         assert_eq!((failure.exit, failure.problem.code.as_str()), (Exit::Usage, "NOT_CONFIRMED"));
         assert!(failure.problem.message.contains(question), "{failure:?}");
         assert!(host.asked().iter().all(|line| line.starts_with("GET ")));
     }
-    assert_eq!(
-        host.run("tenant remove acme --yes").unwrap().text,
-        "Tenant acme is removed; 41 jobs were dead-lettered.\n"
-    );
+    let all = "41 jobs, 1 dead letter, 7 solved tickets, 0 notes";
+    for (line, text) in [
+        ("tenant remove acme --yes", format!("Tenant acme is removed, and what was stored for it is erased: {all}.\n")),
+        (
+            "tenant remove acme --keep 7 --yes",
+            format!("Tenant acme is removed. Kept until 2026-12-06T00:00:00.000Z: {all}.\n"),
+        ),
+        ("tenant erase acme --yes", format!("Erased what removed tenants left behind as acme: {all}.\n")),
+    ] {
+        assert_eq!(host.run(line).unwrap().text, text);
+    }
     assert_eq!(host.run("job purge --yes").unwrap().text, "3 jobs deleted for good.\n");
 }
 

@@ -208,6 +208,3 @@ pub(super) fn attribute_history(main: &Connection, history: &Connection) -> rusq
     transaction.commit()?;
     main.execute("UPDATE meta SET value = 1 WHERE key = 'history_incarnations'", []).map(drop)
 }
-
-#[cfg(test)]
-mod tests;

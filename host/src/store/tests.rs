@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    ids::{CorrelationId, JobId, TenantId, ToolType},
+    ids::{CorrelationId, Incarnation, JobId, TenantId, ToolType},
     plugin::journal::Happened,
     queue::job::{
         Accepted, ClaimWish, ClaimedJob, DedupKey, Fenced, JOB_ERRORS_MAX, JobError, JobKind, JobState, Lease, NewJob,
@@ -16,6 +16,7 @@ use crate::{
 mod aside;
 mod changes;
 mod faults;
+mod incarnations;
 
 const HOUR_MS: i64 = 3_600_000;
 const LEASE_MS: i64 = 90_000;
@@ -104,7 +105,11 @@ fn id(tenant: &str) -> TenantId {
 
 /// The number of the tenant, which is added if need be.
 pub(super) async fn there(store: &Store, name: &str) -> Incarnation {
-    match store.incarnation(&id(name)).await.unwrap() {
+    let sql = "SELECT max(incarnation) FROM tenants WHERE id = ?1";
+    let of = id(name);
+    // By the writer, so that no reader holds the file open.
+    let known = store.inner.main.apply(move |connection| connection.query_row(sql, [of.as_str()], |row| row.get(0)));
+    match known.await.unwrap() {
         Some(incarnation) => incarnation,
         None => store.insert_tenant(tenant(name), Vec::new()).await.unwrap(),
     }
@@ -135,6 +140,7 @@ async fn an_accepted_job_is_claimed_with_all_that_it_was_accepted_with() {
 #[tokio::test]
 async fn a_second_delivery_is_a_duplicate_in_the_same_tick_and_after_a_restart() {
     let bed = Bed::new();
+    there(&bed.store, "acme").await;
     let (first, second) = tokio::join!(bed.deliver("acme", "17"), bed.deliver("acme", "17"));
     assert!(matches!((first, second), (Accepted::New(_), Accepted::Duplicate)), "{first:?} {second:?}");
     let bed = bed.reopened().await;
@@ -381,8 +387,8 @@ async fn the_journal_of_plugins_keeps_order_and_its_limit() {
 async fn a_closed_store_answers_so() {
     let bed = Bed::new();
     assert_eq!(bed.store.ping().await, Ok(()));
+    let (job, key) = bed.job("acme", "17").await;
     bed.store.close().await.unwrap();
     assert!(matches!(bed.store.ping().await, Err(StoreError::Closed { .. })));
-    let (job, key) = bed.job("acme", "17").await;
-    assert!(matches!(bed.store.accept(job, key).await, Err(StoreError::Closed { .. })));
+    assert!(matches!(bed.store.accept(job, key, TenantRoom::UNBOUNDED).await, Err(StoreError::Closed { .. })));
 }

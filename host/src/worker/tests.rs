@@ -17,7 +17,7 @@ use crate::{
     plugin::{generation::CallError, routes::NoRoute},
     queue::job::{Accepted, ClaimWish, ClaimedJob, DedupKey, Fenced, JobState, JobView, NewJob},
     shutdown::ShutdownTrigger,
-    store::{DeadLetters, JobFilter},
+    store::{DeadLetters, JobFilter, SimilarTicket, TenantRoom},
     tenant::{NewTenant, directory::tests::open_in},
 };
 
@@ -47,8 +47,14 @@ impl Bed {
     }
 
     async fn accept(&self, tenant: &str, kind: JobKind, metadata: TicketMetadata) -> JobId {
-        // One that is not there is one that was removed.
-        let incarnation = self.parts.directory.get(tenant).map(|tenant| tenant.incarnation).unwrap_or_default();
+        let incarnation = match self.parts.directory.get(tenant) {
+            Some(tenant) => tenant.incarnation,
+            // The store has it, the directory does not: to the worker it is one that was removed.
+            None => {
+                let tenant = NewTenant::new(id(tenant), tool_type(), "https://desk.example").check().unwrap();
+                self.parts.store.insert_tenant(tenant, Vec::new()).await.unwrap()
+            }
+        };
         let key = DedupKey::new(&id(tenant), incarnation, &metadata, b"{}");
         let correlation_id = CorrelationId::parse("c-1").unwrap();
         let base_url = "https://desk.example".parse().unwrap();

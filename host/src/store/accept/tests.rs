@@ -4,7 +4,7 @@ use plugin_abi::types::{Event, TicketMetadata};
 
 use super::*;
 use crate::{
-    ids::{CorrelationId, TenantId, ToolType},
+    ids::{CorrelationId, Incarnation, TenantId, ToolType},
     store::{StoreFile, migrations::open_migrated},
 };
 use JobKind::{Confirm, Enhance, Record, Reopen};

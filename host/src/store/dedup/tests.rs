@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    ids::TenantId,
+    ids::{Incarnation, TenantId},
     store::{StoreFile, connection::open_reader, migrations::open_migrated},
 };
 use plugin_abi::types::{Event, TicketMetadata};
@@ -60,7 +60,7 @@ impl Bed {
 
 fn key(number: usize) -> DedupKey {
     let metadata = TicketMetadata::new(number.to_string(), Event::Created);
-    DedupKey::new(&TenantId::parse("acme").unwrap(), &metadata, b"")
+    DedupKey::new(&TenantId::parse("acme").unwrap(), Incarnation::FIRST, &metadata, b"")
 }
 
 #[test]

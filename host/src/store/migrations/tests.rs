@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 use crate::{
     clock::Clock,
-    ids::TenantId,
+    ids::{Incarnation, TenantId},
     store::{Hooks, ReopenedTicket, Store, StoreConfig},
 };
 

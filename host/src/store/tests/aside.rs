@@ -31,7 +31,7 @@ async fn dead_letters_are_retried_and_purged_in_batches_of_any_number() {
     bed.store.insert_tenant(tenant("acme"), Vec::new()).await.unwrap();
     let mut accepts = tokio::task::JoinSet::new();
     for ticket in 0..JOBS {
-        let (store, (job, key)) = (bed.store.clone(), bed.job("acme", &ticket.to_string().await));
+        let (store, (job, key)) = (bed.store.clone(), bed.job("acme", &ticket.to_string()).await);
         accepts.spawn(async move { store.accept(job, key, TenantRoom::UNBOUNDED).await });
     }
     assert!(accepts.join_all().await.iter().all(|outcome| matches!(outcome, Ok(Accepted::New(_)))));
@@ -39,7 +39,8 @@ async fn dead_letters_are_retried_and_purged_in_batches_of_any_number() {
     assert_eq!(bed.store.live_jobs(&id("acme")).await, Ok(all));
     assert_eq!(bed.store.dead_letter_tenant(&id("acme")).await, Ok(all));
     assert_eq!(bed.store.retry_dead(DeadLetters::All).await, Ok(all));
-    assert_eq!(bed.store.remove_tenant(&id("acme")).await, Ok(RemovedTenant { jobs: all }));
+    let removed = bed.store.remove_tenant(&id("acme"), Some(HOUR_MS)).await.unwrap();
+    assert_eq!(removed.holdings, Holdings { jobs: all, ..Holdings::default() });
     assert_eq!(bed.store.retry_dead(DeadLetters::All).await, Ok(0), "the tenant is gone");
     assert_eq!(bed.store.purge_dead(DeadLetters::All).await, Ok(all));
     assert_eq!(bed.store.depth().await.unwrap().dead, 0);

@@ -13,7 +13,7 @@ impl Bed {
     async fn accept_until_refused(&self, name: &str) -> (Vec<JobId>, StoreError) {
         let mut accepted = Vec::new();
         for number in 0..10_000 {
-            let (job, key) = bed.job("acme", &format!("{name} {number}").await);
+            let (job, key) = self.job("acme", &format!("{name} {number}")).await;
             match self.store.accept(job, key, TenantRoom::UNBOUNDED).await {
                 Ok(Accepted::New(id)) => accepted.push(id),
                 Ok(other) => panic!("{number} came once: {other:?}"),
@@ -93,11 +93,11 @@ async fn a_file_that_cannot_be_opened_again_is_tried_with_each_write() {
         }
         let bed = Bed::new();
         bed.accept("acme", "before").await;
+        let jobs = [bed.job("acme", "1").await, bed.job("acme", "2").await];
         bed.break_connection().await;
         let path = bed.folder.path().join("patchbay.db");
         spoil(&path);
-        for ticket in ["1", "2"] {
-            let (job, key) = bed.job("acme", ticket).await;
+        for (job, key) in jobs {
             let refused = bed.store.accept(job, key, TenantRoom::UNBOUNDED).await;
             assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{what}: {refused:?}");
         }

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     ids::ToolType,
-    store::{Hooks, StoreConfig},
+    store::{Holdings, Hooks, StoreConfig},
 };
 
 mod changes;
@@ -125,11 +125,11 @@ async fn disabling_and_enabling_keep_the_secrets() {
 async fn a_removed_tenant_is_gone_with_its_secrets() {
     let bed = Bed::new().await;
     let tenant = bed.add("acme", &[("key", "one")]).await.unwrap();
-    assert_eq!(bed.directory.remove(&id("acme")).await, Ok(RemovedTenant { jobs: 0 }));
+    assert_eq!(bed.directory.remove(&id("acme"), None).await, Ok(RemovedTenant { holdings: Holdings::default(), kept_until_ms: None }));
     assert!(bed.directory.get("acme").is_none());
     assert!(matches!(bed.directory.secrets(&tenant, "key"), Err(SecretError::Missing { .. })));
     assert_eq!(bed.store.has_secrets().await, Ok(false));
-    assert!(bed.directory.remove(&id("acme")).await.is_err());
+    assert!(bed.directory.remove(&id("acme"), None).await.is_err());
 }
 
 #[tokio::test]

@@ -92,7 +92,7 @@ async fn what_was_refused_is_forgotten_when_somebody_changes_the_tenant_or_the_t
                 true
             }
             "removed" => {
-                directory.remove(&acme).await.unwrap();
+                directory.remove(&acme, None).await.unwrap();
                 false
             }
             _ => false,

@@ -5,7 +5,7 @@ use crate::{
     clock::Clock,
     ids::{CorrelationId, ToolType},
     queue::job::{Accepted, ClaimWish, DedupKey, Fenced, JobKind, NewJob},
-    store::{Hooks, ResolvedTicket, StoreConfig},
+    store::{Hooks, ResolvedTicket, StoreConfig, TenantRoom, tests::there},
 };
 use plugin_abi::types::{Event, TicketMetadata};
 

@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     ids::{CorrelationId, JobId},
     queue::job::{Accepted, DedupKey, JobKind, NewJob},
-    store::LiveJobs,
+    store::{LiveJobs, TenantRoom},
     tenant::{EnhanceOn, change::TenantChange},
 };
 
@@ -163,7 +163,7 @@ async fn what_is_under_way_goes_on_with_the_secrets_that_belong_to_its_tenant() 
 async fn what_is_under_way_for_a_removed_tenant_gets_nothing_of_its_successor() {
     let bed = Bed::new().await;
     let removed = bed.add("acme", &[("key", "one")]).await.unwrap();
-    bed.directory.remove(&id("acme")).await.unwrap();
+    bed.directory.remove(&id("acme"), None).await.unwrap();
     let added = bed.add("acme", &[("key", "two")]).await.unwrap();
     assert!(matches!(bed.directory.secrets(&removed, "key"), Err(SecretError::Missing { .. })));
     assert_eq!((bed.directory.secret_infos(&removed), bed.texts_of(&added, "key")), (vec![], vec!["two".to_owned()]));
@@ -212,7 +212,7 @@ async fn a_change_that_is_on_disk_although_it_was_not_confirmed_is_caught_up_wit
     assert_eq!(*bed.directory.get("acme").unwrap(), moved);
     assert_eq!(bed.texts("key").unwrap(), ["one"]);
     assert_eq!(bed.directory.tally("acme").unwrap().counts().accepted, 1);
-    bed.directory.remove(&id("acme")).await.unwrap();
+    bed.directory.remove(&id("acme"), None).await.unwrap();
     bed.directory.catch_up(&before).await;
     assert!(bed.directory.get("acme").is_none());
 }
@@ -227,7 +227,7 @@ async fn the_numbers_of_a_tenant_survive_its_changes_and_go_with_it() {
     bed.rotate("three", 0).await;
     bed.directory.disable(&id("acme")).await.unwrap();
     assert_eq!(accepted(), Some(1));
-    bed.directory.remove(&id("acme")).await.unwrap();
+    bed.directory.remove(&id("acme"), None).await.unwrap();
     assert_eq!(accepted(), None);
     bed.add("acme", &[]).await.unwrap();
     assert_eq!(accepted(), Some(0));
