@@ -122,6 +122,7 @@ async fn serve(
         metrics: metrics.clone(),
         clock: clock.clone(),
         limits: limits.clone(),
+        slow_lanes_max: config.plugins.slow_lanes_max,
         lease: config.worker.lease,
         shutdown: shutdown.clone(),
     })

@@ -17,7 +17,7 @@ use crate::{
     plugin::{generation::OwnedNote, routes::Routes},
     queue::job::JobKind,
     shutdown::Shutdown,
-    store::{Rescued, Store, StoreError},
+    store::{ENDS_THE_HOST, Rescued, Store, StoreError},
     telemetry::metrics::Metrics,
     tenant::directory::TenantDirectory,
 };
@@ -29,6 +29,7 @@ mod held;
 pub mod scheduler;
 mod settle;
 mod stages;
+mod suspects;
 #[cfg(test)]
 mod tests;
 mod wakes;
@@ -57,6 +58,8 @@ pub struct WorkerParts {
     pub clock: Clock,
     /// Permits and retries, as of now for each claim and each attempt.
     pub limits: SharedLimits,
+    /// Calls of one plugin that can wait for tools at once.
+    pub slow_lanes_max: usize,
     /// For how long a claimed job is ours unless the lease is extended, which is done every third of it.
     pub lease: Duration,
     /// When to stop taking jobs.
@@ -95,7 +98,15 @@ impl Worker {
         let due = parts.store.due_by_tenant().await?;
         let wakes = Arc::<Wakes>::default();
         let (sender, drain_by) = watch::channel(None);
-        let claims = Claims::new(Arc::new(parts), &due, Arc::clone(&wakes), drain_by);
+        let suspects = parts.store.suspects().await?;
+        if !suspects.is_empty() {
+            tracing::warn!(
+                jobs = suspects.len(),
+                "these jobs were running at two times or more when the host was cut off: they run one by one, and for the \
+                 first minute nothing else does"
+            );
+        }
+        let claims = Claims::new(Arc::new(parts), &due, suspects, Arc::clone(&wakes), drain_by);
         let task = Mutex::new(Some(tokio::spawn(claims.run())));
         Ok(Self { inner: Arc::new(Inner { wakes, drain_by: sender, task }) })
     }
@@ -148,8 +159,16 @@ struct Posted {
 /// Takes up what an earlier process was working on when it ended. Each of these attempts has failed.
 async fn rescue(parts: &WorkerParts) -> Result<(), StoreError> {
     let give_up_ms = millis(parts.limits.now().retry.give_up);
-    let Rescued { put_back, given_up } = parts.store.rescue(give_up_ms, GAVE_UP).await?;
+    let Rescued { put_back, given_up, end_the_host } =
+        parts.store.rescue(give_up_ms, millis(parts.lease), GAVE_UP).await?;
     (0..given_up).for_each(|_| parts.metrics.dead_letter(GAVE_UP));
+    (0..end_the_host).for_each(|_| parts.metrics.dead_letter(ENDS_THE_HOST));
+    if end_the_host > 0 {
+        tracing::error!(
+            "a job has ended the host three times while nothing else ran: it is a dead letter ({ENDS_THE_HOST}); see \
+             plugin-ctl job list --state dead, and look at its ticket before it is put back"
+        );
+    }
     if put_back + given_up > 0 {
         tracing::warn!(
             put_back,

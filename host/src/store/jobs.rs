@@ -1,12 +1,13 @@
 //! The queue's writes after a job was accepted: claim, and what a lease allows. Each names the tenant's slot, and most share a
 //! commit.
 
-use rusqlite::{Connection, Row, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use super::{
     Store, StoreError,
     dead::bury,
     encoding::{error_json, errors_from_json, metadata_from_json},
+    views::column,
 };
 use crate::{
     ids::{CorrelationId, Incarnation, JobId, TenantId, ToolType},
@@ -15,6 +16,12 @@ use crate::{
 
 /// The code of an attempt that was cut off with its host.
 const HOST_ENDED: &str = "host_ended";
+/// Why a job that has ended its host again and again is a dead letter.
+pub const ENDS_THE_HOST: &str = "ends_the_host";
+/// How often a job must have run alone, and not for long, when its host was cut off.
+const CUT_OFF_ALONE_MAX: u32 = 3;
+/// A host that is cut off this long after a job began was not ended by that job, milliseconds.
+const ENDS_WITHIN_MS: i64 = 60_000;
 
 /// What became of the jobs that were running when a host was cut off.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,12 +30,34 @@ pub struct Rescued {
     pub put_back: usize,
     /// They were too old, and are dead letters.
     pub given_up: usize,
+    /// They have ended the host again and again, and are dead letters.
+    pub end_the_host: usize,
+}
+
+/// A job that was running at two times or more when the host was cut off: it may be what ends the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspect {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The job.
+    pub id: JobId,
+    /// When it falls due, milliseconds since the epoch.
+    pub due_ms: i64,
 }
 
 /// Takes a tenant's due jobs, the longest due first. Finds them in one range of `jobs_due`, whatever others have waiting.
-pub(super) const CLAIM: &str = "UPDATE jobs SET running = 1, due_ms = :until, fence = fence + 1, attempt = attempt + 1
+/// Suspects are left out: each of them is claimed by itself.
+pub(super) const CLAIM: &str = "UPDATE jobs SET running = 1, due_ms = :until, fence = fence + 1, attempt = attempt + 1,
+                     began_ms = :now
      WHERE seq IN (SELECT seq FROM jobs WHERE slot = :slot AND tenant = :tenant
-                   AND due_ms <= :now ORDER BY due_ms, accepted_ms LIMIT :max)
+                   AND due_ms <= :now AND cut_off < 2 ORDER BY due_ms, accepted_ms LIMIT :max)
+     RETURNING id, fence, tool_type, kind, correlation_id, metadata, accepted_ms, due_ms, attempt, errors, sent,
+               incarnation";
+
+/// Takes one job that [`CLAIM`] leaves out.
+const CLAIM_SUSPECT: &str = "UPDATE jobs SET running = 1, due_ms = :until, fence = fence + 1, attempt = attempt + 1,
+                     began_ms = :now
+     WHERE slot = :slot AND id = :id AND cut_off >= 2 AND due_ms <= :now
      RETURNING id, fence, tool_type, kind, correlation_id, metadata, accepted_ms, due_ms, attempt, errors, sent,
                incarnation";
 
@@ -65,6 +94,51 @@ impl Store {
             claims.push(TenantClaim { tenant, jobs, next_due_ms });
         }
         Ok(claims)
+    }
+
+    /// The jobs that may be what ends the host, those first that have run alone the least often.
+    pub async fn suspects(&self) -> Result<Vec<Suspect>, StoreError> {
+        self.inner
+            .main_reads
+            .read(|connection| {
+                connection
+                    .prepare_cached(
+                        "SELECT tenant, id, due_ms FROM jobs WHERE cut_off >= 2 ORDER BY cut_off_alone, due_ms, seq",
+                    )?
+                    .query_map([], |row| {
+                        let id = JobId::from_bytes(row.get(1)?);
+                        Ok(Suspect { tenant: column(row, 0, TenantId::parse)?, id, due_ms: row.get(2)? })
+                    })?
+                    .collect()
+            })
+            .await
+    }
+
+    /// Leases a suspect that is due, as [`claim`](Self::claim) does with the others.
+    pub async fn claim_suspect(&self, suspect: Suspect, lease_ms: i64) -> Result<Option<ClaimedJob>, StoreError> {
+        let (clock, tenant) = (self.inner.clock.clone(), suspect.tenant.clone());
+        let row = self
+            .inner
+            .main
+            .apply(move |connection| {
+                let (slot, now_ms) = (suspect.tenant.slot(), clock.now_ms());
+                connection
+                    .prepare_cached(CLAIM_SUSPECT)?
+                    .query_row(
+                        named_params! {
+                            ":slot": slot, ":id": suspect.id.as_bytes(), ":now": now_ms, ":until": now_ms + lease_ms,
+                        },
+                        |row| ClaimedRow::read(slot, row),
+                    )
+                    .optional()
+            })
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let (lease, attempt) = (row.lease, row.attempt);
+        match row.decode(&tenant) {
+            Ok(job) => Ok(Some(job)),
+            Err(reason) => self.put_away_unreadable(lease, attempt, &reason).await.map(|()| None),
+        }
     }
 
     /// Lets the lease end `lease_ms` from now.
@@ -130,16 +204,19 @@ impl Store {
         .await
     }
 
-    /// Puts the job back until `due_ms` and keeps the error with it.
+    /// Puts the job back until `due_ms` and keeps the error with it. An attempt that ends so has not ended the host: the job is
+    /// no suspect any more.
     pub async fn retry(&self, lease: Lease, due_ms: i64, error: JobError) -> Result<Fenced, StoreError> {
-        let put_back = "UPDATE jobs SET running = 0, due_ms = ?3 WHERE slot = ?1 AND id = ?2";
+        let put_back = "UPDATE jobs SET running = 0, due_ms = ?3, cut_off = 0, cut_off_alone = 0
+                        WHERE slot = ?1 AND id = ?2";
         self.put_back(lease, due_ms, error, put_back).await
     }
 
     /// As [`retry`](Self::retry), of a job whose note the tool has refused and no earlier attempt can have posted: what
     /// [`mark_sent`](Self::mark_sent) kept is taken back.
     pub async fn retry_unsent(&self, lease: Lease, due_ms: i64, error: JobError) -> Result<Fenced, StoreError> {
-        let put_back = "UPDATE jobs SET running = 0, due_ms = ?3, sent = 0 WHERE slot = ?1 AND id = ?2";
+        let put_back = "UPDATE jobs SET running = 0, due_ms = ?3, cut_off = 0, cut_off_alone = 0, sent = 0
+                        WHERE slot = ?1 AND id = ?2";
         self.put_back(lease, due_ms, error, put_back).await
     }
 
@@ -186,22 +263,38 @@ impl Store {
 
     /// Ends the leases of a host that was cut off: this one is the only one on the file, and nothing runs yet. Each of
     /// these attempts counts and leaves an error with its job. The jobs are due now; those that were accepted `give_up_ms`
-    /// ago go to the dead letters with `reason`.
-    pub async fn rescue(&self, give_up_ms: i64, reason: &'static str) -> Result<Rescued, StoreError> {
+    /// ago go to the dead letters with `reason`, and those that must have ended the host with [`ENDS_THE_HOST`]. The last that
+    /// is known of the host is the last extension of a lease, which was good for `lease_ms`.
+    pub async fn rescue(
+        &self,
+        give_up_ms: i64,
+        lease_ms: i64,
+        reason: &'static str,
+    ) -> Result<Rescued, StoreError> {
         let clock = self.inner.clock.clone();
         self.inner
             .main
             .apply(move |connection| {
                 let (now_ms, mut rescued) = (clock.now_ms(), Rescued::default());
-                for (lease, attempt, accepted_ms) in leased(connection)? {
+                let leased = leased(connection)?;
+                let alone = leased.len() == 1;
+                for Leased { lease, attempt, accepted_ms, began_ms, ends_ms, cut_off_alone } in leased {
+                    let ran_ms = ends_ms.saturating_sub(lease_ms).saturating_sub(began_ms);
+                    let cut_off_alone = cut_off_alone + u32::from(alone && ran_ms < ENDS_WITHIN_MS);
                     let error = JobError::new(attempt, now_ms, HOST_ENDED, "the host ended while this attempt ran");
                     keep_error(connection, lease, &error)?;
-                    if now_ms.saturating_sub(accepted_ms) >= give_up_ms {
-                        rescued.given_up += bury(connection, lease.slot, lease.id.as_bytes(), now_ms, reason)?;
+                    let (slot, id) = (lease.slot, lease.id.as_bytes());
+                    if cut_off_alone >= CUT_OFF_ALONE_MAX {
+                        rescued.end_the_host += bury(connection, slot, id, now_ms, ENDS_THE_HOST)?;
+                    } else if now_ms.saturating_sub(accepted_ms) >= give_up_ms {
+                        rescued.given_up += bury(connection, slot, id, now_ms, reason)?;
                     } else {
                         rescued.put_back += connection
-                            .prepare_cached("UPDATE jobs SET running = 0, due_ms = ?3 WHERE slot = ?1 AND id = ?2")?
-                            .execute(params![lease.slot, lease.id.as_bytes(), now_ms])?;
+                            .prepare_cached(
+                                "UPDATE jobs SET running = 0, due_ms = ?3, cut_off = cut_off + 1, cut_off_alone = ?4
+                                 WHERE slot = ?1 AND id = ?2",
+                            )?
+                            .execute(params![slot, id, now_ms, cut_off_alone])?;
                     }
                 }
                 Ok(rescued)
@@ -239,12 +332,30 @@ fn bring_forward(connection: &Connection, now_ms: i64, by_ms: i64) -> rusqlite::
     connection.execute("UPDATE jobs SET due_ms = max(?1, due_ms - ?2) WHERE due_ms > ?1", params![now_ms, by_ms])
 }
 
-fn leased(connection: &Connection) -> rusqlite::Result<Vec<(Lease, u32, i64)>> {
+/// A job that was running when its host was cut off.
+struct Leased {
+    lease: Lease,
+    attempt: u32,
+    accepted_ms: i64,
+    began_ms: i64,
+    ends_ms: i64,
+    cut_off_alone: u32,
+}
+
+fn leased(connection: &Connection) -> rusqlite::Result<Vec<Leased>> {
     connection
-        .prepare("SELECT slot, id, fence, attempt, accepted_ms FROM jobs WHERE running = 1")?
+        .prepare(
+            "SELECT slot, id, fence, attempt, accepted_ms, began_ms, due_ms, cut_off_alone FROM jobs WHERE running = 1",
+        )?
         .query_map([], |row| {
-            let lease = Lease { slot: row.get(0)?, id: JobId::from_bytes(row.get(1)?), fence: row.get(2)? };
-            Ok((lease, row.get(3)?, row.get(4)?))
+            Ok(Leased {
+                lease: Lease { slot: row.get(0)?, id: JobId::from_bytes(row.get(1)?), fence: row.get(2)? },
+                attempt: row.get(3)?,
+                accepted_ms: row.get(4)?,
+                began_ms: row.get(5)?,
+                ends_ms: row.get(6)?,
+                cut_off_alone: row.get(7)?,
+            })
         })?
         .collect()
 }
@@ -303,8 +414,11 @@ fn claim_one(connection: &Connection, wish: ClaimWish, now_ms: i64, until_ms: i6
         .collect::<rusqlite::Result<Vec<_>>>()?;
     rows.sort_by_key(|row| (row.accepted_ms, row.lease.id));
     let next_due_ms = connection
-        .prepare_cached("SELECT min(due_ms) FROM jobs WHERE slot = ?1 AND tenant = ?2")?
-        .query_row(params![slot, tenant.as_str()], |row| row.get(0))?;
+        .prepare_cached(
+            "SELECT due_ms FROM jobs WHERE slot = ?1 AND tenant = ?2 AND cut_off < 2 ORDER BY due_ms LIMIT 1",
+        )?
+        .query_row(params![slot, tenant.as_str()], |row| row.get(0))
+        .optional()?;
     Ok(ClaimedRows { tenant, rows, next_due_ms })
 }
 

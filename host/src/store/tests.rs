@@ -140,8 +140,9 @@ async fn an_accepted_job_is_claimed_with_all_that_it_was_accepted_with() {
 #[tokio::test]
 async fn a_second_delivery_is_a_duplicate_in_the_same_tick_and_after_a_restart() {
     let bed = Bed::new();
-    there(&bed.store, "acme").await;
-    let (first, second) = tokio::join!(bed.deliver("acme", "17"), bed.deliver("acme", "17"));
+    let (one, other) = (bed.job("acme", "17").await, bed.job("acme", "17").await);
+    let accept = async |(job, key)| bed.store.accept(job, key, TenantRoom::UNBOUNDED).await.unwrap();
+    let (first, second) = tokio::join!(accept(one), accept(other));
     assert!(matches!((first, second), (Accepted::New(_), Accepted::Duplicate)), "{first:?} {second:?}");
     let bed = bed.reopened().await;
     assert_eq!(bed.deliver("acme", "17").await, Accepted::Duplicate);
@@ -287,7 +288,7 @@ async fn a_job_that_was_cut_off_is_due_at_once_and_its_attempt_counts_and_is_see
     bed.accept("acme", "2").await;
     let lease = bed.lease("acme").await;
     let bed = bed.reopened().await;
-    assert_eq!(bed.store.rescue(HOUR_MS, "gave_up").await, Ok(Rescued { put_back: 1, given_up: 0 }));
+    assert_eq!(bed.store.rescue(HOUR_MS, LEASE_MS, "gave_up").await, Ok(Rescued { put_back: 1, given_up: 0, end_the_host: 0 }));
     assert_eq!(bed.store.complete(lease).await, Ok(Fenced::Lost), "nobody holds it");
     let [again] = bed.claim("acme", 10).await.try_into().unwrap();
     assert_eq!((again.lease.id, again.attempt), (lease.id, 2));
@@ -304,8 +305,8 @@ async fn a_job_that_is_cut_off_when_its_time_is_over_is_given_up() {
         bed.lease("acme").await;
         bed.clock.advance_ms(HOUR_MS / 2);
         let dead = usize::from(state == JobState::Dead);
-        let rescued = bed.store.rescue(HOUR_MS, "gave_up").await;
-        assert_eq!(rescued, Ok(Rescued { put_back: 1 - dead, given_up: dead }), "{attempts}");
+        let rescued = bed.store.rescue(HOUR_MS, LEASE_MS, "gave_up").await;
+        assert_eq!(rescued, Ok(Rescued { put_back: 1 - dead, given_up: dead, end_the_host: 0 }), "{attempts}");
         let view = bed.store.job(job).await.unwrap().unwrap();
         assert_eq!((view.state, view.attempt, view.errors.len()), (state, attempts, view.attempt as usize));
     }

@@ -13,20 +13,24 @@ use super::{
     decision::{TENANT_REMOVED, millis},
     held::Held,
     scheduler::{Permits, Scheduler, Turn},
+    suspects::{Next, Suspects},
     wakes::{Wakes, Woken},
     work,
 };
 use crate::{
     ids::TenantId,
     plugin::routes::Route,
-    queue::job::{ClaimWish, ClaimedJob, Fenced, Lease},
-    store::{StoreError, TenantDue},
+    queue::job::{ClaimWish, ClaimedJob, Fenced, JobKind, Lease},
+    store::{StoreError, Suspect, TenantDue},
+    tenant::Tenant,
 };
 
 /// The longest time between two looks at the clock, so that one that was set is seen. The store is not asked.
 const CLOCK_LOOK: Duration = Duration::from_secs(1);
 /// A clock that is off by less was not set: it is being slewed, or we were held up between two readings.
 const CLOCK_STEP_MIN_MS: i64 = 2_000;
+/// A job that asks its tenant's tool and takes so long has a slow tool.
+const SLOW_FROM: Duration = Duration::from_secs(5);
 /// The wait after the store could not be read or claimed from.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -41,24 +45,41 @@ pub(super) struct Claims {
     scheduler: Scheduler,
     /// Each ends with the time at which its job falls due again, if it knows that.
     jobs: JoinSet<Option<i64>>,
-    running: HashMap<Id, (TenantId, Lease)>,
+    running: HashMap<Id, Running>,
+    suspects: Suspects,
     /// Whether the store is to be asked which tenants have jobs.
     stale: bool,
+    /// The last look for tenants whose tools are slow.
+    slow_looked: Instant,
     /// The last look at both clocks. None of our leases has run out by this wall clock.
     looked: (Instant, i64),
     /// How often the store had been reopened then.
     times_reopened: u64,
 }
 
+/// A job on its task.
+pub(super) struct Running {
+    pub(super) tenant: TenantId,
+    pub(super) lease: Lease,
+    /// When it began, for one that asks the tenant's tool.
+    pub(super) asks_since: Option<Instant>,
+}
+
 impl Claims {
-    /// With the tenants that have jobs.
-    pub(super) fn new(parts: Arc<WorkerParts>, due: &[TenantDue], wakes: Arc<Wakes>, drain_by: DrainBy) -> Self {
+    /// With the tenants that have jobs, and the jobs that may be what ends the host.
+    pub(super) fn new(
+        parts: Arc<WorkerParts>,
+        due: &[TenantDue],
+        suspects: Vec<Suspect>,
+        wakes: Arc<Wakes>,
+        drain_by: DrainBy,
+    ) -> Self {
         let mut scheduler = Scheduler::default();
         due.iter().for_each(|due| scheduler.due(&due.tenant, due.next_due_ms));
         let looked = (Instant::now(), parts.clock.now_ms());
         let times_reopened = parts.store.times_reopened();
-        let (jobs, running) = (JoinSet::new(), HashMap::new());
-        Self { parts, wakes, drain_by, scheduler, jobs, running, stale: false, looked, times_reopened }
+        let (jobs, running, suspects) = (JoinSet::new(), HashMap::new(), Suspects::new(suspects));
+        Self { parts, wakes, drain_by, scheduler, jobs, running, suspects, stale: false, slow_looked: looked.0, looked, times_reopened }
     }
 
     /// Runs until the host drains, and then until all jobs have ended or the drain's time is over.
@@ -119,7 +140,26 @@ impl Claims {
         for tenant in self.parts.credentials.forget_changed() {
             self.scheduler.due(&tenant, self.looked.1);
         }
+        if self.suspects.stale {
+            match self.parts.store.suspects().await {
+                Ok(suspects) => self.suspects.found(suspects),
+                Err(error) => {
+                    tracing::error!("cannot read which jobs may have ended the host: {error}");
+                    return STORE_PAUSE;
+                }
+            }
+        }
+        self.find_slow();
         while !self.parts.shutdown.is_requested() && self.drain_by.borrow().is_none() {
+            let (parts, now) = (&self.parts, (Instant::now(), self.looked.1));
+            match self.suspects.next(now, self.jobs.len(), |suspect| may_run(parts, &suspect.tenant)) {
+                Next::Run(suspect) => {
+                    self.run_suspect(suspect).await;
+                    continue;
+                }
+                Next::Hold => break,
+                Next::Others => {}
+            }
             let (wishes, removed) = self.wishes();
             for tenant in removed {
                 self.bury_all(&tenant).await;
@@ -141,7 +181,7 @@ impl Claims {
         let (looked_at, looked_ms) = self.looked;
         let step_ms = now_ms.saturating_sub(looked_ms).saturating_sub(millis(at - looked_at));
         if step_ms.abs() >= CLOCK_STEP_MIN_MS {
-            let own = self.running.values().map(|(_, lease)| *lease).collect();
+            let own = self.running.values().map(|running| running.lease).collect();
             let moved = self.parts.store.clock_was_set(step_ms, own, millis(self.parts.lease)).await?;
             tracing::warn!(
                 step_ms,
@@ -158,7 +198,13 @@ impl Claims {
     /// What to claim for the permits that are free, and which tenants with jobs are gone.
     fn wishes(&mut self) -> (Vec<ClaimWish>, Vec<TenantId>) {
         let (parts, limits) = (&self.parts, self.parts.limits.now());
-        let permits = Permits { concurrency: limits.concurrency, per_tenant: limits.per_tenant };
+        let at_once = limits.concurrency.min(parts.slow_lanes_max);
+        let permits = Permits {
+            concurrency: limits.concurrency,
+            per_tenant: limits.per_tenant,
+            slow: (at_once / 2).max(1),
+            careful: (at_once * 3 / 4).max(1),
+        };
         let mut removed = Vec::new();
         let now_ms = self.looked.1;
         let wishes = self.scheduler.wishes(now_ms, permits, |id| {
@@ -166,10 +212,7 @@ impl Claims {
                 removed.push(id.clone());
                 return Turn::Blocked;
             };
-            let may_run = tenant.enabled
-                && !parts.directory.is_paused(&tenant)
-                && matches!(parts.routes.get(&tenant.tool_type), Some(Route::Active(_)));
-            if may_run { parts.credentials.turn(&tenant, now_ms) } else { Turn::Blocked }
+            if is_served(parts, &tenant) { parts.credentials.turn(&tenant, now_ms) } else { Turn::Blocked }
         });
         (wishes, removed)
     }
@@ -197,6 +240,7 @@ impl Claims {
         match self.parts.store.dead_letter_tenant(tenant).await {
             Ok(jobs) => {
                 (0..jobs).for_each(|_| self.parts.metrics.dead_letter(TENANT_REMOVED));
+                self.scheduler.forget_pace(tenant);
                 tracing::warn!(%tenant, jobs, reason = TENANT_REMOVED, "jobs of a removed tenant are dead letters");
             }
             Err(error) => {
@@ -206,28 +250,65 @@ impl Claims {
         }
     }
 
+    /// Runs a job that [`claim`](Self::claim) leaves out.
+    async fn run_suspect(&mut self, suspect: Suspect) {
+        let (id, tenant, claimed_at) = (suspect.id, suspect.tenant.clone(), Instant::now());
+        match self.parts.store.claim_suspect(suspect, millis(self.parts.lease)).await {
+            Ok(Some(job)) => {
+                tracing::warn!(%tenant, job = %id, "the host was cut off while this job ran, more than once: it runs by itself");
+                self.scheduler.granted(&tenant, 1, None);
+                self.start(job, claimed_at);
+            }
+            Ok(None) => self.suspects.ended(id),
+            Err(error) => {
+                tracing::error!(%tenant, job = %id, "cannot claim a job: {error}");
+                self.suspects.ended(id);
+            }
+        }
+    }
+
+    /// Notes whose tools are slow while their jobs run.
+    fn find_slow(&mut self) {
+        let now = Instant::now();
+        if now < self.slow_looked + CLOCK_LOOK {
+            return;
+        }
+        self.slow_looked = now;
+        for running in self.running.values() {
+            if running.asks_since.is_some_and(|since| now - since >= SLOW_FROM) {
+                self.scheduler.is_slow(&running.tenant);
+            }
+        }
+    }
+
     fn start(&mut self, job: ClaimedJob, claimed_at: Instant) {
         let (tenant, lease, parts) = (job.tenant.clone(), job.lease, Arc::clone(&self.parts));
+        let asks_since = matches!(job.kind, JobKind::Enhance | JobKind::Confirm).then_some(claimed_at);
         let held = Held::new(parts.store.clone(), job, claimed_at, parts.lease);
-        self.track(tenant, lease, async move { work(&parts, &held).await });
+        self.track(Running { tenant, lease, asks_since }, async move { work(&parts, &held).await });
     }
 
     /// Runs a job on a task, and knows whose it is.
     pub(super) fn track(
         &mut self,
-        tenant: TenantId,
-        lease: Lease,
+        running: Running,
         job: impl Future<Output = Option<i64>> + Send + 'static,
     ) {
         let task = self.jobs.spawn(job);
-        self.running.insert(task.id(), (tenant, lease));
+        self.running.insert(task.id(), running);
     }
 
     /// Takes note of a task's end; the lease of one that was aborted.
     fn ended(&mut self, ended: Result<(Id, Option<i64>), JoinError>) -> Option<Lease> {
         let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
-        let (tenant, lease) = self.running.remove(&id)?;
+        let Running { tenant, lease, asks_since } = self.running.remove(&id)?;
+        match asks_since.map(|since| since.elapsed() >= SLOW_FROM) {
+            Some(true) => self.scheduler.is_slow(&tenant),
+            Some(false) => self.scheduler.was_fast(&tenant),
+            None => {}
+        }
         self.scheduler.ended(&tenant);
+        self.suspects.ended(lease.id);
         match ended {
             Ok((_, Some(due_ms))) => self.scheduler.due(&tenant, due_ms),
             Ok((_, None)) => {}
@@ -284,6 +365,17 @@ impl Claims {
     fn after_pause_ms(&self) -> i64 {
         self.parts.clock.now_ms().saturating_add(millis(STORE_PAUSE))
     }
+}
+
+/// Whether jobs of this tenant can run now.
+fn may_run(parts: &WorkerParts, tenant: &TenantId) -> bool {
+    parts.directory.get(tenant.as_str()).is_some_and(|tenant| is_served(parts, &tenant))
+}
+
+fn is_served(parts: &WorkerParts, tenant: &Tenant) -> bool {
+    tenant.enabled
+        && !parts.directory.is_paused(tenant)
+        && matches!(parts.routes.get(&tenant.tool_type), Some(Route::Active(_)))
 }
 
 /// Ends when no more jobs are to be taken.

@@ -14,7 +14,25 @@ pub struct Permits {
     pub concurrency: usize,
     /// Of one tenant.
     pub per_tenant: usize,
+    /// Of tenants whose tools have been slow lately, together.
+    pub slow: usize,
+    /// Of those and of tenants of which that is not known, together.
+    pub careful: usize,
 }
+
+/// How fast a tenant's tool was lately.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// It was not asked yet: one job at a time.
+    #[default]
+    Unknown,
+    Fast,
+    /// It was slow, and fast so often in a row since.
+    Slow(u8),
+}
+
+/// After so many fast jobs in a row a tenant is no longer slow.
+const FAST_AGAIN: u8 = 8;
 
 /// What a tenant may do when its turn comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +55,30 @@ pub struct Scheduler {
     timers: BTreeSet<(i64, TenantId)>,
     /// Tenants that are [`Due::Now`], the one whose turn it is first.
     turns: VecDeque<TenantId>,
+    /// Those whose turn has come and who wait until fewer of the slow ones run; and the same of those that are unknown.
+    held: [VecDeque<TenantId>; 2],
+    /// Of all tenants that were ever asked.
+    paces: HashMap<TenantId, Pace>,
     running: usize,
+    careful: Careful,
+}
+
+/// How many jobs run of tenants whose tools are not known to be fast.
+#[derive(Debug, Default, Clone, Copy)]
+struct Careful {
+    slow: usize,
+    unknown: usize,
+}
+
+impl Careful {
+    fn moved(&mut self, pace: Pace, fewer: usize, more: usize) {
+        let running = match pace {
+            Pace::Fast => return,
+            Pace::Slow(_) => &mut self.slow,
+            Pace::Unknown => &mut self.unknown,
+        };
+        *running = running.saturating_sub(fewer) + more;
+    }
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +105,32 @@ struct Chosen {
     tenant: TenantId,
     room: usize,
     given: usize,
+    pace: Pace,
+}
+
+/// What is left for tenants whose tools are not known to be fast.
+#[derive(Debug, Clone, Copy)]
+struct Fence {
+    slow: usize,
+    careful: usize,
+}
+
+impl Fence {
+    fn lets(self, pace: Pace) -> bool {
+        match pace {
+            Pace::Fast => true,
+            Pace::Unknown => self.careful > 0,
+            Pace::Slow(_) => self.careful > 0 && self.slow > 0,
+        }
+    }
+
+    fn give(&mut self, pace: Pace) {
+        match pace {
+            Pace::Fast => {}
+            Pace::Unknown => self.careful -= 1,
+            Pace::Slow(_) => (self.careful, self.slow) = (self.careful - 1, self.slow - 1),
+        }
+    }
 }
 
 impl Scheduler {
@@ -92,12 +159,19 @@ impl Scheduler {
     ) -> Vec<ClaimWish> {
         self.turn_up(now_ms);
         let mut free = permits.concurrency.saturating_sub(self.running);
+        let mut fence = self.fence(permits);
         let mut chosen: Vec<Chosen> = Vec::new();
         let mut full = Vec::new();
         while chosen.len() < free.min(TENANTS_PER_CLAIM_MAX) {
-            let Some(tenant) = self.turns.pop_front() else { break };
+            let Some(tenant) = self.next_turn(fence) else { break };
+            let pace = self.pace(&tenant);
             let Some(entry) = self.tenants.get_mut(&tenant) else { continue };
+            if !fence.lets(pace) {
+                self.held[usize::from(pace == Pace::Unknown)].push_back(tenant);
+                continue;
+            }
             let most = match turn_of(&tenant) {
+                Turn::Free if pace == Pace::Unknown => 1,
                 Turn::Free => permits.per_tenant,
                 Turn::Single => permits.per_tenant.min(1),
                 Turn::NotBefore(at_ms) => {
@@ -115,7 +189,8 @@ impl Scheduler {
                 full.push(tenant);
             } else {
                 entry.due = Due::Never;
-                chosen.push(Chosen { tenant, room, given: 1 });
+                fence.give(pace);
+                chosen.push(Chosen { tenant, room, given: 1, pace });
             }
         }
         for tenant in full.into_iter().rev() {
@@ -125,7 +200,8 @@ impl Scheduler {
         while free > 0 {
             let before = free;
             for tenant in chosen.iter_mut().filter(|tenant| tenant.given < tenant.room) {
-                if free > 0 {
+                if free > 0 && fence.lets(tenant.pace) {
+                    fence.give(tenant.pace);
                     tenant.given += 1;
                     free -= 1;
                 }
@@ -143,17 +219,65 @@ impl Scheduler {
     pub fn granted(&mut self, tenant: &TenantId, jobs: usize, next_due_ms: Option<i64>) {
         self.tenants.entry(tenant.clone()).or_default().running += jobs;
         self.running += jobs;
+        self.careful.moved(self.pace(tenant), 0, jobs);
         match next_due_ms {
             Some(at_ms) => self.due(tenant, at_ms),
             None => self.forget_idle(tenant),
         }
     }
 
+    /// A job of the tenant has run for so long that its tool must be slow.
+    pub fn is_slow(&mut self, tenant: &TenantId) {
+        self.set_pace(tenant, Pace::Slow(0));
+    }
+
+    /// A job that asked the tenant's tool took no long time.
+    pub fn was_fast(&mut self, tenant: &TenantId) {
+        match self.pace(tenant) {
+            Pace::Fast => {}
+            Pace::Slow(times) if times + 1 < FAST_AGAIN => self.set_pace(tenant, Pace::Slow(times + 1)),
+            Pace::Slow(_) | Pace::Unknown => self.set_pace(tenant, Pace::Fast),
+        }
+    }
+
+    /// Forgets how fast the tool of a tenant was, which is gone.
+    pub fn forget_pace(&mut self, tenant: &TenantId) {
+        self.set_pace(tenant, Pace::Unknown);
+        self.paces.remove(tenant);
+    }
+
+    fn pace(&self, tenant: &TenantId) -> Pace {
+        self.paces.get(tenant).copied().unwrap_or_default()
+    }
+
+    fn set_pace(&mut self, tenant: &TenantId, pace: Pace) {
+        let running = self.tenants.get(tenant).map_or(0, |entry| entry.running);
+        self.careful.moved(self.pace(tenant), running, 0);
+        self.careful.moved(pace, 0, running);
+        self.paces.insert(tenant.clone(), pace);
+    }
+
+    /// What those who run leave.
+    fn fence(&self, permits: Permits) -> Fence {
+        let Careful { slow, unknown } = self.careful;
+        Fence { slow: permits.slow.saturating_sub(slow), careful: permits.careful.saturating_sub(slow + unknown) }
+    }
+
+    /// Whose turn it is: those first who were held and need not be any more.
+    fn next_turn(&mut self, fence: Fence) -> Option<TenantId> {
+        let [slow, unknown] = &mut self.held;
+        let held = if fence.lets(Pace::Slow(0)) { slow.pop_front() } else { None };
+        let held = held.or_else(|| if fence.lets(Pace::Unknown) { unknown.pop_front() } else { None });
+        held.or_else(|| self.turns.pop_front())
+    }
+
     /// A job of the tenant runs no more.
     pub fn ended(&mut self, tenant: &TenantId) {
-        if let Some(entry) = self.tenants.get_mut(tenant) {
-            entry.running = entry.running.saturating_sub(1);
+        let pace = self.pace(tenant);
+        if let Some(entry) = self.tenants.get_mut(tenant).filter(|entry| entry.running > 0) {
+            entry.running -= 1;
             self.running = self.running.saturating_sub(1);
+            self.careful.moved(pace, 1, 0);
         }
         self.forget_idle(tenant);
     }

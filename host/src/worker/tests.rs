@@ -9,7 +9,7 @@ use plugin_abi::{
 };
 use tempfile::TempDir;
 
-use super::*;
+use super::{claims::Running, *};
 use crate::{
     clock::Clock,
     config::Config,
@@ -42,7 +42,7 @@ impl Bed {
         let (routes, metrics) = (Routes::default(), Metrics::new());
         let credentials = Credentials::new(directory.clone());
         let parts =
-            WorkerParts { store, directory, routes, credentials, metrics, clock, limits, lease: LEASE, shutdown };
+            WorkerParts { store, directory, routes, credentials, metrics, clock, limits, slow_lanes_max: 32, lease: LEASE, shutdown };
         Self { parts, _trigger: trigger, _folder: folder }
     }
 
@@ -326,9 +326,9 @@ async fn what_runs_on_when_the_drain_is_over_is_handed_back_with_its_mark() {
     let lease = bed.claim("acme").await.lease;
     assert_eq!(bed.parts.store.mark_sent(lease).await.unwrap(), Fenced::Done);
     let (sender, drain_by) = watch::channel(Some(Instant::now()));
-    let mut claims = Claims::new(Arc::new(bed.parts.clone()), &[], Arc::default(), drain_by);
-    claims.track(id("acme"), lease, std::future::pending());
-    claims.track(id("acme"), lease, async { None });
+    let mut claims = Claims::new(Arc::new(bed.parts.clone()), &[], Vec::new(), Arc::default(), drain_by);
+    claims.track(Running { tenant: id("acme"), lease, asks_since: None }, std::future::pending());
+    claims.track(Running { tenant: id("acme"), lease, asks_since: None }, async { None });
     claims.run().await;
     drop(sender);
     let view = bed.job(job).await.unwrap();
@@ -340,11 +340,11 @@ async fn a_drain_waits_for_jobs_that_end_in_time() {
     let bed = Bed::new().await;
     let (ended, end) = tokio::sync::oneshot::channel();
     let (asked, drain_by) = watch::channel(None);
-    let mut claims = Claims::new(Arc::new(bed.parts.clone()), &[], Arc::default(), drain_by);
+    let mut claims = Claims::new(Arc::new(bed.parts.clone()), &[], Vec::new(), Arc::default(), drain_by);
     bed.accept_ticket("acme", "17").await;
     let lease = bed.claim("acme").await.lease;
     let (begun, begin) = tokio::sync::oneshot::channel();
-    claims.track(id("acme"), lease, async move {
+    claims.track(Running { tenant: id("acme"), lease, asks_since: None }, async move {
         begin.await.unwrap();
         assert_eq!(ended.send("ended"), Ok(()));
         None

@@ -106,3 +106,67 @@ async fn the_scheduler_and_the_gauges_see_every_live_job() {
     assert_eq!((depth.live, depth.dead), (3, 0));
     assert!(depth.oldest_age_ms >= 5_000, "{depth:?}");
 }
+
+/// The job runs when the host is cut off, `ran_ms` after it began, with so many others.
+async fn cut_off(bed: &Bed, job: JobId, ran_ms: i64, others: usize) -> Rescued {
+    for other in 0..others {
+        bed.accept("other", &format!("{other} at {}", bed.clock.now_ms())).await;
+    }
+    assert_eq!(bed.claim("other", 10).await.len(), others);
+    let lease = match bed.claim("acme", 10).await.pop() {
+        Some(job) => job.lease,
+        None => {
+            let suspect = bed.store.suspects().await.unwrap().into_iter().find(|suspect| suspect.id == job).unwrap();
+            bed.store.claim_suspect(suspect, LEASE_MS).await.unwrap().expect("it is due").lease
+        }
+    };
+    bed.clock.advance_ms(ran_ms);
+    if ran_ms > 0 {
+        assert_eq!(bed.store.extend(lease, LEASE_MS).await, Ok(Fenced::Done));
+    }
+    let rescued = bed.store.rescue(1_000 * HOUR_MS, LEASE_MS, "gave_up").await.unwrap();
+    for _ in 0..others {
+        let lease = bed.lease("other").await;
+        assert_eq!(bed.store.complete(lease).await, Ok(Fenced::Done));
+    }
+    rescued
+}
+
+#[tokio::test]
+async fn a_job_that_ends_the_host_three_times_alone_is_a_dead_letter_and_no_other() {
+    const LONG_MS: i64 = 60_000;
+    for (ends, end_the_host) in [
+        (&[(0, 0), (0, 0), (0, 0)][..], true),
+        (&[(LONG_MS - 30_000, 0), (0, 1), (0, 0), (0, 1), (0, 0)], true),
+        (&[(0, 0), (0, 0), (LONG_MS, 0)], false),
+        (&[(0, 0), (0, 0), (0, 1), (0, 1), (0, 1), (0, 1)], false),
+    ] {
+        let bed = Bed::new();
+        let job = bed.accept("acme", "17").await;
+        let mut last = Rescued::default();
+        for (number, (ran_ms, others)) in ends.iter().enumerate() {
+            let suspects = bed.store.suspects().await.unwrap();
+            assert_eq!(suspects.iter().any(|suspect| suspect.id == job), number >= 2, "{ends:?} {number}");
+            last = cut_off(&bed, job, *ran_ms, *others).await;
+        }
+        assert_eq!(last.end_the_host, usize::from(end_the_host), "{ends:?}");
+        let view = bed.store.job(job).await.unwrap().unwrap();
+        let reason = view.outcome.as_deref();
+        assert_eq!(reason, end_the_host.then_some(crate::store::ENDS_THE_HOST), "{ends:?}");
+        assert_eq!(view.errors.len(), ends.len());
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_that_ends_in_order_clears_its_job() {
+    let bed = Bed::new();
+    let job = bed.accept("acme", "17").await;
+    cut_off(&bed, job, 0, 0).await;
+    cut_off(&bed, job, 0, 0).await;
+    let suspect = bed.store.suspects().await.unwrap().remove(0);
+    assert!(bed.claim("acme", 10).await.is_empty(), "it is not claimed with others");
+    let lease = bed.store.claim_suspect(suspect, LEASE_MS).await.unwrap().unwrap().lease;
+    assert_eq!(bed.store.retry(lease, bed.in_ms(0), failure(3)).await, Ok(Fenced::Done));
+    assert_eq!(bed.store.suspects().await, Ok(Vec::new()));
+    assert_eq!(bed.claim("acme", 10).await.len(), 1);
+}

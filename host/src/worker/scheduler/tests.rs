@@ -2,7 +2,7 @@
 
 use super::*;
 
-const PERMITS: Permits = Permits { concurrency: 64, per_tenant: 8 };
+const PERMITS: Permits = Permits { concurrency: 64, per_tenant: 8, slow: 16, careful: 24 };
 
 fn id(text: &str) -> TenantId {
     TenantId::parse(text).unwrap()
@@ -27,6 +27,12 @@ impl Bed {
     }
 
     fn accept(&mut self, tenant: &str, jobs: usize) {
+        self.scheduler.was_fast(&id(tenant));
+        self.accept_unknown(tenant, jobs);
+    }
+
+    /// Of a tenant whose tool was never asked.
+    fn accept_unknown(&mut self, tenant: &str, jobs: usize) {
         *self.waiting.entry(id(tenant)).or_default() += jobs;
         self.scheduler.due(&id(tenant), 0);
     }
@@ -67,7 +73,7 @@ impl Bed {
 
 #[test]
 fn permits_are_given_in_turn() {
-    let small = |concurrency, per_tenant| Permits { concurrency, per_tenant };
+    let small = |concurrency, per_tenant| Permits { concurrency, per_tenant, ..PERMITS };
     let check = |waiting: &[(&str, usize)], permits, expected: &[(&str, u32)]| {
         let wished = Bed::with(waiting).claim(permits);
         let expected: Vec<_> = expected.iter().map(|(tenant, max)| ((*tenant).to_owned(), *max)).collect();
@@ -120,16 +126,16 @@ fn many_with_much_share_evenly() {
 fn no_more_runs_than_the_permits_allow() {
     let mut bed = Bed::with(&[("a", 1_000), ("b", 3), ("c", 1_000)]);
     for (permits, a, b, c) in [
-        (Permits { concurrency: 12, per_tenant: 8 }, 5, 3, 4),
-        (Permits { concurrency: 30, per_tenant: 8 }, 8, 3, 8),
-        (Permits { concurrency: 4, per_tenant: 2 }, 8, 3, 8),
+        (Permits { concurrency: 12, per_tenant: 8, ..PERMITS }, 5, 3, 4),
+        (Permits { concurrency: 30, per_tenant: 8, ..PERMITS }, 8, 3, 8),
+        (Permits { concurrency: 4, per_tenant: 2, ..PERMITS }, 8, 3, 8),
     ] {
         bed.claim_all(permits);
         assert_eq!((bed.running_of("a"), bed.running_of("b"), bed.running_of("c")), (a, b, c), "{permits:?}");
     }
     for _ in 0..16 {
         bed.end_one();
-        bed.claim_all(Permits { concurrency: 4, per_tenant: 2 });
+        bed.claim_all(Permits { concurrency: 4, per_tenant: 2, ..PERMITS });
     }
     assert!(bed.running.len() <= 4, "fewer permits hold as soon as jobs end");
 }
@@ -140,7 +146,7 @@ fn a_claim_names_a_bounded_number_of_tenants_and_the_next_one_goes_on() {
     for n in 0..=TENANTS_PER_CLAIM_MAX {
         bed.accept(&format!("t{n:03}"), 1);
     }
-    let permits = Permits { concurrency: 1_000, per_tenant: 8 };
+    let permits = Permits { concurrency: 1_000, per_tenant: 8, ..PERMITS };
     assert_eq!(bed.claim(permits).len(), TENANTS_PER_CLAIM_MAX);
     assert_eq!(bed.claim(permits).len(), 1);
     assert_eq!(bed.claim(permits).len(), 0);
@@ -168,6 +174,7 @@ fn who_may_run_one_job_at_a_time_gets_the_next_when_that_one_has_ended() {
         let wishes = scheduler.wishes(now_ms, PERMITS, |id| if id.as_str() == "a" { turn } else { Turn::Free });
         wishes.into_iter().map(|wish| (wish.tenant.to_string(), wish.max)).collect::<Vec<_>>()
     };
+    ["a", "b"].iter().for_each(|tenant| scheduler.was_fast(&id(tenant)));
     // All that waits is due, and some of it ran before.
     scheduler.due(&id("a"), 0);
     scheduler.granted(&id("a"), 2, Some(0));
@@ -213,4 +220,65 @@ fn nothing_is_kept_of_a_tenant_without_jobs() {
     scheduler.ended(&id("a"));
     assert!(scheduler.tenants.is_empty() && scheduler.timers.is_empty() && scheduler.turns.is_empty());
     assert_eq!(scheduler.running, 0);
+}
+
+#[test]
+fn a_tenant_whose_tool_was_never_asked_gets_one_permit() {
+    let mut bed = Bed::default();
+    bed.accept_unknown("new", 100);
+    bed.claim_all(PERMITS);
+    assert_eq!(bed.running_of("new"), 1);
+    bed.scheduler.was_fast(&id("new"));
+    bed.end_one();
+    bed.claim_all(PERMITS);
+    assert_eq!(bed.running_of("new"), 8);
+}
+
+#[test]
+fn slow_tools_leave_room_for_others_whatever_they_have_waiting() {
+    let mut bed = Bed::default();
+    let slow: Vec<String> = (0..20).map(|n| format!("slow-{n}")).collect();
+    slow.iter().for_each(|tenant| bed.accept_unknown(tenant, 1_000));
+    bed.claim_all(PERMITS);
+    assert_eq!(bed.running.len(), 20, "one of each");
+    slow.iter().for_each(|tenant| bed.scheduler.is_slow(&id(tenant)));
+    bed.accept_unknown("new", 1);
+    bed.claim_all(PERMITS);
+    assert_eq!((bed.running_of("new"), bed.running.len()), (1, 21));
+    bed.accept("fast", 100);
+    bed.claim_all(PERMITS);
+    assert_eq!(bed.running_of("fast"), 8);
+    while slow.iter().any(|tenant| bed.running_of(tenant) > 0) && bed.done.len() < 20 {
+        bed.end_one();
+        bed.claim_all(PERMITS);
+    }
+    let running = slow.iter().map(|tenant| bed.running_of(tenant)).sum::<usize>();
+    assert_eq!(running, PERMITS.slow, "no more and no less: they are not starved either");
+    // In turn, though each has more waiting than there are permits.
+    while bed.done.len() < 22 {
+        bed.end_one();
+        bed.claim_all(PERMITS);
+    }
+    assert!(slow.iter().all(|tenant| bed.done.contains_key(&id(tenant))), "{:?}", bed.done);
+}
+
+#[test]
+fn a_slow_tool_is_fast_again_after_fast_jobs_in_a_row() {
+    let mut bed = Bed::with(&[("a", 1_000)]);
+    let permits = Permits { slow: 2, ..PERMITS };
+    bed.scheduler.is_slow(&id("a"));
+    for _ in 0..FAST_AGAIN - 1 {
+        bed.scheduler.was_fast(&id("a"));
+    }
+    bed.claim_all(permits);
+    assert_eq!(bed.running_of("a"), 2);
+    bed.scheduler.is_slow(&id("a"));
+    for _ in 0..FAST_AGAIN {
+        bed.scheduler.was_fast(&id("a"));
+    }
+    bed.claim_all(permits);
+    bed.end_one();
+    bed.claim_all(permits);
+    assert_eq!(bed.running_of("a"), 8);
+    assert_eq!((bed.scheduler.careful.slow, bed.scheduler.careful.unknown), (0, 0));
 }

@@ -1,0 +1,125 @@
+//! Jobs that may be what ends the host: they run one by one, at first with nothing beside them, so that the one that does it
+//! is known. No IO.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{ids::JobId, store::Suspect};
+
+/// For how long everything else waits for suspects. Then they run beside it.
+pub(super) const ALONE_MAX: Duration = Duration::from_secs(60);
+
+/// The suspects that there are, and which of them runs.
+#[derive(Debug, Default)]
+pub(super) struct Suspects {
+    waiting: Vec<Suspect>,
+    running: Option<JobId>,
+    /// Until when nothing runs beside them; from the moment at which the first of them could run.
+    alone_until: Option<Instant>,
+    /// Whether the store is to be asked which there are.
+    pub(super) stale: bool,
+}
+
+/// What the suspects allow now.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// To run this one, and then to ask again.
+    Run(Suspect),
+    /// Nothing is to begin: a suspect runs alone, or is about to.
+    Hold,
+    /// Whatever else is due.
+    Others,
+}
+
+impl Suspects {
+    /// Those that the store has, in the order in which they are to run.
+    pub(super) fn new(waiting: Vec<Suspect>) -> Self {
+        Self { waiting, ..Self::default() }
+    }
+
+    /// The store was asked anew.
+    pub(super) fn found(&mut self, waiting: Vec<Suspect>) {
+        (self.waiting, self.stale) = (waiting, false);
+    }
+
+    /// What to do when so many jobs run, suspects included.
+    pub(super) fn next(
+        &mut self,
+        (now, now_ms): (Instant, i64),
+        running: usize,
+        may_run: impl Fn(&Suspect) -> bool,
+    ) -> Next {
+        let is_due = |suspect: &Suspect| suspect.due_ms <= now_ms && may_run(suspect);
+        let next = self.waiting.iter().position(is_due);
+        if next.is_some() {
+            self.alone_until.get_or_insert(now + ALONE_MAX);
+        }
+        let alone = self.alone_until.is_some_and(|until| now < until);
+        match next {
+            _ if self.running.is_some() => {
+                if alone { Next::Hold } else { Next::Others }
+            }
+            Some(_) if alone && running > 0 => Next::Hold,
+            Some(next) => {
+                let suspect = self.waiting.remove(next);
+                self.running = Some(suspect.id);
+                Next::Run(suspect)
+            }
+            None => Next::Others,
+        }
+    }
+
+    /// A job has ended. When it was the suspect, what it is now is in the store.
+    pub(super) fn ended(&mut self, job: JobId) {
+        if self.running == Some(job) {
+            (self.running, self.stale) = (None, true);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TenantId;
+
+    fn suspects(count: i64) -> Vec<Suspect> {
+        let tenant = TenantId::parse("acme").unwrap();
+        (0..count).map(|due_ms| Suspect { tenant: tenant.clone(), id: JobId::fresh(), due_ms }).collect()
+    }
+
+    #[test]
+    fn suspects_run_one_by_one_and_for_a_minute_with_nothing_beside_them() {
+        let [first, second]: [Suspect; 2] = suspects(2).try_into().unwrap();
+        let mut all = Suspects::new(vec![first.clone(), second.clone()]);
+        let (start, any) = (Instant::now(), |_: &Suspect| true);
+        assert_eq!(all.next((start, 9), 0, |_| false), Next::Others, "their plugin is not there yet");
+        assert_eq!(all.next((start, 9), 3, any), Next::Hold, "others run still");
+        assert_eq!(all.next((start, 9), 0, any), Next::Run(first.clone()));
+        assert_eq!(all.next((start, 9), 1, any), Next::Hold);
+        all.ended(JobId::fresh());
+        assert_eq!(all.next((start, 9), 1, any), Next::Hold, "it was another job");
+        let later = start + ALONE_MAX;
+        assert_eq!(all.next((later, 9), 1, any), Next::Others);
+        all.ended(first.id);
+        assert!(all.stale);
+        all.found(vec![second.clone()]);
+        assert_eq!(all.next((later, 9), 7, any), Next::Run(second.clone()), "beside others, once the minute is over");
+        assert_eq!(all.next((later, 9), 8, any), Next::Others);
+        all.ended(second.id);
+        all.found(Vec::new());
+        assert_eq!(all.next((later, 9), 7, any), Next::Others);
+    }
+
+    #[test]
+    fn a_suspect_that_is_not_due_holds_nobody_up() {
+        let mut all = Suspects::new(suspects(1));
+        assert_eq!(all.next((Instant::now(), -1), 0, |_| true), Next::Others);
+        let Next::Run(_) = all.next((Instant::now(), 0), 0, |_| true) else { panic!() };
+    }
+
+    #[test]
+    fn where_there_is_none_nothing_is_held_up() {
+        assert_eq!(Suspects::default().next((Instant::now(), 0), 64, |_| true), Next::Others);
+    }
+}
