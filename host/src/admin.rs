@@ -11,6 +11,7 @@ use tokio::{
 use self::{asker::Asker, fault::Fault};
 use crate::{
     clock::Clock,
+    housekeeping::DiskRoom,
     ids::TenantId,
     plugin::{manager::PluginManager, tokens::Tokens},
     store::Store,
@@ -65,6 +66,8 @@ pub struct AdminParts {
     pub credentials: Credentials,
     /// The jobs, and what happened to plugins.
     pub store: Store,
+    /// Where the store lies.
+    pub disk: DiskRoom,
     /// What `/metrics` shows.
     pub metrics: Metrics,
     /// The host's clock, which the feature `test-hooks` lets a request move.
@@ -130,11 +133,12 @@ fn router(parts: AdminParts, ended: watch::Receiver<()>) -> Router {
             parts.directory.clone(),
             parts.tokens,
             parts.store.clone(),
+            parts.disk.clone(),
             parts.metrics,
             Arc::clone(&parts.wake),
         ))
         .merge(events::routes(parts.store.clone(), journal, ended))
-        .merge(jobs::routes(parts.directory, parts.credentials, parts.store, Arc::clone(&parts.wake)));
+        .merge(jobs::routes(parts.directory, parts.credentials, parts.store, parts.disk, Arc::clone(&parts.wake)));
     #[cfg(feature = "test-hooks")]
     let router = router.merge(test_clock::routes(parts.clock, parts.wake)).merge(test_fault::routes());
     router

@@ -164,6 +164,7 @@ async fn serve(
     let metrics_at = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
     let socket = admin::bind(&config.admin.socket).context("admin.socket")?;
     let woken = worker.clone();
+    let disk = DiskRoom::of(config.store.path.parent().map_or_else(Default::default, Path::to_owned), &limits);
     let parts = AdminParts {
         host: admin::wire::Host {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -176,6 +177,7 @@ async fn serve(
         tokens: Arc::clone(&services.tokens),
         credentials,
         store: store.clone(),
+        disk: disk.clone(),
         metrics: metrics.clone(),
         clock: clock.clone(),
         wake: Arc::new(move |tenant| match tenant {
@@ -196,7 +198,6 @@ async fn serve(
         tokio::spawn(watch.follow(manager.clone(), config.plugins.rescan));
     }
     let rates = TenantRates::new(limits.clone());
-    let disk = DiskRoom::of(config.store.path.parent().map_or_else(Default::default, Path::to_owned), &limits);
     tokio::spawn(disk.clone().watch(limits.clone()));
     tokio::spawn(housekeeping::tidy(store.clone(), limits.clone()));
     tokio::spawn(forget_unused(services, rates.clone()));

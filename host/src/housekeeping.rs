@@ -1,6 +1,8 @@
 //! What keeps the disk from filling up: the room that must stay free, and what goes because it is old or nobody's any more.
 
 use std::{
+    fs,
+    os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
     sync::{
         Arc,
@@ -9,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::fs::{FallocateFlags, fallocate};
 use tokio::time::{Instant, interval, sleep_until};
 
 use crate::{limits::SharedLimits, store::Store};
@@ -17,6 +20,11 @@ use crate::{limits::SharedLimits, store::Store};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often what is old is thrown away.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
+
+/// A file of so many bytes lies beside the store. Whoever deletes on a full disk needs room too: then it goes first.
+const RESERVE_BYTES: u64 = 16 << 20;
+/// Its name.
+pub const RESERVE_FILE: &str = "reserve";
 
 /// Whether there is room for more where the store lies. Cheap to clone; all clones tell the same; any thread.
 #[derive(Clone, Debug)]
@@ -31,6 +39,41 @@ impl DiskRoom {
         let room = Self { folder, full: Arc::default() };
         room.look(limits);
         room
+    }
+
+    /// Gives the reserve up when there is hardly any other room, for what is about to be deleted. Blocks for a moment.
+    pub fn make_room(&self) {
+        let reserve = self.folder.join(RESERVE_FILE);
+        if self.free_bytes().is_some_and(|free_bytes| free_bytes < RESERVE_BYTES) && reserve.exists() {
+            match fs::remove_file(&reserve) {
+                Ok(()) => tracing::warn!("the disk is full: the reserve {} is given up", reserve.display()),
+                Err(error) => tracing::error!("the reserve {} cannot be given up: {error}", reserve.display()),
+            }
+        }
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        match rustix::fs::statvfs(&self.folder) {
+            Ok(found) => Some(found.f_bavail.saturating_mul(found.f_frsize)),
+            Err(error) => {
+                tracing::error!("it cannot be told how much is free at {}: {error}", self.folder.display());
+                None
+            }
+        }
+    }
+
+    /// Makes the reserve where there is plenty of room.
+    fn keep_reserve(&self, free_bytes: u64, free_bytes_min: u64) {
+        let reserve = self.folder.join(RESERVE_FILE);
+        let is_there = fs::metadata(&reserve).is_ok_and(|file| file.len() == RESERVE_BYTES);
+        if is_there || free_bytes < free_bytes_min.saturating_add(2 * RESERVE_BYTES) {
+            return;
+        }
+        let made = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&reserve);
+        let made = made.and_then(|file| Ok(fallocate(file, FallocateFlags::empty(), 0, RESERVE_BYTES)?));
+        if let Err(error) = made {
+            tracing::debug!("the reserve {} cannot be made: {error}", reserve.display());
+        }
     }
 
     /// Whether less is free than must stay free, so that nothing more is to be taken.
@@ -49,13 +92,8 @@ impl DiskRoom {
 
     fn look(&self, limits: &SharedLimits) {
         let free_bytes_min = limits.now().free_bytes_min;
-        let free_bytes = match rustix::fs::statvfs(&self.folder) {
-            Ok(found) => found.f_bavail.saturating_mul(found.f_frsize),
-            Err(error) => {
-                tracing::error!("it cannot be told how much is free at {}: {error}", self.folder.display());
-                return;
-            }
-        };
+        let Some(free_bytes) = self.free_bytes() else { return };
+        self.keep_reserve(free_bytes, free_bytes_min);
         let full = free_bytes < free_bytes_min;
         let was_full = self.full.swap(full, Ordering::Relaxed);
         let (free_mb, free_mb_min, folder) = (free_bytes >> 20, free_bytes_min >> 20, self.folder.display());
@@ -109,10 +147,16 @@ mod tests {
         };
         // A PiB.
         let shared = SharedLimits::new(limits("[store]\nfree_mb_min = 1073741824\n"));
-        let room = DiskRoom::of(std::env::temp_dir(), &shared);
+        let folder = tempfile::tempdir().unwrap();
+        let room = DiskRoom::of(folder.path().to_owned(), &shared);
         assert!(room.is_full());
+        let reserve = folder.path().join(RESERVE_FILE);
+        assert!(!reserve.exists(), "there is no room for it");
         shared.reload(&limits("[store]\nfree_mb_min = 0\n"));
         room.look(&shared);
         assert!(!room.is_full());
+        assert_eq!(reserve.metadata().unwrap().len(), RESERVE_BYTES);
+        room.make_room();
+        assert!(reserve.exists(), "there is other room");
     }
 }

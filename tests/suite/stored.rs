@@ -34,7 +34,9 @@ pub(super) fn put_in(line: &Line, tenant: &str, webhooks: impl IntoIterator<Item
             let correlation_id = CorrelationId::fresh();
             let job = NewJob { tenant, incarnation, tool_type, base_url, kind, correlation_id, metadata };
             let store = store.clone();
-            writes.spawn(async move { matches!(store.accept(job, key, TenantRoom::UNBOUNDED).await, Ok(Accepted::New(_))) });
+            writes.spawn(
+                async move { matches!(store.accept(job, key, TenantRoom::UNBOUNDED).await, Ok(Accepted::New(_))) },
+            );
         }
         assert!(writes.join_all().await.into_iter().all(|is_new| is_new));
         store.close().await.unwrap();

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     clock::rfc3339,
+    housekeeping::DiskRoom,
     ids::{JobId, TenantId},
     queue::job::{JobError, JobState, JobView},
     store::{DeadLetters, JobFilter, Store},
@@ -31,6 +32,7 @@ struct Parts {
     directory: TenantDirectory,
     credentials: Credentials,
     store: Store,
+    disk: DiskRoom,
     wake: Wake,
 }
 
@@ -44,7 +46,13 @@ struct Wanted {
 
 type Answer<T> = Result<Json<T>, Fault>;
 
-pub(super) fn routes(directory: TenantDirectory, credentials: Credentials, store: Store, wake: Wake) -> Router {
+pub(super) fn routes(
+    directory: TenantDirectory,
+    credentials: Credentials,
+    store: Store,
+    disk: DiskRoom,
+    wake: Wake,
+) -> Router {
     Router::new()
         .route("/v1/jobs", get(list))
         .route("/v1/jobs/depth", get(depth))
@@ -54,7 +62,7 @@ pub(super) fn routes(directory: TenantDirectory, credentials: Credentials, store
         .route("/v1/jobs/purge-dead", post(purge_dead))
         .route("/v1/jobs/{id}", get(show))
         .route("/v1/jobs/{id}/retry", post(retry))
-        .with_state(Parts { directory, credentials, store, wake })
+        .with_state(Parts { directory, credentials, store, disk, wake })
 }
 
 async fn list(State(parts): State<Parts>, wanted: Result<Query<Wanted>, QueryRejection>) -> Answer<Vec<wire::Job>> {
@@ -122,6 +130,7 @@ async fn retry_dead(State(parts): State<Parts>) -> Answer<wire::Changed> {
 }
 
 async fn purge_dead(State(parts): State<Parts>) -> Answer<wire::Changed> {
+    parts.disk.make_room();
     let jobs = parts.store.purge_dead(DeadLetters::All).await?;
     tracing::info!(jobs, "dead letters thrown away");
     Ok(Json(wire::Changed { jobs }))

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     clock::rfc3339,
+    housekeeping::DiskRoom,
     ids::{TenantId, ToolType},
     plugin::tokens::Tokens,
     store::{Holdings, Owned, Store, StoreError},
@@ -53,6 +54,7 @@ struct Parts {
     directory: TenantDirectory,
     tokens: Arc<Tokens>,
     store: Store,
+    disk: DiskRoom,
     metrics: Metrics,
     wake: Wake,
 }
@@ -63,6 +65,7 @@ pub(super) fn routes(
     directory: TenantDirectory,
     tokens: Arc<Tokens>,
     store: Store,
+    disk: DiskRoom,
     metrics: Metrics,
     wake: Wake,
 ) -> Router {
@@ -76,7 +79,7 @@ pub(super) fn routes(
         .route("/v1/tenants/{id}/pause", post(pause))
         .route("/v1/tenants/{id}/resume", post(resume))
         .route("/v1/tenants/{id}/secrets/{name}", put(rotate_secret))
-        .with_state(Parts { directory, tokens, store, metrics, wake })
+        .with_state(Parts { directory, tokens, store, disk, metrics, wake })
 }
 
 async fn list(State(parts): State<Parts>) -> Json<Vec<wire::Tenant>> {
@@ -143,6 +146,7 @@ async fn remove(
     if how.keep_days.is_some_and(|days| !(1..=KEEP_DAYS_MAX).contains(&days)) {
         return Err(Fault::bad_request(format!("it is kept for 1 to {KEEP_DAYS_MAX} days")));
     }
+    parts.disk.make_room();
     let removed = parts.directory.remove(&id, how.keep_days.map(|days| i64::from(days) * DAY_MS)).await?;
     let kept_until = removed.kept_until_ms.map(rfc3339);
     let Holdings { jobs, dead_letters, solved_tickets, notes } = removed.holdings;
@@ -164,6 +168,7 @@ async fn remains(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<w
 
 async fn erase(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::Remains> {
     let id = TenantId::parse(&id)?;
+    parts.disk.make_room();
     let erased = parts.store.erase_remains(&id).await?;
     let Holdings { jobs, dead_letters, solved_tickets, notes } = erased;
     tracing::info!(tenant = %id, jobs, dead_letters, solved_tickets, notes, "what removed tenants left behind is erased");

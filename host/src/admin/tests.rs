@@ -26,6 +26,7 @@ use crate::{
         client::Client,
         failure::{Exit, Failure},
     },
+    housekeeping::DiskRoom,
     ids::{CorrelationId, JobId, ToolType},
     limits::SharedLimits,
     plugin::{
@@ -66,12 +67,12 @@ impl Bed {
         std::fs::write(config.plugins.dir.join("libforeign.so"), "#!/bin/sh\n").unwrap();
         let clock = Clock::system();
         let (store, directory) = runtime.block_on(open_in(folder.path(), &clock));
-        let metrics = Metrics::new();
+        let (metrics, limits) = (Metrics::new(), SharedLimits::new(config.clone()));
         let services = Services::new(directory.clone(), &config.http, clock.clone());
         let manager = PluginManager::start(ManagerParts {
             copies: folder.path().join("copies"),
             services: services.clone(),
-            limits: SharedLimits::new(config.clone()),
+            limits: limits.clone(),
             config: config.plugins,
             metrics: metrics.clone(),
             routes: Routes::default(),
@@ -99,8 +100,10 @@ impl Bed {
         };
         let tokens = services.tokens;
         let credentials = Credentials::new(directory.clone());
+        let disk = DiskRoom::of(folder.path().to_owned(), &limits);
+        let store_of = store.clone();
         let parts =
-            AdminParts { host, manager, directory, tokens, credentials, store: store.clone(), metrics, clock, wake };
+            AdminParts { host, manager, directory, tokens, credentials, store: store_of, disk, metrics, clock, wake };
         let served = runtime.spawn(serve(listener, parts.clone(), async {
             let _ended = stopped.await;
         }));

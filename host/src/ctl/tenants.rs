@@ -151,7 +151,9 @@ fn remove(
     let (secrets, held) = (count_secrets(&tenant), held(&holdings));
     let question = match keep_days {
         None => format!("Remove tenant {id} with {secrets}, {held}? All of it is erased."),
-        Some(days) => format!("Remove tenant {id} with {secrets}, and keep for {}: {held}?", counted(days.into(), "day")),
+        Some(days) => {
+            format!("Remove tenant {id} with {secrets}, and keep for {}: {held}?", counted(days.into(), "day"))
+        }
     };
     console.confirm(&question, yes)?;
     let query = keep_days.map(|days| format!("?keep_days={days}")).unwrap_or_default();

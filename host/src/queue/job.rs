@@ -70,12 +70,7 @@ pub struct DedupKey([u8; 16]);
 
 impl DedupKey {
     /// From tenant, event, ticket and the plugin's delivery id or, without one, the digest of the raw body.
-    pub fn new(
-        tenant: &TenantId,
-        incarnation: Incarnation,
-        metadata: &TicketMetadata,
-        raw_body: &[u8],
-    ) -> Self {
+    pub fn new(tenant: &TenantId, incarnation: Incarnation, metadata: &TicketMetadata, raw_body: &[u8]) -> Self {
         let event: &[u8] = match metadata.event {
             Event::Created => b"created",
             Event::Updated => b"updated",

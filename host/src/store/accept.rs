@@ -3,7 +3,11 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    Store, StoreError, dedup::DedupWindow, encoding::metadata_json, reopenings::Reopenings, usage::{JobUsage, TenantRoom},
+    Store, StoreError,
+    dedup::DedupWindow,
+    encoding::metadata_json,
+    reopenings::Reopenings,
+    usage::{JobUsage, TenantRoom},
     writer::Mirror,
 };
 use crate::{

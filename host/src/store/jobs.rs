@@ -265,12 +265,7 @@ impl Store {
     /// these attempts counts and leaves an error with its job. The jobs are due now; those that were accepted `give_up_ms`
     /// ago go to the dead letters with `reason`, and those that must have ended the host with [`ENDS_THE_HOST`]. The last that
     /// is known of the host is the last extension of a lease, which was good for `lease_ms`.
-    pub async fn rescue(
-        &self,
-        give_up_ms: i64,
-        lease_ms: i64,
-        reason: &'static str,
-    ) -> Result<Rescued, StoreError> {
+    pub async fn rescue(&self, give_up_ms: i64, lease_ms: i64, reason: &'static str) -> Result<Rescued, StoreError> {
         let clock = self.inner.clock.clone();
         self.inner
             .main

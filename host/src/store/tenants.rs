@@ -247,11 +247,8 @@ impl Store {
 }
 
 fn next_incarnation(connection: &Connection) -> rusqlite::Result<Incarnation> {
-    connection.query_row(
-        "UPDATE meta SET value = value + 1 WHERE key = 'incarnations' RETURNING value",
-        [],
-        |row| row.get(0),
-    )
+    connection
+        .query_row("UPDATE meta SET value = value + 1 WHERE key = 'incarnations' RETURNING value", [], |row| row.get(0))
 }
 
 fn update(connection: &Connection, tenant: &Tenant, now_ms: i64) -> rusqlite::Result<usize> {

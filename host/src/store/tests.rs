@@ -288,7 +288,10 @@ async fn a_job_that_was_cut_off_is_due_at_once_and_its_attempt_counts_and_is_see
     bed.accept("acme", "2").await;
     let lease = bed.lease("acme").await;
     let bed = bed.reopened().await;
-    assert_eq!(bed.store.rescue(HOUR_MS, LEASE_MS, "gave_up").await, Ok(Rescued { put_back: 1, given_up: 0, end_the_host: 0 }));
+    assert_eq!(
+        bed.store.rescue(HOUR_MS, LEASE_MS, "gave_up").await,
+        Ok(Rescued { put_back: 1, given_up: 0, end_the_host: 0 })
+    );
     assert_eq!(bed.store.complete(lease).await, Ok(Fenced::Lost), "nobody holds it");
     let [again] = bed.claim("acme", 10).await.try_into().unwrap();
     assert_eq!((again.lease.id, again.attempt), (lease.id, 2));

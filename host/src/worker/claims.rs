@@ -79,7 +79,19 @@ impl Claims {
         let looked = (Instant::now(), parts.clock.now_ms());
         let times_reopened = parts.store.times_reopened();
         let (jobs, running, suspects) = (JoinSet::new(), HashMap::new(), Suspects::new(suspects));
-        Self { parts, wakes, drain_by, scheduler, jobs, running, suspects, stale: false, slow_looked: looked.0, looked, times_reopened }
+        Self {
+            parts,
+            wakes,
+            drain_by,
+            scheduler,
+            jobs,
+            running,
+            suspects,
+            stale: false,
+            slow_looked: looked.0,
+            looked,
+            times_reopened,
+        }
     }
 
     /// Runs until the host drains, and then until all jobs have ended or the drain's time is over.
@@ -289,11 +301,7 @@ impl Claims {
     }
 
     /// Runs a job on a task, and knows whose it is.
-    pub(super) fn track(
-        &mut self,
-        running: Running,
-        job: impl Future<Output = Option<i64>> + Send + 'static,
-    ) {
+    pub(super) fn track(&mut self, running: Running, job: impl Future<Output = Option<i64>> + Send + 'static) {
         let task = self.jobs.spawn(job);
         self.running.insert(task.id(), running);
     }

@@ -58,7 +58,11 @@ impl Suspects {
         let alone = self.alone_until.is_some_and(|until| now < until);
         match next {
             _ if self.running.is_some() => {
-                if alone { Next::Hold } else { Next::Others }
+                if alone {
+                    Next::Hold
+                } else {
+                    Next::Others
+                }
             }
             Some(_) if alone && running > 0 => Next::Hold,
             Some(next) => {

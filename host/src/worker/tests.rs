@@ -41,8 +41,18 @@ impl Bed {
         let limits = SharedLimits::new(Config::load(None, std::iter::empty(), Path::new("/nowhere")).unwrap());
         let (routes, metrics) = (Routes::default(), Metrics::new());
         let credentials = Credentials::new(directory.clone());
-        let parts =
-            WorkerParts { store, directory, routes, credentials, metrics, clock, limits, slow_lanes_max: 32, lease: LEASE, shutdown };
+        let parts = WorkerParts {
+            store,
+            directory,
+            routes,
+            credentials,
+            metrics,
+            clock,
+            limits,
+            slow_lanes_max: 32,
+            lease: LEASE,
+            shutdown,
+        };
         Self { parts, _trigger: trigger, _folder: folder }
     }
 

@@ -147,10 +147,7 @@ fn last_reopened(connection: &Connection, key: TicketKey<'_>) -> rusqlite::Resul
 }
 
 fn moment(connection: &Connection, sql: &str, key: TicketKey<'_>) -> rusqlite::Result<Option<Moment>> {
-    connection
-        .prepare_cached(sql)?
-        .query_row(key.params(), |row| Ok(Moment(row.get(0)?, row.get(1)?)))
-        .optional()
+    connection.prepare_cached(sql)?.query_row(key.params(), |row| Ok(Moment(row.get(0)?, row.get(1)?))).optional()
 }
 
 #[cfg(test)]

@@ -78,7 +78,8 @@ async fn the_later_resolution_counts_in_row_and_index() {
         .record_resolved(ResolvedTicket { subject: None, ..resolved("acme", "1", "", "changed drum", 200) })
         .await
         .unwrap();
-    let [ticket] = store.similar_resolved((&tenant("acme"), Incarnation::FIRST), "drum", 10).await.unwrap().try_into().unwrap();
+    let [ticket] =
+        store.similar_resolved((&tenant("acme"), Incarnation::FIRST), "drum", 10).await.unwrap().try_into().unwrap();
     assert_eq!((ticket.resolution.as_deref(), ticket.resolved_ms), (Some("changed drum"), 200));
     assert_eq!(ticket.subject.as_deref(), Some("printer jam"), "a text that is missing later stays");
     assert!(found(&store, "acme", "tray stale").await.is_empty());

@@ -76,7 +76,13 @@ async fn a_ticket_of_an_earlier_history_is_offered_until_it_is_reopened() {
     let store = open(&path).unwrap();
     let tenant = TenantId::parse("acme").unwrap();
     for (reopened_ms, told_ms, offered) in [(9_000, 20_000, 1), (10_000, 10_499, 1), (10_000, 10_500, 0)] {
-        let ticket = ReopenedTicket { tenant: tenant.clone(), incarnation: Incarnation::FIRST, ticket_id: "7".to_owned(), reopened_ms, told_ms };
+        let ticket = ReopenedTicket {
+            tenant: tenant.clone(),
+            incarnation: Incarnation::FIRST,
+            ticket_id: "7".to_owned(),
+            reopened_ms,
+            told_ms,
+        };
         store.record_reopened(ticket).await.unwrap();
         let similar = store.similar_resolved((&tenant, Incarnation::FIRST), "gryphon", 5).await.unwrap();
         assert_eq!(similar.len(), offered, "{reopened_ms} {told_ms}");

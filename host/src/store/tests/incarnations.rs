@@ -155,7 +155,8 @@ async fn what_an_older_program_left_is_not_taken_for_the_tenants_own() {
     };
     bed.store.inner.main.apply(as_before).await.unwrap();
     let number = move |connection: &rusqlite::Connection| {
-        connection.execute_batch("UPDATE ticket_history SET incarnation = 1; UPDATE enhancement_history SET incarnation = 1")
+        connection
+            .execute_batch("UPDATE ticket_history SET incarnation = 1; UPDATE enhancement_history SET incarnation = 1")
     };
     bed.store.inner.history.apply(number).await.unwrap();
     assert_eq!(bed.similar(Incarnation::FIRST).await, 2, "the reopening is of another number");

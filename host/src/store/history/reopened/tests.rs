@@ -41,7 +41,8 @@ impl Bed {
         let ticket_id = ticket.to_owned();
         match told {
             Reopened(reopened_ms, told_ms) => {
-                let ticket = ReopenedTicket { tenant: acme(), incarnation: Incarnation::FIRST, ticket_id, reopened_ms, told_ms };
+                let ticket =
+                    ReopenedTicket { tenant: acme(), incarnation: Incarnation::FIRST, ticket_id, reopened_ms, told_ms };
                 self.store.record_reopened(ticket).await.unwrap();
             }
             Solved(resolved_ms, told_ms) => self.solved(ticket_id, resolved_ms, resolved_ms, told_ms).await,
