@@ -6,12 +6,13 @@ use arc_swap::ArcSwap;
 
 use crate::{
     config::{Config, Retry, TenantRate},
+    networks::Networks,
     plugin::signature::Trust,
 };
 
 /// Keys whose new value holds from the next reload on; every other key waits for a restart. `log.level` is changed
 /// through [`LogControl`](crate::telemetry::LogControl), the others are [`Limits`].
-pub const RELOADABLE: [&str; 18] = [
+pub const RELOADABLE: [&str; 19] = [
     "log.level",
     "plugins.require_signature",
     "plugins.trusted_keys",
@@ -28,6 +29,7 @@ pub const RELOADABLE: [&str; 18] = [
     "server.header_timeout_s",
     "server.tenant_burst",
     "server.tenant_rate_per_s",
+    "server.trusted_proxies",
     "worker.concurrency",
     "worker.per_tenant",
 ];
@@ -47,6 +49,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// Authentic webhooks of one tenant.
     pub tenant_rate: TenantRate,
+    /// Proxies that are believed about who sent a request.
+    pub trusted_proxies: Networks,
     /// Jobs worked on at once.
     pub concurrency: usize,
     /// Jobs of one tenant worked on at once.
@@ -66,6 +70,7 @@ impl Limits {
             answer_timeout: config.server.answer_timeout,
             connections_max: config.server.connections_max,
             tenant_rate: config.server.tenant_rate,
+            trusted_proxies: config.server.trusted_proxies.clone(),
             concurrency: config.worker.concurrency,
             per_tenant: config.worker.per_tenant,
             retry: config.retry.clone(),
@@ -141,6 +146,7 @@ mod tests {
             "plugins.trusted_keys" => a_key.clone(),
             "retry.jitter" => "0.5".to_owned(),
             "retry.statuses" => "500".to_owned(),
+            "server.trusted_proxies" => "10.0.0.0/8".to_owned(),
             _ => "7".to_owned(),
         };
         for key in RELOADABLE.iter().filter(|key| **key != "log.level") {

@@ -59,6 +59,7 @@ mod tenant_refused;
 mod tenant_update;
 mod too_large;
 mod trust;
+mod unfinished_heads;
 mod verify;
 mod volumes;
 mod whose_time;

@@ -33,6 +33,7 @@ const MAIN: &[M<'_>] = &[
     M::up(include_str!("migrations/0009_plugin_records.sql")),
     M::up(include_str!("migrations/0010_replay_ahead.sql")),
     M::up(include_str!("migrations/0011_reopenings.sql")),
+    M::up(include_str!("migrations/0012_allow_from.sql")),
 ];
 const HISTORY: &[M<'_>] =
     &[M::up(include_str!("migrations/history_0001.sql")), M::up(include_str!("migrations/history_0002.sql"))];
