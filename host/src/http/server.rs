@@ -1,9 +1,13 @@
 //! Connections: how many, how long they may take over a header and an answer, and how they end.
 
-use std::{convert::Infallible,
+use std::{
+    convert::Infallible,
     future::Future,
     io,
-    net::{IpAddr, SocketAddr}, sync::Arc, time::Duration};
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::{

@@ -105,8 +105,10 @@ impl TenantChange {
             }
         }
         // Whoever removes single ones does not mean that all others may send from now on.
-        if sources.is_empty() && wrong.is_empty() && !self.remove_from.is_empty() && !self.unset.contains(ALLOW_FROM) {
-            let reason = "without the last network its webhooks could come from anywhere; if that is meant, unset allow_from";
+        let has_lost_all = !tenant.allow_from.is_empty() && sources.is_empty() && wrong.is_empty();
+        if has_lost_all && !self.unset.contains(ALLOW_FROM) {
+            let reason =
+                "without the last network its webhooks could come from anywhere; if that is meant, unset allow_from";
             faults.push(other(ALLOW_FROM, reason));
         }
         sources.texts().into_iter().chain(wrong).collect()
