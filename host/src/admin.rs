@@ -37,7 +37,7 @@ mod test_fault;
 pub mod wire;
 
 pub use self::{
-    connections::{ADMIN_CONNECTIONS_MAX, ADMIN_DRAIN_S_MAX, ADMIN_HEADER_S_MAX},
+    connections::{ADMIN_ANSWER_S_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_DRAIN_S_MAX, ADMIN_HEADER_S_MAX},
     events::{EVENTS_LISTED_DEFAULT, EVENTS_LISTED_MAX, EVENTS_WAIT_S_MAX},
     jobs::{JOBS_LISTED_DEFAULT, JOBS_LISTED_MAX},
     socket::{BindError, bind},

@@ -158,7 +158,7 @@ async fn serve(
         server::listen(config.server.listen).with_context(|| not_free("server.listen", config.server.listen))?;
     let webhooks_at = webhooks.local_addr()?;
     let metrics_listener = match config.admin.listen {
-        Some(address) => Some(TcpListener::bind(address).await.with_context(|| not_free("admin.listen", address))?),
+        Some(address) => Some(server::listen(address).with_context(|| not_free("admin.listen", address))?),
         None => None,
     };
     let metrics_at = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;

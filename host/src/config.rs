@@ -18,6 +18,7 @@ use layers::Layers;
 use raw::Raw;
 
 use crate::{
+    networks::Networks,
     plugin::signature::Trust,
     store::{Keeping, TenantRoom},
 };
@@ -72,6 +73,8 @@ pub struct Server {
     pub connections_max: usize,
     /// Authentic webhooks of one tenant.
     pub tenant_rate: TenantRate,
+    /// Proxies that are believed about who sent a request.
+    pub trusted_proxies: Networks,
 }
 
 /// How many authentic webhooks of one tenant are taken.
@@ -305,6 +308,7 @@ impl Config {
                     per_s: check.integer("server.tenant_rate_per_s", raw.server.tenant_rate_per_s, 0..=1_000_000),
                     burst: check.integer("server.tenant_burst", raw.server.tenant_burst, 1..=10_000_000),
                 },
+                trusted_proxies: check.networks("server.trusted_proxies", &raw.server.trusted_proxies),
             },
             admin: Admin {
                 socket: check.socket("admin.socket", &raw.admin.socket),

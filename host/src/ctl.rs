@@ -17,6 +17,7 @@ pub mod failure;
 mod install;
 mod jobs;
 mod new;
+mod peer;
 mod plugins;
 pub mod secret;
 mod span;

@@ -3,9 +3,10 @@
 pub mod answer;
 pub mod body;
 mod counted;
+mod forwarded;
 mod linger;
 mod media;
 pub mod routes;
 pub mod server;
-mod stalled;
+pub(crate) mod stalled;
 pub mod tenant_scan;

@@ -1,8 +1,8 @@
 //! The front half on one page: a delivery becomes a job on disk, or is refused with a reason.
 //!
-//! tenant ▸ route ▸ validate the raw bytes ▸ extract ▸ charge ▸ check ▸ dedup and durable write, in this order.
+//! tenant ▸ route ▸ validate the raw bytes ▸ extract ▸ source ▸ charge ▸ check ▸ dedup and durable write, in this order.
 
-use std::sync::Arc;
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use hyper::{HeaderMap, Method};
@@ -40,6 +40,8 @@ pub struct Delivery {
     pub tenant_id: Option<String>,
     /// What it is known by.
     pub correlation_id: CorrelationId,
+    /// Who sent it; `None` when the proxies do not say.
+    pub source: Option<IpAddr>,
     /// The HTTP method.
     pub method: Method,
     /// The path, as it came.
@@ -90,7 +92,7 @@ impl Status {
 pub enum Rejection {
     /// The sender: unknown, disabled, or not who it says. Nobody outside learns which.
     #[error("not authentic: {0}")]
-    NotAuthentic(&'static str),
+    NotAuthentic(Cow<'static, str>),
     /// The sender, who is authentic: the body cannot be read.
     #[error("{0}")]
     Malformed(String),
@@ -146,9 +148,10 @@ impl Ingest {
     /// [`Rejection`]; nothing has been kept then.
     pub async fn take(&self, delivery: Delivery) -> Result<Receipt, Rejection> {
         let tenant = self.tenant(delivery.tenant_id.as_deref())?;
+        let source = delivery.source;
         let mut webhook = Arc::new(delivery.for_tenant(tenant));
         for _ in 0..LOOKS_MAX {
-            if let Some(receipt) = self.take_for_its_tool(&webhook).await? {
+            if let Some(receipt) = self.take_for_its_tool(&webhook, source).await? {
                 return Ok(receipt);
             }
             // The tenant got another tool meanwhile: the webhook is looked at once more, as one of that tool.
@@ -160,16 +163,22 @@ impl Ingest {
     }
 
     /// `None`, and nothing has been kept, when its tenant has another tool by now.
-    async fn take_for_its_tool(&self, webhook: &Arc<ReceivedWebhook>) -> Result<Option<Receipt>, Rejection> {
+    async fn take_for_its_tool(
+        &self,
+        webhook: &Arc<ReceivedWebhook>,
+        source: Option<IpAddr>,
+    ) -> Result<Option<Receipt>, Rejection> {
         let tenant = &webhook.tenant;
         let plugin = self.routes.enter(&tenant.tool_type)?;
         let verdict = plugin.receive(Arc::clone(webhook)).await?;
+        // Looked at last, so that a refusal for it is one for a bad signature in all that its sender sees.
+        check_source(tenant, source)?;
         // Only what is authentic is charged: else anybody could use up a tenant's rate.
         if !matches!(verdict, Verdict::NotAuthentic) && !self.rates.take(&tenant.id) {
             return Err(Rejection::RateLimited);
         }
         let metadata = match verdict {
-            Verdict::NotAuthentic => return Err(Rejection::NotAuthentic("the plugin did not validate it")),
+            Verdict::NotAuthentic => return Err(not_authentic("the plugin did not validate it")),
             Verdict::Unreadable(PluginError::Validation(fields)) => return Err(Rejection::Invalid(fields)),
             Verdict::Unreadable(error) => return Err(Rejection::Malformed(error.to_string())),
             Verdict::Authentic(metadata) => checked(*metadata, tenant)?,
@@ -195,9 +204,9 @@ impl Ingest {
     }
 
     fn tenant(&self, id: Option<&str>) -> Result<Arc<Tenant>, Rejection> {
-        let id = id.ok_or(Rejection::NotAuthentic("it names no tenant"))?;
-        let tenant = self.directory.get(id).ok_or(Rejection::NotAuthentic("there is no such tenant"))?;
-        if tenant.enabled { Ok(tenant) } else { Err(Rejection::NotAuthentic("the tenant is disabled")) }
+        let id = id.ok_or(not_authentic("it names no tenant"))?;
+        let tenant = self.directory.get(id).ok_or(not_authentic("there is no such tenant"))?;
+        if tenant.enabled { Ok(tenant) } else { Err(not_authentic("the tenant is disabled")) }
     }
 
     async fn accept(
@@ -248,6 +257,22 @@ impl Delivery {
     }
 }
 
+fn not_authentic(why: &'static str) -> Rejection {
+    Rejection::NotAuthentic(Cow::Borrowed(why))
+}
+
+/// Whether the tenant takes webhooks from there. One without a list takes them from anywhere.
+fn check_source(tenant: &Tenant, source: Option<IpAddr>) -> Result<(), Rejection> {
+    if tenant.allow_from.is_empty() || source.is_some_and(|source| tenant.allow_from.contains(source)) {
+        return Ok(());
+    }
+    let why = match source {
+        Some(source) => format!("it came from {source}, which is not in the tenant's allow_from"),
+        None => "the proxy's X-Forwarded-For names no address, and the tenant has an allow_from".to_owned(),
+    };
+    Err(Rejection::NotAuthentic(Cow::Owned(why)))
+}
+
 /// Which work a webhook makes. `Updated` makes none unless the tenant asks for it: else our own note would make the next job.
 fn kind_of_job(metadata: &TicketMetadata, tenant: &Tenant) -> Option<JobKind> {
     match metadata.event {
@@ -290,6 +315,7 @@ mod tests {
     use super::*;
     use crate::{
         ids::{TenantId, ToolType},
+        networks::Networks,
         tenant::NewTenant,
     };
 
@@ -320,6 +346,21 @@ mod tests {
                 Err(other) => panic!("{other}"),
             };
             assert_eq!(found, faults, "{ticket_id:?} {named:?}");
+        }
+    }
+
+    #[test]
+    fn a_source_counts_where_a_tenant_has_a_list() {
+        let mut tenant = tenant();
+        let address = |text: &str| Some(text.parse().unwrap());
+        assert!(check_source(&tenant, address("203.0.113.7")).is_ok() && check_source(&tenant, None).is_ok());
+        tenant.allow_from = Networks::parse_all(&["203.0.113.0/24"]).unwrap();
+        assert!(check_source(&tenant, address("203.0.113.7")).is_ok());
+        for (source, word) in [(address("203.0.114.7"), "203.0.114.7"), (None, "X-Forwarded-For")] {
+            match check_source(&tenant, source) {
+                Err(Rejection::NotAuthentic(why)) => assert!(why.contains(word), "{why}"),
+                other => panic!("{other:?}"),
+            }
         }
     }
 

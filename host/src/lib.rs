@@ -14,6 +14,7 @@ pub mod ids;
 pub mod ingest;
 pub mod limits;
 pub mod mailbox;
+pub mod networks;
 pub mod open_files;
 pub mod plugin;
 pub mod queue;

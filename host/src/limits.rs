@@ -6,13 +6,14 @@ use arc_swap::ArcSwap;
 
 use crate::{
     config::{Config, Retry, TenantRate},
+    networks::Networks,
     plugin::signature::Trust,
     store::{Keeping, TenantRoom},
 };
 
 /// Keys whose new value holds from the next reload on; every other key waits for a restart. `log.level` is changed
 /// through [`LogControl`](crate::telemetry::LogControl), the others are [`Limits`].
-pub const RELOADABLE: [&str; 24] = [
+pub const RELOADABLE: [&str; 25] = [
     "log.level",
     "plugins.require_signature",
     "plugins.trusted_keys",
@@ -29,6 +30,7 @@ pub const RELOADABLE: [&str; 24] = [
     "server.header_timeout_s",
     "server.tenant_burst",
     "server.tenant_rate_per_s",
+    "server.trusted_proxies",
     "store.dead_letters_days",
     "store.free_mb_min",
     "store.notes_days",
@@ -60,6 +62,8 @@ pub struct Limits {
     pub tenant_room: TenantRoom,
     /// Bytes that stay free where the store lies.
     pub free_bytes_min: u64,
+    /// Proxies that are believed about who sent a request.
+    pub trusted_proxies: Networks,
     /// Jobs worked on at once.
     pub concurrency: usize,
     /// Jobs of one tenant worked on at once.
@@ -82,6 +86,7 @@ impl Limits {
             keeping: config.store.keeping,
             tenant_room: config.store.tenant_room,
             free_bytes_min: config.store.free_bytes_min,
+            trusted_proxies: config.server.trusted_proxies.clone(),
             concurrency: config.worker.concurrency,
             per_tenant: config.worker.per_tenant,
             retry: config.retry.clone(),
@@ -157,6 +162,7 @@ mod tests {
             "plugins.trusted_keys" => a_key.clone(),
             "retry.jitter" => "0.5".to_owned(),
             "retry.statuses" => "500".to_owned(),
+            "server.trusted_proxies" => "10.0.0.0/8".to_owned(),
             _ => "7".to_owned(),
         };
         for key in RELOADABLE.iter().filter(|key| **key != "log.level") {

@@ -5,10 +5,14 @@ use std::{
     net::IpAddr,
 };
 
+use ipnet::IpNet;
 use url::{Host, Url};
 
 use self::address::is_never_called;
-use crate::ids::{Incarnation, TenantId, ToolType};
+use crate::{
+    ids::{Incarnation, TenantId, ToolType},
+    networks::Networks,
+};
 
 pub(crate) mod address;
 pub mod change;
@@ -23,6 +27,8 @@ pub const SETTINGS_MAX: usize = 64;
 pub const SETTING_BYTES_MAX: usize = 4_096;
 /// Origins that an operator may allow one tenant beside its base URL.
 pub const ALLOW_ORIGINS_MAX: usize = 16;
+/// Networks that one tenant's webhooks may come from.
+pub const ALLOW_FROM_MAX: usize = 64;
 /// Length of a URL, in bytes.
 pub const URL_BYTES_MAX: usize = 2_048;
 /// The longest replay window, in seconds: a week.
@@ -78,6 +84,8 @@ pub struct NewTenant {
     pub settings: BTreeMap<String, String>,
     /// Other origins that its plugin may call.
     pub allow_origins: Vec<String>,
+    /// Networks that its webhooks may come from; none: anywhere.
+    pub allow_from: Vec<String>,
     /// How old a signed timestamp may be, in seconds; see [`REPLAY_WINDOW_S_DEFAULT`].
     pub replay_window_s: u32,
     /// How far ahead of the host's clock a signed timestamp may be, in seconds; see [`REPLAY_AHEAD_S_DEFAULT`].
@@ -103,6 +111,8 @@ pub struct Tenant {
     pub settings: BTreeMap<String, String>,
     /// Other origins that its plugin may call, as `scheme://host[:port]`.
     pub allow_origins: Vec<String>,
+    /// Networks that its webhooks may come from; none: anywhere.
+    pub allow_from: Networks,
     /// Whether its webhooks are taken and its jobs run.
     pub enabled: bool,
     /// Whether its jobs wait although its webhooks are taken.
@@ -145,6 +155,7 @@ impl NewTenant {
             base_url: base_url.into(),
             settings: BTreeMap::new(),
             allow_origins: Vec::new(),
+            allow_from: Vec::new(),
             replay_window_s: REPLAY_WINDOW_S_DEFAULT,
             replay_ahead_s: REPLAY_AHEAD_S_DEFAULT,
             enhance_on: BTreeSet::from([EnhanceOn::Created]),
@@ -165,6 +176,12 @@ impl NewTenant {
         }
         let origins = self.allow_origins.iter().map(|text| check_origin(text));
         let allow_origins = origins.filter_map(|origin| origin.map_err(|fault| faults.push(fault)).ok()).collect();
+        let networks = self.allow_from.iter().map(|text| check_network(text));
+        let allow_from: Networks =
+            networks.filter_map(|network| network.map_err(|fault| faults.push(fault)).ok()).collect();
+        if allow_from.len() > ALLOW_FROM_MAX {
+            faults.push(other("allow_from", format!("there may be {ALLOW_FROM_MAX} networks at most")));
+        }
         if self.settings.len() > SETTINGS_MAX {
             faults.push(other("settings", format!("there may be {SETTINGS_MAX} at most")));
         }
@@ -189,6 +206,7 @@ impl NewTenant {
             base_url,
             settings: self.settings,
             allow_origins,
+            allow_from,
             enabled: true,
             paused: false,
             replay_window_s: self.replay_window_s,
@@ -258,6 +276,11 @@ fn check_origin(text: &str) -> Result<String, InvalidTenant> {
             reason: "an origin is scheme, host and port, without a path",
         })
     }
+}
+
+fn check_network(text: &str) -> Result<IpNet, InvalidTenant> {
+    let shown: String = text.chars().take(80).collect();
+    Networks::parse(text).map_err(|fault| other(format!("allow_from {shown:?}"), fault.to_string()))
 }
 
 fn is_loopback(host: &Host<&str>) -> bool {
@@ -381,6 +404,10 @@ mod tests {
         assert!(!check(&|new| new.settings = one("n", SETTING_BYTES_MAX + 1)));
         assert!(!check(&|new| new.settings = one(&"n".repeat(NAME_CHARS_MAX + 1), 1)));
         assert!(!check(&|new| new.settings = one("a b", 1)));
+        let networks = |count: usize| (0..count).map(|n| format!("10.0.{n}.0/24")).collect();
+        assert!(check(&|new| new.allow_from = networks(ALLOW_FROM_MAX)));
+        assert!(!check(&|new| new.allow_from = networks(ALLOW_FROM_MAX + 1)));
+        assert!(!check(&|new| new.allow_from = vec!["10.0.0.1/24".to_owned()]));
         assert!(check(&|new| new.allow_origins = origins(ALLOW_ORIGINS_MAX)));
         assert!(!check(&|new| new.allow_origins = origins(ALLOW_ORIGINS_MAX + 1)));
         assert!(check(&|new| new.replay_window_s = REPLAY_WINDOW_S_MAX));

@@ -244,6 +244,28 @@ impl SignedBy {
         })
     }
 
+    /// Whole webhooks without end of who has no part of the secret: under another tenant's, of another time, with the proof's
+    /// letters in the other case, and with a part of the proof.
+    pub fn wholes(self, at: OffsetDateTime) -> impl Iterator<Item = Delivery> {
+        (0_u64..).flat_map(move |ticket| {
+            let valid = self.valid(ticket, at);
+            let proof_of = |forged: &mut Delivery| {
+                forged.headers.iter().position(|(name, _)| *name == self.header()).expect("a webhook has a proof")
+            };
+            let (mut other_case, mut part) = (valid.clone(), valid.clone());
+            let proof = proof_of(&mut other_case);
+            other_case.headers[proof].1.iter_mut().for_each(|byte| *byte ^= u8::from(byte.is_ascii_alphabetic()) << 5);
+            let length = part.headers[proof].1.len();
+            part.headers[proof].1.truncate(usize::try_from(ticket).expect("there is time for few") % length);
+            let away = Duration::hours(24 + i64::try_from(ticket % 1_000).expect("it is below 1,000"));
+            let has_time = matches!(self.ready(), Self::Timestamped | Self::Standard | Self::Jwt);
+            let replayed = has_time.then(|| self.valid(ticket, at - away));
+            let early = has_time.then(|| self.valid(ticket, at + away)).filter(|_| self.ready() != Self::Jwt);
+            let all = [Some(self.signed(OTHER_SECRET, ticket, at)), replayed, early, Some(other_case), Some(part)];
+            all.into_iter().flatten().filter(move |forged| self.is_forged(&valid, forged))
+        })
+    }
+
     fn mutate(self, kind: usize, forged: &mut Delivery, ticket: u64, at: OffsetDateTime, random: &mut Random) {
         if forged.headers.is_empty() {
             return;

@@ -324,7 +324,12 @@ impl Host {
     /// A request to the listener that serves the metrics.
     #[track_caller]
     pub fn metrics_listener(&self, method: &str, path: &str) -> Answer {
-        http::over_tcp(self.process().addresses.metrics, &http::request(method, path, &[], b""))
+        http::over_tcp(self.metrics_address(), &http::request(method, path, &[], b""))
+    }
+
+    /// Where the metrics are served.
+    pub fn metrics_address(&self) -> SocketAddr {
+        self.process().addresses.metrics
     }
 
     /// The host's process id.
@@ -423,6 +428,11 @@ impl Host {
         let before = self.process().status_kib("VmRSS");
         run();
         self.process().status_kib("VmHWM").saturating_sub(before)
+    }
+
+    /// Kibibytes of memory that the host has now, its files' pages among them.
+    pub fn resident_kib(&self) -> u64 {
+        self.process().status_kib("VmRSS")
     }
 
     fn process(&self) -> &Process {

@@ -1,6 +1,12 @@
 //! Nobody without the secret gets a webhook in: every bit that can be flipped, and a hundred thousand mutations.
 
-use std::{collections::HashMap, fs, sync::Arc, thread, time::Duration};
+use std::{
+    collections::HashMap,
+    fs,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use hyper::{
@@ -38,6 +44,8 @@ use tokio::task::JoinSet;
 
 /// Random mutations of all schemes together.
 const MUTATIONS: usize = 100_000;
+/// Whole webhooks of each scheme, of who has no part of the secret.
+const WHOLES: usize = 1_000;
 /// Of these and the bit flips, so many go to a running host over HTTP, and as many of those of the tools' own schemes.
 const OVER_HTTP: usize = 500;
 /// Webhooks on the lanes at once.
@@ -54,8 +62,8 @@ struct OnLanes {
 }
 
 impl OnLanes {
-    async fn start() -> Self {
-        let host = Host::builder().plugin(Artifact::SCHEMES).stopped();
+    async fn start(plugin: Artifact, schemes: &[SignedBy]) -> Self {
+        let host = Host::builder().plugin(plugin).stopped();
         let (folder, clock) = (host.folder().join("lanes"), Clock::system());
         fs::create_dir(&folder).unwrap();
         let mut config = Config::load(None, std::iter::empty(), &folder).unwrap();
@@ -67,15 +75,17 @@ impl OnLanes {
         let keys = KeyRing::load_or_create(&folder.join("secret.key"), false).unwrap();
         let directory = TenantDirectory::load(&store, keys, 60).await.unwrap();
         let mut tenants = HashMap::new();
-        for scheme in SignedBy::READY {
-            let (id, tool_type) = (TenantId::parse(scheme.name()).unwrap(), ToolType::parse("desk_schemes").unwrap());
+        for scheme in schemes {
+            let (tool_type, settings) = scheme.tenant();
+            let (id, tool_type) = (TenantId::parse(scheme.name()).unwrap(), ToolType::parse(tool_type).unwrap());
             let mut tenant = NewTenant::new(id, tool_type, "https://desk.example");
-            tenant.settings.insert("scheme".to_owned(), scheme.name().to_owned());
+            let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            tenant.settings.extend(settings);
             let secret = SecretText::new(FORGED_SECRET.to_owned()).unwrap();
             let tenant = directory.add(tenant, vec![("webhook_secret".to_owned(), secret)]).await.unwrap();
             tenants.insert(scheme.name(), tenant);
         }
-        let file = host.plugins().join(Artifact::SCHEMES.path().file_name().unwrap());
+        let file = host.plugins().join(plugin.path().file_name().unwrap());
         let prober = Prober::with_program(Artifact::PATCHBAY.path(), Duration::from_secs(60));
         let verdicts = Verdicts::load(folder.join("verdicts.json"));
         let inspected = artifact::inspect(&file, &Trust::default()).expect("the plugin can be read");
@@ -143,17 +153,56 @@ fn mutations(scheme: SignedBy, at: OffsetDateTime) -> impl Iterator<Item = Deliv
 fn no_bit_can_be_flipped_and_no_mutation_is_taken() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let lanes = OnLanes::start().await;
+        let lanes = OnLanes::start(Artifact::SCHEMES, &SignedBy::READY).await;
         for scheme in SignedBy::READY {
             let (valid, flips) = (scheme.valid(17, fixed_time()), scheme.bit_flips(17, fixed_time()));
             assert!(flips.len() > 200, "{scheme:?}: {} flips", flips.len());
             assert_eq!(lanes.judge(scheme, [valid.clone()].into_iter()).await, 1, "{scheme:?}: the valid one");
             assert_eq!(lanes.judge(scheme, flips.into_iter()).await, 0, "{scheme:?}: bit flips");
             assert_eq!(lanes.judge(scheme, mutations(scheme, fixed_time())).await, 0, "{scheme:?}: mutations");
+            let wholes = scheme.wholes(fixed_time()).take(WHOLES);
+            assert_eq!(lanes.judge(scheme, wholes).await, 0, "{scheme:?}: whole webhooks");
             assert_eq!(lanes.judge(scheme, [valid].into_iter()).await, 1, "{scheme:?}: the valid one afterwards");
         }
         lanes.generation.drain(Duration::from_secs(60)).await;
     });
+}
+
+/// Every scheme that there is, and as many forgeries as there is time for: `PATCHBAY_TEST_FORGERIES` in all.
+#[test]
+#[ignore = "takes minutes: cargo nextest run -p patchbay-tests of_a_million --run-ignored only --no-capture"]
+fn of_a_million_forgeries_over_every_scheme_none_is_taken() {
+    let wanted = std::env::var("PATCHBAY_TEST_FORGERIES").map_or(1_000_000, |text| text.parse().expect("a number"));
+    let share: usize = wanted / (SignedBy::READY.len() + SignedBy::TOOLS.len()) + 1;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let mut judged = 0;
+    for (plugin, schemes) in [
+        (Artifact::SCHEMES, &SignedBy::READY[..]),
+        (Artifact::SERVICEDESK_PLUS, &[SignedBy::ServiceDeskPlus]),
+        (Artifact::FRESHSERVICE, &[SignedBy::Freshservice]),
+        (Artifact::SERVICENOW, &[SignedBy::ServiceNow]),
+        (Artifact::JIRA, &[SignedBy::Jira, SignedBy::JiraConnect, SignedBy::JiraOauth]),
+        (Artifact::ZENDESK, &[SignedBy::Zendesk]),
+    ] {
+        runtime.block_on(async {
+            let lanes = OnLanes::start(plugin, schemes).await;
+            for scheme in schemes {
+                let valid = || [scheme.valid(17, fixed_time())].into_iter();
+                assert_eq!(lanes.judge(*scheme, valid()).await, 1, "{scheme:?}: the valid one");
+                let started = Instant::now();
+                let half = share.div_ceil(2);
+                let mutations = scheme.mutations(SEED + 1, fixed_time()).take(half);
+                assert_eq!(lanes.judge(*scheme, mutations).await, 0, "{scheme:?}: mutations");
+                assert_eq!(lanes.judge(*scheme, scheme.wholes(fixed_time()).take(half)).await, 0, "{scheme:?}: wholes");
+                assert_eq!(lanes.judge(*scheme, valid()).await, 1, "{scheme:?}: the valid one afterwards");
+                judged += 2 * half;
+                eprintln!("{scheme:?}: {} forgeries in {:?}, none taken", 2 * half, started.elapsed());
+            }
+            lanes.generation.drain(Duration::from_secs(60)).await;
+        });
+    }
+    assert!(judged >= wanted, "{judged}");
+    eprintln!("{judged} forgeries, none taken");
 }
 
 #[test]

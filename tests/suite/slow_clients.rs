@@ -1,12 +1,14 @@
 //! Clients that hold a connection and give or take as little as they can: each is closed in time, and nobody waits for them.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
+    os::{fd::AsFd, unix::net::UnixStream},
     thread,
     time::{Duration, Instant},
 };
 
+use patchbay::admin::{ADMIN_ANSWER_S_MAX, ADMIN_CONNECTIONS_MAX};
 use patchbay_tests::{Artifact, Host, Line, WAIT_MAX, created, http};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -31,15 +33,15 @@ struct Kind {
     takes_answers: bool,
 }
 
-struct Client {
-    stream: TcpStream,
+struct Client<S> {
+    stream: S,
     opened: Instant,
     /// How much of `then` was sent.
     sent: usize,
     closed_after: Option<Duration>,
 }
 
-impl Client {
+impl Client<TcpStream> {
     fn open(address: SocketAddr, kind: &Kind) -> Self {
         let opened = Instant::now();
         let mut stream = TcpStream::connect(address).unwrap();
@@ -50,7 +52,9 @@ impl Client {
         stream.set_nonblocking(true).unwrap();
         Self { stream, opened, sent: 0, closed_after: None }
     }
+}
 
+impl<S: Read + Write> Client<S> {
     fn beat(&mut self, kind: &Kind) {
         let step = if kind.takes_answers { 1 } else { kind.then.len() };
         while !kind.then.is_empty() {
@@ -84,8 +88,8 @@ impl Client {
 }
 
 /// Lets the clients be slow until all are closed; how long each was open.
-fn hold(address: SocketAddr, kind: &Kind) -> Vec<Duration> {
-    let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::open(address, kind)).collect();
+fn hold<S: Read + Write + AsFd>(mut clients: Vec<Client<S>>, kind: &Kind) -> Vec<Duration> {
+    let count = clients.len();
     let deadline = Instant::now() + WAIT_MAX;
     let mut next_beat = Instant::now();
     loop {
@@ -93,7 +97,7 @@ fn hold(address: SocketAddr, kind: &Kind) -> Vec<Duration> {
         if open.is_empty() {
             return clients.iter().filter_map(|client| client.closed_after).collect();
         }
-        assert!(Instant::now() < deadline, "{} of {CLIENTS} clients are still open", open.len());
+        assert!(Instant::now() < deadline, "{} of {count} clients are still open", open.len());
         if next_beat <= Instant::now() {
             open.iter_mut().for_each(|client| client.beat(kind));
             next_beat = Instant::now() + Duration::try_from(BEAT).unwrap();
@@ -120,7 +124,8 @@ fn line() -> Line {
 fn check(kind: &Kind) {
     let line = line();
     thread::scope(|scope| {
-        let slow = scope.spawn(|| hold(line.host.address(), kind));
+        let address = line.host.address();
+        let slow = scope.spawn(move || hold((0..CLIENTS).map(|_| Client::open(address, kind)).collect(), kind));
         let mut took = Vec::new();
         while !slow.is_finished() {
             let started = Instant::now();
@@ -167,6 +172,51 @@ fn who_asks_on_and_takes_no_answer_is_closed() {
     let id = "a".repeat(64);
     let then = http::request("GET", "/nowhere", &[("x-correlation-id", &id)], b"").repeat(100);
     check(&Kind { first: vec![], then, takes_answers: false });
+}
+
+/// Lets clients that ask on and take no answer hold every place of a listener, and asks for one more answer meanwhile.
+#[track_caller]
+fn check_all_places<S: Read + Write + AsFd + Send>(open: impl Fn() -> S, path: &str, ask: impl FnOnce()) {
+    let then = http::request("GET", path, &[], b"").repeat(100);
+    let kind = Kind { first: vec![], then, takes_answers: false };
+    let client = || Client { stream: open(), opened: Instant::now(), sent: 0, closed_after: None };
+    let mut clients: Vec<_> = (0..ADMIN_CONNECTIONS_MAX).map(|_| client()).collect();
+    clients.iter_mut().for_each(|client| client.beat(&kind));
+    thread::scope(|scope| {
+        let started = Instant::now();
+        let slow = scope.spawn(|| hold(clients, &kind));
+        ask();
+        let waited = started.elapsed();
+        let open = slow.join().expect("all are closed");
+        // So they did hold every place until one was taken from them.
+        let time_max = Duration::from_secs(ADMIN_ANSWER_S_MAX);
+        assert!(waited >= time_max / 2, "the answer came after {waited:?}, so there was a place left");
+        assert!(open.iter().min() >= Some(&time_max), "the first was closed after {:?}", open.iter().min());
+        eprintln!("the answer came after {waited:?}; clients were open {:?}", open.iter().max());
+    });
+}
+
+#[test]
+fn who_takes_no_metrics_gives_its_place_back() {
+    let host = Host::builder().start();
+    let open = || {
+        let stream = TcpStream::connect(host.metrics_address()).unwrap();
+        set_socket_recv_buffer_size(&stream, RECEIVE_BYTES).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream
+    };
+    check_all_places(open, "/metrics", || assert_eq!(host.metrics().status, 200));
+}
+
+#[test]
+fn who_takes_no_answer_of_the_admin_api_gives_its_place_back() {
+    let host = Host::builder().start();
+    let open = || {
+        let stream = UnixStream::connect(host.socket()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream
+    };
+    check_all_places(open, "/v1/plugins", || assert!(host.ctl(&["list"]).is_array()));
 }
 
 #[test]

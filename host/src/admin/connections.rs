@@ -1,4 +1,5 @@
-//! Connections to the admin API and to `/metrics`: bounded in number and in the time for a request's headers.
+//! Connections to the admin API and to `/metrics`: bounded in number, in the time for a request's headers, and in the time in
+//! which nothing of an answer is taken.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -11,10 +12,14 @@ use hyper_util::{
 };
 use tokio::sync::Semaphore;
 
+use crate::http::stalled::NeverStalled;
+
 /// Connections open at once, for each listener; further ones wait to be accepted.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// Time for a request's headers, and for which a connection may be idle, in seconds.
 pub const ADMIN_HEADER_S_MAX: u64 = 10;
+/// For how long a client may take nothing of what is sent to it, in seconds.
+pub const ADMIN_ANSWER_S_MAX: u64 = 10;
 /// How long requests under way may take after the shutdown, in seconds.
 pub const ADMIN_DRAIN_S_MAX: u64 = 5;
 
@@ -39,7 +44,8 @@ pub(super) async fn serve<L: Listener>(
             accepted = accepted => accepted,
         };
         let service = TowerToHyperService::new(router_for(&io));
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(io), service));
+        let io = TokioIo::new(NeverStalled::new(io, Duration::from_secs(ADMIN_ANSWER_S_MAX)));
+        let connection = graceful.watch(http.serve_connection(io, service));
         tokio::spawn(async move {
             let _place = place;
             if let Err(error) = connection.await {

@@ -251,6 +251,7 @@ impl Parts {
             paused: self.directory.is_paused(tenant),
             settings: tenant.settings.clone(),
             allow_origins: tenant.allow_origins.clone(),
+            allow_from: tenant.allow_from.texts(),
             replay_window_s: tenant.replay_window_s,
             replay_ahead_s: tenant.replay_ahead_s,
             enhance_on: tenant.enhance_on.iter().map(|event| event.as_str().to_owned()).collect(),
@@ -318,6 +319,7 @@ fn check_one(directory: &TenantDirectory, new: wire::NewTenant) -> Result<Checke
     let mut tenant = NewTenant::new(id, tool_type, new.base_url);
     tenant.settings = new.settings;
     tenant.allow_origins = new.allow_origins;
+    tenant.allow_from = new.allow_from;
     tenant.replay_window_s = new.replay_window_s.unwrap_or(tenant.replay_window_s);
     tenant.replay_ahead_s = new.replay_ahead_s.unwrap_or(tenant.replay_ahead_s);
     if let Some(names) = new.enhance_on {

@@ -64,6 +64,9 @@ pub struct NewTenant {
     /// Other origins that its plugin may call.
     #[serde(default)]
     pub allow_origins: Vec<String>,
+    /// Networks that its webhooks may come from; none: anywhere.
+    #[serde(default)]
+    pub allow_from: Vec<String>,
     /// How old a signed timestamp may be, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_window_s: Option<u32>,
@@ -93,6 +96,9 @@ pub struct Tenant {
     pub settings: BTreeMap<String, String>,
     /// Other origins that its plugin may call.
     pub allow_origins: Vec<String>,
+    /// Networks that its webhooks may come from; none: anywhere.
+    #[serde(default)]
+    pub allow_from: Vec<String>,
     /// How old a signed timestamp may be, in seconds.
     pub replay_window_s: u32,
     /// How far ahead of the host's clock it may be, in seconds.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{ConfigError, Fault, Place, layers::Places};
-use crate::plugin::signature::TrustedKey;
+use crate::{networks::Networks, plugin::signature::TrustedKey};
 
 const STATE_DIR: &str = "<state_dir>";
 const SQLITE: &str = "sqlite:";
@@ -168,6 +168,18 @@ impl<'a> Check<'a> {
             }
         }
         keys
+    }
+
+    /// Networks and addresses; a wrong one is named by its position, from 1.
+    pub(super) fn networks(&mut self, key: &str, values: &[String]) -> Networks {
+        let mut networks = Networks::default();
+        for (position, value) in (1..).zip(values) {
+            match Networks::parse(value) {
+                Ok(network) => networks.add(network),
+                Err(fault) => self.fault(key, &format!("has a fault at number {position}, {value:?}: {fault}")),
+            }
+        }
+        networks
     }
 
     fn out_of_range<T: Display, V: Debug>(&mut self, key: &str, value: V, range: &RangeInclusive<T>) {

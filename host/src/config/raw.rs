@@ -29,6 +29,7 @@ pub(super) struct Server {
     pub(super) connections_max: i64,
     pub(super) tenant_rate_per_s: i64,
     pub(super) tenant_burst: i64,
+    pub(super) trusted_proxies: Vec<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -134,6 +135,7 @@ impl Default for Raw {
                 connections_max: 10_000,
                 tenant_rate_per_s: 10_000,
                 tenant_burst: 20_000,
+                trusted_proxies: Vec::new(),
             },
             admin: Admin { socket: "<state_dir>/admin.sock".into(), listen: "127.0.0.1:9090".into() },
             plugins: Plugins {

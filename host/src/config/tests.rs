@@ -184,6 +184,12 @@ fn single_values_that_are_not_allowed() {
         );
         check_faults("", &[("PATCHBAY_PLUGINS__TRUSTED_KEYS", &format!("{good_key},{wrong}"))], &[&message]);
     }
+    let proxies =
+        good("", &[("PATCHBAY_SERVER__TRUSTED_PROXIES", "10.0.0.0/8,::ffff:192.0.2.7")]).server.trusted_proxies;
+    assert_eq!(proxies.texts(), ["10.0.0.0/8", "192.0.2.7/32"]);
+    let message = "environment PATCHBAY_SERVER__TRUSTED_PROXIES: server.trusted_proxies has a fault at number 2, \
+                   \"proxy.example\": it is no address such as 203.0.113.7 and no network such as 203.0.113.0/24 or 2001:db8::/32";
+    check_faults("", &[("PATCHBAY_SERVER__TRUSTED_PROXIES", "10.0.0.1,proxy.example")], &[message]);
     let answers = |one, all| [("PATCHBAY_HTTP__ANSWER_BYTES_MAX", one), ("PATCHBAY_HTTP__ANSWERS_BYTES_MAX", all)];
     good("", &answers("3000", "6000"));
     let message = "environment PATCHBAY_HTTP__ANSWERS_BYTES_MAX: http.answers_bytes_max must be at least 6000, twice \

@@ -354,12 +354,15 @@ pub struct UpdateTenant {
     /// What a new tenant is told too
     #[command(flatten)]
     pub options: TenantOptions,
-    /// A setting that it has no more
+    /// A setting that it has no more; and allow_from, by which its webhooks may come from anywhere again
     #[arg(long, value_name = "KEY", action = ArgAction::Append)]
     pub unset: Vec<String>,
     /// An origin that its plugin may call no more
     #[arg(long = "remove-origin", value_name = "URL", action = ArgAction::Append)]
     pub remove_origins: Vec<String>,
+    /// A network that its webhooks may come from no more
+    #[arg(long = "remove-from", value_name = "CIDR", action = ArgAction::Append)]
+    pub remove_from: Vec<String>,
     /// Do not ask before live jobs become dead letters
     #[arg(long)]
     pub yes: bool,
@@ -378,6 +381,9 @@ pub struct TenantOptions {
     /// Another origin that its plugin may call
     #[arg(long = "allow-origin", value_name = "URL", action = ArgAction::Append)]
     pub allow_origins: Vec<String>,
+    /// A network or address that its webhooks may come from: 203.0.113.0/24; without any they may come from anywhere
+    #[arg(long = "allow-from", value_name = "CIDR", action = ArgAction::Append)]
+    pub allow_from: Vec<String>,
     /// How old a signed webhook may be: 300s, 24h; for a new tenant 300s unless it is said
     #[arg(long, value_parser = |text: &str| span::seconds(text, REPLAY_WINDOW_S_MAX), value_name = "TIME")]
     pub replay_window: Option<u32>,

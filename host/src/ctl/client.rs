@@ -17,11 +17,15 @@ use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, runtime::Runtime};
 
-use super::failure::Failure;
+use super::{
+    failure::Failure,
+    peer::{self, Found},
+};
 use crate::admin::wire::Problem;
 
 /// Where the socket is looked for when none is named; the first that exists is taken.
-pub const SOCKETS: [&str; 2] = ["state/admin.sock", "/run/patchbay/admin.sock"];
+pub const SOCKETS: [&str; 2] = [HERE, "/run/patchbay/admin.sock"];
+const HERE: &str = "state/admin.sock";
 /// How long an answer may take, in seconds: a reload tries every new plugin, one after the other.
 pub const ANSWER_S_MAX: u64 = 600;
 /// Largest answer that is read, in bytes.
@@ -30,6 +34,7 @@ pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// A way to the host. Not to be used within a runtime: it has its own.
 pub struct Client {
     socket: PathBuf,
+    found: Found,
     runtime: Runtime,
 }
 
@@ -37,6 +42,7 @@ impl Client {
     /// Over this socket, or over the first of [`SOCKETS`] that exists.
     pub fn find(socket: Option<PathBuf>) -> Result<Self, Failure> {
         let named = socket.filter(|path| !path.as_os_str().is_empty());
+        let is_named = named.is_some();
         let found = named.or_else(|| SOCKETS.iter().map(PathBuf::from).find(|path| path.exists()));
         let socket = found.ok_or_else(|| {
             let problem = Problem::new("HOST_UNREACHABLE", "no admin socket was found")
@@ -44,16 +50,21 @@ impl Client {
                 .mend("start patchbay, or name its socket: --socket PATH or PATCHBAY_SOCKET");
             Failure::unreachable(problem)
         })?;
-        Self::new(socket)
+        let found = if is_named || socket != Path::new(HERE) { Found::Named } else { Found::Here };
+        Self::over(socket, found)
     }
 
     /// Over this socket. Nothing is sent yet.
     pub fn new(socket: PathBuf) -> Result<Self, Failure> {
+        Self::over(socket, Found::Named)
+    }
+
+    fn over(socket: PathBuf, found: Found) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| {
             Failure::failed(Problem::new("NO_RUNTIME", format!("the system gives no event queue: {error}")))
         })?;
-        Ok(Self { socket, runtime })
+        Ok(Self { socket, found, runtime })
     }
 
     /// `GET path`
@@ -86,7 +97,9 @@ impl Client {
         let limit = Duration::from_secs(ANSWER_S_MAX);
         let (status, body) = self
             .runtime
-            .block_on(async { tokio::time::timeout(limit, exchange(&self.socket, method, path, body)).await })
+            .block_on(async {
+                tokio::time::timeout(limit, exchange(&self.socket, self.found, method, path, body)).await
+            })
             .unwrap_or(Err(Broken::Silent))
             .map_err(|broken| broken.failure(&self.socket, asks))?;
         if status.is_success() {
@@ -112,14 +125,22 @@ fn unreadable(why: &str) -> Failure {
 /// How an exchange ended before there was an answer.
 enum Broken {
     Connect(io::Error),
+    Stranger(Failure),
     Exchange(String),
     TooLarge,
     Silent,
 }
 
-async fn exchange(socket: &Path, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), Broken> {
+async fn exchange(
+    socket: &Path,
+    found: Found,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<(StatusCode, Bytes), Broken> {
     let broken = |error: hyper::Error| Broken::Exchange(error.to_string());
     let stream = UnixStream::connect(socket).await.map_err(Broken::Connect)?;
+    peer::check(&stream, socket, found).map_err(Broken::Stranger)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     // Its error is also that of the request.
     tokio::spawn(connection);
@@ -154,6 +175,7 @@ impl Broken {
                 };
                 return Failure::unreachable(problem.why(error.to_string()).mend(mend));
             }
+            Self::Stranger(failure) => return failure,
             Self::TooLarge => return unreadable(&format!("it has over {ANSWER_BYTES_MAX} bytes")),
             Self::Exchange(why) => (why, "see the host's log"),
             Self::Silent => {

@@ -87,6 +87,7 @@ fn new_tenant(given: AddTenant, reader: &mut SecretReader<impl Read>, console: &
         settings: settings(&options.settings)?,
         secrets: secrets(&options.secrets, reader, console)?,
         allow_origins: options.allow_origins,
+        allow_from: options.allow_from,
         replay_window_s: options.replay_window,
         replay_ahead_s: options.replay_ahead,
         enhance_on: options.enhance_on.map(events),

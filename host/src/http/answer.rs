@@ -254,7 +254,7 @@ mod tests {
         use Rejection as R;
         let panicked = PluginError::Panicked { message: String::new(), location: String::new() };
         for (rejection, status, wait) in [
-            (R::NotAuthentic("x"), 401, None),
+            (R::NotAuthentic("x".into()), 401, None),
             (R::Malformed("x".into()), 400, None),
             (R::Invalid(vec![FieldError::new("a", "b")]), 422, None),
             (R::NoRoute(NoRoute::Missing), 503, Some(30)),

@@ -57,7 +57,7 @@ fn is_others_text(rejection: &Rejection) -> bool {
 /// What an operator is told; only of an authentic sender's webhook does it hold anything of the webhook.
 fn reason(rejection: &Rejection, rate: TenantRate) -> String {
     let mut reason = match rejection {
-        Rejection::NotAuthentic(why) => (*why).to_owned(),
+        Rejection::NotAuthentic(why) => why.clone().into_owned(),
         Rejection::Invalid(faults) => {
             let mut fields = String::new();
             for fault in faults {
@@ -93,7 +93,7 @@ mod tests {
         };
         let failed = CallError::Plugin(PluginError::Configuration("no secret".to_owned()));
         for (rejection, expected) in [
-            (Rejection::NotAuthentic("the tenant is disabled"), "the tenant is disabled"),
+            (Rejection::NotAuthentic("the tenant is disabled".into()), "the tenant is disabled"),
             (Rejection::Malformed("malformed: line 1 column 7".to_owned()), "malformed: line 1 column 7"),
             (fields(&[]), ""),
             (fields(&[("ticket_id", "is missing")]), "ticket_id: is missing"),

@@ -1,6 +1,6 @@
 //! The routes of the front door, and the way of one request through them.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use hyper::{
     HeaderMap, Method, Request, Version,
@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     answer::{self, Answer, BadRequest, CORRELATION_HEADER},
     body::BodyRoom,
+    forwarded,
     linger::Unread,
     media::check_media,
     tenant_scan,
@@ -98,8 +99,8 @@ impl Route {
 }
 
 impl FrontDoor {
-    /// Answers one request, and notes in `unread` whether its body was refused before it was read.
-    pub(super) async fn answer(&self, request: Request<Incoming>, unread: &Unread) -> Answer {
+    /// Answers one request of a connection with this other end, and notes in `unread` whether its body was refused before it was read.
+    pub(super) async fn answer(&self, request: Request<Incoming>, peer: IpAddr, unread: &Unread) -> Answer {
         let started = Instant::now();
         let correlation_id = request
             .headers()
@@ -110,7 +111,7 @@ impl FrontDoor {
         let label = route.label();
         let chunked = request.headers().contains_key(TRANSFER_ENCODING);
         let has_body = !request.body().is_end_stream();
-        let outcome = self.dispatch(route, request, &correlation_id).await;
+        let outcome = self.dispatch(route, request, peer, &correlation_id).await;
         let is_unread = outcome.is_err() && has_body;
         unread.set(is_unread);
         let mut answer = outcome.unwrap_or_else(|fault| {
@@ -130,6 +131,7 @@ impl FrontDoor {
         &self,
         route: Route,
         request: Request<Incoming>,
+        peer: IpAddr,
         correlation_id: &CorrelationId,
     ) -> Result<Answer, BadRequest> {
         check_transfer_encoding(request.headers())?;
@@ -143,8 +145,8 @@ impl FrontDoor {
             Route::Webhook(_) | Route::TenantInBody(_) if *method != Method::POST => Err(BadRequest::Method("POST")),
             Route::Health => Ok(answer::health(true, "alive", correlation_id)),
             Route::Ready => Ok(self.ready(correlation_id).await),
-            Route::Webhook(tenant_id) => self.webhook(Some(tenant_id), request, correlation_id).await,
-            Route::TenantInBody(_) => self.webhook(None, request, correlation_id).await,
+            Route::Webhook(tenant_id) => self.webhook(Some(tenant_id), request, peer, correlation_id).await,
+            Route::TenantInBody(_) => self.webhook(None, request, peer, correlation_id).await,
         }
     }
 
@@ -153,6 +155,7 @@ impl FrontDoor {
         &self,
         tenant_id: Option<String>,
         request: Request<Incoming>,
+        peer: IpAddr,
         correlation_id: &CorrelationId,
     ) -> Result<Answer, BadRequest> {
         let limits = self.limits.now();
@@ -170,6 +173,7 @@ impl FrontDoor {
         let delivery = Delivery {
             tenant_id: tenant_id.clone(),
             correlation_id: correlation_id.clone(),
+            source: forwarded::source(peer, &parts.headers, &limits.trusted_proxies),
             method: parts.method,
             path: parts.uri.path().to_owned(),
             query: parts.uri.query().unwrap_or_default().to_owned(),

@@ -1,6 +1,13 @@
 //! Connections: how many, how long they may take over a header and an answer, and how they end.
 
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::{
@@ -19,8 +26,9 @@ use super::{
 };
 use crate::{open_files::OpenFiles, telemetry::seldom::Seldom};
 
-/// Most bytes of a request's head.
-const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Most bytes of a request's head; also what a connection keeps in memory between its requests and while a body comes. All
+/// connections together hold `server.connections_max` times this, whatever they send.
+const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Most headers of a request.
 const HEADERS_MAX: usize = 100;
 /// Bytes of answers that wait in the kernel for a connection's other side, at most: else it keeps megabytes for each.
@@ -30,7 +38,7 @@ const BACKLOG: u32 = 1 << 10;
 /// How long accepting rests when the process has no file descriptors left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
-/// Listens for webhooks.
+/// Listens on an address, such that no client makes the kernel keep much for it.
 ///
 /// # Errors
 /// When the address is not there, or not free.
@@ -67,7 +75,7 @@ pub async fn serve(
         };
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => start(stream, place, &door, &graceful),
+                Ok((stream, peer)) => start(stream, peer.ip(), place, &door, &graceful),
                 Err(fault) => rest(&fault, &exhausted).await,
             },
             () = &mut shutdown => break,
@@ -95,7 +103,13 @@ fn resize(places: &Semaphore, have: &mut usize, want: usize) {
     }
 }
 
-fn start(stream: TcpStream, place: OwnedSemaphorePermit, door: &Arc<FrontDoor>, graceful: &GracefulShutdown) {
+fn start(
+    stream: TcpStream,
+    peer: IpAddr,
+    place: OwnedSemaphorePermit,
+    door: &Arc<FrontDoor>,
+    graceful: &GracefulShutdown,
+) {
     // Answers are small and complete: waiting for more to send would only delay them.
     if let Err(fault) = stream.set_nodelay(true) {
         tracing::debug!("a connection ended at once: {fault}");
@@ -113,7 +127,7 @@ fn start(stream: TcpStream, place: OwnedSemaphorePermit, door: &Arc<FrontDoor>, 
             let door = Arc::clone(door);
             service_fn(move |request| {
                 let (door, unread) = (Arc::clone(&door), unread.clone());
-                async move { Ok::<_, Infallible>(door.answer(request, &unread).await) }
+                async move { Ok::<_, Infallible>(door.answer(request, peer, &unread).await) }
             })
         });
     let connection = graceful.watch(connection);

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 /// Fails a write when nothing at all could be written for `time_max`.
-pub(super) struct NeverStalled<S> {
+pub(crate) struct NeverStalled<S> {
     stream: S,
     time_max: Duration,
     /// Runs while a write waits.
@@ -21,7 +21,7 @@ pub(super) struct NeverStalled<S> {
 }
 
 impl<S> NeverStalled<S> {
-    pub(super) fn new(stream: S, time_max: Duration) -> Self {
+    pub(crate) fn new(stream: S, time_max: Duration) -> Self {
         Self { stream, time_max, deadline: None }
     }
 

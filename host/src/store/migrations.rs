@@ -34,6 +34,7 @@ const MAIN: &[M<'_>] = &[
     M::up(include_str!("migrations/0010_replay_ahead.sql")),
     M::up(include_str!("migrations/0011_reopenings.sql")),
     M::up(include_str!("migrations/0012_incarnations.sql")),
+    M::up(include_str!("migrations/0013_allow_from.sql")),
 ];
 const HISTORY: &[M<'_>] = &[
     M::up(include_str!("migrations/history_0001.sql")),

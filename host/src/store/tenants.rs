@@ -13,6 +13,7 @@ use super::{
 use crate::{
     fault,
     ids::{Incarnation, TenantId, ToolType},
+    networks::Networks,
     tenant::{EnhanceOn, Tenant},
 };
 
@@ -57,8 +58,8 @@ impl Store {
                 let inserted = connection.execute(
                     "INSERT OR IGNORE INTO tenants (id, slot, tool_type, base_url, settings, allow_origins, enabled,
                                                     replay_window_s, enhance_on, created_ms, updated_ms, paused,
-                                                    replay_ahead_s, incarnation)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11, ?12, ?13)",
+                                                    replay_ahead_s, incarnation, allow_from)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11, ?12, ?13, ?14)",
                     params![
                         tenant.id.as_str(),
                         tenant.slot,
@@ -73,6 +74,7 @@ impl Store {
                         tenant.paused,
                         tenant.replay_ahead_s,
                         incarnation,
+                        Value::from(tenant.allow_from.texts()).to_string(),
                     ],
                 )?;
                 if inserted == 0 {
@@ -180,7 +182,7 @@ impl Store {
                 connection
                     .prepare(
                         "SELECT id, tool_type, base_url, settings, allow_origins, enabled, replay_window_s, enhance_on,
-                                paused, replay_ahead_s, incarnation
+                                paused, replay_ahead_s, incarnation, allow_from
                          FROM tenants ORDER BY id",
                     )?
                     .query_map([], tenant)?
@@ -255,7 +257,7 @@ fn update(connection: &Connection, tenant: &Tenant, now_ms: i64) -> rusqlite::Re
     connection.execute(
         "UPDATE tenants SET tool_type = ?2, base_url = ?3, settings = ?4, allow_origins = ?5, enabled = ?6,
                             replay_window_s = ?7, enhance_on = ?8, updated_ms = ?9, paused = ?10,
-                            replay_ahead_s = ?11 WHERE id = ?1",
+                            replay_ahead_s = ?11, allow_from = ?12 WHERE id = ?1",
         params![
             tenant.id.as_str(),
             tenant.tool_type.as_str(),
@@ -268,6 +270,7 @@ fn update(connection: &Connection, tenant: &Tenant, now_ms: i64) -> rusqlite::Re
             now_ms,
             tenant.paused,
             tenant.replay_ahead_s,
+            Value::from(tenant.allow_from.texts()).to_string(),
         ],
     )
 }
@@ -303,11 +306,17 @@ fn tenant(row: &Row<'_>) -> rusqlite::Result<Tenant> {
         paused: row.get(8)?,
         replay_ahead_s: row.get(9)?,
         incarnation: row.get(10)?,
+        allow_from: column(row, 11, networks_from_json)?,
     })
 }
 
 fn settings_json(settings: &BTreeMap<String, String>) -> String {
     settings.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect::<Value>().to_string()
+}
+
+fn networks_from_json(json: &str) -> Result<Networks, String> {
+    let texts: Vec<String> = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    Networks::parse_all(&texts).map_err(|(text, fault)| format!("{text:?}: {fault}"))
 }
 
 fn events_json(events: &BTreeSet<EnhanceOn>) -> String {

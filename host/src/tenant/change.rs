@@ -5,8 +5,11 @@ use std::{
     fmt,
 };
 
-use super::{EnhanceOn, InvalidTenant, NewTenant, Tenant, check_origin, other};
-use crate::ids::ToolType;
+use super::{EnhanceOn, InvalidTenant, NewTenant, Tenant, check_network, check_origin, other};
+use crate::{ids::ToolType, networks::Networks};
+
+/// What takes away the whole list of sources where a setting is named to go.
+const ALLOW_FROM: &str = "allow_from";
 
 /// The changes of one command. What is `None` or empty stays as it is.
 #[derive(Debug, Clone, Default)]
@@ -17,12 +20,16 @@ pub struct TenantChange {
     pub base_url: Option<String>,
     /// Settings that it has from now on, beside those that are not named.
     pub settings: BTreeMap<String, String>,
-    /// Settings that it has no more.
+    /// Settings that it has no more. `allow_from` is no setting: by it the tenant's webhooks may come from anywhere again.
     pub unset: BTreeSet<String>,
     /// Origins that its plugin may call from now on, beside those that are not named.
     pub allow_origins: Vec<String>,
     /// Origins that its plugin may call no more.
     pub remove_origins: Vec<String>,
+    /// Networks that its webhooks may come from, beside those that are not named.
+    pub allow_from: Vec<String>,
+    /// Networks that its webhooks may come from no more.
+    pub remove_from: Vec<String>,
     /// How old a signed timestamp may be, in seconds.
     pub replay_window_s: Option<u32>,
     /// How far ahead of the host's clock a signed timestamp may be, in seconds.
@@ -40,12 +47,14 @@ impl TenantChange {
         let mut faults = Vec::new();
         let settings = self.settings_of(tenant, &mut faults);
         let allow_origins = self.origins_of(tenant, &mut faults);
+        let allow_from = self.sources_of(tenant, &mut faults);
         let new = NewTenant {
             id: tenant.id.clone(),
             tool_type: self.tool_type.unwrap_or_else(|| tenant.tool_type.clone()),
             base_url: self.base_url.unwrap_or_else(|| tenant.base_url.to_string()),
             settings,
             allow_origins,
+            allow_from,
             replay_window_s: self.replay_window_s.unwrap_or(tenant.replay_window_s),
             replay_ahead_s: self.replay_ahead_s.unwrap_or(tenant.replay_ahead_s),
             enhance_on: self.enhance_on.unwrap_or_else(|| tenant.enhance_on.clone()),
@@ -62,7 +71,7 @@ impl TenantChange {
 
     fn settings_of(&self, tenant: &Tenant, faults: &mut Vec<InvalidTenant>) -> BTreeMap<String, String> {
         let mut settings = tenant.settings.clone();
-        for name in &self.unset {
+        for name in self.unset.iter().filter(|name| *name != ALLOW_FROM) {
             if self.settings.contains_key(name) {
                 faults.push(other(format!("setting {name:?}"), "it is set and unset at the same time"));
             } else if settings.remove(name).is_none() {
@@ -71,6 +80,39 @@ impl TenantChange {
         }
         settings.extend(self.settings.clone());
         settings
+    }
+
+    /// Networks that cannot be read are left in: the check of the whole tenant tells them.
+    fn sources_of(&self, tenant: &Tenant, faults: &mut Vec<InvalidTenant>) -> Vec<String> {
+        let mut sources = tenant.allow_from.clone();
+        let mut wrong = Vec::new();
+        if self.unset.contains(ALLOW_FROM) {
+            if sources.is_empty() {
+                faults.push(other(ALLOW_FROM, "the tenant has none, so its webhooks may come from anywhere already"));
+            }
+            sources = Networks::default();
+        }
+        for text in &self.remove_from {
+            match check_network(text) {
+                Err(fault) => faults.push(fault),
+                Ok(network) if sources.remove(network) => {}
+                Ok(network) => faults.push(absent("network", &network.to_string(), tenant.allow_from.texts().iter())),
+            }
+        }
+        for text in &self.allow_from {
+            match check_network(text) {
+                Ok(network) => sources.add(network),
+                Err(_) => wrong.push(text.clone()),
+            }
+        }
+        // Whoever removes single ones does not mean that all others may send from now on.
+        let has_lost_all = !tenant.allow_from.is_empty() && sources.is_empty() && wrong.is_empty();
+        if has_lost_all && !self.unset.contains(ALLOW_FROM) {
+            let reason =
+                "without the last network its webhooks could come from anywhere; if that is meant, unset allow_from";
+            faults.push(other(ALLOW_FROM, reason));
+        }
+        sources.texts().into_iter().chain(wrong).collect()
     }
 
     /// Origins that cannot be read are left in: the check of the whole tenant tells them.
@@ -108,6 +150,8 @@ impl fmt::Display for TenantChange {
             ("unset", (!self.unset.is_empty()).then(|| list(&mut self.unset.iter()))),
             ("allowed", (!self.allow_origins.is_empty()).then(|| list(&mut self.allow_origins.iter()))),
             ("not allowed any more", (!self.remove_origins.is_empty()).then(|| list(&mut self.remove_origins.iter()))),
+            ("allowed from", (!self.allow_from.is_empty()).then(|| list(&mut self.allow_from.iter()))),
+            ("not allowed from any more", (!self.remove_from.is_empty()).then(|| list(&mut self.remove_from.iter()))),
             ("replay window", self.replay_window_s.map(|seconds| format!("{seconds} s"))),
             ("replay ahead", self.replay_ahead_s.map(|seconds| format!("{seconds} s"))),
             ("enhance on", events.map(|events| events.collect::<Vec<_>>().join(" "))),
@@ -143,11 +187,16 @@ mod tests {
         let mut new = NewTenant::new(id, tool_type, "https://desk.example");
         new.settings = texts(&[("api_user", "me"), ("project", "HELP")]);
         new.allow_origins = vec!["https://login.example".to_owned()];
+        new.allow_from = names(&["10.0.0.0/8", "2001:db8::/32"]);
         Tenant { enabled: false, paused: true, ..new.check().unwrap() }
     }
 
     fn texts(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn networks(texts: &[&str]) -> Networks {
+        Networks::parse_all(texts).unwrap()
     }
 
     fn names<C: FromIterator<String>>(names: &[&str]) -> C {
@@ -189,6 +238,22 @@ mod tests {
                 Tenant { allow_origins: Vec::new(), ..before() },
             ),
             (
+                TenantChange { allow_from: names(&["192.0.2.7", "10.0.0.0/8", "::ffff:192.0.2.7"]), ..none() },
+                Tenant { allow_from: networks(&["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"]), ..before() },
+            ),
+            (
+                TenantChange { remove_from: names(&["2001:DB8::/32"]), ..none() },
+                Tenant { allow_from: networks(&["10.0.0.0/8"]), ..before() },
+            ),
+            (
+                TenantChange { unset: names(&["allow_from"]), ..none() },
+                Tenant { allow_from: Networks::default(), ..before() },
+            ),
+            (
+                TenantChange { unset: names(&["allow_from"]), allow_from: names(&["192.0.2.7"]), ..none() },
+                Tenant { allow_from: networks(&["192.0.2.7"]), ..before() },
+            ),
+            (
                 TenantChange { replay_window_s: Some(60), replay_ahead_s: Some(0), ..none() },
                 Tenant { replay_window_s: 60, replay_ahead_s: 0, ..before() },
             ),
@@ -210,6 +275,8 @@ mod tests {
             allow_origins: names(&["https://a.example/path", "https://c.example"]),
             remove_origins: names(&["https://logn.example", "https://c.example"]),
             replay_window_s: Some(0),
+            allow_from: names(&["10.0.0.1/8"]),
+            remove_from: names(&["10.0.0.0/9", "desk.example"]),
             ..TenantChange::default()
         };
         let faults: Vec<_> =
@@ -221,8 +288,11 @@ mod tests {
                 r#"setting "project": it is set and unset at the same time"#,
                 r#"origin "https://logn.example": the tenant has none of this name; did you mean https://login.example? It has https://login.example"#,
                 r#"origin "https://c.example": it is allowed and removed at the same time"#,
+                r#"network "10.0.0.0/9": the tenant has none of this name; did you mean 10.0.0.0/8? It has 10.0.0.0/8, 2001:db8::/32"#,
+                r#"allow_from "desk.example": it is no address such as 203.0.113.7 and no network such as 203.0.113.0/24 or 2001:db8::/32"#,
                 r#""http://desk.example" cannot be used: it must be https; http is for loopback addresses only"#,
                 r#""https://a.example/path" cannot be used: an origin is scheme, host and port, without a path"#,
+                r#"allow_from "10.0.0.1/8": it has bits behind its prefix; the network is 10.0.0.0/8, the address alone 10.0.0.1"#,
                 r#"name "a b": it must match [A-Za-z0-9_.-]{1,64}"#,
                 "replay window: it must be 1 to 604800 seconds",
             ]
@@ -231,6 +301,16 @@ mod tests {
         let unset = TenantChange { unset: names(&["x"]), ..TenantChange::default() };
         let fault = unset.applied_to(&bare).unwrap_err().remove(0).to_string();
         assert_eq!(fault, r#"setting "x": the tenant has no settings at all"#);
+        let fault_of = |tenant: &Tenant, change: TenantChange| {
+            change.applied_to(tenant).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let last = Tenant { allow_from: networks(&["10.0.0.0/8"]), ..tenant() };
+        let remove = TenantChange { remove_from: names(&["10.0.0.0/8"]), ..TenantChange::default() };
+        let faults = fault_of(&last, remove);
+        assert!(faults.len() == 1 && faults[0].contains("anywhere; if that is meant, unset allow_from"), "{faults:?}");
+        let unset = TenantChange { unset: names(&["allow_from"]), ..TenantChange::default() };
+        let faults = fault_of(&Tenant { allow_from: Networks::default(), ..tenant() }, unset);
+        assert!(faults.len() == 1 && faults[0].contains("anywhere already"), "{faults:?}");
     }
 
     #[test]

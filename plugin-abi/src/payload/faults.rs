@@ -89,6 +89,17 @@ impl Faults {
         id
     }
 
+    /// Another place that may name the ticket, beside the one that `ticket_id` was read from. It is at fault when it names
+    /// another ticket: where an administrator's template does not escape its placeholders, whoever writes a ticket's text
+    /// can add members to the body, and must not choose by them which ticket is meant. An empty `ticket_id` is at fault already.
+    pub fn same_ticket(&mut self, field: &str, value: &Scalar<'_>, ticket_id: &str) {
+        let named = value.word();
+        let named = named.as_deref().map(str::trim).filter(|named| !named.is_empty());
+        if !ticket_id.is_empty() && named.is_some_and(|named| named != ticket_id) {
+            self.add(field, "names another ticket than the rest of the body");
+        }
+    }
+
     /// What was read, if all of it was right.
     ///
     /// # Errors

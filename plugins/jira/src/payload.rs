@@ -161,7 +161,9 @@ impl Body<'_> {
         faults: &mut Faults,
     ) -> TicketMetadata {
         let happened = self.happened(issue, settings, webhook, faults);
-        let mut metadata = TicketMetadata::new(issue.ticket_id(path, faults), happened.event());
+        let ticket_id = issue.ticket_id(path, faults);
+        self.check_ticket(issue, path, &ticket_id, faults);
+        let mut metadata = TicketMetadata::new(ticket_id, happened.event());
         if settings.read_back {
             // Nothing else counts, so nothing else can be wrong.
             metadata.read_back = true;
@@ -187,6 +189,18 @@ impl Body<'_> {
     }
 
     /// Whether the issue is shown as it was before what happened.
+    fn check_ticket(&self, issue: &Issue<'_>, path: &str, ticket_id: &str, faults: &mut Faults) {
+        if path.is_empty() {
+            return;
+        }
+        faults.same_ticket("key", &self.key, ticket_id);
+        // An event's own `id` is not the issue's.
+        if self.webhook_event.is_absent() && self.key.is_absent() {
+            let id = issue.id.word();
+            faults.same_ticket("id", &self.id, id.as_deref().unwrap_or(ticket_id));
+        }
+    }
+
     fn shows_before(&self) -> bool {
         self.transition.object().is_some()
     }
@@ -201,6 +215,9 @@ impl Body<'_> {
         let event = faults.word("webhookEvent", &self.webhook_event, Presence::Optional);
         // A placeholder that has nothing to say leaves an empty text.
         let word = faults.text("event", &self.event, Presence::Optional).filter(|word| !word.trim().is_empty());
+        if event.is_some() && word.is_some() {
+            faults.add("event", "says what happened, and so does webhookEvent");
+        }
         // The address is not signed with the body: what it says counts where nothing is.
         let told = || match settings.webhook_auth {
             WebhookAuth::Signature => None,

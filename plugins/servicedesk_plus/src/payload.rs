@@ -30,11 +30,14 @@ pub(crate) use self::{hint::hint, request::ticket};
 /// `Malformed` when it is not JSON or has a key twice, `Validation` with every field that is missing or wrong.
 pub(crate) fn metadata(body: &[u8], route: Option<EventWord>) -> Result<TicketMetadata, PluginError> {
     let flat: Flat<'_> = from_slice(body)?;
-    match flat.form() {
+    let metadata = match flat.form() {
         Form::Flat => flat.metadata(route),
         Form::Nested => request::nested(body, route),
         Form::Bare => request::bare(body, route),
-    }
+    }?;
+    let mut faults = Faults::default();
+    flat.check_ticket(&metadata.ticket_id, &mut faults);
+    faults.unless_any(metadata)
 }
 
 /// When a created event of the flat form says that it was sent. `None` for all other bodies, also for those of which

@@ -15,7 +15,7 @@ mod state;
 
 use plugin_abi::{
     json::from_slice,
-    payload::{Faults, Scalar},
+    payload::{Faults, Part, Scalar},
     prelude::*,
     serde::{Deserialize, de::IgnoredAny},
     serde_json::value::RawValue,
@@ -94,6 +94,13 @@ impl<'a> Body<'a> {
     fn read(bytes: &'a [u8]) -> Result<Self, PluginError> {
         #[derive(Default, Deserialize)]
         #[serde(crate = "plugin_abi::serde", default)]
+        struct Data<'a> {
+            #[serde(borrow, rename = "sysId")]
+            sys_id: Scalar<'a>,
+        }
+
+        #[derive(Default, Deserialize)]
+        #[serde(crate = "plugin_abi::serde", default)]
         struct Parts<'a> {
             #[serde(borrow, alias = "result")]
             record: Option<&'a RawValue>,
@@ -103,7 +110,12 @@ impl<'a> Body<'a> {
             previous: Option<&'a RawValue>,
             #[serde(rename = "incidentId")]
             incident_id: Option<IgnoredAny>,
-            data: Option<IgnoredAny>,
+            #[serde(borrow)]
+            data: Part<'a, Data<'a>>,
+            #[serde(borrow)]
+            sys_id: Column<'a>,
+            #[serde(borrow)]
+            number: Column<'a>,
             #[serde(borrow)]
             tenant_id: Scalar<'a>,
             #[serde(borrow)]
@@ -125,7 +137,23 @@ impl<'a> Body<'a> {
             Some(record) => Some(object(record).ok_or_else(|| PluginError::field("record", "must be an object"))?),
             None => parts.current.and_then(object),
         };
-        let is_rule = nested.is_none() && (parts.incident_id.is_some() || parts.data.is_some());
+        let has_data = !matches!(parts.data, Part::Bare(Scalar::Absent));
+        let is_rule = nested.is_none() && (parts.incident_id.is_some() || has_data);
+        let bare = Named { sys_id: parts.sys_id, number: parts.number };
+        let mut faults = Faults::default();
+        if is_rule {
+            bare.must_be_absent(&mut faults);
+        }
+        if let Some(nested) = nested {
+            if parts.record.is_some() && parts.current.and_then(object).is_some() {
+                faults.add("current", "stands beside another record: only one of them can be meant");
+            }
+            if parts.incident_id.is_some() || parts.data.object().is_some_and(|data| is_given(&data.sys_id)) {
+                faults.add("incidentId", "and data.sysId are of a rule's form, and there is a record too");
+            }
+            bare.must_be_of(&from_slice(nested)?, &mut faults);
+        }
+        faults.unless_any(())?;
         let form =
             if is_rule { Form::Rule } else { Form::Record { nested, previous: parts.previous.and_then(object) } };
         let before = Before {
@@ -139,6 +167,38 @@ impl<'a> Body<'a> {
 }
 
 /// The values `1` (critical) to `5` (planning), their labels, and the words that rules make of them.
+/// How a record is named where it is the whole body. A body that is of two forms must name one ticket: where a script pastes
+/// texts into JSON, whoever writes a ticket's text can make the one form look like the other.
+#[derive(Debug, Default, Deserialize)]
+#[serde(crate = "plugin_abi::serde", default)]
+struct Named<'a> {
+    #[serde(borrow)]
+    sys_id: Column<'a>,
+    #[serde(borrow)]
+    number: Column<'a>,
+}
+
+impl Named<'_> {
+    fn must_be_absent(&self, faults: &mut Faults) {
+        for (field, column) in [("sys_id", &self.sys_id), ("number", &self.number)] {
+            if is_given(column.stored()) {
+                faults.add(field, "is a record's, and the rest of the body a rule's");
+            }
+        }
+    }
+
+    fn must_be_of(&self, record: &Self, faults: &mut Faults) {
+        if is_given(self.sys_id.stored()) {
+            match record.sys_id.value() {
+                Some(sys_id) => faults.same_ticket("sys_id", self.sys_id.stored(), &sys_id),
+                None => faults.add("sys_id", "stands beside a record without one: name the record in one place"),
+            }
+        } else if is_given(self.number.stored()) {
+            faults.add("number", "stands beside a record without its sys_id: name the record in one place");
+        }
+    }
+}
+
 fn priority(word: Option<&str>) -> Priority {
     const HIGH: &[&str] = &["1", "1 - critical", "critical", "2", "2 - high", "high"];
     const LOW: &[&str] = &["4", "4 - low", "low", "5", "5 - planning", "planning", "minimal"];

@@ -31,6 +31,9 @@ pub(crate) fn metadata(
 ) -> Result<TicketMetadata, PluginError> {
     let envelope: Envelope<'_> = json::from_slice(body)?;
     match envelope.kind() {
+        Some(_) if envelope.is_of_a_trigger() || trigger::is_said(body, fields)? => Err(PluginError::Malformed(
+            "the body is an event's and a trigger's at once: the trigger's text must not hold quotes".to_owned(),
+        )),
         Some(kind) => envelope.metadata(kind),
         None => trigger::metadata(body, fields, route),
     }

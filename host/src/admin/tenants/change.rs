@@ -91,6 +91,8 @@ fn read(wanted: wire::TenantChange) -> Result<(TenantChange, Vec<(String, Secret
         unset: wanted.unset.into_iter().collect::<BTreeSet<_>>(),
         allow_origins: wanted.allow_origins,
         remove_origins: wanted.remove_origins,
+        allow_from: wanted.allow_from,
+        remove_from: wanted.remove_from,
         replay_window_s: wanted.replay_window_s,
         replay_ahead_s: wanted.replay_ahead_s,
         enhance_on,

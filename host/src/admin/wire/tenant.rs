@@ -22,7 +22,7 @@ pub struct TenantChange {
     /// Settings that it has from now on.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
-    /// Settings that it has no more, by name.
+    /// Settings that it has no more, by name; and `allow_from`, by which its webhooks may come from anywhere again.
     #[serde(default)]
     pub unset: Vec<String>,
     /// Other origins that its plugin may call from now on.
@@ -31,6 +31,12 @@ pub struct TenantChange {
     /// Origins that its plugin may call no more.
     #[serde(default)]
     pub remove_origins: Vec<String>,
+    /// Networks that its webhooks may come from, beside those that it has.
+    #[serde(default)]
+    pub allow_from: Vec<String>,
+    /// Networks that its webhooks may come from no more.
+    #[serde(default)]
+    pub remove_from: Vec<String>,
     /// How old a signed timestamp may be, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_window_s: Option<u32>,

@@ -48,6 +48,7 @@ fn lines(tenant: &Tenant) -> Vec<Field> {
     let refused = tenant.refusals.iter().filter(|(_, refusals)| refusals.count > 0);
     lines.extend(refused.map(|(status, refusals)| ("refused", Some(refused_with(status, refusals)))));
     lines.extend(tenant.allow_origins.iter().map(|origin| ("allowed", Some(origin.clone()))));
+    lines.extend(tenant.allow_from.iter().map(|network| ("allowed from", Some(network.clone()))));
     lines.extend(tenant.settings.iter().map(|(name, value)| ("setting", Some(format!("{name} = {value}")))));
     for secret in &tenant.secrets {
         let until = secret.expires_at.as_ref().map(|at| format!(", replaced, good until {at}")).unwrap_or_default();

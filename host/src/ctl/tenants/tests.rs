@@ -21,6 +21,7 @@ fn options(secrets: &[&str], settings: &[&str]) -> TenantOptions {
         secrets: secrets.iter().map(|text| text.parse().unwrap()).collect(),
         settings: settings.iter().map(|text| (*text).to_owned()).collect(),
         allow_origins: Vec::new(),
+        allow_from: Vec::new(),
         replay_window: Some(86_400),
         replay_ahead: Some(60),
         enhance_on: EnhanceOn::list("created,updated").ok(),
@@ -54,6 +55,7 @@ fn nothing() -> UpdateTenant {
         options: TenantOptions::default(),
         unset: Vec::new(),
         remove_origins: Vec::new(),
+        remove_from: Vec::new(),
         yes: true,
     }
 }
@@ -70,7 +72,8 @@ fn only_what_is_named_is_in_the_request() {
     let full = update(UpdateTenant {
         tool_type: ToolType::parse("jira").ok(),
         base_url: Some("https://new.example".to_owned()),
-        options: options(&["a=@-"], &["k=v"]),
+        options: TenantOptions { allow_from: text("10.0.0.0/8"), ..options(&["a=@-"], &["k=v"]) },
+        remove_from: text("192.0.2.7"),
         remove_origins: text("https://login.example"),
         yes: false,
         ..nothing()
@@ -79,8 +82,8 @@ fn only_what_is_named_is_in_the_request() {
         serde_json::to_value(full.unwrap()).unwrap(),
         serde_json::json!({
             "tool_type": "jira", "base_url": "https://new.example", "secrets": {"a": "piped"}, "settings": {"k": "v"},
-            "unset": [], "allow_origins": [], "remove_origins": ["https://login.example"], "replay_window_s": 86_400,
-            "replay_ahead_s": 60, "enhance_on": ["created", "updated"], "dead_letter_jobs": false,
+            "unset": [], "allow_origins": [], "remove_origins": ["https://login.example"], "allow_from": ["10.0.0.0/8"],
+            "remove_from": ["192.0.2.7"], "replay_window_s": 86_400, "replay_ahead_s": 60, "enhance_on": ["created", "updated"], "dead_letter_jobs": false,
         })
     );
 }

@@ -37,11 +37,11 @@ pub(super) fn change(
     reader: &mut SecretReader<impl Read>,
     console: &Console,
 ) -> Result<TenantChange, Failure> {
-    let UpdateTenant { id, tool_type, base_url, options, unset, remove_origins, yes } = given;
+    let UpdateTenant { id, tool_type, base_url, options, unset, remove_origins, remove_from, yes } = given;
     let is_nothing = options.secrets.is_empty()
         && options.settings.is_empty()
-        && options.allow_origins.is_empty()
-        && (unset.is_empty() && remove_origins.is_empty())
+        && (options.allow_origins.is_empty() && options.allow_from.is_empty())
+        && (unset.is_empty() && remove_origins.is_empty() && remove_from.is_empty())
         && (options.replay_window.is_none() && options.replay_ahead.is_none())
         && (tool_type.is_none() && base_url.is_none() && options.enhance_on.is_none());
     if is_nothing {
@@ -58,6 +58,8 @@ pub(super) fn change(
         unset,
         allow_origins: options.allow_origins,
         remove_origins,
+        allow_from: options.allow_from,
+        remove_from,
         replay_window_s: options.replay_window,
         replay_ahead_s: options.replay_ahead,
         enhance_on: options.enhance_on.map(events),

@@ -34,7 +34,7 @@ const PRIORITIES: [(Priority, &[&str]); 2] = [
 #[serde(crate = "plugin_abi::serde", default)]
 pub(super) struct Issue<'a> {
     #[serde(borrow)]
-    id: Scalar<'a>,
+    pub(super) id: Scalar<'a>,
     #[serde(borrow)]
     key: Scalar<'a>,
     #[serde(borrow, rename = "self")]

@@ -47,6 +47,12 @@ impl Flat<'_> {
         Form::of(self.request.is_some(), &self.id, &self.ticket_id)
     }
 
+    /// A body that is of two forms must name one ticket.
+    pub(super) fn check_ticket(&self, ticket_id: &str, faults: &mut Faults) {
+        faults.same_ticket("id", &self.id, ticket_id);
+        faults.same_ticket("ticket_id", &self.ticket_id, ticket_id);
+    }
+
     /// Needed are `tenant_id`, `ticket_id` and `event`, unless the address says it or `resolution` or `resolved_date` is
     /// there; for a created ticket also `description`, `priority` and `created_at`; for a resolved one `resolution` and
     /// `resolved_date`. What is there must be of its type in any case.

@@ -1,5 +1,5 @@
 //! What is taken of a webhook that is only a hint (`read_back`): the ticket's id and the event. No other field can be at
-//! fault, whatever its type; the ticket is read through the API before anything is done.
+//! fault, whatever its type, but one that names another ticket; the ticket is read through the API before anything is done.
 
 use plugin_abi::{
     json::from_slice,
@@ -43,6 +43,8 @@ pub(crate) fn hint(body: &[u8], route: Option<EventWord>) -> Result<TicketMetada
         Form::Nested => of_request(&mut faults, "request.id", request::object(hint.request)?)?,
         Form::Bare => of_request(&mut faults, "id", body)?,
     };
+    faults.same_ticket("id", &hint.id, &ticket_id);
+    faults.same_ticket("ticket_id", &hint.ticket_id, &ticket_id);
     let word = told.or(guess);
     if word.is_none() && !is_given(&hint.event) {
         faults.add("event", "is missing");

@@ -15,6 +15,9 @@ use crate::merged;
 const TYPE_PREFIX: &str = "zen:event-type:";
 /// ... and an event of a ticket.
 const TICKET_PREFIX: &str = "ticket.";
+/// What stands in the envelope. Where else something stands that a trigger says, it is a trigger's body.
+pub(super) const KEYS: [&str; 8] =
+    ["account_id", "detail", "event", "id", "subject", "time", "type", "zendesk_event_version"];
 /// Statuses of tickets that are being worked on.
 const UNSOLVED: [&str; 4] = ["new", "open", "pending", "hold"];
 
@@ -77,6 +80,11 @@ impl Envelope<'_> {
     /// What the event is of, such as `ticket.created`; `None` when this is no event.
     pub(super) fn kind(&self) -> Option<&str> {
         self.kind.text()?.strip_prefix(TYPE_PREFIX)
+    }
+
+    /// Whether it says what happened as triggers do, in a word.
+    pub(super) fn is_of_a_trigger(&self) -> bool {
+        self.event.is_some_and(|event| event.get().starts_with('"'))
     }
 
     /// What the event says. Those that are not of a ticket say nothing to us.

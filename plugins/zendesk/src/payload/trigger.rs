@@ -6,7 +6,7 @@ use plugin_abi::{
     time::OffsetDateTime,
 };
 
-use super::{TAGS_MAX, is_closed, priority, resolved, ticket_id};
+use super::{TAGS_MAX, event as envelope, is_closed, priority, resolved, ticket_id};
 use crate::{
     merged,
     settings::{Field, FieldMap},
@@ -60,6 +60,15 @@ pub(super) fn metadata(
     metadata.raw_priority = raw_priority;
     metadata.created_at = created_at;
     faults.unless_any(metadata)
+}
+
+/// Whether the body says anything as a trigger's does, where no event has it. In a trigger whose placeholders are not
+/// escaped, whoever writes a ticket can make the body look like an event of another ticket.
+pub(super) fn is_said(body: &[u8], fields: &FieldMap<'_>) -> Result<bool, PluginError> {
+    let values = paths(body, fields.paths()).map_err(|fault| PluginError::Malformed(fault.to_string()))?;
+    let is_an_events = |path: &str| envelope::KEYS.contains(&path.split_once('.').map_or(path, |(key, _)| key));
+    let said = fields.paths().iter().zip(&values).filter(|(path, _)| !is_an_events(path));
+    Ok(said.map(|(_, value)| value).any(|value| !value.is_absent()))
 }
 
 /// What an administrator's word means. It may be the ticket's status.

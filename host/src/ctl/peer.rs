@@ -1,0 +1,92 @@
+//! Who serves the admin socket, as the system says: looked at before anything is sent, since requests hold secrets.
+
+use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
+
+use tokio::net::UnixStream;
+
+use super::{failure::Failure, users::Users};
+use crate::admin::wire::Problem;
+
+/// How the socket's path was come by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// By its own name, or where only root makes folders: the owner of its folder is who should serve it.
+    Named,
+    /// In the current folder, which may be anybody's.
+    Here,
+}
+
+/// Lets root serve the socket, whoever runs this program, and the owner of the socket's folder where that says something.
+///
+/// # Errors
+/// When it is somebody else, or the system does not say who it is.
+pub(super) fn check(connection: &UnixStream, socket: &Path, found: Found) -> Result<(), Failure> {
+    let server = connection.peer_cred().map_err(|error| unknown(socket, &error))?.uid();
+    let own = rustix::process::geteuid().as_raw();
+    let owner = owner_of_folder(socket).map_err(|error| unknown(socket, &error))?;
+    if is_trusted(server, own, owner, found) { Ok(()) } else { Err(stranger(socket, server, own, owner, found)) }
+}
+
+fn is_trusted(server: u32, own: u32, owner: u32, found: Found) -> bool {
+    server == 0 || server == own || (found == Found::Named && server == owner)
+}
+
+fn owner_of_folder(socket: &Path) -> io::Result<u32> {
+    let folder = socket.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(fs::metadata(folder)?.uid())
+}
+
+fn stranger(socket: &Path, server: u32, own: u32, owner: u32, found: Found) -> Failure {
+    let users = Users::of_this_machine();
+    let name = |uid: u32| users.shown(&format!("uid {uid}"));
+    let shown = socket.display();
+    let (why, mend) = match found {
+        Found::Named => (
+            format!("only root, {} who asks and {} who owns the socket's folder may serve it", name(own), name(owner)),
+            "name the socket of your patchbay: --socket PATH or PATCHBAY_SOCKET; find out who put this one there"
+                .to_owned(),
+        ),
+        Found::Here => (
+            format!("in the current folder only root and {} who asks may serve it, unless it is named", name(own)),
+            format!("if it is your patchbay's, name it: --socket {shown}"),
+        ),
+    };
+    let problem = Problem::new("STRANGER", format!("{shown} is served by {}", name(server)));
+    Failure::failed(problem.why(why).state("nothing was sent").mend(mend))
+}
+
+fn unknown(socket: &Path, error: &io::Error) -> Failure {
+    let problem = Problem::new("STRANGER", format!("the system does not say who serves {}", socket.display()));
+    Failure::failed(problem.why(error.to_string()).state("nothing was sent"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_serve_a_socket() {
+        const ROOT: u32 = 0;
+        for (server, own, owner, named, here) in [
+            (ROOT, 1000, 1000, true, true),
+            (ROOT, 1000, 7, true, true),
+            (1000, 1000, ROOT, true, true),
+            (7, ROOT, 7, true, false),
+            (7, 1000, 7, true, false),
+            (7, ROOT, ROOT, false, false),
+            (7, 1000, 1000, false, false),
+            (7, ROOT, 1000, false, false),
+        ] {
+            let is_trusted = |found| is_trusted(server, own, owner, found);
+            assert_eq!((is_trusted(Found::Named), is_trusted(Found::Here)), (named, here), "{server} {own} {owner}");
+        }
+    }
+
+    #[test]
+    fn a_socket_without_a_folder_in_its_name_lies_in_the_current_one() {
+        let here = fs::metadata(".").unwrap().uid();
+        assert_eq!(owner_of_folder(Path::new("admin.sock")).unwrap(), here);
+        assert_eq!(owner_of_folder(Path::new("./admin.sock")).unwrap(), here);
+        assert!(owner_of_folder(Path::new("/nowhere/admin.sock")).is_err());
+    }
+}
