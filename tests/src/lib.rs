@@ -33,5 +33,5 @@ pub use http::Answer;
 pub use line::{API_KEY, Line, TOOL, WEBHOOK_SECRET, created, minimal, resolved, told};
 pub use process::Ended;
 pub use supervisor::Supervisor;
-pub use surroundings::Denial;
+pub use surroundings::{Denial, confines_fully, demand_full};
 pub use wait::{WAIT_MAX, wait_until};
