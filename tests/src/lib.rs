@@ -14,6 +14,7 @@
 //! operator could see. Time that the host waits for is skipped by [`Host::advance_clock`].
 
 pub mod artifacts;
+mod census;
 pub mod forgeries;
 pub mod fuzz;
 mod host;
@@ -28,6 +29,7 @@ pub mod versions;
 mod wait;
 
 pub use artifacts::Artifact;
+pub use census::Census;
 pub use host::{Ctl, Host, HostBuilder};
 pub use http::Answer;
 pub use line::{API_KEY, Line, TOOL, WEBHOOK_SECRET, created, minimal, resolved, told};

@@ -53,6 +53,7 @@ mod retries;
 mod saturated;
 mod secrets;
 mod slow_clients;
+mod soak;
 mod store_faults;
 mod stored;
 mod stuck_linker;

@@ -102,12 +102,13 @@ fn unsafe_attempt(operation: &str) -> Option<io::Result<()>> {
             "renice" => done(libc::setpriority(libc::PRIO_PROCESS, getppid().unsigned_abs(), 19).into()),
             "outlive" => done(libc::prctl(libc::PR_SET_PDEATHSIG, 0).into()),
             "dumpable" => done(libc::prctl(libc::PR_SET_DUMPABLE, 1).into()),
-            "raise-memory" => {
-                let all = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-                done(libc::setrlimit(libc::RLIMIT_AS, &raw const all).into())
+            // To what it is already: nobody needs rights for that.
+            "limit" => {
+                let mut now: libc::rlimit = std::mem::zeroed();
+                done(libc::getrlimit(libc::RLIMIT_AS, &raw mut now).into())
+                    .and_then(|()| done(libc::setrlimit(libc::RLIMIT_AS, &raw const now).into()))
             }
             "setuid" => done(syscall(libc::SYS_setuid, 0)),
-            "capset" => reached(syscall(libc::SYS_capset, NO_ADDRESS, NO_ADDRESS), libc::EFAULT),
             "unshare" => done(libc::unshare(libc::CLONE_NEWUSER).into()),
             "handle" => {
                 let ignored = libc::signal(libc::SIGUSR1, libc::SIG_IGN);
