@@ -40,6 +40,7 @@ mod open_files;
 mod patched;
 mod paused;
 mod plugin_files;
+mod power_cut;
 mod probation;
 mod rate_limit;
 mod raw_http;
