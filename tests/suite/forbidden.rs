@@ -33,13 +33,15 @@ use Control::{Everywhere, WhereLet};
 
 /// The operation, what it comes to in a constructor and in `new`, and where its control must succeed.
 ///
-/// In a constructor the dynamic linker's own calls are still let through, so that what needs a file fails by Landlock; and
-/// memory may become executable, since that is how a library is mapped.
-const OPERATIONS: [(&str, Outcome, Outcome, Control); 43] = [
+/// In a constructor the dynamic linker's own calls are still let through: opening a file fails by Landlock, which does not
+/// govern who looks whether there is one; and memory may become executable, since that is how a library is mapped.
+const OPERATIONS: [(&str, Outcome, Outcome, Control); 45] = [
     // Files.
     ("open", Fails, Fails, Everywhere),
     ("environ", Fails, Fails, Everywhere),
     ("list", Fails, Fails, Everywhere),
+    ("look", Succeeds, Fails, Everywhere),
+    ("follow", Succeeds, Fails, Everywhere),
     ("unlink", Fails, Fails, Everywhere),
     ("chroot", Fails, Fails, WhereLet),
     ("mount", Fails, Fails, WhereLet),

@@ -61,6 +61,11 @@ fn unsafe_attempt(operation: &str) -> Option<io::Result<()>> {
                 Err(fault) if fault.raw_os_error() != Some(libc::EBADF) => Ok(()),
                 sought => sought,
             },
+            "look" => done(libc::stat(c"/etc/passwd".as_ptr(), &mut std::mem::zeroed()).into()),
+            "follow" => {
+                let mut link = [0; 8];
+                done(libc::readlink(c"/proc/self/exe".as_ptr(), link.as_mut_ptr(), link.len()) as c_long)
+            }
             "unlink" => reached(libc::unlink(NOWHERE.as_ptr()).into(), libc::ENOENT),
             "chroot" => done(libc::chroot(c"/".as_ptr()).into()),
             "mount" => {
