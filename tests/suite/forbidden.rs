@@ -157,7 +157,7 @@ fn check(who: &str, user: fn(HostBuilder) -> HostBuilder, denied: &[i64]) {
         }
         match (outcome(&tried.without(&format!("new:{operation}"))), control) {
             (Succeeds, _) => {}
-            (Fails, WhereLet) => eprintln!("{who}: {operation} is denied by this machine"),
+            (Fails, WhereLet) => eprintln!("{who}: {operation} is denied to this user without walls as well"),
             (found, _) => panic!("{who}: without walls {operation} comes to {found:?}"),
         }
     }

@@ -11,7 +11,7 @@ use std::{
     sync::{
         Condvar, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
-        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     thread,
     time::{Duration, Instant},
@@ -49,7 +49,7 @@ const CLOCK_STEP_MS: i64 = 600_000;
 /// Longer than a sender may have to wait while the host is killed, the disk is full and the machine busy.
 const TAKEN_TIME_MAX: Duration = Duration::from_secs(120);
 /// In which all jobs are done when nothing goes wrong any more.
-const END_TIME_MAX: Duration = Duration::from_secs(120);
+const END_TIME_MAX: Duration = Duration::from_secs(300);
 /// What the second half may have more than the first: a fifth, and so much besides.
 const MEMORY_SLACK_KIB: u64 = 8 << 10;
 const COUNT_SLACK: u64 = 8;
@@ -200,7 +200,7 @@ struct Load<'a> {
 
 impl Load<'_> {
     /// One sender, until all is sent. What goes wrong elsewhere than at the tool is the receiver's to do.
-    fn send(&self, elsewhere: &Sender<Kind>) {
+    fn send(&self, elsewhere: &SyncSender<Kind>) {
         let began = Instant::now();
         let mut connection = None;
         loop {
@@ -406,7 +406,7 @@ fn line() -> Line {
 
 /// Sends all of a load, while the warden does what it is told.
 fn run(load: &Load<'_>, warden: &mut Warden<'_>) {
-    let (tell, elsewhere) = mpsc::channel();
+    let (tell, elsewhere) = mpsc::sync_channel(KINDS.len());
     thread::scope(|scope| {
         for _ in 0..SENDERS {
             let tell = tell.clone();
