@@ -64,6 +64,21 @@ fn a_file_that_kills_the_host_while_it_is_tried_is_named_by_the_next_start_and_l
 }
 
 #[test]
+fn what_served_before_such_a_file_serves_on() {
+    let mut line = Line::stopped(without_walls());
+    line.host.put_file(FILE, &ordered(PEACE));
+    line.host.start();
+    hostile::add_tenants(&line);
+    line.host.put_file(FILE, &ordered(DEADLY));
+    assert_ne!(line.host.try_ctl(&["reload"]).code, 0);
+    assert_eq!(line.host.end().code, None);
+    line.host.start();
+    let row = line.host.plugin(TOOL_TYPE);
+    assert_eq!((&row["state"], &row["candidate"]["code"]), (&"active".into(), &"HOST_ENDED".into()), "{row:#}");
+    assert_eq!(line.host.send(&created("calm", "1")).status, 202);
+}
+
+#[test]
 fn behind_walls_the_same_file_kills_nobody() {
     let line = Line::start(hostile::builder());
     line.host.put_file(FILE, &ordered(DEADLY));
