@@ -32,6 +32,7 @@ use crate::{
         journal::{Happened, Journal},
         loader,
         manager::{ManagerParts, PluginManager, PluginRow, PluginState, Reload},
+        on_trial::OnTrial,
         routes::Routes,
         signature::Signature,
         watcher::FolderWatch,
@@ -329,6 +330,24 @@ async fn crashes(config: &Config, store: &Store, clock: &Clock) -> anyhow::Resul
             ..PluginEvent::new(Happened::Crashed, message)
         };
         store.record_plugin_events(vec![event]).await?;
+    }
+    let on_trial = OnTrial::in_folder(&config.state_dir.join("plugins"));
+    if let Some(tried) = on_trial.left_behind().context("what an earlier host was trying")? {
+        let message = format!("the host ended while it tried {}", tried.path.display());
+        tracing::error!(
+            tool_type = tried.tool_type,
+            sha256 = tried.sha256,
+            "{message}; the same bytes are not tried again until plugin-ctl enable"
+        );
+        let event = PluginEvent {
+            at_ms: clock.now_ms(),
+            tool_type: Some(tried.tool_type),
+            version: Some(tried.version),
+            sha256: Some(tried.sha256),
+            ..PluginEvent::new(Happened::EndedInProbe, message)
+        };
+        store.record_plugin_events(vec![event]).await?;
+        on_trial.forget().context("what an earlier host was trying")?;
     }
     Ok(blame::blamed(store.plugin_events(EventsFrom::Newest, None, PLUGIN_EVENTS_MAX).await?))
 }

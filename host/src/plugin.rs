@@ -18,6 +18,7 @@ pub mod journal;
 pub mod lane;
 pub mod loader;
 pub mod manager;
+pub mod on_trial;
 pub mod permissions;
 pub mod probation;
 pub mod probe;

@@ -14,6 +14,7 @@
 //! operator could see. Time that the host waits for is skipped by [`Host::advance_clock`].
 
 pub mod artifacts;
+mod census;
 pub mod forgeries;
 pub mod fuzz;
 mod host;
@@ -28,10 +29,11 @@ pub mod versions;
 mod wait;
 
 pub use artifacts::Artifact;
+pub use census::Census;
 pub use host::{Ctl, Host, HostBuilder};
 pub use http::Answer;
 pub use line::{API_KEY, Line, TOOL, WEBHOOK_SECRET, created, minimal, resolved, told};
 pub use process::Ended;
 pub use supervisor::Supervisor;
-pub use surroundings::Denial;
+pub use surroundings::{Denial, confines_fully, demand_full};
 pub use wait::{WAIT_MAX, wait_until};

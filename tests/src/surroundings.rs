@@ -2,12 +2,13 @@
 //! given rights.
 
 use std::{
-    io,
+    fs, io,
     path::Path,
     process::{Child, Command},
     thread,
 };
 
+use landlock::{ABI, Access as _, AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 /// How a filter denies a system call.
@@ -59,6 +60,29 @@ impl Surroundings {
             confined.join().expect("starting a process does not panic")
         })
     }
+}
+
+/// Whether a process can be shut in wholly here: the kernel has Landlock and seccomp, and nothing around the tests denies
+/// either. Then nothing less than `full` will do.
+pub fn confines_fully() -> bool {
+    let strict = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    let landlock = strict.handle_access(AccessFs::from_all(ABI::V1)).and_then(Ruleset::create).is_ok();
+    let status = fs::read_to_string("/proc/self/status").expect("Linux has /proc");
+    landlock && status.lines().any(|line| line.starts_with("Seccomp:"))
+}
+
+/// Demands this confinement to be `full`, but where the kernel cannot do it; says whether it is.
+///
+/// # Panics
+/// When it could be and is not.
+#[track_caller]
+pub fn demand_full(level: &str) -> bool {
+    let full = level == "full";
+    assert!(full || !confines_fully(), "this kernel has Landlock and seccomp, and the level is {level}");
+    if !full {
+        eprintln!("skipped: level {level}");
+    }
+    full
 }
 
 fn filter(calls: &[i64], denial: Denial) -> BpfProgram {

@@ -11,7 +11,7 @@ use libc::{
 use patchbay_tests::{
     Artifact,
     Denial::{self, Deadly, Refused, Unknown},
-    Host, HostBuilder, Line, created,
+    Host, HostBuilder, Line, confines_fully, created, demand_full,
     hostile::events,
 };
 
@@ -53,11 +53,7 @@ fn verified(builder: HostBuilder) -> Result<String, (String, String)> {
 
 /// What this machine is without a filter; the words for what a filter takes can be compared only when that is nothing.
 fn is_full_here() -> bool {
-    let level = verified(Host::builder()).unwrap();
-    if level != "full" {
-        eprintln!("skipped: level {level}");
-    }
-    level == "full"
+    demand_full(&verified(Host::builder()).unwrap())
 }
 
 #[test]
@@ -80,6 +76,7 @@ fn a_missing_layer_is_left_out_and_said() {
         let expected = serde_json::json!({ "files": files, "calls": calls, "text": text });
         if confinement != expected {
             // The other layer may be missing here by itself.
+            assert!(!confines_fully(), "{confinement}");
             eprintln!("skipped: level {}", confinement["text"]);
             assert_eq!((&confinement["files"], &confinement["calls"]), (&false.into(), &false.into()), "{confinement}");
         }
@@ -230,9 +227,7 @@ fn a_process_that_cannot_be_started_or_followed_is_no_fault_of_the_plugin() {
 #[test]
 fn with_every_layer_there_is_no_warning() {
     let host = Host::builder().plugin(Artifact::GOOD).start();
-    let level = host.ctl(&["info", "desk_good"])["confinement"]["text"].clone();
-    if level != "full" {
-        eprintln!("skipped: level {level}");
+    if !demand_full(host.ctl(&["info", "desk_good"])["confinement"]["text"].as_str().unwrap()) {
         return;
     }
     assert!(!host.log().contains("confined less"), "{}", host.log());

@@ -20,6 +20,8 @@ const MIB: usize = 1 << 20;
 const ANSWER_BYTES_MAX: usize = MIB;
 const ANSWERS_BYTES_MAX: usize = 8 * MIB;
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+const HEADERS: usize = 1_000_000;
+const HEADERS_AT_ONCE: usize = 10_000;
 /// A bomb that is let through, to see that it would be seen.
 const FUSE_MIB: usize = 32;
 /// Of the healthy tenant, while the other one's jobs run.
@@ -29,11 +31,14 @@ const BEAT: Duration = Duration::from_millis(100);
 /// What the host may need beside answers while a few jobs run: lanes, connections, what the allocator keeps; in KiB.
 const BESIDE_KIB: u64 = 16 << 10;
 
+/// What ends by a time-out.
+const SLOW: [&str; 3] = ["silent", "slow", "slow-head"];
+
 /// How the tool answers a request for a ticket.
 type Answer = fn(&mut TcpStream) -> io::Result<()>;
 
 /// By the ticket's id: the answer, and by which word its job fails.
-const ANSWERS: [(&str, Answer, &str); 22] = [
+const ANSWERS: [(&str, Answer, &str); 24] = [
     ("bomb", |to| whole(to, "content-encoding: gzip\r\n", &bomb(8 << 10)), "malformed"),
     ("huge", |to| to.write_all(format!("{OK}content-length: 2000000000\r\n\r\n").as_bytes()), "malformed"),
     ("large", |to| whole(to, "", &vec![b' '; ANSWER_BYTES_MAX + 1]), "malformed"),
@@ -43,12 +48,14 @@ const ANSWERS: [(&str, Answer, &str); 22] = [
     ("size", |to| endless(to, &format!("{OK}transfer-encoding: chunked\r\n\r\n1;"), b"x"), "api"),
     ("hints", |to| endless(to, "", b"HTTP/1.1 103 Early Hints\r\n\r\n"), "api"),
     ("headers", |to| endless(to, OK, b"x: y\r\n"), "api"),
+    ("million", |to| million(to), "api"),
     ("header", |to| endless(to, &format!("{OK}x: "), b"a"), "api"),
     ("silent", |to| wait_for_end(to), "api"),
     ("slow", |to| slow(to, &format!("{OK}content-length: 1000\r\n\r\n")), "api"),
     ("slow-head", |to| slow(to, "HTTP/1.1 200"), "api"),
     ("short", |to| to.write_all(format!("{OK}content-length: 100\r\n\r\n{{\"request\"").as_bytes()), "api"),
     ("long", |to| to.write_all(format!("{OK}content-length: 2\r\n\r\n{{}}{{}}{{}}").as_bytes()), "malformed"),
+    ("packed", |to| whole(to, "content-encoding: gzip\r\n", b"this is no gzip"), "api"),
     ("half", |to| half(to), "api"),
     ("reset", |to| reset(to), "api"),
     ("gone", |_| Ok(()), "api"),
@@ -124,6 +131,19 @@ fn endless(to: &mut TcpStream, head: &str, part: &[u8]) -> io::Result<()> {
     loop {
         to.write_all(&parts)?;
     }
+}
+
+/// An answer that would be whole behind its million headers.
+fn million(to: &mut TcpStream) -> io::Result<()> {
+    to.write_all(OK.as_bytes())?;
+    for from in (0..HEADERS).step_by(HEADERS_AT_ONCE) {
+        let some: String = (from..from + HEADERS_AT_ONCE).map(|number| format!("x-{number}: y\r\n")).collect();
+        to.write_all(some.as_bytes())?;
+    }
+    let body = shown("million");
+    to.write_all(format!("content-length: {}\r\n\r\n", body.len()).as_bytes())?;
+    to.write_all(&body)?;
+    wait_for_end(to)
 }
 
 /// A byte at each beat, until the other side hangs up.
@@ -202,8 +222,8 @@ fn failed(line: &Line, ticket: &str) -> String {
 #[test]
 fn whatever_a_tool_sends_hurts_its_own_tenant_only() {
     let tool = Tool::start();
-    // Of what is slow the test waits for each time-out.
-    let line = Line::start(limited(ANSWER_BYTES_MAX, ANSWERS_BYTES_MAX).config("http.read_s", 10));
+    // The test waits for the time-outs of what is slow; the healthy tenant's notes must not.
+    let line = Line::start(limited(ANSWER_BYTES_MAX, ANSWERS_BYTES_MAX).config("http.read_s", 15));
     line.add_tenant("healthy", "desk_good", &[]);
     line.add_tenant_at("hostile", "desk_good", &tool.url(), &[]);
     line.open_ticket("1000");
@@ -219,6 +239,10 @@ fn whatever_a_tool_sends_hurts_its_own_tenant_only() {
             assert_eq!(line.host.send(&created("healthy", &ticket.to_string())).status, 202, "{ticket}");
         }
         (0..TICKETS).for_each(|ticket| drop(line.note_on(&ticket.to_string())));
+        for kind in SLOW {
+            let job = line.job(kind, "is there", |_| true);
+            assert!(job["last_error"].is_null(), "notes of the healthy tenant have waited for {kind}: {job:#}");
+        }
         for (kind, _, word) in ANSWERS {
             assert_eq!(failed(&line, kind), word, "{kind}");
         }

@@ -18,6 +18,7 @@ use super::{
     confine::Level,
     elf,
     glibc::Glibc,
+    on_trial::Tried,
     probe::Prober,
     refusal::{Code, Refusal},
     signature::{self, Signature, Trust},
@@ -268,7 +269,7 @@ impl InspectedArtifact {
     }
 
     /// Looks who vouches for the file and who else could have written it, tries the bytes in a process of their own unless they have passed
-    /// there before, then writes the private copy of generation `number` into `folder`:
+    /// there before, which is noted on disk meanwhile, then writes the private copy of generation `number` into `folder`:
     /// a fresh file every time, since glibc knows a library again by its inode.
     ///
     /// # Errors
@@ -288,8 +289,13 @@ impl InspectedArtifact {
         let confinement = match verdicts.of(self.sha256).filter(|level| !confined_less(level)) {
             Some(level) => level,
             None => {
+                let noted = verdicts.on_trial().note(&self.tried()).map_err(|fault| {
+                    let reason = format!("it cannot be noted in {} that it is tried: {fault}", folder.display());
+                    Refusal::new(Code::ProbeFailed, reason)
+                })?;
                 let level = self.try_out(prober).map_err(Refusal::without_details)?;
                 verdicts.keep(self.sha256, level);
+                drop(noted);
                 level
             }
         };
@@ -300,6 +306,13 @@ impl InspectedArtifact {
         })?;
         let (info, signature, minisig) = (self.info.clone(), self.signature.clone(), self.minisig.clone());
         Ok(VerifiedArtifact { copy, sha256: self.sha256, info, signature, minisig, confinement })
+    }
+}
+
+impl InspectedArtifact {
+    fn tried(&self) -> Tried {
+        let (tool_type, version) = (self.info.tool_type.to_string(), self.info.version.to_string());
+        Tried { path: self.path.clone(), sha256: self.sha256.to_string(), tool_type, version }
     }
 }
 

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::journal::Happened;
+use super::{
+    journal::Happened,
+    refusal::{Code, Refusal},
+};
 use crate::store::PluginEvent;
 
 /// So many crashes by one artifact, within the window, and it is not started again by itself.
@@ -16,8 +19,8 @@ const CRASH_WINDOW: Duration = Duration::from_secs(600);
 /// Artifacts, by digest, that have ended an earlier host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Blamed {
-    /// Those that are not started again by themselves, each with what it did last.
-    pub condemned: BTreeMap<String, String>,
+    /// Those that are not started again by themselves, each with why.
+    pub condemned: BTreeMap<String, Refusal>,
     /// All of them.
     pub crashed: BTreeSet<String>,
 }
@@ -35,10 +38,12 @@ pub fn blamed(events: impl IntoIterator<Item = PluginEvent>) -> Blamed {
             lately.retain(|before| *before > at_ms - window_ms);
             lately.push(at_ms);
             if lately.len() >= CRASHES_MAX || condemned.contains_key(&sha256) {
-                condemned.insert(sha256, message);
+                condemned.insert(sha256, crashed_again_and_again(&message));
             }
         } else if code == Happened::LoaderStuck.as_str() {
-            condemned.insert(sha256, message);
+            condemned.insert(sha256, crashed_again_and_again(&message));
+        } else if code == Happened::EndedInProbe.as_str() {
+            condemned.insert(sha256, Refusal::new(Code::HostEnded, message));
         } else if code == Happened::Enabled.as_str() {
             crashes.remove(&sha256);
             condemned.remove(&sha256);
@@ -47,10 +52,14 @@ pub fn blamed(events: impl IntoIterator<Item = PluginEvent>) -> Blamed {
     Blamed { condemned, crashed: crashes.into_keys().collect() }
 }
 
+fn crashed_again_and_again(last: &str) -> Refusal {
+    Refusal::new(Code::Crashed, format!("quarantined after it ended the host again and again: {last}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::journal::Happened::{Crashed, Enabled, LoaderStuck, Swapped};
+    use crate::plugin::journal::Happened::{Crashed, Enabled, EndedInProbe, LoaderStuck, Swapped};
 
     const MINUTE_MS: i64 = 60_000;
 
@@ -77,6 +86,12 @@ mod tests {
         check(&[(0, a, Crashed), (1, a, Crashed), (2, a, Crashed), (5_000, b, Swapped)], &[a]);
         check(&[(0, a, Crashed), (1, a, Crashed), (2, a, Crashed), (3, a, Enabled)], &[]);
         check(&[(0, a, Crashed), (1, a, Crashed), (2, a, Enabled), (3, a, Crashed), (4, a, Crashed)], &[]);
+    }
+
+    #[test]
+    fn one_end_of_the_host_in_a_probe_condemns() {
+        check(&[(0, "a", EndedInProbe), (5_000, "b", Crashed)], &["a"]);
+        check(&[(0, "a", EndedInProbe), (1, "a", Enabled)], &[]);
     }
 
     #[test]

@@ -58,6 +58,7 @@ codes! {
     Quarantined "quarantined": "a generation failed too often, or failed its trial, and gets no calls for a while";
     Released "released": "a quarantined generation has passed its trial and gets calls again";
     Crashed "crashed": "an artifact has ended the host";
+    EndedInProbe "ended_in_probe": "the host ended without order while it tried an artifact";
     LoaderStuck "loader_stuck": "an artifact has blocked the dynamic linker";
     TenantRefused "tenant_refused": "a tenant's webhooks begin to be refused; at most once an hour for a tenant";
 }

@@ -143,7 +143,7 @@ struct Shared {
 /// What the manager knows, for those who ask.
 #[derive(Default)]
 struct Known {
-    condemned: BTreeMap<String, String>,
+    condemned: BTreeMap<String, Refusal>,
     files: BTreeMap<PathBuf, FileRecord>,
     /// Who was trusted when they were judged.
     trust: Trust,
@@ -251,6 +251,7 @@ impl PluginManager {
     /// Takes all routes away and takes every generation apart: for the end of the host. What does not end within
     /// `time_max`, which is for all of them, is left as it is.
     pub async fn stop(&self, time_max: Duration) {
+        self.shared.verdicts.on_trial().end();
         let end = tokio::time::Instant::now() + time_max;
         let left = || end.saturating_duration_since(tokio::time::Instant::now());
         let mut generations: Vec<_> = {

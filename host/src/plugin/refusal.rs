@@ -72,7 +72,7 @@ impl Code {
 
     /// Whether the host keeps the plugin from serving for what it did, not for what it is.
     pub fn is_quarantine(self) -> bool {
-        matches!(self, Self::Crashed | Self::LoaderStuck)
+        matches!(self, Self::Crashed | Self::HostEnded | Self::LoaderStuck)
     }
 }
 
@@ -140,6 +140,7 @@ codes! {
     Disabled "DISABLED": "an operator has disabled the plugin", "plugin-ctl enable lets it serve again";
     Pinned "PINNED": "another version is pinned", "plugin-ctl unpin lets the highest version serve, plugin-ctl pin another one";
     Crashed "CRASHED": "the plugin has ended the host several times within minutes", "show the events to the vendor; plugin-ctl enable tries it again";
+    HostEnded "HOST_ENDED": "the host ended while it tried the plugin", "see in the service manager's and the kernel's log why the host ended; plugin-ctl enable tries this very file again";
     LoaderStuck "LOADER_STUCK": "opening or closing a library did not end, which blocks the dynamic linker of the whole process", "nothing: the host takes webhooks on, ends in order and wants to be restarted (exit code 75); the plugin is then left out. With plugins.when_stuck = \"stay\", restart the host yourself";
     Retained "RETAINED": "too many earlier generations of this tool type are still in memory", "see plugin-ctl info for what keeps them; restart the host when it is convenient";
     Copy "COPY": "the host could not make its private copy", "check space and rights of the state folder";

@@ -4,13 +4,13 @@ use std::{
     collections::BTreeMap,
     fs, io,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::{artifact::Sha256Sum, confine::Level};
+use super::{artifact::Sha256Sum, confine::Level, on_trial::OnTrial};
 
 /// Most verdicts that are kept; beyond it all are forgotten, and found again by trying.
 const VERDICTS_MAX: usize = 4096;
@@ -20,6 +20,7 @@ const VERDICTS_MAX: usize = 4096;
 pub struct Verdicts {
     path: PathBuf,
     kept: Mutex<Kept>,
+    on_trial: OnTrial,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -34,7 +35,13 @@ impl Verdicts {
         let build = this_build().unwrap_or_default();
         let kept = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
         let kept = kept.filter(|kept| !build.is_empty() && kept.build == build);
-        Self { path, kept: Mutex::new(kept.unwrap_or_else(|| Kept { build, sound: BTreeMap::new() })) }
+        let on_trial = OnTrial::in_folder(path.parent().unwrap_or(Path::new("")));
+        Self { path, kept: Mutex::new(kept.unwrap_or_else(|| Kept { build, sound: BTreeMap::new() })), on_trial }
+    }
+
+    /// Where it is noted what is being tried: beside the verdicts.
+    pub fn on_trial(&self) -> &OnTrial {
+        &self.on_trial
     }
 
     /// The verdict on these bytes, when there is one.

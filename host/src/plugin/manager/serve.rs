@@ -187,11 +187,8 @@ impl Shared {
                 "the dynamic linker is stuck; the host must be restarted first",
             ));
         }
-        if let Some(last) = self.lock().condemned.get(&offer.sha256.to_string()) {
-            return Err(Refusal::new(
-                Code::Crashed,
-                format!("quarantined after it ended the host again and again: {last}"),
-            ));
+        if let Some(refusal) = self.lock().condemned.get(&offer.sha256.to_string()) {
+            return Err(refusal.clone());
         }
         let retained = self.lock().retained(tool_type);
         if retained >= self.config.retained_max {

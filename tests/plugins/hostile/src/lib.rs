@@ -3,21 +3,23 @@
 //!
 //! Places: `constructor`, `new`, `validate`, `extract`, `get`, `update`, `drop`, `destructor`; and in the answers of extract,
 //! get and update `lie`, `lie-get` and `lie-update`. With `@host` behind the place the deed is done only where there is any
-//! environment, so not in the process in which plugins are tried.
+//! environment, so not in the process in which plugins are tried. What is no other deed is one of [`operations`].
 //! Methods do it only for tenants whose setting `evil` is `yes`.
 
 #![allow(unsafe_code, reason = "this is what it is for")]
 
 use std::{
-    ffi::{c_char, c_int, c_long},
-    io,
+    collections::HashMap,
+    ffi::{c_char, c_int},
     sync::atomic::{AtomicU64, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use desk::{Behaviour, Desk};
 use plugin_abi::prelude::*;
+
+mod operations;
 
 /// Where a test writes: the text behind `=`, up to the semicolon.
 #[used]
@@ -154,30 +156,18 @@ impl Drop for PanicsWhenDropped {
 
 unsafe extern "C" {
     fn _exit(status: c_int) -> !;
-    fn fork() -> c_int;
     fn signal(number: c_int, handler: usize) -> usize;
     fn setenv(name: *const c_char, value: *const c_char, overwrite: c_int) -> c_int;
     fn umask(mask: u32) -> u32;
     fn pthread_create(thread: *mut usize, attributes: *const (), start: extern "C" fn(*mut ()), with: *mut ())
     -> c_int;
     fn pause() -> c_int;
-    fn getppid() -> c_int;
-    fn syscall(number: c_long, ...) -> c_long;
-    fn prctl(option: c_int, ...) -> c_int;
-    fn lseek(file: c_int, offset: i64, whence: c_int) -> i64;
+    fn free(memory: *mut ());
 }
 
 /// Calls in which every tenth is to go wrong.
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
-#[cfg(target_arch = "x86_64")]
-const SYS_TGKILL: c_long = 234;
-#[cfg(not(target_arch = "x86_64"))]
-const SYS_TGKILL: c_long = 131;
-const PR_SET_PDEATHSIG: c_int = 1;
-const EBADF: c_int = 9;
-/// The descriptor that a test leaves to the process.
-const INHERITED: c_int = 9;
 /// A verdict as the process in which plugins are tried gives it, but for what stands before it.
 const FORGED: &str = r#"{"refused":{"code":"THREADS","reason":"forged"}}"#;
 
@@ -217,6 +207,11 @@ fn perform(deed: &str) {
         "abort" => std::process::abort(),
         "exit" => std::process::exit(0),
         // SAFETY: a plain call that does not return.
+        "_exit-7" => unsafe { _exit(7) },
+        // SAFETY: none; it is meant to crash.
+        "wild-free" => unsafe { free(std::ptr::without_provenance_mut(8)) },
+        "panic-c" => panics_into_c(),
+        // SAFETY: a plain call that does not return.
         "_exit" => unsafe { _exit(0) },
         "overflow" => drop(std::hint::black_box(overflow(1))),
         "thread" => drop(thread::Builder::new().name("stray".to_owned()).spawn(|| {
@@ -231,30 +226,16 @@ fn perform(deed: &str) {
             assert_eq!(started, 0, "no thread was started");
         }
         "thread-crash" => drop(thread::Builder::new().name("stray".to_owned()).spawn(|| perform("segv"))),
-        "open" => expect_refused(std::fs::read("/etc/passwd").map(drop)),
-        "connect" => expect_refused(std::net::TcpStream::connect("127.0.0.1:9").map(drop)),
-        "exec" => expect_refused(std::process::Command::new("/bin/true").spawn().map(drop)),
-        // SAFETY: a plain call. Signal 0 only asks whether one could be sent.
-        "signal" => expect_refused(outcome(unsafe { syscall(SYS_TGKILL, getppid(), getppid(), 0) })),
-        // SAFETY: a plain call.
-        "outlive" => expect_refused(outcome(unsafe { prctl(PR_SET_PDEATHSIG, 0) }.into())),
-        // SAFETY: a plain call on a number that may name nothing.
-        "inherit" => expect_refused(match outcome(unsafe { lseek(INHERITED, 0, 1) }) {
-            Err(fault) if fault.raw_os_error() == Some(EBADF) => Err(fault),
-            // Some descriptors cannot be sought in, but they are there.
-            _ => Ok(()),
-        }),
+        // Only in the process in which plugins are tried, whose parent is the host; elsewhere that is the test itself.
+        "kill-host" if std::env::vars_os().next().is_none() => {
+            // SAFETY: a plain call.
+            let _refused = unsafe { libc::kill(libc::getppid(), libc::SIGKILL) };
+        }
         "forge" => {
             eprint!("\n{FORGED}\n");
             // SAFETY: a plain call that does not return.
             unsafe { _exit(0) }
         }
-        // SAFETY: the child ends at once.
-        "fork" => match unsafe { fork() } {
-            0 => std::process::exit(0),
-            -1 => expect_refused(Err(io::Error::last_os_error())),
-            _ => expect_refused(Ok(())),
-        },
         "handler" => {
             for number in [SIGUSR1, SIGSEGV] {
                 // SAFETY: the handler does nothing, for as long as it is mapped.
@@ -268,18 +249,30 @@ fn perform(deed: &str) {
         // SAFETY: a plain call.
         "umask" => drop(unsafe { umask(0) }),
         "alloc" => drop(std::hint::black_box(vec![1_u8; 8 << 30])),
-        _ => {}
+        "work" => work(),
+        "thread-ends" => thread::spawn(work).join().expect("a thread may be started, and does its work"),
+        "memory" => drop(std::hint::black_box(vec![1_u8; 256 << 20])),
+        "flood" => eprint!("{}", "x".repeat(1 << 20)),
+        operation => {
+            if let Some(outcome) = operations::attempt(operation) {
+                // What the confinement must prevent: when it did not, the plugin panics, which every test can see.
+                assert!(outcome.is_err(), "it was let through");
+            }
+        }
     }
 }
 
-/// What the C library's calls return.
-fn outcome(returned: c_long) -> io::Result<()> {
-    if returned < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+/// What every plugin does: it looks at the time, sleeps, keeps things in a map whose keys are random, writes JSON.
+fn work() {
+    let began = Instant::now();
+    thread::sleep(Duration::from_millis(1));
+    let map: HashMap<_, _> = (0..1_000).map(|number| (number.to_string(), number)).collect();
+    let json = plugin_abi::serde_json::to_string(&map).expect("a map of numbers has a JSON form");
+    assert!(json.len() > 1_000 && began.elapsed() >= Duration::from_millis(1), "time stands still");
 }
 
-/// What the confinement must prevent: when it did not, the plugin panics, which every test can see.
-fn expect_refused(outcome: io::Result<()>) {
-    assert!(outcome.is_err(), "it was let through");
+extern "C" fn panics_into_c() {
+    panic!("as ordered");
 }
 
 #[inline(never)]
