@@ -38,6 +38,7 @@ mod open_files;
 mod patched;
 mod paused;
 mod plugin_files;
+mod private_copies;
 mod probation;
 mod rate_limit;
 mod raw_http;
