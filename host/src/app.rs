@@ -20,6 +20,7 @@ use crate::{
     admin::{self, AdminParts},
     clock::Clock,
     config::{Config, WhenStuck},
+    core_dumps,
     housekeeping::{self, DiskRoom},
     http::{body::BodyRoom, routes::FrontDoor, server},
     ingest::Ingest,
@@ -66,6 +67,7 @@ const FORGET_EVERY: Duration = Duration::from_secs(5);
 /// When it cannot start; once it serves, it ends without.
 pub fn run(config: Config, reread: impl Fn() -> anyhow::Result<Config> + Send + 'static) -> anyhow::Result<()> {
     let log = telemetry::init(&config.log)?;
+    core_dumps::forbid();
     loader::give_large_memory_back();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -318,7 +320,9 @@ async fn open_store(config: &Config, clock: &Clock, metrics: &Metrics) -> anyhow
 /// Reads what an earlier host died of, keeps it, and tells which artifacts have killed it too often lately to be started.
 async fn crashes(config: &Config, store: &Store, clock: &Clock) -> anyhow::Result<Blamed> {
     let journal = config.state_dir.join("crash.journal");
-    let earlier = crash::start(&journal).with_context(|| format!("the crash journal {}", journal.display()))?;
+    let earlier = crash::start(&journal).with_context(|| {
+        format!("the crash journal {} cannot be used; look for a full or failing disk", journal.display())
+    })?;
     if let Some(crash) = earlier {
         let message = crash.to_string();
         tracing::error!(tool_type = crash.tool_type, sha256 = crash.sha256, "{message}");

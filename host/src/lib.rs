@@ -5,6 +5,7 @@ pub mod app;
 pub mod clock;
 pub mod config;
 pub mod conformance;
+pub mod core_dumps;
 pub mod ctl;
 pub mod enhance;
 pub mod fault;

@@ -207,11 +207,16 @@ impl Host {
     /// When it runs already, or does not become ready.
     #[track_caller]
     pub fn start(&mut self) {
-        assert!(self.process.is_none(), "the host runs already");
-        match self.run(SERVE) {
-            Ok(process) => self.process = Some(process),
-            Err(ended) => panic!("the host did not start: {ended:?}"),
+        if let Err(ended) = self.try_start() {
+            panic!("the host did not start: {ended:?}");
         }
+    }
+
+    /// The same, but it may end before it is ready.
+    pub fn try_start(&mut self) -> Result<(), Ended> {
+        assert!(self.process.is_none(), "the host runs already");
+        self.process = Some(self.run(SERVE)?);
+        Ok(())
     }
 
     /// Runs `patchbay` with other arguments in the host's folder, beside one that runs there, until it ends by itself.
@@ -250,6 +255,11 @@ impl Host {
     /// Lets no file of the host grow beyond these bytes, as on a full disk; `None`: the disk has room again.
     pub fn limit_files(&self, bytes_max: Option<u64>) {
         self.process().limit_files(bytes_max);
+    }
+
+    /// Lets the host leave a core, should it crash.
+    pub fn allow_core(&self) {
+        self.process().allow_core();
     }
 
     /// Sends a signal and waits for nothing.

@@ -5,6 +5,7 @@ use std::{
     fmt, fs,
     io::{BufRead as _, BufReader},
     net::SocketAddr,
+    os::unix::process::ExitStatusExt as _,
     path::Path,
     process::{Child, ChildStderr, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -49,6 +50,8 @@ pub struct Ended {
     pub code: Option<i32>,
     /// Everything on standard error.
     pub log: String,
+    /// Whether the system took a core of it.
+    pub left_a_core: bool,
 }
 
 /// What a process has written to standard error so far. Cheap to clone.
@@ -117,6 +120,12 @@ impl Process {
         prlimit(Some(pid(self.id())), Resource::Fsize, limit).expect("the child is ours");
     }
 
+    /// Lets it leave a core, as far as its hard limit goes.
+    pub(crate) fn allow_core(&self) {
+        let maximum = getrlimit(Resource::Core).maximum;
+        prlimit(Some(pid(self.id())), Resource::Core, Rlimit { current: maximum, maximum }).expect("the child is ours");
+    }
+
     /// Waits until the process has ended, however long that takes; its number stays its own until [`end`](Self::end).
     pub(crate) fn wait(&self) {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
@@ -129,7 +138,7 @@ impl Process {
             self.child.try_wait().expect("the child is ours")
         });
         self.reader.take().into_iter().for_each(|reader| reader.join().expect("reading a pipe does not panic"));
-        Ended { code: status.code(), log: self.log.text() }
+        Ended { code: status.code(), log: self.log.text(), left_a_core: status.core_dumped() }
     }
 
     /// A line of `/proc/<id>/status` in kibibytes, such as `RssAnon`.

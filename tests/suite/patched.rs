@@ -7,11 +7,18 @@ const FILE: &str = "libdesk_good.so";
 const SEGMENTS_AT: usize = 32;
 const SEGMENTS_COUNT: usize = 56;
 const SEGMENT_BYTES: usize = 56;
+/// As above, of sections. A section's header has its kind, its place in the file and its length.
+const SECTIONS_AT: usize = 40;
+const SECTIONS_COUNT: usize = 60;
+const SECTION_BYTES: usize = 64;
+const SHT_DYNSYM: u32 = 11;
+const PT_LOAD: u32 = 1;
 const PT_DYNAMIC: u32 = 2;
 const PT_GNU_STACK: u32 = 0x6474_e551;
 const DT_RUNPATH: u64 = 29;
 const DT_RPATH: u64 = 15;
 const DT_TEXTREL: u64 = 22;
+const DT_STRTAB: u64 = 5;
 const DT_SYMTAB: u64 = 6;
 const DT_FLAGS: u64 = 30;
 const DT_FLAGS_1: u64 = 0x6fff_fffb;
@@ -39,6 +46,27 @@ impl Bytes {
         let count = usize::from(u16::from_le_bytes(self.number(SEGMENTS_COUNT)));
         let mut headers = (0..count).map(|index| start + index * SEGMENT_BYTES);
         headers.find(|at| u32::from_le_bytes(self.number(*at)) == kind).expect("every plugin has such a segment")
+    }
+
+    /// Where the header of a section of this kind is.
+    fn section(&self, kind: u32) -> usize {
+        self.sections()
+            .find(|at| u32::from_le_bytes(self.number(at + 4)) == kind)
+            .expect("every plugin has such a section")
+    }
+
+    fn sections(&self) -> impl Iterator<Item = usize> {
+        let start = usize::try_from(u64::from_le_bytes(self.number(SECTIONS_AT))).unwrap();
+        let count = usize::from(u16::from_le_bytes(self.number(SECTIONS_COUNT)));
+        (0..count).map(move |index| start + index * SECTION_BYTES)
+    }
+
+    /// Puts a copy of this part of the file at its end, aligned as anything may have to be, and returns where.
+    fn copy_to_the_end(&mut self, from: usize, bytes: usize) -> usize {
+        self.0.resize(self.0.len().next_multiple_of(16), 0);
+        let at = self.0.len();
+        self.0.extend_from_within(from..from + bytes);
+        at
     }
 
     /// Where the dynamic entry with this tag is.
@@ -71,6 +99,49 @@ fn retag(file: &mut Bytes, tag: u64) {
     let entry = file.dynamic(DT_FLAGS_1);
     file.put(entry, &tag.to_le_bytes());
 }
+
+/// Lets the dynamic segment's header show a copy of the table, and returns what gives its own entries other values: those are
+/// what the dynamic linker reads, since it goes by the address.
+fn behind_a_clean_copy(file: &mut Bytes, tag: u64, entry: [u64; 2]) {
+    let segment = file.segment(PT_DYNAMIC);
+    let [table, bytes] =
+        [segment + 8, segment + 32].map(|at| usize::try_from(u64::from_le_bytes(file.number(at))).unwrap());
+    let own = file.dynamic(tag);
+    let copy = file.copy_to_the_end(table, bytes);
+    file.put(segment + 8, &(copy as u64).to_le_bytes());
+    entry.into_iter().enumerate().for_each(|(index, value)| file.put(own + 8 * index, &value.to_le_bytes()));
+}
+
+/// Lets the headers of all sections of this kind show a copy of what they showed.
+fn show_a_copy(file: &mut Bytes, section: usize) {
+    let [from, bytes] =
+        [section + 24, section + 32].map(|at| usize::try_from(u64::from_le_bytes(file.number(at))).unwrap());
+    let copy = file.copy_to_the_end(from, bytes);
+    file.put(section + 24, &(copy as u64).to_le_bytes());
+}
+
+/// Headers that show something else than what the dynamic linker reads.
+const HIDDEN: &[(&str, &str, Change)] = &[
+    ("a RUNPATH behind a clean copy of the dynamic section", "SEARCH_PATH", |file| {
+        behind_a_clean_copy(file, DT_FLAGS_1, [DT_RUNPATH, 0]);
+    }),
+    ("NODELETE behind a clean copy of the dynamic section", "LINKAGE", |file| {
+        behind_a_clean_copy(file, DT_FLAGS_1, [DT_FLAGS_1, DF_1_NODELETE]);
+    }),
+    ("a library of strangers behind a clean copy of the strings", "DEPENDENCY", |file| {
+        // The tables of a library lie in its first segment, where addresses are places in the file.
+        let strings = u64::from_le_bytes(file.number(file.dynamic(DT_STRTAB) + 8)).to_le_bytes();
+        let section = file.sections().find(|at| file.number(at + 16) == strings).expect("a section shows the strings");
+        show_a_copy(file, section);
+        file.replace("libgcc_s.so.1\0", "libcurl.so.4\0\0", 1);
+    }),
+    ("a unique symbol behind a clean copy of the symbols", "LINKAGE", |file| {
+        let table = usize::try_from(u64::from_le_bytes(file.number(file.dynamic(DT_SYMTAB) + 8))).unwrap();
+        let section = file.section(SHT_DYNSYM);
+        show_a_copy(file, section);
+        file.put(table + SYMBOL_BYTES + 4, &[STB_GNU_UNIQUE << 4]);
+    }),
+];
 
 /// What is changed, and the code that says so.
 pub(super) const CASES: &[(&str, &str, Change)] = &[
@@ -123,6 +194,12 @@ pub(super) const CASES: &[(&str, &str, Change)] = &[
     ("another header of abi_stable", "ABI_HEADER", |file| {
         file.replace("abi stable library for Rust", "ABI stable library for Rust", 9);
     }),
+    ("segments out of order", "LINKAGE", |file| {
+        let first = file.segment(PT_LOAD);
+        let second = file.number::<SEGMENT_BYTES>(first + SEGMENT_BYTES);
+        let swapped = [&second[..], &file.number::<SEGMENT_BYTES>(first)].concat();
+        file.put(first, &swapped);
+    }),
     ("another processor", "MACHINE", |file| file.put(18, &183_u16.to_le_bytes())),
     ("32 bits", "MACHINE", |file| file.put(4, &[1])),
     ("a program", "NOT_A_PLUGIN", |file| file.put(16, &2_u16.to_le_bytes())),
@@ -150,6 +227,50 @@ fn each_is_refused_with_its_code() {
         host.ctl(&["reload"]);
         assert_eq!(host.plugin("desk_good")["state"], "active", "minor {minor}");
     }
+}
+
+/// The control: what the checks looked at before, by the headers, is clean.
+#[test]
+fn what_the_headers_do_not_show_is_refused_all_the_same() {
+    let shown = |bytes: &[u8]| {
+        use object::{Object as _, read::elf::ElfFile64};
+        let file = ElfFile64::<object::LittleEndian>::parse(bytes).unwrap();
+        let (sections, endian) = (file.elf_section_table(), file.endian());
+        let (_, link) = sections.dynamic(endian, bytes).unwrap().unwrap();
+        let strings = sections.strings(endian, bytes, link).unwrap();
+        let mut shown: Vec<_> = file.dynamic_symbols().map(|symbol| format!("{:?}", symbol.elf_symbol())).collect();
+        for segment in file.elf_program_headers() {
+            use object::read::elf::{Dyn as _, ProgramHeader as _};
+            for entry in segment.dynamic(endian, bytes).unwrap().unwrap_or_default() {
+                let text = u32::try_from(entry.d_val(endian)).ok().and_then(|at| strings.get(at).ok());
+                shown.push(format!("{:?} {:?} {text:?}", entry.d_tag(endian), entry.d_val(endian)));
+            }
+        }
+        shown
+    };
+    let good = Artifact::GOOD.bytes();
+    let host = Host::builder().config("plugins.settle_ms", 0).start();
+    for (what, code, change) in HIDDEN {
+        let mut file = Bytes(good.clone());
+        change(&mut file);
+        assert_eq!(shown(&file.0), shown(&good), "{what}");
+        host.put_file(FILE, &file.0);
+        assert_eq!(host.try_ctl(&["reload"]).code, 1, "{what}");
+        let files = host.ctl(&["list", "--files"]);
+        assert_eq!(files[0]["code"], *code, "{what}: {files:#}");
+    }
+}
+
+#[test]
+fn a_library_without_section_headers_is_as_good() {
+    let mut file = Bytes(Artifact::GOOD.bytes());
+    file.put(SECTIONS_AT, &[0; 8]);
+    // Their length, their number and which of them has the names.
+    file.put(SECTIONS_COUNT - 2, &[0; 6]);
+    let host = Host::builder().stopped();
+    host.put_file(FILE, &file.0);
+    let verified = host.try_ctl(&["verify", host.plugins().join(FILE).to_str().unwrap()]);
+    assert_eq!(verified.code, 0, "{verified:?}");
 }
 
 #[test]

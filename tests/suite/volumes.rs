@@ -117,10 +117,53 @@ fn a_volume_is_taken_as_it_is_and_a_stricter_policy_says_why_not() {
                 assert_eq!(row["last_error"]["code"], "PERMISSIONS", "{name}: {row:#}");
                 assert!(message.contains(finding), "{name}: {message}");
                 assert!(message.contains(&format!("plugins.permissions = \"{policy}\"")), "{name}: {message}");
-                host.wait_for_log(&["WARN", "others can write the state folder", finding]);
+                host.wait_for_log(&["ERROR", "others can write the state folder", finding]);
             }
         }
     }
+}
+
+/// Plugins are run from copies in the state folder, so whoever can write there is whoever can write them.
+#[test]
+fn a_state_folder_that_others_can_write_counts_as_the_plugin_folder_does() {
+    for (policy, state, refused) in [
+        ("strict", 0o700, None),
+        ("strict", 0o755, None),
+        ("strict", 0o777, Some("can be written by everybody")),
+        ("group", 0o777, Some("can be written by everybody")),
+        ("volume", 0o777, None),
+    ] {
+        let mut host = builder(policy).stopped();
+        fs::create_dir(host.state()).unwrap();
+        mode(&host.state(), state);
+        host.start();
+        let row = host.plugin("desk_good");
+        assert_eq!(row["state"], if refused.is_none() { "active" } else { "refused" }, "{policy} {state:o}: {row:#}");
+        if let Some(finding) = refused {
+            let error = &row["last_error"];
+            assert_eq!(error["code"], "PERMISSIONS", "{row:#}");
+            for words in [finding, "/state (mode 0777", &format!("plugins.permissions = \"{policy}\"")] {
+                assert!(error["message"].as_str().unwrap().contains(words), "{words}: {row:#}");
+            }
+            host.wait_for_log(&["ERROR", "no plugin can be loaded", "/state (mode 0777", finding]);
+            // Mended, it is taken without a restart.
+            mode(&host.state(), 0o700);
+            host.ctl(&["reload"]);
+            assert_eq!(host.plugin("desk_good")["state"], "active");
+        }
+    }
+}
+
+#[test]
+fn nobody_else_can_enter_the_folder_of_the_private_copies() {
+    let mut host = builder("strict").start();
+    let (copies, kept) = (host.state().join("plugins"), host.state().join("plugins/kept"));
+    let modes = || [&copies, &kept].map(|folder| fs::metadata(folder).unwrap().permissions().mode() & 0o7777);
+    assert_eq!(modes(), [0o700; 2]);
+    // As an earlier version left them.
+    [&copies, &kept].into_iter().for_each(|folder| mode(folder, 0o755));
+    host.restart();
+    assert_eq!(modes(), [0o700; 2]);
 }
 
 /// Kubelet gives everything on a volume to the group, at each mount.

@@ -5,7 +5,10 @@ use std::{
     fmt,
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -19,6 +22,7 @@ use super::{
     elf,
     glibc::Glibc,
     on_trial::Tried,
+    permissions,
     probe::Prober,
     refusal::{Code, Refusal},
     signature::{self, Signature, Trust},
@@ -200,9 +204,13 @@ fn read(path: &Path, bytes_max: u64) -> Result<(Vec<u8>, Stamp), Refusal> {
 }
 
 /// A private copy of bytes that have been proven: the only thing that the loader takes.
+///
+/// It holds the copy open for as long as it lives. Keep it while its library may be mapped: glibc knows a library again by
+/// the path that it was opened from, and would give this one for the next file of the same number.
 #[derive(Debug)]
 pub struct VerifiedArtifact {
     copy: PathBuf,
+    opened: Opened,
     sha256: Sha256Sum,
     info: InfoRecord,
     signature: Signature,
@@ -216,9 +224,14 @@ impl VerifiedArtifact {
         self.confinement
     }
 
-    /// The private copy.
+    /// The private copy, by its name.
     pub fn copy(&self) -> &Path {
         &self.copy
+    }
+
+    /// The private copy, by its descriptor: these are the bytes that were proven, whatever bears its name by now.
+    pub fn opened_from(&self) -> &Path {
+        &self.opened.path
     }
 
     /// Digest of the copy's bytes.
@@ -268,22 +281,23 @@ impl InspectedArtifact {
         Glibc::needed_by(&self.bytes)
     }
 
-    /// Looks who vouches for the file and who else could have written it, tries the bytes in a process of their own unless they have passed
-    /// there before, which is noted on disk meanwhile, then writes the private copy of generation `number` into `folder`:
-    /// a fresh file every time, since glibc knows a library again by its inode.
+    /// Looks who vouches for the file and who else could have written it or can write in `folder`, tries the bytes in a
+    /// process of their own unless they have passed there before, which is noted on disk meanwhile, then writes the private
+    /// copy of generation `number` into `folder`: a fresh file every time, since glibc knows a library again by its inode.
     ///
     /// # Errors
     /// What signature, permissions and probe say against it, or that the copy could not be written.
     pub fn verify(
         &self,
-        permissions: config::Permissions,
+        policy: config::Permissions,
         prober: &Prober,
         verdicts: &Verdicts,
         folder: &Path,
         number: u64,
     ) -> Result<VerifiedArtifact, Refusal> {
         self.trusted.clone()?;
-        super::permissions::check(&self.path, permissions)?;
+        permissions::check(&self.path, policy)?;
+        permissions::check(folder, policy)?;
         // What was confined less than it would be now is tried once more.
         let confined_less = |level: &Level| prober.surroundings().is_ok_and(|now| level.lacks_some_of(now.level()));
         let confinement = match verdicts.of(self.sha256).filter(|level| !confined_less(level)) {
@@ -300,12 +314,12 @@ impl InspectedArtifact {
             }
         };
         let copy = folder.join(format!("{}-g{number}.so", self.sha256));
-        write_copy(&copy, &self.bytes).map_err(|fault| {
+        let opened = write_copy(&copy, &self.bytes).map_err(|fault| {
             let _absent = fs::remove_file(&copy);
             Refusal::new(Code::Copy, format!("{}: {fault}", copy.display()))
         })?;
         let (info, signature, minisig) = (self.info.clone(), self.signature.clone(), self.minisig.clone());
-        Ok(VerifiedArtifact { copy, sha256: self.sha256, info, signature, minisig, confinement })
+        Ok(VerifiedArtifact { copy, opened, sha256: self.sha256, info, signature, minisig, confinement })
     }
 }
 
@@ -316,8 +330,28 @@ impl InspectedArtifact {
     }
 }
 
-fn write_copy(copy: &Path, bytes: &[u8]) -> io::Result<()> {
+/// An open file, and the path by which this process and its debuggers reach it.
+#[derive(Debug)]
+struct Opened {
+    path: PathBuf,
+    /// Read by nobody: it keeps its number.
+    _file: File,
+}
+
+impl Opened {
+    /// The same file, open for reading, whatever bears its name by now.
+    fn again(file: &File) -> io::Result<Self> {
+        // Not by `self`, which would be the debugger there.
+        let process = Path::new("/proc").join(fs::read_link("/proc/self")?);
+        let at = |file: &File| process.join("fd").join(file.as_raw_fd().to_string());
+        let file = File::open(at(file))?;
+        Ok(Self { path: at(&file), _file: file })
+    }
+}
+
+fn write_copy(copy: &Path, bytes: &[u8]) -> io::Result<Opened> {
     let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o500).open(copy)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    file.sync_all()?;
+    Opened::again(&file)
 }

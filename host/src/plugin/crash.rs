@@ -9,7 +9,10 @@ use std::{
     fs::{File, OpenOptions},
     io,
     ops::Range,
-    os::{fd::AsRawFd as _, unix::fs::OpenOptionsExt as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{FileExt as _, OpenOptionsExt as _},
+    },
     path::Path,
     ptr,
     sync::{
@@ -155,8 +158,7 @@ static BEFORE_PTR: AtomicPtr<[libc::sigaction; SIGNALS.len()]> = AtomicPtr::new(
 /// When the file cannot be made or mapped.
 pub fn start(path: &Path) -> io::Result<Option<Crash>> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    let known = file.metadata()?.len() == size_of::<Journal>() as u64;
-    file.set_len(size_of::<Journal>() as u64)?;
+    let known = fill(&file)?;
     let journal = map(&file)?;
     // SAFETY: the mapping is of the journal's size, of plain numbers, and stays until the process ends.
     let earlier = known.then(|| unsafe { read(journal) }).flatten();
@@ -170,6 +172,19 @@ pub fn start(path: &Path) -> io::Result<Option<Crash>> {
     // SAFETY: `at_exit` has the type that atexit takes.
     unsafe { libc::atexit(at_exit) };
     Ok(earlier)
+}
+
+/// Writes what the file holds once more, at the journal's length, so that every byte has its place on the disk: where there
+/// is none, writing into the mapping would end the process (SIGBUS). Tells whether the file had that length.
+fn fill(file: &File) -> io::Result<bool> {
+    let mut bytes = vec![0; size_of::<Journal>()];
+    let known = file.metadata()?.len() == bytes.len() as u64;
+    if known {
+        file.read_exact_at(&mut bytes, 0)?;
+    }
+    file.set_len(bytes.len() as u64)?;
+    file.write_all_at(&bytes, 0)?;
+    Ok(known)
 }
 
 fn map(file: &File) -> io::Result<*mut Journal> {

@@ -1,13 +1,19 @@
 //! What can be told from a plugin's bytes without running any of them: that they are a whole library of this machine,
 //! that nothing in them is dangerous to map, and what the plugin says of itself.
+//!
+//! What decides how the library is mapped is read as the dynamic linker reads it: by addresses, from the segments. The
+//! section headers, which it never looks at, may say anything.
 
 use object::{
     LittleEndian, elf,
-    read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _, SectionTable, Sym as _},
+    read::elf::{Dyn as _, FileHeader as _, GnuHashTable, HashTable, ProgramHeader as _, Sym as _},
 };
 use plugin_abi::export::{ABI_MAJOR, ABI_MINOR, InfoRecord, NOTE_NAME, NOTE_TYPE, ROOT_SYMBOL};
 
+use self::image::Image;
 use super::refusal::{Code, Refusal};
+
+mod image;
 
 type Header = elf::FileHeader64<LittleEndian>;
 
@@ -29,9 +35,12 @@ pub fn inspect(bytes: &[u8]) -> Result<InfoRecord, Refusal> {
     let header = header(bytes)?;
     let segments = header.program_headers(ENDIAN, bytes).map_err(|fault| truncated(&fault))?;
     check_segments(segments, bytes)?;
-    let sections = header.sections(ENDIAN, bytes).map_err(|fault| truncated(&fault))?;
-    check_symbols(&sections, bytes)?;
-    check_dynamic(segments, &sections, bytes)?;
+    // Nobody reads them, but they stand at the end of the file: where they are not there, it is not whole.
+    header.section_headers(ENDIAN, bytes).map_err(|fault| truncated(&fault))?;
+    let image = Image::of(segments, bytes)?;
+    let dynamic = Dynamic::read(segments, &image)?;
+    dynamic.check(&image)?;
+    check_symbols(&dynamic, &image)?;
     let info = information(segments, bytes)?;
     check_information(&info)?;
     Ok(info)
@@ -55,6 +64,10 @@ fn header(bytes: &[u8]) -> Result<&Header, Refusal> {
     let machine = header.e_machine.get(ENDIAN);
     if machine != MACHINE {
         return Err(Refusal::new(Code::Machine, format!("the file is for {machine:?}, this host for {MACHINE:?}")));
+    }
+    if header.e_phnum.get(ENDIAN) == elf::PN_XNUM {
+        // By its section headers there are others, which the dynamic linker does not look for.
+        return Err(Refusal::new(Code::NotAPlugin, "the file has more segments than a library can have"));
     }
     if header.e_type.get(ENDIAN) != elf::ET_DYN {
         return Err(Refusal::new(Code::NotAPlugin, "the file is an ELF file, but no shared library"));
@@ -89,70 +102,100 @@ fn check_segments(segments: &[elf::ProgramHeader64<LittleEndian>], bytes: &[u8])
     }
 }
 
-fn check_symbols(sections: &SectionTable<'_, Header>, bytes: &[u8]) -> Result<(), Refusal> {
-    let symbols = sections.symbols(ENDIAN, bytes, elf::SHT_DYNSYM).map_err(|fault| truncated(&fault))?;
+/// What the dynamic section says, up to its end.
+struct Dynamic<'data> {
+    entries: &'data [elf::Dyn64<LittleEndian>],
+}
+
+impl<'data> Dynamic<'data> {
+    fn read(segments: &[elf::ProgramHeader64<LittleEndian>], image: &Image<'data>) -> Result<Self, Refusal> {
+        let mut tables = segments.iter().filter(|segment| segment.p_type(ENDIAN) == elf::PT_DYNAMIC);
+        let Some(table) = tables.next() else {
+            return Err(Refusal::new(Code::NotAPlugin, "the file has no dynamic section"));
+        };
+        if tables.next().is_some() {
+            return Err(linkage("it has several dynamic sections"));
+        }
+        let entries = image.all_at(table.p_vaddr(ENDIAN), "dynamic section")?;
+        let end = entries.iter().position(|entry: &elf::Dyn64<LittleEndian>| entry.d_tag(ENDIAN) == elf::DT_NULL);
+        let end = end.ok_or_else(|| linkage("its dynamic section has no end"))?;
+        Ok(Self { entries: &entries[..end] })
+    }
+
+    /// The value of the last entry of this kind: that one counts for the dynamic linker.
+    fn value(&self, tag: elf::DynamicTag) -> Option<u64> {
+        self.entries.iter().rev().find(|entry| entry.d_tag(ENDIAN) == tag).map(|entry| entry.d_val(ENDIAN))
+    }
+
+    /// The text at this offset of the dynamic strings, up to its zero. The linker does not look at their length.
+    fn text(&self, image: &Image<'data>, offset: u64) -> Option<&'data [u8]> {
+        image.text(self.value(elf::DT_STRTAB)?.checked_add(offset)?)
+    }
+
+    fn check(&self, image: &Image<'data>) -> Result<(), Refusal> {
+        for entry in self.entries {
+            let value = entry.d_val(ENDIAN);
+            match entry.d_tag(ENDIAN) {
+                elf::DT_RPATH | elf::DT_RUNPATH => {
+                    return Err(Refusal::new(Code::SearchPath, "it has an RPATH or RUNPATH"));
+                }
+                elf::DT_NEEDED => {
+                    let name = String::from_utf8_lossy(self.text(image, value).unwrap_or_default());
+                    if !is_allowed(&name) {
+                        return Err(Refusal::new(Code::Dependency, format!("it needs the library {name:?}")));
+                    }
+                }
+                elf::DT_TEXTREL => return Err(linkage("its code must be written to (TEXTREL)")),
+                elf::DT_FILTER | elf::DT_AUXILIARY | elf::DT_AUDIT | elf::DT_DEPAUDIT => {
+                    return Err(linkage("it filters or audits other libraries"));
+                }
+                elf::DT_FLAGS if value & elf::DF_TEXTREL.0 != 0 => {
+                    return Err(linkage("its code must be written to (TEXTREL)"));
+                }
+                elf::DT_FLAGS if value & elf::DF_STATIC_TLS.0 != 0 => {
+                    return Err(linkage("it wants thread-locals in the static block (STATIC_TLS), which is small"));
+                }
+                elf::DT_FLAGS_1 if value & elf::DF_1_NODELETE.0 != 0 => {
+                    return Err(linkage("it forbids being unloaded (NODELETE)"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// All symbols that a look-up can find: those of the GNU hash table, of the older one where there is no other.
+    fn symbols(&self, image: &Image<'data>) -> Result<&'data [elf::Sym64<LittleEndian>], Refusal> {
+        let table = |address| image.bytes_at(address, "table of symbols' hashes");
+        let count = if let Some(address) = self.value(elf::DT_GNU_HASH) {
+            let hashes = GnuHashTable::<Header>::parse(ENDIAN, table(address)?).map_err(|fault| truncated(&fault))?;
+            hashes.symbol_table_length(ENDIAN)
+        } else if let Some(address) = self.value(elf::DT_HASH) {
+            let hashes = HashTable::<Header>::parse(ENDIAN, table(address)?).map_err(|fault| truncated(&fault))?;
+            Some(hashes.symbol_table_length())
+        } else {
+            None
+        };
+        let (Some(count), Some(address)) = (count, self.value(elf::DT_SYMTAB)) else { return Ok(&[]) };
+        let symbols = image.all_at(address, "table of symbols")?;
+        symbols.get(..count as usize).ok_or_else(|| linkage("its table of symbols is shorter than its hashes say"))
+    }
+}
+
+fn check_symbols(dynamic: &Dynamic<'_>, image: &Image<'_>) -> Result<(), Refusal> {
     let mut exported = false;
-    for symbol in symbols.iter() {
+    for symbol in dynamic.symbols(image)? {
         if symbol.st_bind() == elf::STB_GNU_UNIQUE {
             return Err(Refusal::new(Code::Linkage, "it has unique symbols, which glibc never unloads"));
         }
         exported |= !symbol.is_undefined(ENDIAN)
-            && symbols.symbol_name(ENDIAN, symbol).is_ok_and(|name| name == ROOT_SYMBOL.as_bytes());
+            && dynamic.text(image, symbol.st_name(ENDIAN).into()) == Some(ROOT_SYMBOL.as_bytes());
     }
     if exported {
         Ok(())
     } else {
         Err(Refusal::new(Code::NotAPlugin, "it is a library, but exports no plugin (export_plugin! is missing)"))
     }
-}
-
-fn check_dynamic(
-    segments: &[elf::ProgramHeader64<LittleEndian>],
-    sections: &SectionTable<'_, Header>,
-    bytes: &[u8],
-) -> Result<(), Refusal> {
-    let dynamic = segments
-        .iter()
-        .find_map(|segment| segment.dynamic(ENDIAN, bytes).transpose())
-        .transpose()
-        .map_err(|fault| truncated(&fault))?
-        .ok_or_else(|| Refusal::new(Code::NotAPlugin, "the file has no dynamic section"))?;
-    let strings = sections
-        .dynamic(ENDIAN, bytes)
-        .and_then(|found| found.map(|(_, link)| sections.strings(ENDIAN, bytes, link)).transpose())
-        .map_err(|fault| truncated(&fault))?
-        .ok_or_else(|| Refusal::new(Code::NotAPlugin, "the file has no table of dynamic strings"))?;
-    for entry in dynamic {
-        let value = entry.d_val(ENDIAN);
-        match entry.d_tag(ENDIAN) {
-            elf::DT_NULL => break,
-            elf::DT_RPATH | elf::DT_RUNPATH => {
-                return Err(Refusal::new(Code::SearchPath, "it has an RPATH or RUNPATH"));
-            }
-            elf::DT_NEEDED => {
-                let name = u32::try_from(value).ok().and_then(|at| strings.get(at).ok()).unwrap_or_default();
-                let name = String::from_utf8_lossy(name);
-                if !is_allowed(&name) {
-                    return Err(Refusal::new(Code::Dependency, format!("it needs the library {name:?}")));
-                }
-            }
-            elf::DT_TEXTREL => return Err(linkage("its code must be written to (TEXTREL)")),
-            elf::DT_FILTER | elf::DT_AUXILIARY | elf::DT_AUDIT | elf::DT_DEPAUDIT => {
-                return Err(linkage("it filters or audits other libraries"));
-            }
-            elf::DT_FLAGS if value & elf::DF_TEXTREL.0 != 0 => {
-                return Err(linkage("its code must be written to (TEXTREL)"));
-            }
-            elf::DT_FLAGS if value & elf::DF_STATIC_TLS.0 != 0 => {
-                return Err(linkage("it wants thread-locals in the static block (STATIC_TLS), which is small"));
-            }
-            elf::DT_FLAGS_1 if value & elf::DF_1_NODELETE.0 != 0 => {
-                return Err(linkage("it forbids being unloaded (NODELETE)"));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 fn linkage(reason: &str) -> Refusal {

@@ -1,7 +1,11 @@
-//! What the start says of the folders that plugins come from and are run from: who else can write there, and whether
-//! anything there can be mapped.
+//! The folders that plugins come from and are run from: what the start says of them (who else can write there, and whether
+//! anything there can be mapped), and how those are made that nobody else has to do with.
 
-use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path};
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
+    path::Path,
+};
 
 use super::{loader, permissions, trial};
 use crate::config::{Config, Permissions};
@@ -12,9 +16,9 @@ pub fn say(config: &Config) {
     if config.plugins.permissions == Permissions::Volume {
         say_what_is_given_up(config);
     } else if let Some(finding) = seen(state, permissions::finding(state, config.plugins.permissions)) {
-        tracing::warn!(
-            "others can write the state folder, from which plugins are run: {finding}; take the right to write from them \
-             (chmod go-w), or see plugins.permissions"
+        tracing::error!(
+            "no plugin can be loaded, since others can write the state folder, from which plugins are run: {finding}; take \
+             the right to write from them (chmod go-w), or see plugins.permissions"
         );
     }
     let copies = state.join("plugins");
@@ -23,6 +27,23 @@ pub fn say(config: &Config) {
     if trial::is_noexec(copies) {
         tracing::error!("no plugin can be loaded: {}", loader::noexec(copies));
     }
+}
+
+/// Makes a folder that only the host's user can enter, or shuts the one that is there. Where a volume sets its mode it stays
+/// as it is: `plugins.permissions` says whether plugins are run from it then.
+///
+/// # Errors
+/// When it cannot be made or seen.
+pub(super) fn make_private(folder: &Path) -> io::Result<()> {
+    const PRIVATE: u32 = 0o700;
+    fs::DirBuilder::new().recursive(true).mode(PRIVATE).create(folder)?;
+    let mode = fs::metadata(folder)?.mode() & 0o7777;
+    if mode & 0o077 != 0
+        && let Err(fault) = fs::set_permissions(folder, fs::Permissions::from_mode(PRIVATE))
+    {
+        tracing::info!(folder = %folder.display(), "others may enter it (mode {mode:04o}), and it cannot be shut: {fault}");
+    }
+    Ok(())
 }
 
 /// Under `volume` modes and owners count for nothing; what a stricter policy would have found is told once.

@@ -165,20 +165,29 @@ impl Generation {
         let opened = on_own_thread(format!("open-{number}"), &watched, Step::Open, {
             let host = Box::new(HostSide(capability));
             move || {
-                let library = LoadedLibrary::open(&artifact)?;
-                match library.create(host, env!("CARGO_PKG_VERSION"), 0) {
-                    Ok(plugin) => Ok((plugin, artifact)),
-                    Err((library, refusal)) => {
+                let plugin = LoadedLibrary::open(&artifact).and_then(|library| {
+                    library.create(host, env!("CARGO_PKG_VERSION"), 0).map_err(|(library, refusal)| {
                         // Nothing was made, so closing only runs what any library runs; a failure leaves it mapped.
                         let _mapped = library.close();
-                        Err(refusal)
-                    }
-                }
+                        refusal
+                    })
+                });
+                (plugin, artifact)
             }
         });
         let (plugin, artifact) = opened.ok_or_else(|| {
             Refusal::new(Code::LoaderStuck, format!("opening it did not end within {} s", STEP_TIME_MAX.as_secs()))
-        })??;
+        })?;
+        let plugin = match plugin {
+            Ok(plugin) => plugin,
+            Err(refusal) => {
+                if !matches!(mapped(artifact.copy()), Ok(None)) {
+                    // The next file of its number would be taken for it.
+                    std::mem::forget(artifact);
+                }
+                return Err(refusal);
+            }
+        };
         let plugin = Arc::new(plugin);
         if let Err(fault) = crash::take_handlers_back() {
             tracing::warn!(%tool_type, "faults of its threads cannot be written down: {fault}");

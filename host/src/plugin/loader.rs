@@ -44,19 +44,25 @@ pub struct LoadedLibrary {
 }
 
 impl LoadedLibrary {
-    /// Maps a proven artifact's private copy. Its layout was checked by the probe on these very bytes; here it is not,
-    /// since abi_stable would keep references into the library in globals of the process.
+    /// Maps a proven artifact's private copy, by its descriptor. Its layout was checked by the probe on these very bytes;
+    /// here it is not, since abi_stable would keep references into the library in globals of the process.
     ///
     /// # Errors
-    /// What the dynamic linker said.
+    /// What the dynamic linker said, or that it gave the code of another file.
     pub fn open(artifact: &VerifiedArtifact) -> Result<Self, Refusal> {
-        let library = open(artifact.copy()).map_err(|refusal| match artifact.copy().parent() {
+        let library = open(artifact.opened_from()).map_err(|refusal| match artifact.copy().parent() {
             Some(folder) if trial::is_noexec(folder) => {
                 Refusal { reason: format!("{}; {}", refusal.reason, noexec(folder)), ..refusal }
             }
             _ => refusal,
         })?;
         let header = header(&library)?;
+        // glibc gives what it has mapped already when it takes a file for that.
+        let place =
+            mapped(artifact.copy()).map_err(|fault| Refusal::new(Code::Load, format!("/proc/self/maps: {fault}")))?;
+        if !place.is_some_and(|place| place.contains(&(std::ptr::from_ref(header).addr() as u64))) {
+            return Err(Refusal::new(Code::Load, "the dynamic linker gave the code of another library, mapped before"));
+        }
         // SAFETY: the probe has checked the layout of the library with this digest, and refused it if it had none.
         let module = unsafe { header.init_root_module_with_unchecked_layout::<PluginModuleRef>() };
         let module = module.map_err(|fault| refusal_of(&fault))?;
@@ -82,8 +88,14 @@ impl LoadedLibrary {
         Ok(Self { library: ManuallyDrop::new(library), module })
     }
 
-    /// What the module says of itself.
-    pub fn info(&self) -> &'static str {
+    /// What the module says of itself. The text lies in the library, so it is borrowed from this:
+    ///
+    /// ```compile_fail
+    /// fn kept_beyond_the_library(library: patchbay::plugin::loader::LoadedLibrary) -> &'static str {
+    ///     library.info()
+    /// }
+    /// ```
+    pub fn info(&self) -> &str {
         self.module.info().as_str()
     }
 
@@ -210,9 +222,9 @@ fn words_of(fault: &libloading::Error) -> String {
     fault.source().map_or_else(|| fault.to_string(), ToString::to_string)
 }
 
-fn header(library: &Library) -> Result<&'static LibHeader, Refusal> {
+fn header(library: &Library) -> Result<&LibHeader, Refusal> {
     // SAFETY: the symbol is abi_stable's root header, which begins with a magic string that `upgrade` checks before
-    // anything else of it is looked at. The reference is used only while the library is mapped.
+    // anything else of it is looked at. The reference ends with the library's borrow.
     let header = unsafe { library.get::<AbiHeaderRef>(ROOT_SYMBOL.as_bytes()).map(|symbol| *symbol) };
     let header = header.map_err(|fault| Refusal::new(Code::NotAPlugin, words_of(&fault)))?;
     header.upgrade().map_err(|fault| Refusal::new(Code::AbiHeader, one_line(&fault.to_string())))

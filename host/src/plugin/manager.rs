@@ -29,6 +29,7 @@ use super::{
     blame::Blamed,
     capability::Services,
     confine::Level,
+    folders,
     generation::{Generation, Judgement, Retained},
     journal::{Decided, Happened, Journal},
     lane::LaneStarter,
@@ -293,7 +294,7 @@ fn say_how_plugins_are_tried(prober: &Prober) {
 
 /// Copies of an earlier run: nothing maps them any more.
 fn empty(copies: &Path) -> io::Result<()> {
-    fs::create_dir_all(copies)?;
+    folders::make_private(copies)?;
     for entry in fs::read_dir(copies)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "so") {

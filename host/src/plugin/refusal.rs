@@ -110,7 +110,7 @@ codes! {
     Open "OPEN": "the file cannot be opened or read", "check that it exists and that the host's user may read it";
     NotAFile "NOT_A_FILE": "this is no regular file", "put the plugin itself into the folder, not a folder, pipe or device";
     TooLarge "TOO_LARGE": "the file is larger than a plugin may be", "strip debug information from the plugin";
-    Permissions "PERMISSIONS": "others than root and the host's user can write the file or a folder above it", "take the right to write from them (chmod go-w), or set plugins.permissions: \"volume\" is for volumes whose modes nobody can change";
+    Permissions "PERMISSIONS": "others than root and the host's user can write the file, the state folder, or a folder above them", "take the right to write from them (chmod go-w), or set plugins.permissions: \"volume\" is for volumes whose modes nobody can change";
     Unsettled "UNSETTLED": "the file is being written to", "wait until the copy is complete, then reload";
     Modified "MODIFIED": "the signature beside the file is not one of these bytes", "wait until both are copied; else get both again from the vendor, and trust neither before they fit";
     NotAPlugin "NOT_A_PLUGIN": "this is no Patchbay plugin", "put only libraries into the folder that export_plugin! made";

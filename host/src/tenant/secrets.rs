@@ -16,7 +16,7 @@ use chacha20poly1305::{
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::{config::Permissions, ids::TenantId};
+use crate::{config::Permissions, ids::TenantId, plugin::permissions};
 
 mod encoded;
 pub mod oauth2;
@@ -156,6 +156,14 @@ pub enum KeyFileError {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+    },
+    /// It belongs to somebody else, who knows the keys and can change them.
+    #[error("key file {} belongs to another user ({owner}), who can read and change it: give it to root or to the host's user (chown), and rotate what may have leaked (where a volume sets the owners: plugins.permissions)", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
     },
     /// It does not hold what a key file holds.
     #[error(
@@ -312,6 +320,9 @@ impl KeyRing {
         }
         if metadata.mode() & key_file.refused_mode() != 0 {
             return Err(KeyFileError::Exposed { path: path.to_owned(), mode: metadata.mode() & 0o777 });
+        }
+        if key_file.policy != Permissions::Volume && !permissions::is_owner_trusted(&metadata).map_err(io_error)? {
+            return Err(KeyFileError::Foreign { path: path.to_owned(), owner: metadata.uid() });
         }
         if metadata.len() > KEY_FILE_BYTES_MAX {
             return Err(malformed("it is too long"));

@@ -9,7 +9,7 @@ use std::{
 
 use crate::plugin::{
     artifact::{Sha256Sum, VerifiedArtifact},
-    signature,
+    folders, signature,
 };
 
 /// The folder of copies, each named by its digest.
@@ -22,7 +22,7 @@ impl KeptCopies {
     /// # Errors
     /// When it cannot be made.
     pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
-        fs::create_dir_all(&folder)?;
+        folders::make_private(&folder)?;
         Ok(Self(folder))
     }
 
@@ -46,7 +46,7 @@ impl KeptCopies {
             self.put(&signature::beside(&path), |draft| fs::write(draft, minisig))?;
         }
         if !self.holds(artifact.sha256()) {
-            self.put(&path, |draft| fs::copy(artifact.copy(), draft).map(drop))?;
+            self.put(&path, |draft| fs::copy(artifact.opened_from(), draft).map(drop))?;
         }
         Ok(())
     }

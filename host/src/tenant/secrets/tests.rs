@@ -126,6 +126,23 @@ fn a_key_file_that_others_can_reach_or_that_holds_no_keys_is_refused() {
 }
 
 #[test]
+fn a_key_file_of_another_user_is_refused_where_owners_count() {
+    const SOMEBODY: u32 = 4321;
+    let (_folder, path) = key_file(&"ab".repeat(32), 0o600);
+    KeyRing::load_or_create(&path, true).unwrap();
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can give a file away");
+        return;
+    }
+    std::os::unix::fs::chown(&path, Some(SOMEBODY), None).unwrap();
+    for policy in [Permissions::Strict, Permissions::Group] {
+        let error = KeyRing::load_or_create(KeyFile::from(&path).under(policy), true).unwrap_err();
+        assert!(matches!(error, KeyFileError::Foreign { owner: SOMEBODY, .. }), "{policy}: {error}");
+    }
+    KeyRing::load_or_create(KeyFile::from(&path).under(Permissions::Volume), true).unwrap();
+}
+
+#[test]
 fn nothing_secret_is_printed() {
     let folder = tempfile::tempdir().unwrap();
     let keys = ring(&folder, "key");
