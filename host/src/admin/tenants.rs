@@ -221,7 +221,7 @@ impl Parts {
     fn oauth2(&self, tenant: &Tenant, name: &str) -> Option<wire::Oauth> {
         let secrets = self.directory.secrets(tenant, name).ok()?;
         let credential = secrets.first()?.oauth2().ok()??;
-        let status = self.tokens.status(&tenant.id, name);
+        let status = self.tokens.status(tenant, name);
         Some(wire::Oauth {
             grant: credential.grant_name().to_owned(),
             token_url: credential.token_url.to_string(),

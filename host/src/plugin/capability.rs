@@ -308,7 +308,7 @@ impl Capability {
     /// what it was sent.
     fn redaction(&self, tenant: &Tenant) -> Redaction {
         let secrets = redact::secrets_of(&self.services.directory, tenant);
-        Redaction::of(secrets.into_iter().chain(self.services.tokens.shown(&tenant.id)))
+        Redaction::of(secrets.into_iter().chain(self.services.tokens.shown(tenant)))
     }
 }
 

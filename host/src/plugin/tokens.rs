@@ -14,7 +14,7 @@ use super::egress::Egress;
 use crate::{
     clock::Clock,
     fault::{self, Point},
-    ids::TenantId,
+    ids::{Incarnation, TenantId},
     tenant::{
         Tenant,
         directory::{ExchangeError, TenantDirectory},
@@ -23,6 +23,10 @@ use crate::{
 };
 
 mod grant;
+fn key(tenant: &Tenant) -> (TenantId, Incarnation) {
+    (tenant.id.clone(), tenant.incarnation)
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -42,12 +46,15 @@ const FUTILE_MS: i64 = 60_000;
 /// A token in the form in which the directory gives secrets: a list of one.
 pub(super) type AccessToken = Arc<[SecretText]>;
 
+/// By tenant and name of the secret.
+type Places = HashMap<(TenantId, Incarnation), BTreeMap<String, Arc<Place>>>;
+
 /// The tokens of all tenants. Any thread; what blocks says so.
 pub struct Tokens {
     directory: TenantDirectory,
     egress: Arc<Egress>,
     clock: Clock,
-    places: Mutex<HashMap<TenantId, BTreeMap<String, Arc<Place>>>>,
+    places: Mutex<Places>,
 }
 
 /// How it stands with the token of one secret. Times are milliseconds since the epoch.
@@ -136,7 +143,7 @@ impl Tokens {
         refused: &AccessToken,
         deadline: Instant,
     ) -> Result<Option<AccessToken>, PluginError> {
-        let futile_until_ms = self.place(&tenant.id, name).lock().futile_until_ms;
+        let futile_until_ms = self.place(tenant, name).lock().futile_until_ms;
         let now_ms = self.clock.now_ms();
         if (futile_until_ms.saturating_sub(FUTILE_MS)..futile_until_ms).contains(&now_ms) {
             return Ok(None);
@@ -146,12 +153,12 @@ impl Tokens {
 
     /// The tool has refused the renewed token as well.
     pub(super) fn was_futile(&self, tenant: &Tenant, name: &str) {
-        self.place(&tenant.id, name).lock().futile_until_ms = self.clock.now_ms().saturating_add(FUTILE_MS);
+        self.place(tenant, name).lock().futile_until_ms = self.clock.now_ms().saturating_add(FUTILE_MS);
     }
 
     /// What a tenant's tool was shown lately and the directory does not have.
-    pub(super) fn shown(&self, tenant: &TenantId) -> Vec<Arc<[SecretText]>> {
-        let places: Vec<_> = self.places().get(tenant).map(|of| of.values().cloned().collect()).unwrap_or_default();
+    pub(super) fn shown(&self, tenant: &Tenant) -> Vec<Arc<[SecretText]>> {
+        let places: Vec<_> = self.places().get(&key(tenant)).map(|of| of.values().cloned().collect()).unwrap_or_default();
         let tokens = |place: &Arc<Place>| {
             let at = place.lock();
             [at.held.as_ref().map(|held| &held.token), at.before.as_ref(), at.spent.as_ref()].map(|text| text.cloned())
@@ -160,22 +167,22 @@ impl Tokens {
     }
 
     /// How it stands with a secret's token.
-    pub fn status(&self, tenant: &TenantId, name: &str) -> TokenStatus {
-        let place = self.places().get(tenant).and_then(|of| of.get(name)).cloned();
+    pub fn status(&self, tenant: &Tenant, name: &str) -> TokenStatus {
+        let place = self.places().get(&key(tenant)).and_then(|of| of.get(name)).cloned();
         place.map(|place| place.lock().status.clone()).unwrap_or_default()
     }
 
     /// Overwrites tokens that have ended, and forgets tenants that are gone. To be called every few seconds.
     pub fn forget_stale(&self) {
         let now_ms = self.clock.now_ms();
-        self.places().retain(|tenant, of| {
+        self.places().retain(|(tenant, incarnation), of| {
             for place in of.values() {
                 let mut at = place.lock();
                 if at.held.as_ref().is_some_and(|held| !held.is_good(now_ms)) {
                     (at.held, at.before, at.spent) = (None, None, None);
                 }
             }
-            self.directory.get(tenant.as_str()).is_some()
+            self.directory.get(tenant.as_str()).is_some_and(|now| now.incarnation == *incarnation)
         });
     }
 
@@ -186,7 +193,7 @@ impl Tokens {
         refused: Option<&AccessToken>,
         deadline: Instant,
     ) -> Result<AccessToken, PluginError> {
-        let place = self.place(&tenant.id, name);
+        let place = self.place(tenant, name);
         let mut at = place.lock();
         while at.asking {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -304,16 +311,16 @@ impl Tokens {
         }
     }
 
-    fn place(&self, tenant: &TenantId, name: &str) -> Arc<Place> {
+    fn place(&self, tenant: &Tenant, name: &str) -> Arc<Place> {
         let mut places = self.places();
-        let of = places.entry(tenant.clone()).or_default();
+        let of = places.entry(key(tenant)).or_default();
         match of.get(name) {
             Some(place) => Arc::clone(place),
             None => Arc::clone(of.entry(name.to_owned()).or_default()),
         }
     }
 
-    fn places(&self) -> MutexGuard<'_, HashMap<TenantId, BTreeMap<String, Arc<Place>>>> {
+    fn places(&self) -> MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

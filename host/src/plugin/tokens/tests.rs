@@ -151,7 +151,7 @@ fn a_refused_token_is_renewed_once_for_all_who_had_it() {
     for _ in 0..2 {
         assert_eq!(renewed(&first).expect("another")[0].expose(), "t2");
     }
-    let shown: Vec<_> = bed.tokens.shown(&bed.tenant.id).iter().map(|token| token[0].expose().to_owned()).collect();
+    let shown: Vec<_> = bed.tokens.shown(&bed.tenant).iter().map(|token| token[0].expose().to_owned()).collect();
     assert_eq!(shown, ["t2", "t1"], "an answer that comes late may echo the first");
     bed.tokens.was_futile(&bed.tenant, "key");
     let second = bed.gives("t2");
@@ -171,7 +171,7 @@ fn an_endpoint_that_fails_is_left_alone_for_as_long_as_that_kind_of_failure_last
         bed.clock.advance_ms(pause_ms);
     }
     bed.gives("t1");
-    let status = bed.tokens.status(&bed.tenant.id, "key");
+    let status = bed.tokens.status(&bed.tenant, "key");
     assert_eq!(status.expires_ms.zip(status.obtained_ms).map(|(to, from)| to - from), Some(3_600_000));
     assert_eq!(status.last_error.expect("it is kept").1.kind(), "authentication");
     bed.showed(&["r0", "r0", "r0"]);
@@ -216,7 +216,7 @@ fn a_token_that_was_obtained_for_one_tool_is_not_shown_to_another() {
     bed.tenant = bed.runtime.block_on(change).unwrap().tenant;
     bed.gives("t2");
     bed.gives("t2");
-    let shown: Vec<_> = bed.tokens.shown(&bed.tenant.id).iter().map(|token| token[0].expose().to_owned()).collect();
+    let shown: Vec<_> = bed.tokens.shown(&bed.tenant).iter().map(|token| token[0].expose().to_owned()).collect();
     assert_eq!(shown, ["t2", "t1"], "an answer of the old tool may still echo it");
     bed.tenant = bed.runtime.block_on(bed.directory.set_paused(&bed.tenant.id, true)).unwrap();
     bed.gives("t2");
@@ -233,9 +233,9 @@ fn tokens_that_ended_are_not_kept() {
     let bed = Bed::new([grants("t1", None)]);
     bed.gives("t1");
     bed.tokens.forget_stale();
-    assert_eq!(bed.tokens.shown(&bed.tenant.id).len(), 1);
+    assert_eq!(bed.tokens.shown(&bed.tenant).len(), 1);
     bed.clock.advance_ms(3_600_000);
     bed.tokens.forget_stale();
-    assert_eq!(bed.tokens.shown(&bed.tenant.id).len(), 0);
+    assert_eq!(bed.tokens.shown(&bed.tenant).len(), 0);
     bed.showed(&["r0"]);
 }
