@@ -74,7 +74,8 @@ fn a_tenant_whose_tool_is_no_use_holds_its_own_permits_only() {
         let running = running.as_array().unwrap().len();
         assert!(running <= PER_TENANT, "{what}: {running} jobs run");
         if what == "hangs" {
-            assert_eq!((running, useless.requests().len()), (PER_TENANT, PER_TENANT), "{what}");
+            // One that has never answered is asked for one ticket at a time.
+            assert_eq!((running, useless.requests().len()), (1, 1), "{what}");
         }
     }
 }
