@@ -68,7 +68,7 @@ const FORGET_EVERY: Duration = Duration::from_secs(5);
 pub fn run(config: Config, reread: impl Fn() -> anyhow::Result<Config> + Send + 'static) -> anyhow::Result<()> {
     let log = telemetry::init(&config.log)?;
     core_dumps::forbid();
-    loader::give_large_memory_back();
+    loader::bound_freed_memory();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("patchbay")

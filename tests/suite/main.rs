@@ -39,6 +39,7 @@ mod mutations;
 mod new_plugin;
 mod oauth;
 mod open_files;
+mod own_memory;
 mod patched;
 mod paused;
 mod plugin_files;

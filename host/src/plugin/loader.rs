@@ -12,6 +12,7 @@ use std::{
     fs::File,
     io::{self, BufRead as _, BufReader},
     mem::ManuallyDrop,
+    num::NonZero,
     ops::Range,
     path::Path,
 };
@@ -32,8 +33,10 @@ use super::{
     trial,
 };
 
-/// From this size on, memory belongs to nobody once it is freed; see [`give_large_memory_back`].
+/// From this size on, memory belongs to nobody once it is freed; see [`bound_freed_memory`].
 const LARGE_BYTES: libc::c_int = 256 << 10;
+/// So that a thread that waits for an arena's lock finds another one.
+const ARENAS_MIN: usize = 2;
 
 /// A mapped library with its root module.
 ///
@@ -195,18 +198,37 @@ pub fn glibc_version() -> &'static str {
     version.to_str().unwrap_or_default()
 }
 
-/// Lets the C library, whose allocator host and plugins share, give each large piece of memory back as soon as it is freed.
+/// Bounds what the C library's allocator, which host and plugins share, keeps of memory that was freed. For the start, before
+/// there are other threads.
 ///
-/// Left to itself it learns from the first large piece to keep such memory in the arena of the thread that freed it: then
-/// each lane keeps what its largest answers took. For the start, before there are other threads.
-pub fn give_large_memory_back() {
-    // SAFETY: it sets a number of the allocator, and no other thread allocates yet.
-    let set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES) };
-    if set != 1 {
-        tracing::warn!(
-            "the C library does not let itself be told to give large memory back; the host may need more of it"
-        );
+/// * Each large piece is given back as soon as it is freed. Left to itself the allocator learns from the first one to keep
+///   such memory in the arena of the thread that freed it: then each lane keeps what its largest answers took.
+/// * There are as many arenas as processors, since no more threads run at once. Left to itself the allocator makes up to
+///   eight times as many, and a thread that ends leaves in its own what it freed between pieces that live on. The lanes of
+///   each generation are new threads: with every replacement more of that came together.
+pub fn bound_freed_memory() {
+    #[cfg(feature = "test-hooks")]
+    if std::env::var_os("PATCHBAY_TEST_ALLOCATOR").is_some_and(|value| value == "as_it_comes") {
+        return;
     }
+    let processors = std::thread::available_parallelism().map_or(ARENAS_MIN, NonZero::get).max(ARENAS_MIN);
+    let arenas = libc::c_int::try_from(processors).unwrap_or(libc::c_int::MAX);
+    for (parameter, value) in [(libc::M_MMAP_THRESHOLD, LARGE_BYTES), (libc::M_ARENA_MAX, arenas)] {
+        // SAFETY: it sets a number of the allocator, and no other thread allocates yet.
+        let set = unsafe { libc::mallopt(parameter, value) };
+        if set != 1 {
+            tracing::warn!(
+                "the C library does not let itself be told to give freed memory back; the host may need more of it"
+            );
+        }
+    }
+}
+
+/// Gives memory that was freed back to the system, where whole pages of it are free; for after a generation has gone, whose
+/// pieces have lain between others that live on. Takes milliseconds, and each arena's lock for its part of them.
+pub fn give_freed_memory_back() {
+    // SAFETY: it touches nothing but what is free, and takes the allocator's locks as every allocation does.
+    let _whether_there_was_any = unsafe { libc::malloc_trim(0) };
 }
 
 fn open(path: &Path) -> Result<Library, Refusal> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{Generation, Happened, Known, PluginEvent, Retained, Retiring, Route, Sha256Sum, Shared, ToolType};
-use crate::config::WhenStuck;
+use crate::{config::WhenStuck, plugin::loader};
 
 /// How long a generation's lanes may take to end after it has drained.
 pub(super) const LANES_MAX: Duration = Duration::from_secs(10);
@@ -46,7 +46,9 @@ impl Shared {
             loop {
                 let one_at_a_time = shared.dismantling.lock().await;
                 let generation_too = Arc::clone(&generation);
-                let taken_apart = tokio::task::spawn_blocking(move || generation_too.dismantle(lanes_max));
+                let taken_apart = tokio::task::spawn_blocking(move || {
+                    generation_too.dismantle(lanes_max).inspect(|()| loader::give_freed_memory_back())
+                });
                 let outcome = taken_apart
                     .await
                     .unwrap_or_else(|fault| Err(Retained::because(format!("a fault of the host while it was taken apart: {fault}"))));
