@@ -142,7 +142,8 @@ fn unending(bytes: usize) -> Vec<u8> {
 
 fn gzip(bytes: usize) -> Vec<u8> {
     let packed = packed(bytes);
-    [format!("{OK}{CLOSE}content-encoding: gzip\r\ncontent-length: {}\r\n\r\n", packed.len()).as_bytes(), &packed].concat()
+    [format!("{OK}{CLOSE}content-encoding: gzip\r\ncontent-length: {}\r\n\r\n", packed.len()).as_bytes(), &packed]
+        .concat()
 }
 
 #[test]
@@ -177,7 +178,8 @@ fn what_failed_fails_by_its_status_however_large_it_is() {
 fn bomb() -> Vec<u8> {
     let packed = packed(1 << 20).repeat(64);
     assert!(packed.len() < BYTES_MAX, "{} bytes", packed.len());
-    [format!("{OK}{CLOSE}content-encoding: gzip\r\ncontent-length: {}\r\n\r\n", packed.len()).as_bytes(), &packed].concat()
+    [format!("{OK}{CLOSE}content-encoding: gzip\r\ncontent-length: {}\r\n\r\n", packed.len()).as_bytes(), &packed]
+        .concat()
 }
 
 #[test]
