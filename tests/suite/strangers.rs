@@ -58,7 +58,7 @@ fn readable() -> TempDir {
 /// Listens as this user, as whom the system then names the other end of each connection, for one of them; the thread
 /// answers it with a list of no tenants and returns what was sent.
 fn serve(socket: PathBuf, user: u32) -> JoinHandle<String> {
-    let (listens, is_listening) = mpsc::channel();
+    let (listens, is_listening) = mpsc::sync_channel(1);
     let server = thread::spawn(move || {
         // Of this thread alone.
         let user = Uid::from_raw(user);

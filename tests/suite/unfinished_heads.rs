@@ -13,7 +13,7 @@ const CONNECTIONS: usize = 9_000;
 /// Left for everything else that this process has open.
 const FILES_KEPT: u64 = 200;
 /// What each connection may cost the host.
-const KIB_EACH_MAX: u64 = 28;
+const KIB_EACH_MAX: u64 = 30;
 /// Of each head, when it is as long as may be held.
 const HELD_BYTES: usize = 15 << 10;
 /// Of each head, when it is longer than any may be.
