@@ -1,8 +1,10 @@
 //! The power fails under load, again and again: what was answered 202 is on the disk.
 //!
 //! The state folder is a file system (ext4) in a file; it is shut down as it is, with nothing written any more that was not
-//! synced (`EXT4_IOC_SHUTDOWN`), then mounted again. While that is under way a sync that has begun may still be told to have
-//! succeeded, though the journal is gone; so what must be there is what was answered before. That takes root and a loop device, so it is done by hand:
+//! synced (`EXT4_IOC_SHUTDOWN`), then mounted again. What is answered while that is under
+//! way, which no real power cut lets happen, is counted and not demanded: nobody knows what a sync is told that had begun.
+//!
+//! It takes root and a loop device, so it is done by hand:
 //! `cargo nextest run -p patchbay-tests --run-ignored only power_cut --no-capture`. `PATCHBAY_TEST_POWER_CUTS` says how often
 //! (50).
 
