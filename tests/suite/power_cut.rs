@@ -2,7 +2,8 @@
 //!
 //! The state folder is a file system (ext4) in a file; it is shut down as it is, with nothing written any more that was not
 //! synced (`EXT4_IOC_SHUTDOWN`), then mounted again. What is answered while that is under
-//! way, which no real power cut lets happen, is counted and not demanded: nobody knows what a sync is told that had begun.
+//! way, which no real power cut lets happen, is counted and not demanded: a sync that had begun may be told of success, and
+//! a few answers of a thousand are lost so.
 //!
 //! It takes root and a loop device, so it is done by hand:
 //! `cargo nextest run -p patchbay-tests --run-ignored only power_cut --no-capture`. `PATCHBAY_TEST_POWER_CUTS` says how often
