@@ -81,7 +81,7 @@ fn every_answer_survives_the_way_there_and_back() {
     }));
     check::<TenantChange>(&json!({
         "tool_type": "jira", "base_url": "https://desk.example", "secrets": {"key": "k"}, "settings": {"a": "b"},
-        "unset": ["c"], "allow_origins": ["https://a.example"], "remove_origins": ["https://b.example"],
+        "unset": ["c"], "allow_origins": ["https://a.example"], "remove_origins": ["https://b.example"], "allow_from": ["10.0.0.0/8"], "remove_from": ["192.0.2.7"],
         "replay_window_s": 60, "replay_ahead_s": 0, "enhance_on": [], "dead_letter_jobs": true,
     }));
     check::<Problem>(&json!({"code": "C", "message": "m", "mend": "x", "causes": [{"code": "D", "message": "n"}]}));
