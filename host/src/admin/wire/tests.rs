@@ -66,11 +66,11 @@ fn every_answer_survives_the_way_there_and_back() {
     ));
     check::<NewTenant>(&json!({
         "id": "acme", "base_url": "https://desk.example", "secrets": {"key": "k"}, "settings": {"a": "b"},
-        "allow_origins": ["https://login.example"],
+        "allow_origins": ["https://login.example"], "allow_from": ["10.0.0.0/8"],
     }));
     check::<ChangedTenant>(&json!({
         "id": "acme", "tool_type": "jira", "base_url": "https://desk.example/", "enabled": true, "paused": false,
-        "settings": {"a": "b"}, "allow_origins": [], "replay_window_s": 300, "replay_ahead_s": 30,
+        "settings": {"a": "b"}, "allow_origins": [], "allow_from": [], "replay_window_s": 300, "replay_ahead_s": 30,
         "enhance_on": ["created"], "secrets": [], "live_jobs": 0, "accepted": 7, "duplicate": 1, "ignored": 2,
         "last_accepted_at": "2026-11-20T10:00:00Z",
         "refusals": {
@@ -81,7 +81,7 @@ fn every_answer_survives_the_way_there_and_back() {
     }));
     check::<TenantChange>(&json!({
         "tool_type": "jira", "base_url": "https://desk.example", "secrets": {"key": "k"}, "settings": {"a": "b"},
-        "unset": ["c"], "allow_origins": ["https://a.example"], "remove_origins": ["https://b.example"],
+        "unset": ["c"], "allow_origins": ["https://a.example"], "remove_origins": ["https://b.example"], "allow_from": ["10.0.0.0/8"], "remove_from": ["192.0.2.7"],
         "replay_window_s": 60, "replay_ahead_s": 0, "enhance_on": [], "dead_letter_jobs": true,
     }));
     check::<Problem>(&json!({"code": "C", "message": "m", "mend": "x", "causes": [{"code": "D", "message": "n"}]}));
