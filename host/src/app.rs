@@ -39,7 +39,7 @@ use crate::{
         watcher::FolderWatch,
     },
     shutdown::{self, Shutdown},
-    store::{EventsFrom, Hooks, PLUGIN_EVENTS_MAX, PluginEvent, Store, StoreConfig},
+    store::{EventsFrom, Hooks, LastEnd, PLUGIN_EVENTS_MAX, PluginEvent, Store, StoreConfig},
     telemetry::{self, LogControl, metrics::Metrics},
     tenant::{
         directory::TenantDirectory,
@@ -115,9 +115,9 @@ async fn serve(
     let routes = Routes::default();
     let journal = Journal::start(store.clone());
     let stuck = Arc::new(AtomicBool::new(false));
-    let blamed = crashes(&config, &store, &clock).await?;
+    let (blamed, last_end) = crashes(&config, &store, &clock).await?;
     let credentials = Credentials::new(directory.clone());
-    let worker = Worker::start(WorkerParts {
+    let worker = WorkerParts {
         store: store.clone(),
         directory: directory.clone(),
         routes: routes.clone(),
@@ -128,9 +128,8 @@ async fn serve(
         slow_lanes_max: config.plugins.slow_lanes_max,
         lease: config.worker.lease,
         shutdown: shutdown.clone(),
-    })
-    .await
-    .context("the queue cannot be read")?;
+    };
+    let worker = Worker::start(worker, last_end).await.context("the queue cannot be read")?;
     let woken = worker.clone();
     let services = Services::new(directory.clone(), &config.http, clock.clone());
     let manager = PluginManager::start(ManagerParts {
@@ -317,12 +316,14 @@ async fn open_store(config: &Config, clock: &Clock, metrics: &Metrics) -> anyhow
     Ok(tokio::task::spawn_blocking(move || Store::open(store, clock)).await??)
 }
 
-/// Reads what an earlier host died of, keeps it, and tells which artifacts have killed it too often lately to be started.
-async fn crashes(config: &Config, store: &Store, clock: &Clock) -> anyhow::Result<Blamed> {
+/// Reads what an earlier host died of, keeps it, and tells which artifacts have killed it too often lately to be started,
+/// and whether it was one of them.
+async fn crashes(config: &Config, store: &Store, clock: &Clock) -> anyhow::Result<(Blamed, LastEnd)> {
     let journal = config.state_dir.join("crash.journal");
     let earlier = crash::start(&journal).with_context(|| {
         format!("the crash journal {} cannot be used; look for a full or failing disk", journal.display())
     })?;
+    let last_end = if earlier.is_some() { LastEnd::ByPlugin } else { LastEnd::Unexplained };
     if let Some(crash) = earlier {
         let message = crash.to_string();
         tracing::error!(tool_type = crash.tool_type, sha256 = crash.sha256, "{message}");
@@ -353,7 +354,7 @@ async fn crashes(config: &Config, store: &Store, clock: &Clock) -> anyhow::Resul
         store.record_plugin_events(vec![event]).await?;
         on_trial.forget().context("what an earlier host was trying")?;
     }
-    Ok(blame::blamed(store.plugin_events(EventsFrom::Newest, None, PLUGIN_EVENTS_MAX).await?))
+    Ok((blame::blamed(store.plugin_events(EventsFrom::Newest, None, PLUGIN_EVENTS_MAX).await?), last_end))
 }
 
 /// Starts all threads of the blocking pool: once a plugin is mapped, the start of a thread may have to wait for it.

@@ -42,7 +42,7 @@ pub use self::{
     history::{
         DEAD, DONE, EnhancementRecord, POSSIBLY_TWICE, ReopenedTicket, ResolvedTicket, SIMILAR_TERMS_MAX, SimilarTicket,
     },
-    jobs::{ENDS_THE_HOST, Rescued, Suspect},
+    jobs::{ENDS_THE_HOST, LastEnd, Rescued, Suspect},
     reader::READERS_MAX,
     tenants::{LiveJobs, SecretRow},
     usage::{Holdings, Owned, TenantRoom},

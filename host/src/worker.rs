@@ -17,7 +17,7 @@ use crate::{
     plugin::{generation::OwnedNote, routes::Routes},
     queue::job::JobKind,
     shutdown::Shutdown,
-    store::{ENDS_THE_HOST, Rescued, Store, StoreError},
+    store::{ENDS_THE_HOST, LastEnd, Rescued, Store, StoreError},
     telemetry::metrics::Metrics,
     tenant::directory::TenantDirectory,
 };
@@ -86,8 +86,8 @@ impl Worker {
     ///
     /// # Errors
     /// When the queue cannot be read.
-    pub async fn start(parts: WorkerParts) -> Result<Self, StoreError> {
-        rescue(&parts).await?;
+    pub async fn start(parts: WorkerParts, last_end: LastEnd) -> Result<Self, StoreError> {
+        rescue(&parts, last_end).await?;
         let moved = parts.store.find_clock_set_back().await?;
         if moved > 0 {
             tracing::warn!(
@@ -157,10 +157,10 @@ struct Posted {
 }
 
 /// Takes up what an earlier process was working on when it ended. Each of these attempts has failed.
-async fn rescue(parts: &WorkerParts) -> Result<(), StoreError> {
+async fn rescue(parts: &WorkerParts, last_end: LastEnd) -> Result<(), StoreError> {
     let give_up_ms = millis(parts.limits.now().retry.give_up);
     let Rescued { put_back, given_up, end_the_host } =
-        parts.store.rescue(give_up_ms, millis(parts.lease), GAVE_UP).await?;
+        parts.store.rescue(give_up_ms, millis(parts.lease), last_end, GAVE_UP).await?;
     (0..given_up).for_each(|_| parts.metrics.dead_letter(GAVE_UP));
     (0..end_the_host).for_each(|_| parts.metrics.dead_letter(ENDS_THE_HOST));
     if end_the_host > 0 {

@@ -134,7 +134,8 @@ impl Plan {
         let mut kinds = KINDS.iter().cycle();
         let mut faults = BTreeMap::new();
         for from in (0..self.deliveries).step_by(distance) {
-            let at = from + mixed(self.seed + from) % distance;
+            // The last stretch may be a short one.
+            let at = from + mixed(self.seed + from) % distance.min(self.deliveries - from);
             let may_kill = at < self.deliveries / 4;
             faults.extend(kinds.find(|kind| may_kill || **kind != Kind::Kill).map(|kind| (at, *kind)));
         }

@@ -151,10 +151,17 @@ fn an_end_that_no_plugin_can_be_blamed_for_blames_none() {
     // Signals from outside, while a call of the plugin is under way.
     host.line.host.put_file(FILE, &ordered("get:hang"));
     host.line.host.ctl(&["reload"]);
-    host.line.open_ticket("9");
-    assert_eq!(host.supervisor.send(&created("evil", "9")), Some(202));
+    // Of two jobs that run neither can be what ends the host.
+    host.line.add_tenant("evil-too", TOOL_TYPE, &[("evil", "yes")]);
+    for (tenant, ticket) in [("evil", "9"), ("evil-too", "10")] {
+        host.line.open_ticket(ticket);
+        assert_eq!(host.supervisor.send(&created(tenant, ticket)), Some(202));
+    }
     for (at, signal) in [Signal::SEGV, Signal::ABORT, Signal::BUS].into_iter().enumerate() {
         host.line.job("9", "runs", |job| job["state"] == "running");
+        if at < 2 {
+            host.line.job("10", "runs too", |job| job["state"] == "running");
+        }
         host.supervisor.end_by(signal);
         host.supervisor.up_after(2 + at);
     }
@@ -163,7 +170,7 @@ fn an_end_that_no_plugin_can_be_blamed_for_blames_none() {
     assert_eq!(host.line.host.plugin(TOOL_TYPE)["state"], "active");
     host.line.job("9", "given up for now", |job| job["state"] == "waiting");
     host.mend();
-    host.all_is_done(&[EARLIER, "9"], 4);
+    host.all_is_done(&[EARLIER, "9", "10"], 4);
 }
 
 /// A job is taken up again after each start: so it is a crash loop by itself.

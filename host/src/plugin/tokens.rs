@@ -158,7 +158,8 @@ impl Tokens {
 
     /// What a tenant's tool was shown lately and the directory does not have.
     pub(super) fn shown(&self, tenant: &Tenant) -> Vec<Arc<[SecretText]>> {
-        let places: Vec<_> = self.places().get(&key(tenant)).map(|of| of.values().cloned().collect()).unwrap_or_default();
+        let places: Vec<_> =
+            self.places().get(&key(tenant)).map(|of| of.values().cloned().collect()).unwrap_or_default();
         let tokens = |place: &Arc<Place>| {
             let at = place.lock();
             [at.held.as_ref().map(|held| &held.token), at.before.as_ref(), at.spent.as_ref()].map(|text| text.cloned())

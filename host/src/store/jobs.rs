@@ -23,6 +23,15 @@ const CUT_OFF_ALONE_MAX: u32 = 3;
 /// A host that is cut off this long after a job began was not ended by that job, milliseconds.
 const ENDS_WITHIN_MS: i64 = 60_000;
 
+/// What is known of how the host before this one ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastEnd {
+    /// Nothing, if it ended out of order at all: a job may have done it.
+    Unexplained,
+    /// A plugin did it, and it is held against that.
+    ByPlugin,
+}
+
 /// What became of the jobs that were running when a host was cut off.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rescued {
@@ -265,14 +274,21 @@ impl Store {
     /// these attempts counts and leaves an error with its job. The jobs are due now; those that were accepted `give_up_ms`
     /// ago go to the dead letters with `reason`, and those that must have ended the host with [`ENDS_THE_HOST`]. The last that
     /// is known of the host is the last extension of a lease, which was good for `lease_ms`.
-    pub async fn rescue(&self, give_up_ms: i64, lease_ms: i64, reason: &'static str) -> Result<Rescued, StoreError> {
+    pub async fn rescue(
+        &self,
+        give_up_ms: i64,
+        lease_ms: i64,
+        last_end: LastEnd,
+        reason: &'static str,
+    ) -> Result<Rescued, StoreError> {
         let clock = self.inner.clock.clone();
         self.inner
             .main
             .apply(move |connection| {
                 let (now_ms, mut rescued) = (clock.now_ms(), Rescued::default());
                 let leased = leased(connection)?;
-                let alone = leased.len() == 1;
+                let suspected = last_end == LastEnd::Unexplained;
+                let alone = suspected && leased.len() == 1;
                 for Leased { lease, attempt, accepted_ms, began_ms, ends_ms, cut_off_alone } in leased {
                     let ran_ms = ends_ms.saturating_sub(lease_ms).saturating_sub(began_ms);
                     let cut_off_alone = cut_off_alone + u32::from(alone && ran_ms < ENDS_WITHIN_MS);
@@ -286,10 +302,10 @@ impl Store {
                     } else {
                         rescued.put_back += connection
                             .prepare_cached(
-                                "UPDATE jobs SET running = 0, due_ms = ?3, cut_off = cut_off + 1, cut_off_alone = ?4
+                                "UPDATE jobs SET running = 0, due_ms = ?3, cut_off = cut_off + ?5, cut_off_alone = ?4
                                  WHERE slot = ?1 AND id = ?2",
                             )?
-                            .execute(params![slot, id, now_ms, cut_off_alone])?;
+                            .execute(params![slot, id, now_ms, cut_off_alone, suspected])?;
                     }
                 }
                 Ok(rescued)

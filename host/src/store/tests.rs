@@ -289,7 +289,7 @@ async fn a_job_that_was_cut_off_is_due_at_once_and_its_attempt_counts_and_is_see
     let lease = bed.lease("acme").await;
     let bed = bed.reopened().await;
     assert_eq!(
-        bed.store.rescue(HOUR_MS, LEASE_MS, "gave_up").await,
+        bed.store.rescue(HOUR_MS, LEASE_MS, LastEnd::Unexplained, "gave_up").await,
         Ok(Rescued { put_back: 1, given_up: 0, end_the_host: 0 })
     );
     assert_eq!(bed.store.complete(lease).await, Ok(Fenced::Lost), "nobody holds it");
@@ -308,7 +308,7 @@ async fn a_job_that_is_cut_off_when_its_time_is_over_is_given_up() {
         bed.lease("acme").await;
         bed.clock.advance_ms(HOUR_MS / 2);
         let dead = usize::from(state == JobState::Dead);
-        let rescued = bed.store.rescue(HOUR_MS, LEASE_MS, "gave_up").await;
+        let rescued = bed.store.rescue(HOUR_MS, LEASE_MS, LastEnd::Unexplained, "gave_up").await;
         assert_eq!(rescued, Ok(Rescued { put_back: 1 - dead, given_up: dead, end_the_host: 0 }), "{attempts}");
         let view = bed.store.job(job).await.unwrap().unwrap();
         assert_eq!((view.state, view.attempt, view.errors.len()), (state, attempts, view.attempt as usize));

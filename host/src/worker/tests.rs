@@ -311,7 +311,7 @@ async fn jobs_of_a_removed_tenant_are_given_up_and_others_wait_unclaimed() {
     let bed = Bed::new().await;
     let before_start = bed.accept_ticket("gone-before", "17").await;
     let waits = bed.accept_ticket("acme", "17").await;
-    let worker = Worker::start(bed.parts.clone()).await.unwrap();
+    let worker = Worker::start(bed.parts.clone(), LastEnd::Unexplained).await.unwrap();
     assert_eq!(bed.dead(before_start).await.outcome.as_deref(), Some("tenant_removed"));
     let woken = bed.accept_ticket("gone-later", "17").await;
     worker.wake(&id("acme"));
@@ -372,7 +372,7 @@ async fn what_a_killed_process_left_running_is_due_at_the_start() {
     let job = bed.accept_ticket("acme", "17").await;
     bed.claim("acme").await;
     assert_eq!(bed.job(job).await.unwrap().state, JobState::Running);
-    let worker = Worker::start(bed.parts.clone()).await.unwrap();
+    let worker = Worker::start(bed.parts.clone(), LastEnd::Unexplained).await.unwrap();
     let left = bed.job(job).await.unwrap();
     assert_eq!((left.state, left.attempt), (JobState::Queued, 1), "the attempt that was cut off counts");
     worker.drained(Duration::ZERO).await;

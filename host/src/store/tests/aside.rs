@@ -124,7 +124,7 @@ async fn cut_off(bed: &Bed, job: JobId, ran_ms: i64, others: usize) -> Rescued {
     if ran_ms > 0 {
         assert_eq!(bed.store.extend(lease, LEASE_MS).await, Ok(Fenced::Done));
     }
-    let rescued = bed.store.rescue(1_000 * HOUR_MS, LEASE_MS, "gave_up").await.unwrap();
+    let rescued = bed.store.rescue(1_000 * HOUR_MS, LEASE_MS, LastEnd::Unexplained, "gave_up").await.unwrap();
     for _ in 0..others {
         let lease = bed.lease("other").await;
         assert_eq!(bed.store.complete(lease).await, Ok(Fenced::Done));
@@ -155,6 +155,18 @@ async fn a_job_that_ends_the_host_three_times_alone_is_a_dead_letter_and_no_othe
         assert_eq!(reason, end_the_host.then_some(crate::store::ENDS_THE_HOST), "{ends:?}");
         assert_eq!(view.errors.len(), ends.len());
     }
+}
+
+#[tokio::test]
+async fn what_a_plugin_did_is_not_held_against_the_job() {
+    let bed = Bed::new();
+    let job = bed.accept("acme", "17").await;
+    for _ in 0..5 {
+        assert_eq!(bed.claim("acme", 10).await[0].lease.id, job);
+        let rescued = bed.store.rescue(HOUR_MS, LEASE_MS, LastEnd::ByPlugin, "gave_up").await;
+        assert_eq!(rescued, Ok(Rescued { put_back: 1, ..Rescued::default() }));
+    }
+    assert_eq!(bed.store.suspects().await, Ok(Vec::new()));
 }
 
 #[tokio::test]
