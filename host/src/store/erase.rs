@@ -8,6 +8,7 @@ use rusqlite::{Connection, params, params_from_iter, types::Value};
 use super::{
     Store, StoreError, StoreFile,
     dead::{ROWS_PER_COMMIT, bury_tenant},
+    migrations::COUNT_HISTORY,
     usage::{Holdings, Owned},
     views::column,
 };
@@ -195,15 +196,19 @@ pub(super) fn attribute_history(main: &Connection, history: &Connection) -> rusq
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
     let transaction = history.unchecked_transaction()?;
+    let mut moved = 0;
     for (tenant, created_ms) in tenants {
         for (table, at) in
             [("ticket_history", "recorded_ms"), ("enhancement_history", "accepted_ms"), ("reopened_tickets", "told_ms")]
         {
-            transaction.execute(
+            moved += transaction.execute(
                 &format!("UPDATE {table} SET incarnation = 0 WHERE tenant = ?1 AND incarnation = 1 AND {at} < ?2"),
                 params![tenant, created_ms],
             )?;
         }
+    }
+    if moved > 0 {
+        transaction.execute_batch(COUNT_HISTORY)?;
     }
     transaction.commit()?;
     main.execute("UPDATE meta SET value = 1 WHERE key = 'history_incarnations'", []).map(drop)

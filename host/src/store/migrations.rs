@@ -39,8 +39,11 @@ const MAIN: &[M<'_>] = &[
 const HISTORY: &[M<'_>] = &[
     M::up(include_str!("migrations/history_0001.sql")),
     M::up(include_str!("migrations/history_0002.sql")),
-    M::up(include_str!("migrations/history_0003.sql")),
+    M::up(concat!(include_str!("migrations/history_0003.sql"), include_str!("migrations/history_count.sql"))),
 ];
+
+/// Counts anew what each tenant has in the history, which triggers do otherwise.
+pub(super) const COUNT_HISTORY: &str = include_str!("migrations/history_count.sql");
 
 /// Refuses files that this program must not write: damaged, foreign, newer, or one without the other. Changes nothing.
 /// Blocks.

@@ -140,6 +140,8 @@ impl Claims {
             match self.parts.store.due_by_tenant().await {
                 Ok(tenants) => {
                     self.scheduler.forget_blocked();
+                    let directory = &self.parts.directory;
+                    self.scheduler.forget_paces(|tenant| directory.get(tenant.as_str()).is_some());
                     tenants.iter().for_each(|due| self.scheduler.due(&due.tenant, due.next_due_ms));
                     self.stale = false;
                 }
@@ -252,7 +254,6 @@ impl Claims {
         match self.parts.store.dead_letter_tenant(tenant).await {
             Ok(jobs) => {
                 (0..jobs).for_each(|_| self.parts.metrics.dead_letter(TENANT_REMOVED));
-                self.scheduler.forget_pace(tenant);
                 tracing::warn!(%tenant, jobs, reason = TENANT_REMOVED, "jobs of a removed tenant are dead letters");
             }
             Err(error) => {

@@ -240,10 +240,10 @@ impl Scheduler {
         }
     }
 
-    /// Forgets how fast the tool of a tenant was, which is gone.
-    pub fn forget_pace(&mut self, tenant: &TenantId) {
-        self.set_pace(tenant, Pace::Unknown);
-        self.paces.remove(tenant);
+    /// Forgets how fast the tools were of tenants that are gone.
+    pub fn forget_paces(&mut self, is_there: impl Fn(&TenantId) -> bool) {
+        let tenants = &self.tenants;
+        self.paces.retain(|tenant, _| is_there(tenant) || tenants.contains_key(tenant));
     }
 
     fn pace(&self, tenant: &TenantId) -> Pace {
@@ -255,6 +255,14 @@ impl Scheduler {
         self.careful.moved(self.pace(tenant), running, 0);
         self.careful.moved(pace, 0, running);
         self.paces.insert(tenant.clone(), pace);
+        if pace == Pace::Fast {
+            // Nothing holds it any more.
+            for held in &mut self.held {
+                if let Some(at) = held.iter().position(|held| held == tenant) {
+                    self.turns.extend(held.remove(at));
+                }
+            }
+        }
     }
 
     /// What those who run leave.

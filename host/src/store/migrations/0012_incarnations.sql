@@ -1,18 +1,12 @@
 -- Who is added under an id that was there before is somebody else: nothing of the one before is its own. meta.incarnations: the
--- highest number that was given. Rows from before there were numbers have 1; those that are older than the tenant of their id
--- have 0. meta.history_incarnations: whether that was done in the other file too.
+-- highest number that was given. Rows from before there were numbers have 1; dead letters that are older than the tenant of their
+-- id have 0. (Live jobs went with their tenant before.) meta.history_incarnations: whether that was done in the other file too.
 ALTER TABLE tenants ADD COLUMN incarnation INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE jobs ADD COLUMN incarnation INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE dead_letters ADD COLUMN incarnation INTEGER NOT NULL DEFAULT 1;
 INSERT INTO meta (key, value) VALUES ('incarnations', 1), ('history_incarnations', 0);
 UPDATE dead_letters SET incarnation = 0
 WHERE accepted_ms < (SELECT created_ms FROM tenants WHERE tenants.id = dead_letters.tenant);
-INSERT INTO dead_letters (slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata, accepted_ms, fence, attempt,
-                          errors, sent, died_ms, reason, incarnation)
-SELECT slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata, accepted_ms, fence, attempt,
-       errors, sent, accepted_ms, 'tenant_removed', 0
-FROM jobs WHERE accepted_ms < (SELECT created_ms FROM tenants WHERE tenants.id = jobs.tenant);
-DELETE FROM jobs WHERE accepted_ms < (SELECT created_ms FROM tenants WHERE tenants.id = jobs.tenant);
 
 -- Whose data is kept for a while after the removal, or is being erased. A row stays a day longer than its data, since an
 -- attempt that was under way may write after it.

@@ -165,6 +165,8 @@ async fn what_an_older_program_left_is_not_taken_for_the_tenants_own() {
     assert!(first > Incarnation::FIRST);
     let remains = bed.store.remains(&id("acme")).await.unwrap();
     assert!(remains.dead_letters > 0, "{remains:?}");
+    assert_eq!((remains.solved_tickets, remains.notes), (EACH.solved_tickets, EACH.notes));
+    assert_eq!(bed.held(Incarnation::FIRST).await.solved_tickets, 0);
 }
 
 #[tokio::test]

@@ -282,3 +282,21 @@ fn a_slow_tool_is_fast_again_after_fast_jobs_in_a_row() {
     assert_eq!(bed.running_of("a"), 8);
     assert_eq!((bed.scheduler.careful.slow, bed.scheduler.careful.unknown), (0, 0));
 }
+
+#[test]
+fn a_tenant_that_turns_out_to_be_fast_is_not_held_with_those_that_are_unknown() {
+    let mut bed = Bed::default();
+    let permits = Permits { slow: 2, careful: 2, ..PERMITS };
+    bed.accept_unknown("slow", 10);
+    bed.accept_unknown("new", 10);
+    bed.claim_all(permits);
+    assert_eq!((bed.running_of("slow"), bed.running_of("new")), (1, 1));
+    bed.scheduler.is_slow(&id("slow"));
+    bed.claim_all(permits);
+    assert_eq!(bed.running.len(), 2, "there is no more room for either");
+    bed.scheduler.was_fast(&id("new"));
+    bed.claim_all(permits);
+    assert_eq!(bed.running_of("new"), 8);
+    bed.scheduler.forget_paces(|_| false);
+    assert_eq!(bed.scheduler.paces.len(), 2, "their jobs run");
+}
