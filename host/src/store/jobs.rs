@@ -20,6 +20,9 @@ const HOST_ENDED: &str = "host_ended";
 pub const ENDS_THE_HOST: &str = "ends_the_host";
 /// How often a job must have run alone, and not for long, when its host was cut off.
 const CUT_OFF_ALONE_MAX: u32 = 3;
+/// A suspect that has run alone waits so long before it does again, milliseconds: else whoever kills the host again and again
+/// soon after its start would make the jobs look guilty. And the host serves meanwhile.
+pub(super) const ALONE_AGAIN_MS: i64 = 10_000;
 /// A host that is cut off this long after a job began was not ended by that job, milliseconds.
 const ENDS_WITHIN_MS: i64 = 60_000;
 
@@ -271,7 +274,8 @@ impl Store {
     }
 
     /// Ends the leases of a host that was cut off: this one is the only one on the file, and nothing runs yet. Each of
-    /// these attempts counts and leaves an error with its job. The jobs are due now; those that were accepted `give_up_ms`
+    /// these attempts counts and leaves an error with its job. The jobs are due now, but for those that wait until they may run
+    /// alone once more; those that were accepted `give_up_ms`
     /// ago go to the dead letters with `reason`, and those that must have ended the host with [`ENDS_THE_HOST`]. The last that
     /// is known of the host is the last extension of a lease, which was good for `lease_ms`.
     pub async fn rescue(
@@ -289,9 +293,11 @@ impl Store {
                 let leased = leased(connection)?;
                 let suspected = last_end == LastEnd::Unexplained;
                 let alone = suspected && leased.len() == 1;
-                for Leased { lease, attempt, accepted_ms, began_ms, ends_ms, cut_off_alone } in leased {
+                for Leased { lease, attempt, accepted_ms, began_ms, ends_ms, cut_off, cut_off_alone } in leased {
                     let ran_ms = ends_ms.saturating_sub(lease_ms).saturating_sub(began_ms);
                     let cut_off_alone = cut_off_alone + u32::from(alone && ran_ms < ENDS_WITHIN_MS);
+                    let cut_off = cut_off + u32::from(suspected);
+                    let waits_ms = if cut_off >= 2 && cut_off_alone > 0 { ALONE_AGAIN_MS } else { 0 };
                     let error = JobError::new(attempt, now_ms, HOST_ENDED, "the host ended while this attempt ran");
                     keep_error(connection, lease, &error)?;
                     let (slot, id) = (lease.slot, lease.id.as_bytes());
@@ -302,10 +308,10 @@ impl Store {
                     } else {
                         rescued.put_back += connection
                             .prepare_cached(
-                                "UPDATE jobs SET running = 0, due_ms = ?3, cut_off = cut_off + ?5, cut_off_alone = ?4
+                                "UPDATE jobs SET running = 0, due_ms = ?3, cut_off = ?5, cut_off_alone = ?4
                                  WHERE slot = ?1 AND id = ?2",
                             )?
-                            .execute(params![slot, id, now_ms, cut_off_alone, suspected])?;
+                            .execute(params![slot, id, now_ms + waits_ms, cut_off_alone, cut_off])?;
                     }
                 }
                 Ok(rescued)
@@ -350,13 +356,15 @@ struct Leased {
     accepted_ms: i64,
     began_ms: i64,
     ends_ms: i64,
+    cut_off: u32,
     cut_off_alone: u32,
 }
 
 fn leased(connection: &Connection) -> rusqlite::Result<Vec<Leased>> {
     connection
         .prepare(
-            "SELECT slot, id, fence, attempt, accepted_ms, began_ms, due_ms, cut_off_alone FROM jobs WHERE running = 1",
+            "SELECT slot, id, fence, attempt, accepted_ms, began_ms, due_ms, cut_off, cut_off_alone FROM jobs
+             WHERE running = 1",
         )?
         .query_map([], |row| {
             Ok(Leased {
@@ -365,7 +373,8 @@ fn leased(connection: &Connection) -> rusqlite::Result<Vec<Leased>> {
                 accepted_ms: row.get(4)?,
                 began_ms: row.get(5)?,
                 ends_ms: row.get(6)?,
-                cut_off_alone: row.get(7)?,
+                cut_off: row.get(7)?,
+                cut_off_alone: row.get(8)?,
             })
         })?
         .collect()

@@ -1,6 +1,7 @@
 //! Jobs that are put aside, and the views in which people find them again.
 
 use super::*;
+use crate::store::jobs::ALONE_AGAIN_MS;
 
 #[tokio::test]
 async fn a_dead_letter_is_kept_and_put_back_with_a_fence_that_no_old_lease_matches() {
@@ -113,6 +114,7 @@ async fn cut_off(bed: &Bed, job: JobId, ran_ms: i64, others: usize) -> Rescued {
         bed.accept("other", &format!("{other} at {}", bed.clock.now_ms())).await;
     }
     assert_eq!(bed.claim("other", 10).await.len(), others);
+    bed.clock.advance_ms(ALONE_AGAIN_MS);
     let lease = match bed.claim("acme", 10).await.pop() {
         Some(job) => job.lease,
         None => {
@@ -176,6 +178,12 @@ async fn an_attempt_that_ends_in_order_clears_its_job() {
     cut_off(&bed, job, 0, 0).await;
     cut_off(&bed, job, 0, 0).await;
     let suspect = bed.store.suspects().await.unwrap().remove(0);
+    assert_eq!(
+        bed.store.claim_suspect(suspect.clone(), LEASE_MS).await.unwrap().map(|job| job.attempt),
+        None,
+        "it waits"
+    );
+    bed.clock.advance_ms(ALONE_AGAIN_MS);
     assert!(bed.claim("acme", 10).await.is_empty(), "it is not claimed with others");
     let lease = bed.store.claim_suspect(suspect, LEASE_MS).await.unwrap().unwrap().lease;
     assert_eq!(bed.store.retry(lease, bed.in_ms(0), failure(3)).await, Ok(Fenced::Done));
