@@ -188,7 +188,10 @@ fn every_202_is_one_job_and_one_note_however_often_the_host_is_killed() {
         kill_again_and_again(&mut line.host, kills, seed, shared);
     });
     wait_until("no live jobs", END_TIME_MAX, || {
-        line.host.ctl(&["job", "list", "--limit=1"]).as_array().unwrap().is_empty().then_some(())
+        let left = line.host.ctl(&["job", "list", "--limit=1"]);
+        let left = left.as_array().unwrap();
+        assert!(left.iter().all(|job| job["state"] != "dead"), "seed {seed}: {left:#?}");
+        left.is_empty().then_some(())
     });
 
     let told = read(&path);
