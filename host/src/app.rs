@@ -2,9 +2,7 @@
 
 use std::{
     fs,
-    io::{Read as _, Seek as _, Write as _},
     net::SocketAddr,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
     sync::{
         Arc, Barrier,
@@ -13,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 
 use crate::{
@@ -39,6 +37,7 @@ use crate::{
         watcher::FolderWatch,
     },
     shutdown::{self, Shutdown},
+    state_lock::{Before, StateLock},
     store::{EventsFrom, Hooks, LastEnd, PLUGIN_EVENTS_MAX, PluginEvent, Store, StoreConfig},
     telemetry::{self, LogControl, metrics::Metrics},
     tenant::{
@@ -90,7 +89,7 @@ async fn serve(
     files: OpenFiles,
     reread: impl Fn() -> anyhow::Result<Config> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let _lock = lock_state(&config.state_dir)?;
+    let lock = Arc::new(StateLock::take(&config.state_dir)?);
     folders::say(&config);
     let (trigger, shutdown) = Shutdown::new();
     let reloads = shutdown::on_signals(trigger.clone()).context("signals")?;
@@ -115,7 +114,7 @@ async fn serve(
     let routes = Routes::default();
     let journal = Journal::start(store.clone());
     let stuck = Arc::new(AtomicBool::new(false));
-    let (blamed, last_end) = crashes(&config, &store, &clock).await?;
+    let (blamed, last_end) = crashes(&config, &store, &clock, lock.before()).await?;
     let credentials = Credentials::new(directory.clone());
     let worker = WorkerParts {
         store: store.clone(),
@@ -155,6 +154,7 @@ async fn serve(
         },
     })
     .context("the plugin manager cannot start")?;
+    tokio::spawn(note_the_end(shutdown.clone(), Arc::clone(&lock), manager.clone()));
 
     let webhooks =
         server::listen(config.server.listen).with_context(|| not_free("server.listen", config.server.listen))?;
@@ -200,8 +200,8 @@ async fn serve(
         tokio::spawn(watch.follow(manager.clone(), config.plugins.rescan));
     }
     let rates = TenantRates::new(limits.clone());
-    tokio::spawn(disk.clone().watch(limits.clone()));
-    tokio::spawn(housekeeping::tidy(store.clone(), limits.clone()));
+    tokio::spawn(disk.clone().watch(store.clone(), limits.clone()));
+    tokio::spawn(housekeeping::tidy(store.clone(), limits.clone(), disk.clone()));
     tokio::spawn(forget_unused(services, rates.clone()));
     tokio::spawn(follow_reloads(reloads, reread, log, limits.clone(), manager.clone()));
     let woken = worker.clone();
@@ -261,43 +261,6 @@ async fn serve(
     Ok(())
 }
 
-/// Makes the state folder and holds its lock until the file is dropped.
-fn lock_state(folder: &Path) -> anyhow::Result<fs::File> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("state_dir {} cannot be made", folder.display()))?;
-    let path = folder.join("lock");
-    let mut file = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .with_context(|| format!("{} cannot be opened", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            file.read_to_string(&mut holder)?;
-            let holder = holder.trim();
-            bail!(
-                "the state folder {} is in use by the host with process id {holder}; stop that one, or give this one another state_dir",
-                folder.display()
-            );
-        }
-        Err(fs::TryLockError::Error(fault)) => {
-            return Err(fault).with_context(|| format!("{} cannot be locked", path.display()));
-        }
-    }
-    file.set_len(0)?;
-    file.rewind()?;
-    writeln!(file, "{}", std::process::id())?;
-    Ok(file)
-}
-
 async fn open_store(config: &Config, clock: &Clock, metrics: &Metrics) -> anyhow::Result<Store> {
     let counted = metrics.clone();
     let store = StoreConfig {
@@ -318,12 +281,15 @@ async fn open_store(config: &Config, clock: &Clock, metrics: &Metrics) -> anyhow
 
 /// Reads what an earlier host died of, keeps it, and tells which artifacts have killed it too often lately to be started,
 /// and whether it was one of them.
-async fn crashes(config: &Config, store: &Store, clock: &Clock) -> anyhow::Result<(Blamed, LastEnd)> {
+async fn crashes(config: &Config, store: &Store, clock: &Clock, before: Before) -> anyhow::Result<(Blamed, LastEnd)> {
     let journal = config.state_dir.join("crash.journal");
     let earlier = crash::start(&journal).with_context(|| {
         format!("the crash journal {} cannot be used; look for a full or failing disk", journal.display())
     })?;
-    let last_end = if earlier.is_some() { LastEnd::ByPlugin } else { LastEnd::Unexplained };
+    let mut last_end = match before {
+        Before::CutOff if earlier.is_none() => LastEnd::Unexplained,
+        Before::CutOff | Before::Explained => LastEnd::Explained,
+    };
     if let Some(crash) = earlier {
         let message = crash.to_string();
         tracing::error!(tool_type = crash.tool_type, sha256 = crash.sha256, "{message}");
@@ -337,7 +303,11 @@ async fn crashes(config: &Config, store: &Store, clock: &Clock) -> anyhow::Resul
         store.record_plugin_events(vec![event]).await?;
     }
     let on_trial = OnTrial::in_folder(&config.state_dir.join("plugins"));
-    if let Some(tried) = on_trial.left_behind().context("what an earlier host was trying")? {
+    let tried = on_trial.left_behind().context("what an earlier host was trying")?;
+    if tried.is_some() && before == Before::Explained {
+        on_trial.forget().context("what an earlier host was trying")?;
+    } else if let Some(tried) = tried {
+        last_end = LastEnd::Explained;
         let message = format!("the host ended while it tried {}", tried.path.display());
         tracing::error!(
             tool_type = tried.tool_type,
@@ -373,6 +343,13 @@ async fn start_blocking_threads() -> anyhow::Result<()> {
 
 fn not_free(key: &str, address: SocketAddr) -> String {
     format!("{key}: cannot listen on {address}; is another program there?")
+}
+
+/// Whatever cuts the host off once it was asked to end is not held against a job or a plugin.
+async fn note_the_end(shutdown: Shutdown, lock: Arc<StateLock>, manager: PluginManager) {
+    shutdown.requested().await;
+    lock.asked_to_end();
+    manager.note_no_more_trials();
 }
 
 /// A future of one's own that ends when the host is told to end.

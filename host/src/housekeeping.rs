@@ -37,7 +37,7 @@ impl DiskRoom {
     /// The room of the file system that holds this folder, as it is now.
     pub fn of(folder: PathBuf, limits: &SharedLimits) -> Self {
         let room = Self { folder, full: Arc::default() };
-        room.look(limits);
+        room.look(limits, 0);
         room
     }
 
@@ -54,6 +54,8 @@ impl DiskRoom {
 
     fn free_bytes(&self) -> Option<u64> {
         match rustix::fs::statvfs(&self.folder) {
+            // A file system that does not say how large it is does not say what is free either.
+            Ok(found) if found.f_blocks == 0 => None,
             Ok(found) => Some(found.f_bavail.saturating_mul(found.f_frsize)),
             Err(error) => {
                 tracing::error!("it cannot be told how much is free at {}: {error}", self.folder.display());
@@ -82,19 +84,21 @@ impl DiskRoom {
     }
 
     /// Looks every second, for good.
-    pub async fn watch(self, limits: SharedLimits) {
+    pub async fn watch(self, store: Store, limits: SharedLimits) {
         let mut ticks = interval(LOOK_EVERY);
         loop {
             ticks.tick().await;
-            self.look(&limits);
+            // Deleting makes no file shorter: what it leaves is room all the same.
+            let reusable_bytes = if self.is_full() { store.reusable_bytes().await.unwrap_or(0) } else { 0 };
+            self.look(&limits, reusable_bytes);
         }
     }
 
-    fn look(&self, limits: &SharedLimits) {
+    fn look(&self, limits: &SharedLimits, reusable_bytes: u64) {
         let free_bytes_min = limits.now().free_bytes_min;
         let Some(free_bytes) = self.free_bytes() else { return };
         self.keep_reserve(free_bytes, free_bytes_min);
-        let full = free_bytes < free_bytes_min;
+        let full = free_bytes.saturating_add(reusable_bytes) < free_bytes_min;
         let was_full = self.full.swap(full, Ordering::Relaxed);
         let (free_mb, free_mb_min, folder) = (free_bytes >> 20, free_bytes_min >> 20, self.folder.display());
         if full && !was_full {
@@ -111,7 +115,7 @@ impl DiskRoom {
 }
 
 /// Throws away what is older than it is kept and what removed tenants have left behind, for good.
-pub async fn tidy(store: Store, limits: SharedLimits) {
+pub async fn tidy(store: Store, limits: SharedLimits, disk: DiskRoom) {
     let mut next = Instant::now();
     loop {
         sleep_until(next).await;
@@ -119,10 +123,17 @@ pub async fn tidy(store: Store, limits: SharedLimits) {
         match store.forget_ended(limits.now().keeping).await {
             Ok(0) => {}
             Ok(rows) => tracing::info!(rows, "what has ended longer ago than it is kept was deleted"),
-            Err(error) => tracing::error!("what has ended longer ago than it is kept cannot be deleted: {error}"),
+            Err(error) => {
+                tracing::error!("what has ended longer ago than it is kept cannot be deleted: {error}");
+                disk.make_room();
+            }
         }
         if let Err(error) = store.erase_removed().await {
             tracing::error!("what removed tenants have left behind cannot be erased yet: {error}");
+            disk.make_room();
+        }
+        if let Err(error) = store.merge_words().await {
+            tracing::error!("the index of words cannot be made smaller yet: {error}");
         }
         if let Err(error) = store.measure_history().await {
             tracing::error!("it cannot be told how much each tenant has in the history: {error}");
@@ -152,8 +163,10 @@ mod tests {
         assert!(room.is_full());
         let reserve = folder.path().join(RESERVE_FILE);
         assert!(!reserve.exists(), "there is no room for it");
+        room.look(&shared, 1 << 50);
+        assert!(!room.is_full(), "what can be used again counts");
         shared.reload(&limits("[store]\nfree_mb_min = 0\n"));
-        room.look(&shared);
+        room.look(&shared, 0);
         assert!(!room.is_full());
         assert_eq!(reserve.metadata().unwrap().len(), RESERVE_BYTES);
         room.make_room();

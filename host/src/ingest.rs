@@ -114,7 +114,7 @@ pub enum Rejection {
     /// The tenant has as much in the store as it may have.
     #[error(
         "the tenant has as much in the store as store.tenant_jobs_max or store.tenant_mb_max allows: see why its jobs wait \
-         (plugin-ctl job list --tenant), purge its dead letters, or raise the limit"
+         (plugin-ctl job list --tenant), purge its dead letters, set store.solved_days and store.notes_days, or raise the limit"
     )]
     TenantFull,
     /// The disk.

@@ -20,6 +20,7 @@ pub mod open_files;
 pub mod plugin;
 pub mod queue;
 pub mod shutdown;
+pub mod state_lock;
 pub mod store;
 pub mod telemetry;
 pub mod tenant;

@@ -21,19 +21,48 @@ pub(super) enum Found {
 /// # Errors
 /// When it is somebody else, or the system does not say who it is.
 pub(super) fn check(connection: &UnixStream, socket: &Path, found: Found) -> Result<(), Failure> {
-    let server = connection.peer_cred().map_err(|error| unknown(socket, &error))?.uid();
+    let server = connection.peer_cred().map_err(|error| unknown(socket, &error))?;
+    let server = Server { user: server.uid(), group: server.gid() };
     let own = rustix::process::geteuid().as_raw();
-    let owner = owner_of_folder(socket).map_err(|error| unknown(socket, &error))?;
-    if is_trusted(server, own, owner, found) { Ok(()) } else { Err(stranger(socket, server, own, owner, found)) }
+    let folder = Folder::of(socket).map_err(|error| unknown(socket, &error))?;
+    if is_trusted(server, own, folder, found) {
+        Ok(())
+    } else {
+        Err(stranger(socket, server.user, own, folder.user, found))
+    }
 }
 
-fn is_trusted(server: u32, own: u32, owner: u32, found: Found) -> bool {
-    server == 0 || server == own || (found == Found::Named && server == owner)
+/// Who serves the socket.
+#[derive(Debug, Clone, Copy)]
+struct Server {
+    user: u32,
+    group: u32,
 }
 
-fn owner_of_folder(socket: &Path) -> io::Result<u32> {
-    let folder = socket.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok(fs::metadata(folder)?.uid())
+/// Whose the socket's folder is.
+#[derive(Debug, Clone, Copy)]
+struct Folder {
+    user: u32,
+    group: u32,
+    mode: u32,
+}
+
+impl Folder {
+    fn of(socket: &Path) -> io::Result<Self> {
+        let folder = socket.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let found = fs::metadata(folder)?;
+        Ok(Self { user: found.uid(), group: found.gid(), mode: found.mode() })
+    }
+
+    /// Whether root has given it to this group and to nobody else, as container systems give volumes.
+    fn is_roots_for(self, group: u32) -> bool {
+        self.user == 0 && self.group == group && self.mode & 0o022 == 0o020
+    }
+}
+
+fn is_trusted(server: Server, own: u32, folder: Folder, found: Found) -> bool {
+    let is_folders = server.user == folder.user || folder.is_roots_for(server.group);
+    server.user == 0 || server.user == own || (found == Found::Named && is_folders)
 }
 
 fn stranger(socket: &Path, server: u32, own: u32, owner: u32, found: Found) -> Failure {
@@ -77,7 +106,8 @@ mod tests {
             (7, 1000, 1000, false, false),
             (7, ROOT, 1000, false, false),
         ] {
-            let is_trusted = |found| is_trusted(server, own, owner, found);
+            let (peer, folder) = (Server { user: server, group: 5 }, Folder { user: owner, group: 5, mode: 0o750 });
+            let is_trusted = |found| is_trusted(peer, own, folder, found);
             assert_eq!((is_trusted(Found::Named), is_trusted(Found::Here)), (named, here), "{server} {own} {owner}");
         }
     }
@@ -85,8 +115,27 @@ mod tests {
     #[test]
     fn a_socket_without_a_folder_in_its_name_lies_in_the_current_one() {
         let here = fs::metadata(".").unwrap().uid();
-        assert_eq!(owner_of_folder(Path::new("admin.sock")).unwrap(), here);
-        assert_eq!(owner_of_folder(Path::new("./admin.sock")).unwrap(), here);
-        assert!(owner_of_folder(Path::new("/nowhere/admin.sock")).is_err());
+        assert_eq!(Folder::of(Path::new("admin.sock")).unwrap().user, here);
+        assert_eq!(Folder::of(Path::new("./admin.sock")).unwrap().user, here);
+        assert!(Folder::of(Path::new("/nowhere/admin.sock")).is_err());
+    }
+
+    #[test]
+    fn a_volume_that_root_has_given_to_the_servers_group_is_the_servers() {
+        for (user, group, mode, expected) in [
+            (0, 10_001, 0o2_770, true),
+            (0, 10_001, 0o750, false),
+            (0, 10_001, 0o777, false),
+            (0, 10_002, 0o2_770, false),
+            (7, 10_001, 0o2_770, false),
+        ] {
+            let server = Server { user: 10_001, group: 10_001 };
+            assert_eq!(
+                is_trusted(server, 0, Folder { user, group, mode }, Found::Named),
+                expected,
+                "{user} {group} {mode:o}"
+            );
+            assert!(!is_trusted(server, 0, Folder { user, group, mode }, Found::Here));
+        }
     }
 }

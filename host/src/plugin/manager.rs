@@ -249,10 +249,15 @@ impl PluginManager {
         self.shared.scanned.load(Ordering::Acquire)
     }
 
+    /// The host is asked to end: what ends a probe from now on is no plugin's doing. Never waits long; any thread.
+    pub fn note_no_more_trials(&self) {
+        self.shared.verdicts.on_trial().end();
+    }
+
     /// Takes all routes away and takes every generation apart: for the end of the host. What does not end within
     /// `time_max`, which is for all of them, is left as it is.
     pub async fn stop(&self, time_max: Duration) {
-        self.shared.verdicts.on_trial().end();
+        self.note_no_more_trials();
         let end = tokio::time::Instant::now() + time_max;
         let left = || end.saturating_duration_since(tokio::time::Instant::now());
         let mut generations: Vec<_> = {

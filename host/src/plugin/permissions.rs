@@ -208,8 +208,8 @@ fn access_list(place: &Path) -> io::Result<Option<AccessList>> {
                 format!("{} has an unknown access control list", place.display()),
             )
         }),
-        // No list, or a file system without any.
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+        // No list, a file system without any, or a sandbox that knows none.
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
         Err(fault) => Err(fault.into()),
     }
 }

@@ -7,10 +7,10 @@ use rusqlite::{Connection, params, params_from_iter, types::Value};
 
 use super::{
     Store, StoreError, StoreFile,
-    dead::{ROWS_PER_COMMIT, bury_tenant},
+    dead::ROWS_PER_COMMIT,
     migrations::COUNT_HISTORY,
     usage::{Holdings, Owned},
-    views::column,
+    views::{column, count},
 };
 use crate::ids::{Incarnation, TenantId};
 
@@ -20,6 +20,8 @@ const LATE_MS: i64 = 24 * 3_600_000;
 /// What a removed tenant left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RemovedTenant {
+    /// Which tenant of its id it was.
+    pub incarnation: Incarnation,
     /// What it had in the store.
     pub holdings: Holdings,
     /// Until when that is kept, milliseconds since the epoch; `None` when it is gone.
@@ -38,43 +40,43 @@ pub struct Keeping {
 }
 
 impl Store {
-    /// Removes a tenant with its secrets and all that is stored for it. With `keep_ms` that is kept for so long, the jobs as
-    /// dead letters, and nobody who gets the id meanwhile sees any of it.
+    /// Removes a tenant with its secrets; its jobs become dead letters. All that is stored for it is to be
+    /// [erased](Self::erase_tenant) then, or stays for `keep_ms`, and nobody who gets the id meanwhile sees any of it.
     pub async fn remove_tenant(&self, id: &TenantId, keep_ms: Option<i64>) -> Result<RemovedTenant, StoreError> {
         let unknown = || StoreError::UnknownTenant(id.clone());
         let incarnation = self.incarnation(id).await?.ok_or_else(unknown)?;
-        let before = self.holdings(Owned::by(id, incarnation)).await?;
-        let jobs = self.dead_letter_tenant(id).await?;
+        let holdings = self.holdings(Owned::by(id, incarnation)).await?;
         let (tenant, now_ms) = (id.clone(), self.inner.clock.now_ms());
         let erase_ms = now_ms.saturating_add(keep_ms.unwrap_or(0));
-        let (removed, last) = self
+        let removed = self
             .inner
             .main
             .apply_mirrored(move |connection, known| {
-                // What was accepted since goes in the commit that removes the tenant.
-                let last = bury_tenant(connection, &tenant, now_ms, u32::MAX)?;
                 known.reopenings.forget_tenant(connection, &tenant)?;
-                let removed = connection.execute(
-                    "DELETE FROM tenants WHERE id = ?1 AND incarnation = ?2",
-                    params![tenant.as_str(), incarnation],
-                )?;
+                let of = params![tenant.as_str(), incarnation];
+                let removed = connection.execute("DELETE FROM tenants WHERE id = ?1 AND incarnation = ?2", of)?;
                 if removed == 1 {
                     connection.execute(
                         "INSERT INTO removed_tenants (tenant, incarnation, removed_ms, erase_ms) VALUES (?1, ?2, ?3, ?4)",
                         params![tenant.as_str(), incarnation, now_ms, erase_ms],
                     )?;
                 }
-                Ok((removed, last))
+                Ok(removed)
             })
             .await?;
         if removed == 0 {
             return Err(unknown());
         }
-        if keep_ms.is_none() {
-            self.erase(Owned::by(id, incarnation)).await?;
+        // Nothing is accepted for it any more. What is cut off here the worker gives up.
+        if let Err(error) = self.dead_letter_tenant(id).await {
+            tracing::error!(tenant = %id, "the jobs of a removed tenant cannot be given up yet: {error}");
         }
-        let holdings = Holdings { jobs: jobs + u64::from(last), ..before };
-        Ok(RemovedTenant { holdings, kept_until_ms: keep_ms.map(|_| erase_ms) })
+        Ok(RemovedTenant { incarnation, holdings, kept_until_ms: keep_ms.map(|_| erase_ms) })
+    }
+
+    /// Erases what is stored for a removed tenant.
+    pub async fn erase_tenant(&self, id: &TenantId, incarnation: Incarnation) -> Result<(), StoreError> {
+        self.erase(Owned::by(id, incarnation)).await
     }
 
     /// What is still stored for tenants that had this id and were removed.
@@ -156,6 +158,29 @@ impl Store {
         Ok(())
     }
 
+    /// Bytes in both files that deleted rows have left behind, and that new ones take before a file grows.
+    pub async fn reusable_bytes(&self) -> Result<u64, StoreError> {
+        let look = |connection: &Connection| {
+            let number = |name: &str| connection.pragma_query_value(None, name, |row| count(row, 0));
+            Ok(number("freelist_count")? * number("page_size")?)
+        };
+        Ok(self.inner.main_reads.read(look).await? + self.inner.history_reads.read(look).await?)
+    }
+
+    /// Gives room in the index of words back that deleted tickets held; a little at a time, in a commit of its own.
+    pub async fn merge_words(&self) -> Result<(), StoreError> {
+        const PAGES: i64 = 500;
+        self.inner
+            .history
+            .apply(|connection| {
+                connection
+                    .prepare_cached("INSERT INTO ticket_text (ticket_text, rank) VALUES ('merge', ?1)")?
+                    .execute([-PAGES])
+                    .map(drop)
+            })
+            .await
+    }
+
     /// Deletes the rows to which the condition applies, which names these values by their numbers, and says how many.
     async fn delete(
         &self,
@@ -192,7 +217,8 @@ pub(super) fn attribute_history(main: &Connection, history: &Connection) -> rusq
         return Ok(());
     }
     let tenants: Vec<(String, i64)> = main
-        .prepare("SELECT id, created_ms FROM tenants")?
+        // A tenant from a time to come was added while the clock was wrong.
+        .prepare("SELECT id, created_ms FROM tenants WHERE created_ms <= unixepoch() * 1000")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
     let transaction = history.unchecked_transaction()?;
@@ -208,6 +234,10 @@ pub(super) fn attribute_history(main: &Connection, history: &Connection) -> rusq
         }
     }
     if moved > 0 {
+        tracing::info!(
+            rows = moved,
+            "what the history has of tenants from before those of their ids is theirs no more"
+        );
         transaction.execute_batch(COUNT_HISTORY)?;
     }
     transaction.commit()?;

@@ -20,9 +20,6 @@ const HOST_ENDED: &str = "host_ended";
 pub const ENDS_THE_HOST: &str = "ends_the_host";
 /// How often a job must have run alone, and not for long, when its host was cut off.
 const CUT_OFF_ALONE_MAX: u32 = 3;
-/// A suspect that has run alone waits so long before it does again, milliseconds: else whoever kills the host again and again
-/// soon after its start would make the jobs look guilty. And the host serves meanwhile.
-pub(super) const ALONE_AGAIN_MS: i64 = 10_000;
 /// A host that is cut off this long after a job began was not ended by that job, milliseconds.
 const ENDS_WITHIN_MS: i64 = 60_000;
 
@@ -31,8 +28,8 @@ const ENDS_WITHIN_MS: i64 = 60_000;
 pub enum LastEnd {
     /// Nothing, if it ended out of order at all: a job may have done it.
     Unexplained,
-    /// A plugin did it, and it is held against that.
-    ByPlugin,
+    /// A plugin did it, and it is held against that; somebody asked for it; or the machine ended.
+    Explained,
 }
 
 /// What became of the jobs that were running when a host was cut off.
@@ -55,6 +52,8 @@ pub struct Suspect {
     pub id: JobId,
     /// When it falls due, milliseconds since the epoch.
     pub due_ms: i64,
+    /// How often it has run alone when the host was cut off.
+    pub cut_off_alone: u32,
 }
 
 /// Takes a tenant's due jobs, the longest due first. Finds them in one range of `jobs_due`, whatever others have waiting.
@@ -115,11 +114,13 @@ impl Store {
             .read(|connection| {
                 connection
                     .prepare_cached(
-                        "SELECT tenant, id, due_ms FROM jobs WHERE cut_off >= 2 ORDER BY cut_off_alone, due_ms, seq",
+                        "SELECT tenant, id, due_ms, cut_off_alone FROM jobs WHERE cut_off >= 2
+                         ORDER BY cut_off_alone, due_ms, seq",
                     )?
                     .query_map([], |row| {
                         let id = JobId::from_bytes(row.get(1)?);
-                        Ok(Suspect { tenant: column(row, 0, TenantId::parse)?, id, due_ms: row.get(2)? })
+                        let tenant = column(row, 0, TenantId::parse)?;
+                        Ok(Suspect { tenant, id, due_ms: row.get(2)?, cut_off_alone: row.get(3)? })
                     })?
                     .collect()
             })
@@ -274,8 +275,7 @@ impl Store {
     }
 
     /// Ends the leases of a host that was cut off: this one is the only one on the file, and nothing runs yet. Each of
-    /// these attempts counts and leaves an error with its job. The jobs are due now, but for those that wait until they may run
-    /// alone once more; those that were accepted `give_up_ms`
+    /// these attempts counts and leaves an error with its job. The jobs are due now; those that were accepted `give_up_ms`
     /// ago go to the dead letters with `reason`, and those that must have ended the host with [`ENDS_THE_HOST`]. The last that
     /// is known of the host is the last extension of a lease, which was good for `lease_ms`.
     pub async fn rescue(
@@ -297,7 +297,6 @@ impl Store {
                     let ran_ms = ends_ms.saturating_sub(lease_ms).saturating_sub(began_ms);
                     let cut_off_alone = cut_off_alone + u32::from(alone && ran_ms < ENDS_WITHIN_MS);
                     let cut_off = cut_off + u32::from(suspected);
-                    let waits_ms = if cut_off >= 2 && cut_off_alone > 0 { ALONE_AGAIN_MS } else { 0 };
                     let error = JobError::new(attempt, now_ms, HOST_ENDED, "the host ended while this attempt ran");
                     keep_error(connection, lease, &error)?;
                     let (slot, id) = (lease.slot, lease.id.as_bytes());
@@ -311,7 +310,7 @@ impl Store {
                                 "UPDATE jobs SET running = 0, due_ms = ?3, cut_off = ?5, cut_off_alone = ?4
                                  WHERE slot = ?1 AND id = ?2",
                             )?
-                            .execute(params![slot, id, now_ms + waits_ms, cut_off_alone, cut_off])?;
+                            .execute(params![slot, id, now_ms, cut_off_alone, cut_off])?;
                     }
                 }
                 Ok(rescued)

@@ -75,7 +75,11 @@ pub(super) fn open_migrated(file: StoreFile, path: &Path) -> Result<Connection, 
         tracing::info!(file = %path.display(), from = found, to = known, "the schema is brought up to date");
     }
     let mut connection = open_writer(path)?;
-    Migrations::from_slice(steps).to_latest(&mut connection).map_err(|error| StoreError::unavailable(path, error))?;
+    let unavailable = |error: &dyn std::fmt::Display| StoreError::unavailable(path, format_args!("{error}"));
+    // A step may sort every row of a large file, which is too much for memory.
+    connection.pragma_update(None, "temp_store", "FILE").map_err(|error| unavailable(&error))?;
+    Migrations::from_slice(steps).to_latest(&mut connection).map_err(|error| unavailable(&error))?;
+    connection.pragma_update(None, "temp_store", "MEMORY").map_err(|error| unavailable(&error))?;
     Ok(connection)
 }
 

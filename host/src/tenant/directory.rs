@@ -282,8 +282,8 @@ impl TenantDirectory {
     /// Removes a tenant with its secrets and all that is stored for it, or keeps that for `keep_ms`; see
     /// [`Store::remove_tenant`]. Its webhooks are refused first.
     pub async fn remove(&self, id: &TenantId, keep_ms: Option<i64>) -> Result<RemovedTenant, DirectoryError> {
-        let id = id.clone();
-        self.changing(move |inner| async move {
+        let (id, of) = (id.clone(), id.clone());
+        let removing = self.changing(move |inner| async move {
             let forget =
                 |id: &TenantId| inner.entries.write().unwrap_or_else(PoisonError::into_inner).remove(id.as_str());
             let entry = forget(&id).ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
@@ -295,8 +295,15 @@ impl TenantDirectory {
                     Err(error.into())
                 }
             }
-        })
-        .await
+        });
+        let removed = removing.await?;
+        if keep_ms.is_none() {
+            // Others need not wait for it.
+            if let Err(error) = self.inner.store.erase_tenant(&of, removed.incarnation).await {
+                tracing::error!(tenant = %of, "it is removed; what was stored for it is erased as soon as that can be done: {error}");
+            }
+        }
+        Ok(removed)
     }
 
     async fn update(

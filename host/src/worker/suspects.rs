@@ -10,9 +10,15 @@ use crate::{ids::JobId, store::Suspect};
 /// For how long everything else waits for suspects. Then they run beside it.
 pub(super) const ALONE_MAX: Duration = Duration::from_secs(60);
 
+/// How long the host must be up before one runs that has run alone when it was cut off: else whoever kills the host again and
+/// again soon after its start would make the jobs look guilty. And the host serves meanwhile.
+pub(super) const AGAIN_AFTER: Duration = Duration::from_secs(10);
+
 /// The suspects that there are, and which of them runs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Suspects {
+    /// When the host began.
+    start: Instant,
     waiting: Vec<Suspect>,
     running: Option<JobId>,
     /// Until when nothing runs beside them; from the moment at which the first of them could run.
@@ -34,8 +40,8 @@ pub(super) enum Next {
 
 impl Suspects {
     /// Those that the store has, in the order in which they are to run.
-    pub(super) fn new(waiting: Vec<Suspect>) -> Self {
-        Self { waiting, ..Self::default() }
+    pub(super) fn new(waiting: Vec<Suspect>, start: Instant) -> Self {
+        Self { start, waiting, running: None, alone_until: None, stale: false }
     }
 
     /// The store was asked anew.
@@ -50,7 +56,10 @@ impl Suspects {
         running: usize,
         may_run: impl Fn(&Suspect) -> bool,
     ) -> Next {
-        let is_due = |suspect: &Suspect| suspect.due_ms <= now_ms && may_run(suspect);
+        let is_early = now < self.start + AGAIN_AFTER;
+        let is_due = |suspect: &Suspect| {
+            suspect.due_ms <= now_ms && !(is_early && suspect.cut_off_alone > 0) && may_run(suspect)
+        };
         let next = self.waiting.iter().position(is_due);
         if next.is_some() {
             self.alone_until.get_or_insert(now + ALONE_MAX);
@@ -89,14 +98,16 @@ mod tests {
 
     fn suspects(count: i64) -> Vec<Suspect> {
         let tenant = TenantId::parse("acme").unwrap();
-        (0..count).map(|due_ms| Suspect { tenant: tenant.clone(), id: JobId::fresh(), due_ms }).collect()
+        (0..count)
+            .map(|due_ms| Suspect { tenant: tenant.clone(), id: JobId::fresh(), due_ms, cut_off_alone: 0 })
+            .collect()
     }
 
     #[test]
     fn suspects_run_one_by_one_and_for_a_minute_with_nothing_beside_them() {
         let [first, second]: [Suspect; 2] = suspects(2).try_into().unwrap();
-        let mut all = Suspects::new(vec![first.clone(), second.clone()]);
         let (start, any) = (Instant::now(), |_: &Suspect| true);
+        let mut all = Suspects::new(vec![first.clone(), second.clone()], start);
         assert_eq!(all.next((start, 9), 0, |_| false), Next::Others, "their plugin is not there yet");
         assert_eq!(all.next((start, 9), 3, any), Next::Hold, "others run still");
         assert_eq!(all.next((start, 9), 0, any), Next::Run(first.clone()));
@@ -117,13 +128,24 @@ mod tests {
 
     #[test]
     fn a_suspect_that_is_not_due_holds_nobody_up() {
-        let mut all = Suspects::new(suspects(1));
-        assert_eq!(all.next((Instant::now(), -1), 0, |_| true), Next::Others);
-        let Next::Run(_) = all.next((Instant::now(), 0), 0, |_| true) else { panic!() };
+        let start = Instant::now();
+        let mut all = Suspects::new(suspects(1), start);
+        assert_eq!(all.next((start, -1), 0, |_| true), Next::Others);
+        let Next::Run(_) = all.next((start, 0), 0, |_| true) else { panic!() };
+    }
+
+    #[test]
+    fn one_that_has_run_alone_waits_until_the_host_has_been_up_for_a_while() {
+        let (start, again) = (Instant::now(), suspects(1).remove(0));
+        let mut all = Suspects::new(vec![Suspect { cut_off_alone: 1, ..again }], start);
+        assert_eq!(all.next((start, 9), 3, |_| true), Next::Others);
+        assert_eq!(all.next((start + AGAIN_AFTER, 9), 3, |_| true), Next::Hold);
+        let Next::Run(_) = all.next((start + AGAIN_AFTER, 9), 0, |_| true) else { panic!() };
     }
 
     #[test]
     fn where_there_is_none_nothing_is_held_up() {
-        assert_eq!(Suspects::default().next((Instant::now(), 0), 64, |_| true), Next::Others);
+        let start = Instant::now();
+        assert_eq!(Suspects::new(Vec::new(), start).next((start, 0), 64, |_| true), Next::Others);
     }
 }

@@ -188,7 +188,7 @@ impl Body<'_> {
         metadata
     }
 
-    /// Whether the issue is shown as it was before what happened.
+    /// A body that is of two forms must name one issue.
     fn check_ticket(&self, issue: &Issue<'_>, path: &str, ticket_id: &str, faults: &mut Faults) {
         if path.is_empty() {
             return;
@@ -201,6 +201,7 @@ impl Body<'_> {
         }
     }
 
+    /// Whether the issue is shown as it was before what happened.
     fn shows_before(&self) -> bool {
         self.transition.object().is_some()
     }

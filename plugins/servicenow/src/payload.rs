@@ -166,7 +166,6 @@ impl<'a> Body<'a> {
     }
 }
 
-/// The values `1` (critical) to `5` (planning), their labels, and the words that rules make of them.
 /// How a record is named where it is the whole body. A body that is of two forms must name one ticket: where a script pastes
 /// texts into JSON, whoever writes a ticket's text can make the one form look like the other.
 #[derive(Debug, Default, Deserialize)]
@@ -199,6 +198,7 @@ impl Named<'_> {
     }
 }
 
+/// The values `1` (critical) to `5` (planning), their labels, and the words that rules make of them.
 fn priority(word: Option<&str>) -> Priority {
     const HIGH: &[&str] = &["1", "1 - critical", "critical", "2", "2 - high", "high"];
     const LOW: &[&str] = &["4", "4 - low", "low", "5", "5 - planning", "planning", "minimal"];

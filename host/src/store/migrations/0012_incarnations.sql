@@ -6,7 +6,8 @@ ALTER TABLE jobs ADD COLUMN incarnation INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE dead_letters ADD COLUMN incarnation INTEGER NOT NULL DEFAULT 1;
 INSERT INTO meta (key, value) VALUES ('incarnations', 1), ('history_incarnations', 0);
 UPDATE dead_letters SET incarnation = 0
-WHERE accepted_ms < (SELECT created_ms FROM tenants WHERE tenants.id = dead_letters.tenant);
+WHERE accepted_ms < (SELECT created_ms FROM tenants
+                     WHERE tenants.id = dead_letters.tenant AND created_ms <= unixepoch() * 1000);
 
 -- Whose data is kept for a while after the removal, or is being erased. A row stays a day longer than its data, since an
 -- attempt that was under way may write after it.

@@ -1,7 +1,6 @@
 //! Jobs that are put aside, and the views in which people find them again.
 
 use super::*;
-use crate::store::jobs::ALONE_AGAIN_MS;
 
 #[tokio::test]
 async fn a_dead_letter_is_kept_and_put_back_with_a_fence_that_no_old_lease_matches() {
@@ -114,7 +113,6 @@ async fn cut_off(bed: &Bed, job: JobId, ran_ms: i64, others: usize) -> Rescued {
         bed.accept("other", &format!("{other} at {}", bed.clock.now_ms())).await;
     }
     assert_eq!(bed.claim("other", 10).await.len(), others);
-    bed.clock.advance_ms(ALONE_AGAIN_MS);
     let lease = match bed.claim("acme", 10).await.pop() {
         Some(job) => job.lease,
         None => {
@@ -160,12 +158,12 @@ async fn a_job_that_ends_the_host_three_times_alone_is_a_dead_letter_and_no_othe
 }
 
 #[tokio::test]
-async fn what_a_plugin_did_is_not_held_against_the_job() {
+async fn an_end_that_is_explained_is_not_held_against_the_job() {
     let bed = Bed::new();
     let job = bed.accept("acme", "17").await;
     for _ in 0..5 {
         assert_eq!(bed.claim("acme", 10).await[0].lease.id, job);
-        let rescued = bed.store.rescue(HOUR_MS, LEASE_MS, LastEnd::ByPlugin, "gave_up").await;
+        let rescued = bed.store.rescue(HOUR_MS, LEASE_MS, LastEnd::Explained, "gave_up").await;
         assert_eq!(rescued, Ok(Rescued { put_back: 1, ..Rescued::default() }));
     }
     assert_eq!(bed.store.suspects().await, Ok(Vec::new()));
@@ -178,12 +176,6 @@ async fn an_attempt_that_ends_in_order_clears_its_job() {
     cut_off(&bed, job, 0, 0).await;
     cut_off(&bed, job, 0, 0).await;
     let suspect = bed.store.suspects().await.unwrap().remove(0);
-    assert_eq!(
-        bed.store.claim_suspect(suspect.clone(), LEASE_MS).await.unwrap().map(|job| job.attempt),
-        None,
-        "it waits"
-    );
-    bed.clock.advance_ms(ALONE_AGAIN_MS);
     assert!(bed.claim("acme", 10).await.is_empty(), "it is not claimed with others");
     let lease = bed.store.claim_suspect(suspect, LEASE_MS).await.unwrap().unwrap().lease;
     assert_eq!(bed.store.retry(lease, bed.in_ms(0), failure(3)).await, Ok(Fenced::Done));

@@ -125,9 +125,10 @@ async fn disabling_and_enabling_keep_the_secrets() {
 async fn a_removed_tenant_is_gone_with_its_secrets() {
     let bed = Bed::new().await;
     let tenant = bed.add("acme", &[("key", "one")]).await.unwrap();
+    let incarnation = tenant.incarnation;
     assert_eq!(
         bed.directory.remove(&id("acme"), None).await,
-        Ok(RemovedTenant { holdings: Holdings::default(), kept_until_ms: None })
+        Ok(RemovedTenant { incarnation, holdings: Holdings::default(), kept_until_ms: None })
     );
     assert!(bed.directory.get("acme").is_none());
     assert!(matches!(bed.directory.secrets(&tenant, "key"), Err(SecretError::Missing { .. })));
