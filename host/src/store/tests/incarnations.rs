@@ -151,15 +151,17 @@ async fn what_an_older_program_left_is_not_taken_for_the_tenants_own() {
     let bed = Bed::new();
     let (first, _) = bed.one_of_each().await;
     // As that program has it: no numbers, and a tenant that was added after its rows were written.
-    let later_ms = bed.clock.now_ms() + HOUR_MS;
+    let added_ms = bed.clock.now_ms() - HOUR_MS;
     let as_before = move |connection: &rusqlite::Connection| {
         connection.execute("UPDATE meta SET value = 0 WHERE key = 'history_incarnations'", [])?;
-        connection.execute("UPDATE tenants SET incarnation = 1, created_ms = ?1", [later_ms])
+        connection.execute("UPDATE tenants SET incarnation = 1, created_ms = ?1", [added_ms])
     };
     bed.store.inner.main.apply(as_before).await.unwrap();
     let number = move |connection: &rusqlite::Connection| {
-        connection
-            .execute_batch("UPDATE ticket_history SET incarnation = 1; UPDATE enhancement_history SET incarnation = 1")
+        connection.execute_batch(
+            "UPDATE ticket_history SET incarnation = 1, recorded_ms = recorded_ms - 7200000;
+             UPDATE enhancement_history SET incarnation = 1, accepted_ms = accepted_ms - 7200000",
+        )
     };
     bed.store.inner.history.apply(number).await.unwrap();
     assert_eq!(bed.similar(Incarnation::FIRST).await, 2, "the reopening is of another number");
