@@ -3,7 +3,7 @@
 //!
 //! Places: `constructor`, `new`, `validate`, `extract`, `get`, `update`, `drop`, `destructor`; and in the answers of extract,
 //! get and update `lie`, `lie-get` and `lie-update`. With `@host` behind the place the deed is done only where there is any
-//! environment, so not in the process in which plugins are tried. What is no other deed is one of [`operations`].
+//! environment, so not in the process in which plugins are tried. What is no other deed is one of `operations`.
 //! Methods do it only for tenants whose setting `evil` is `yes`.
 
 #![allow(unsafe_code, reason = "this is what it is for")]
