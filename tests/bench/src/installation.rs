@@ -94,8 +94,7 @@ impl<'a> Installation<'a> {
     pub(crate) fn start(&self, configuration: &str) -> anyhow::Result<Server> {
         let file = self.folder.path().join("patchbay.toml");
         // All webhooks are of one tenant, and come as fast as they can.
-        let addresses =
-            "[server]\nlisten = \"127.0.0.1:0\"\ntenant_rate_per_s = 0\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+        let addresses = "[server]\nlisten = \"127.0.0.1:0\"\ntenant_rate_per_s = 0\n[admin]\nlisten = \"127.0.0.1:0\"\n\
              [store]\ntenant_jobs_max = 1000000000\ntenant_mb_max = 1048576\n";
         fs::write(&file, format!("{addresses}[log]\nlevel = \"error\"\n{configuration}"))?;
         Server::start("patchbay", Command::new(&self.programs.patchbay).arg("serve").arg("--config").arg(file))
