@@ -80,7 +80,9 @@ impl<'a> Copies<'a> {
     /// # Errors
     /// When it is refused.
     pub(crate) fn plugin<C: HostCalls>(&self, number: u64, calls: C) -> anyhow::Result<LoadedPlugin<C>> {
-        let library = LoadedLibrary::open(&self.artifact(number)?).map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
+        // It stays mapped, so its descriptor must not be given to another file.
+        let artifact = Box::leak(Box::new(self.artifact(number)?));
+        let library = LoadedLibrary::open(artifact).map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
         let plugin = library.create(Box::new(HostSide(calls)), env!("CARGO_PKG_VERSION"), 0);
         plugin.map_err(|(_, refusal)| anyhow::anyhow!("{refusal}"))
     }
