@@ -27,6 +27,7 @@ mod migrations;
 mod plugin_records;
 mod reader;
 mod reopenings;
+mod rescue;
 mod tenants;
 mod usage;
 mod views;
@@ -42,8 +43,8 @@ pub use self::{
     history::{
         DEAD, DONE, EnhancementRecord, POSSIBLY_TWICE, ReopenedTicket, ResolvedTicket, SIMILAR_TERMS_MAX, SimilarTicket,
     },
-    jobs::{ENDS_THE_HOST, LastEnd, Rescued, Suspect},
     reader::READERS_MAX,
+    rescue::{ENDS_THE_HOST, LastEnd, Rescued, Suspect},
     tenants::{LiveJobs, SecretRow},
     usage::{Holdings, Owned, TenantRoom},
     views::{Depth, JobFilter, TenantDue},

@@ -125,18 +125,37 @@ impl Store {
     /// Deletes what has ended longer ago than it is kept. Returns how many rows went.
     pub async fn forget_ended(&self, keeping: Keeping) -> Result<u64, StoreError> {
         use StoreFile::{History, Main};
-        let (now_ms, mut gone) = (self.inner.clock.now_ms(), 0);
-        for (file, table, key, ended, kept_ms) in [
-            (Main, "dead_letters", "slot, id", "died_ms", keeping.dead_letters_ms),
-            (History, "ticket_history", "rowid", "resolved_ms", keeping.solved_ms),
-            (History, "enhancement_history", "rowid", "finished_ms", keeping.notes_ms),
-        ] {
-            if let Some(kept_ms) = kept_ms {
-                let before_ms = now_ms.saturating_sub(kept_ms);
-                gone += self.delete(file, table, key, &format!("{ended} < ?1"), vec![before_ms.into()]).await?;
+        let before = |kept_ms: i64| self.inner.clock.now_ms().saturating_sub(kept_ms);
+        let mut gone = 0;
+        if let Some(kept_ms) = keeping.dead_letters_ms {
+            let values = vec![before(kept_ms).into()];
+            gone += self.delete(Main, "dead_letters", "slot, id", "died_ms < ?1", values).await?;
+        }
+        if let Some(kept_ms) = keeping.solved_ms {
+            let values = vec![before(kept_ms).into()];
+            gone += self.delete(History, "ticket_history", "rowid", "resolved_ms < ?1", values).await?;
+        }
+        if let Some(kept_ms) = keeping.notes_ms {
+            let condition = "tenant = ?1 AND incarnation = ?2 AND finished_ms < ?3";
+            for (tenant, incarnation) in self.with_notes().await? {
+                let values = vec![tenant.into(), incarnation.into(), before(kept_ms).into()];
+                gone += self.delete(History, "enhancement_history", "rowid", condition, values).await?;
             }
         }
         Ok(gone)
+    }
+
+    /// Tenants, by id and number, of whom there are notes.
+    async fn with_notes(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        self.inner
+            .history_reads
+            .read(|connection| {
+                connection
+                    .prepare_cached("SELECT tenant, incarnation FROM history_usage WHERE notes > 0")?
+                    .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                    .collect()
+            })
+            .await
     }
 
     async fn erase(&self, owned: Owned) -> Result<(), StoreError> {

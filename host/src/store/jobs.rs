@@ -7,70 +7,39 @@ use super::{
     Store, StoreError,
     dead::bury,
     encoding::{error_json, errors_from_json, metadata_from_json},
-    views::column,
+    rescue::Suspect,
 };
 use crate::{
     ids::{CorrelationId, Incarnation, JobId, TenantId, ToolType},
     queue::job::{ClaimWish, ClaimedJob, Fenced, JOB_ERRORS_MAX, JobError, JobKind, Lease, TenantClaim},
 };
 
-/// The code of an attempt that was cut off with its host.
-const HOST_ENDED: &str = "host_ended";
-/// Why a job that has ended its host again and again is a dead letter.
-pub const ENDS_THE_HOST: &str = "ends_the_host";
-/// How often a job must have run alone, and not for long, when its host was cut off.
-const CUT_OFF_ALONE_MAX: u32 = 3;
-/// A host that is cut off this long after a job began was not ended by that job, milliseconds.
-const ENDS_WITHIN_MS: i64 = 60_000;
-
-/// What is known of how the host before this one ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LastEnd {
-    /// Nothing, if it ended out of order at all: a job may have done it.
-    Unexplained,
-    /// A plugin did it, and it is held against that; somebody asked for it; or the machine ended.
-    Explained,
-}
-
-/// What became of the jobs that were running when a host was cut off.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Rescued {
-    /// They are due again.
-    pub put_back: usize,
-    /// They were too old, and are dead letters.
-    pub given_up: usize,
-    /// They have ended the host again and again, and are dead letters.
-    pub end_the_host: usize,
-}
-
-/// A job that was running at two times or more when the host was cut off: it may be what ends the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Suspect {
-    /// Whose it is.
-    pub tenant: TenantId,
-    /// The job.
-    pub id: JobId,
-    /// When it falls due, milliseconds since the epoch.
-    pub due_ms: i64,
-    /// How often it has run alone when the host was cut off.
-    pub cut_off_alone: u32,
+/// Leases those of the jobs to which a condition applies.
+macro_rules! claim {
+    ($condition:literal) => {
+        concat!(
+            "UPDATE jobs SET running = 1, due_ms = :until, fence = fence + 1, attempt = attempt + 1, began_ms = :now
+             WHERE ",
+            $condition,
+            " RETURNING id, fence, tool_type, kind, correlation_id, metadata, accepted_ms, due_ms, attempt, errors, sent,
+                        incarnation"
+        )
+    };
 }
 
 /// Takes a tenant's due jobs, the longest due first. Finds them in one range of `jobs_due`, whatever others have waiting.
 /// Suspects are left out: each of them is claimed by itself.
-pub(super) const CLAIM: &str = "UPDATE jobs SET running = 1, due_ms = :until, fence = fence + 1, attempt = attempt + 1,
-                     began_ms = :now
-     WHERE seq IN (SELECT seq FROM jobs WHERE slot = :slot AND tenant = :tenant
-                   AND due_ms <= :now AND cut_off < 2 ORDER BY due_ms, accepted_ms LIMIT :max)
-     RETURNING id, fence, tool_type, kind, correlation_id, metadata, accepted_ms, due_ms, attempt, errors, sent,
-               incarnation";
+pub(super) const CLAIM: &str = claim!(
+    "seq IN (SELECT seq FROM jobs WHERE slot = :slot AND tenant = :tenant
+             AND due_ms <= :now AND cut_off < 2 ORDER BY due_ms, accepted_ms LIMIT :max)"
+);
+
+/// When the next of those falls due. Reads one entry of the same index, and the suspects before it.
+pub(super) const NEXT_DUE: &str =
+    "SELECT due_ms FROM jobs WHERE slot = ?1 AND tenant = ?2 AND cut_off < 2 ORDER BY due_ms LIMIT 1";
 
 /// Takes one job that [`CLAIM`] leaves out.
-const CLAIM_SUSPECT: &str = "UPDATE jobs SET running = 1, due_ms = :until, fence = fence + 1, attempt = attempt + 1,
-                     began_ms = :now
-     WHERE slot = :slot AND id = :id AND cut_off >= 2 AND due_ms <= :now
-     RETURNING id, fence, tool_type, kind, correlation_id, metadata, accepted_ms, due_ms, attempt, errors, sent,
-               incarnation";
+const CLAIM_SUSPECT: &str = claim!("slot = :slot AND id = :id AND cut_off >= 2 AND due_ms <= :now");
 
 impl Store {
     /// Leases jobs that were due at `now_ms` for `lease_ms` from now, at most what each wish says, and counts the attempt. A
@@ -105,26 +74,6 @@ impl Store {
             claims.push(TenantClaim { tenant, jobs, next_due_ms });
         }
         Ok(claims)
-    }
-
-    /// The jobs that may be what ends the host, those first that have run alone the least often.
-    pub async fn suspects(&self) -> Result<Vec<Suspect>, StoreError> {
-        self.inner
-            .main_reads
-            .read(|connection| {
-                connection
-                    .prepare_cached(
-                        "SELECT tenant, id, due_ms, cut_off_alone FROM jobs WHERE cut_off >= 2
-                         ORDER BY cut_off_alone, due_ms, seq",
-                    )?
-                    .query_map([], |row| {
-                        let id = JobId::from_bytes(row.get(1)?);
-                        let tenant = column(row, 0, TenantId::parse)?;
-                        Ok(Suspect { tenant, id, due_ms: row.get(2)?, cut_off_alone: row.get(3)? })
-                    })?
-                    .collect()
-            })
-            .await
     }
 
     /// Leases a suspect that is due, as [`claim`](Self::claim) does with the others.
@@ -274,50 +223,6 @@ impl Store {
         .await
     }
 
-    /// Ends the leases of a host that was cut off: this one is the only one on the file, and nothing runs yet. Each of
-    /// these attempts counts and leaves an error with its job. The jobs are due now; those that were accepted `give_up_ms`
-    /// ago go to the dead letters with `reason`, and those that must have ended the host with [`ENDS_THE_HOST`]. The last that
-    /// is known of the host is the last extension of a lease, which was good for `lease_ms`.
-    pub async fn rescue(
-        &self,
-        give_up_ms: i64,
-        lease_ms: i64,
-        last_end: LastEnd,
-        reason: &'static str,
-    ) -> Result<Rescued, StoreError> {
-        let clock = self.inner.clock.clone();
-        self.inner
-            .main
-            .apply(move |connection| {
-                let (now_ms, mut rescued) = (clock.now_ms(), Rescued::default());
-                let leased = leased(connection)?;
-                let suspected = last_end == LastEnd::Unexplained;
-                let alone = suspected && leased.len() == 1;
-                for Leased { lease, attempt, accepted_ms, began_ms, ends_ms, cut_off, cut_off_alone } in leased {
-                    let ran_ms = ends_ms.saturating_sub(lease_ms).saturating_sub(began_ms);
-                    let cut_off_alone = cut_off_alone + u32::from(alone && ran_ms < ENDS_WITHIN_MS);
-                    let cut_off = cut_off + u32::from(suspected);
-                    let error = JobError::new(attempt, now_ms, HOST_ENDED, "the host ended while this attempt ran");
-                    keep_error(connection, lease, &error)?;
-                    let (slot, id) = (lease.slot, lease.id.as_bytes());
-                    if cut_off_alone >= CUT_OFF_ALONE_MAX {
-                        rescued.end_the_host += bury(connection, slot, id, now_ms, ENDS_THE_HOST)?;
-                    } else if now_ms.saturating_sub(accepted_ms) >= give_up_ms {
-                        rescued.given_up += bury(connection, slot, id, now_ms, reason)?;
-                    } else {
-                        rescued.put_back += connection
-                            .prepare_cached(
-                                "UPDATE jobs SET running = 0, due_ms = ?3, cut_off = ?5, cut_off_alone = ?4
-                                 WHERE slot = ?1 AND id = ?2",
-                            )?
-                            .execute(params![slot, id, now_ms, cut_off_alone, cut_off])?;
-                    }
-                }
-                Ok(rescued)
-            })
-            .await
-    }
-
     async fn fenced<F>(&self, lease: Lease, change: F) -> Result<Fenced, StoreError>
     where
         F: FnOnce(&Connection, Lease) -> rusqlite::Result<usize> + Send + 'static,
@@ -348,39 +253,8 @@ fn bring_forward(connection: &Connection, now_ms: i64, by_ms: i64) -> rusqlite::
     connection.execute("UPDATE jobs SET due_ms = max(?1, due_ms - ?2) WHERE due_ms > ?1", params![now_ms, by_ms])
 }
 
-/// A job that was running when its host was cut off.
-struct Leased {
-    lease: Lease,
-    attempt: u32,
-    accepted_ms: i64,
-    began_ms: i64,
-    ends_ms: i64,
-    cut_off: u32,
-    cut_off_alone: u32,
-}
-
-fn leased(connection: &Connection) -> rusqlite::Result<Vec<Leased>> {
-    connection
-        .prepare(
-            "SELECT slot, id, fence, attempt, accepted_ms, began_ms, due_ms, cut_off, cut_off_alone FROM jobs
-             WHERE running = 1",
-        )?
-        .query_map([], |row| {
-            Ok(Leased {
-                lease: Lease { slot: row.get(0)?, id: JobId::from_bytes(row.get(1)?), fence: row.get(2)? },
-                attempt: row.get(3)?,
-                accepted_ms: row.get(4)?,
-                began_ms: row.get(5)?,
-                ends_ms: row.get(6)?,
-                cut_off: row.get(7)?,
-                cut_off_alone: row.get(8)?,
-            })
-        })?
-        .collect()
-}
-
 /// Appends the error to a job that is leased with this fence, and drops the oldest beyond the limit. False: lease lost.
-fn keep_error(connection: &Connection, lease: Lease, error: &JobError) -> rusqlite::Result<bool> {
+pub(super) fn keep_error(connection: &Connection, lease: Lease, error: &JobError) -> rusqlite::Result<bool> {
     let changed = connection
         .prepare_cached(
             "UPDATE jobs SET errors = json_insert(
@@ -432,12 +306,8 @@ fn claim_one(connection: &Connection, wish: ClaimWish, now_ms: i64, until_ms: i6
         )?
         .collect::<rusqlite::Result<Vec<_>>>()?;
     rows.sort_by_key(|row| (row.accepted_ms, row.lease.id));
-    let next_due_ms = connection
-        .prepare_cached(
-            "SELECT due_ms FROM jobs WHERE slot = ?1 AND tenant = ?2 AND cut_off < 2 ORDER BY due_ms LIMIT 1",
-        )?
-        .query_row(params![slot, tenant.as_str()], |row| row.get(0))
-        .optional()?;
+    let next_due_ms =
+        connection.prepare_cached(NEXT_DUE)?.query_row(params![slot, tenant.as_str()], |row| row.get(0)).optional()?;
     Ok(ClaimedRows { tenant, rows, next_due_ms })
 }
 

@@ -11,9 +11,8 @@ use crate::ids::{Incarnation, TenantId};
 /// Reopenings of one tenant that may wait for the worker while its other tickets are still offered.
 const REOPENING_MAX: u32 = 1_000;
 
-/// Read from an index that has nothing but these jobs in it. Left to choose, SQLite may read the tenant's whole queue instead.
-const REOPENING: &str = "SELECT ticket_id FROM jobs INDEXED BY jobs_reopen
-     WHERE slot = ?1 AND tenant = ?2 AND kind = 'reopen' LIMIT ?3";
+/// Read from an index that has nothing but these jobs in it.
+const REOPENING: &str = "SELECT ticket_id FROM jobs WHERE slot = ?1 AND tenant = ?2 AND kind = 'reopen' LIMIT ?3";
 
 /// A solved ticket that was opened again.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,148 @@
+//! Jobs that were running when a host was cut off: they are taken up again, unless they are too old or must be what ends it.
+
+use rusqlite::{Connection, params};
+
+use super::{Store, StoreError, dead::bury, jobs::keep_error, views::column};
+use crate::{
+    ids::{JobId, TenantId},
+    queue::job::{JobError, Lease},
+};
+
+/// The code of an attempt that was cut off with its host.
+const HOST_ENDED: &str = "host_ended";
+/// Why a job that has ended its host again and again is a dead letter.
+pub const ENDS_THE_HOST: &str = "ends_the_host";
+/// How often a job must have run alone, and not for long, when its host was cut off.
+const CUT_OFF_ALONE_MAX: u32 = 3;
+/// A host that is cut off this long after a job began was not ended by that job, milliseconds.
+const ENDS_WITHIN_MS: i64 = 60_000;
+
+/// What is known of how the host before this one ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastEnd {
+    /// Nothing, if it ended out of order at all: a job may have done it.
+    Unexplained,
+    /// A plugin did it, and it is held against that; somebody asked for it; or the machine ended.
+    Explained,
+}
+
+/// What became of the jobs that were running when a host was cut off.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rescued {
+    /// They are due again.
+    pub put_back: usize,
+    /// They were too old, and are dead letters.
+    pub given_up: usize,
+    /// They have ended the host again and again, and are dead letters.
+    pub end_the_host: usize,
+}
+
+/// A job that was running at two times or more when the host was cut off: it may be what ends the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspect {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The job.
+    pub id: JobId,
+    /// When it falls due, milliseconds since the epoch.
+    pub due_ms: i64,
+    /// How often it has run alone when the host was cut off.
+    pub cut_off_alone: u32,
+}
+
+impl Store {
+    /// The jobs that may be what ends the host, those first that have run alone the least often.
+    pub async fn suspects(&self) -> Result<Vec<Suspect>, StoreError> {
+        self.inner
+            .main_reads
+            .read(|connection| {
+                connection
+                    .prepare_cached(
+                        "SELECT tenant, id, due_ms, cut_off_alone FROM jobs WHERE cut_off >= 2
+                         ORDER BY cut_off_alone, due_ms, seq",
+                    )?
+                    .query_map([], |row| {
+                        let id = JobId::from_bytes(row.get(1)?);
+                        let tenant = column(row, 0, TenantId::parse)?;
+                        Ok(Suspect { tenant, id, due_ms: row.get(2)?, cut_off_alone: row.get(3)? })
+                    })?
+                    .collect()
+            })
+            .await
+    }
+
+    /// Ends the leases of a host that was cut off: this one is the only one on the file, and nothing runs yet. Each of
+    /// these attempts counts and leaves an error with its job. The jobs are due now; those that were accepted `give_up_ms`
+    /// ago go to the dead letters with `reason`, and those that must have ended the host with [`ENDS_THE_HOST`]. The last that
+    /// is known of the host is the last extension of a lease, which was good for `lease_ms`.
+    pub async fn rescue(
+        &self,
+        give_up_ms: i64,
+        lease_ms: i64,
+        last_end: LastEnd,
+        reason: &'static str,
+    ) -> Result<Rescued, StoreError> {
+        let clock = self.inner.clock.clone();
+        self.inner
+            .main
+            .apply(move |connection| {
+                let (now_ms, mut rescued) = (clock.now_ms(), Rescued::default());
+                let leased = leased(connection)?;
+                let suspected = last_end == LastEnd::Unexplained;
+                let alone = suspected && leased.len() == 1;
+                for Leased { lease, attempt, accepted_ms, began_ms, ends_ms, cut_off, cut_off_alone } in leased {
+                    let ran_ms = ends_ms.saturating_sub(lease_ms).saturating_sub(began_ms);
+                    let cut_off_alone = cut_off_alone + u32::from(alone && ran_ms < ENDS_WITHIN_MS);
+                    let cut_off = cut_off + u32::from(suspected);
+                    let error = JobError::new(attempt, now_ms, HOST_ENDED, "the host ended while this attempt ran");
+                    keep_error(connection, lease, &error)?;
+                    let (slot, id) = (lease.slot, lease.id.as_bytes());
+                    if cut_off_alone >= CUT_OFF_ALONE_MAX {
+                        rescued.end_the_host += bury(connection, slot, id, now_ms, ENDS_THE_HOST)?;
+                    } else if now_ms.saturating_sub(accepted_ms) >= give_up_ms {
+                        rescued.given_up += bury(connection, slot, id, now_ms, reason)?;
+                    } else {
+                        rescued.put_back += connection
+                            .prepare_cached(
+                                "UPDATE jobs SET running = 0, due_ms = ?3, cut_off = ?5, cut_off_alone = ?4
+                                 WHERE slot = ?1 AND id = ?2",
+                            )?
+                            .execute(params![slot, id, now_ms, cut_off_alone, cut_off])?;
+                    }
+                }
+                Ok(rescued)
+            })
+            .await
+    }
+}
+
+/// A job that was running when its host was cut off.
+struct Leased {
+    lease: Lease,
+    attempt: u32,
+    accepted_ms: i64,
+    began_ms: i64,
+    ends_ms: i64,
+    cut_off: u32,
+    cut_off_alone: u32,
+}
+
+fn leased(connection: &Connection) -> rusqlite::Result<Vec<Leased>> {
+    connection
+        .prepare(
+            "SELECT slot, id, fence, attempt, accepted_ms, began_ms, due_ms, cut_off, cut_off_alone FROM jobs
+             WHERE running = 1",
+        )?
+        .query_map([], |row| {
+            Ok(Leased {
+                lease: Lease { slot: row.get(0)?, id: JobId::from_bytes(row.get(1)?), fence: row.get(2)? },
+                attempt: row.get(3)?,
+                accepted_ms: row.get(4)?,
+                began_ms: row.get(5)?,
+                ends_ms: row.get(6)?,
+                cut_off: row.get(7)?,
+                cut_off_alone: row.get(8)?,
+            })
+        })?
+        .collect()
+}
