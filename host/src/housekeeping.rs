@@ -78,7 +78,7 @@ impl DiskRoom {
         }
     }
 
-    /// Whether less is free than must stay free, so that nothing more is to be taken.
+    /// Whether there is so little room that no more webhooks may be taken.
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
     }
@@ -88,7 +88,7 @@ impl DiskRoom {
         let mut ticks = interval(LOOK_EVERY);
         loop {
             ticks.tick().await;
-            // Deleting makes no file shorter: what it leaves is room all the same.
+            // Deleted rows make no file shorter, but new rows take their room.
             let reusable_bytes = if self.is_full() { store.reusable_bytes().await.unwrap_or(0) } else { 0 };
             self.look(&limits, reusable_bytes);
         }

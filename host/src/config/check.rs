@@ -13,7 +13,7 @@ use crate::{networks::Networks, plugin::signature::TrustedKey};
 
 const STATE_DIR: &str = "<state_dir>";
 const SQLITE: &str = "sqlite:";
-/// The longest time for which something is kept and that is not for ever: a hundred years.
+/// The longest time for which something can be kept, other than for ever: a hundred years.
 const DAYS_MAX: i64 = 36_500;
 /// The most MiB that a limit may be: a PiB.
 pub(super) const MEBIBYTES_MAX: u64 = 1 << 30;

@@ -1,4 +1,4 @@
-//! Who serves the admin socket, as the system says: looked at before anything is sent, since requests hold secrets.
+//! Looks who serves the admin socket before anything is sent: requests hold secrets.
 
 use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
