@@ -20,6 +20,8 @@ const REPLACEMENTS_OF_THE_CONTROL: usize = 30;
 const SENDERS: usize = 8;
 /// All that is waited for here is a long load on a machine that may be busy.
 const LOAD_TIME_MAX: Duration = Duration::from_secs(300);
+/// What the host allows the allocator.
+const ARENAS_PER_PROCESSOR: usize = 4;
 /// Each arena but the first begins at a multiple of this, and keeps as many addresses for itself.
 const ARENA_BYTES: u64 = 64 << 20;
 
@@ -121,13 +123,13 @@ fn three_hundred_replacements_under_load_need_no_more_than_the_load() {
 /// The control: with the allocator as it comes.
 #[test]
 fn threads_that_come_and_go_leave_no_arenas_behind() {
-    let most = thread::available_parallelism().unwrap().get().max(2);
+    let most = thread::available_parallelism().unwrap().get() * ARENAS_PER_PROCESSOR;
     for (allocator, bounded) in [(None, true), (Some("as_it_comes"), false)] {
         let line = line(allocator);
         replace(&line, REPLACEMENTS_OF_THE_CONTROL);
         done(&line);
         let found = arenas(&line);
         eprintln!("{allocator:?}: {found} arenas, {} KiB", line.host.anonymous_kib());
-        assert_eq!(found <= most, bounded, "{found} arenas, {most} processors; {allocator:?}");
+        assert_eq!(found <= most, bounded, "{found} arenas; {allocator:?}");
     }
 }

@@ -7,7 +7,7 @@ use super::{
     dedup::DedupWindow,
     encoding::metadata_json,
     reopenings::Reopenings,
-    usage::{JobUsage, TenantRoom},
+    usage::{NewJobs, TenantRoom},
     writer::Mirror,
 };
 use crate::{
@@ -19,18 +19,24 @@ use crate::{
 /// A webhook that can only be confirmed makes another job when it comes again later than this after the one before.
 pub(super) const CONFIRMED_MS: i64 = 10 * 60_000;
 
+/// The errors of a job that was not tried yet: an empty JSON list.
+const NO_ERRORS: &str = "[]";
+
 /// What the main file's writer keeps in memory.
 pub(super) struct Known {
     window: DedupWindow,
     pub(super) reopenings: Reopenings,
+    new: NewJobs,
 }
 
 impl Mirror for Known {
     fn read(connection: &Connection) -> rusqlite::Result<Self> {
-        Ok(Self { window: DedupWindow::read(connection)?, reopenings: Reopenings::read(connection)? })
+        let (window, reopenings) = (DedupWindow::read(connection)?, Reopenings::read(connection)?);
+        Ok(Self { window, reopenings, new: NewJobs::default() })
     }
 
     fn tidy(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.new.tidy(connection)?;
         self.window.tidy(connection)
     }
 }
@@ -46,7 +52,7 @@ impl Store {
         self.inner
             .main
             .apply_mirrored(move |connection, known| {
-                match usage_of_same(connection, &job)? {
+                match known.new.usage_of_same(connection, &job)? {
                     None => return Ok(Accepted::OtherTenant),
                     Some(usage) if room.is_full(usage, history_bytes) => return Ok(Accepted::TenantFull),
                     Some(_) => {}
@@ -59,8 +65,8 @@ impl Store {
                 connection
                     .prepare_cached(
                         "INSERT INTO jobs (slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
-                                           accepted_ms, due_ms, incarnation)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10)",
+                                           accepted_ms, due_ms, incarnation, errors)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11)",
                     )?
                     .execute(params![
                         slot,
@@ -73,27 +79,14 @@ impl Store {
                         metadata,
                         now_ms,
                         job.incarnation,
+                        NO_ERRORS,
                     ])?;
+                known.new.add(job, metadata.len() + NO_ERRORS.len());
                 fault::reached(fault::Point::Inserted);
                 Ok(Accepted::New(id))
             })
             .await
     }
-}
-
-/// What the job's tenant has in the queue. `None` when it is gone, or has another tool than the one that the job is for.
-fn usage_of_same(connection: &Connection, job: &NewJob) -> rusqlite::Result<Option<JobUsage>> {
-    connection
-        .prepare_cached(
-            "SELECT coalesce(u.jobs, 0), coalesce(u.bytes, 0)
-             FROM tenants t LEFT JOIN job_usage u ON u.tenant = t.id AND u.incarnation = t.incarnation
-             WHERE t.id = ?1 AND t.incarnation = ?2 AND t.tool_type = ?3 AND t.base_url = ?4",
-        )?
-        .query_row(
-            params![job.tenant.as_str(), job.incarnation, job.tool_type.as_str(), job.base_url.as_str()],
-            JobUsage::read,
-        )
-        .optional()
 }
 
 impl Known {

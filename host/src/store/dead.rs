@@ -42,7 +42,18 @@ impl Store {
                        AND (tenant, incarnation, tool_type) IN (SELECT id, incarnation, tool_type FROM tenants)",
                 )?
                 .execute(params![slot, id, clock.now_ms()])?;
-            if put_back == 1 { delete(connection, (slot, id)) } else { Ok(0) }
+            if put_back == 0 {
+                return Ok(0);
+            }
+            connection
+                .prepare_cached(
+                    "INSERT INTO job_usage (tenant, incarnation, jobs, bytes)
+                     SELECT tenant, incarnation, 1, octet_length(metadata) + octet_length(errors)
+                     FROM jobs WHERE slot = ?1 AND id = ?2
+                     ON CONFLICT DO UPDATE SET jobs = jobs + 1, bytes = bytes + excluded.bytes",
+                )?
+                .execute(params![slot, id])?;
+            delete(connection, (slot, id))
         })
         .await
     }

@@ -1,14 +1,17 @@
 //! What each tenant has in the store, as triggers count it, and how much that may be.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Add};
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     Store, StoreError,
     views::{column, count},
 };
-use crate::ids::{Incarnation, TenantId};
+use crate::{
+    ids::{Incarnation, TenantId},
+    queue::job::NewJob,
+};
 
 /// What one tenant may have in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,13 +23,18 @@ pub struct TenantRoom {
 }
 
 /// What one tenant has in the main file.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct JobUsage {
     /// Live jobs.
-    jobs: u64,
+    jobs: i64,
     /// Bytes of the texts of jobs and dead letters.
-    bytes: u64,
+    bytes: i64,
 }
+
+/// What this commit has accepted and [`job_usage`](JobUsage) does not say yet. Triggers count everything else row by row; here
+/// one row for each tenant in a commit is far cheaper.
+#[derive(Default)]
+pub(super) struct NewJobs(HashMap<(TenantId, Incarnation), JobUsage>);
 
 /// What is stored for a tenant, in rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,13 +57,54 @@ impl TenantRoom {
     pub const UNBOUNDED: Self = Self { jobs_max: u64::MAX, bytes_max: u64::MAX };
 
     pub(super) fn is_full(self, queue: JobUsage, history_bytes: u64) -> bool {
-        queue.jobs >= self.jobs_max || queue.bytes.saturating_add(history_bytes) >= self.bytes_max
+        let known = |count: i64| u64::try_from(count).unwrap_or(0);
+        known(queue.jobs) >= self.jobs_max || known(queue.bytes).saturating_add(history_bytes) >= self.bytes_max
     }
 }
 
-impl JobUsage {
-    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self { jobs: count(row, 0)?, bytes: count(row, 1)? })
+impl NewJobs {
+    /// What the job's tenant has with them. `None` when it is gone, or has another tool than the one that the job is for.
+    pub(super) fn usage_of_same(&self, connection: &Connection, job: &NewJob) -> rusqlite::Result<Option<JobUsage>> {
+        let stored = connection
+            .prepare_cached(
+                "SELECT coalesce(u.jobs, 0), coalesce(u.bytes, 0)
+                 FROM tenants t LEFT JOIN job_usage u ON u.tenant = t.id AND u.incarnation = t.incarnation
+                 WHERE t.id = ?1 AND t.incarnation = ?2 AND t.tool_type = ?3 AND t.base_url = ?4",
+            )?
+            .query_row(
+                params![job.tenant.as_str(), job.incarnation, job.tool_type.as_str(), job.base_url.as_str()],
+                |row| Ok(JobUsage { jobs: row.get(0)?, bytes: row.get(1)? }),
+            )
+            .optional()?;
+        let new = self.0.get(&(job.tenant.clone(), job.incarnation)).copied().unwrap_or_default();
+        Ok(stored.map(|stored| stored + new))
+    }
+
+    /// One more, with so many bytes of texts.
+    pub(super) fn add(&mut self, job: NewJob, bytes: usize) {
+        let of_tenant = self.0.entry((job.tenant, job.incarnation)).or_default();
+        *of_tenant = *of_tenant + JobUsage { jobs: 1, bytes: i64::try_from(bytes).unwrap_or(i64::MAX) };
+    }
+
+    /// Counts them with the others; once in each transaction. A row may be missing of a tenant whose first jobs these are.
+    pub(super) fn tidy(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        for ((tenant, incarnation), JobUsage { jobs, bytes }) in self.0.drain() {
+            connection
+                .prepare_cached(
+                    "INSERT INTO job_usage (tenant, incarnation, jobs, bytes) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs, bytes = bytes + excluded.bytes",
+                )?
+                .execute(params![tenant.as_str(), incarnation, jobs, bytes])?;
+        }
+        Ok(())
+    }
+}
+
+impl Add for JobUsage {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self { jobs: self.jobs + more.jobs, bytes: self.bytes.saturating_add(more.bytes) }
     }
 }
 
