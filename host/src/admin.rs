@@ -41,7 +41,7 @@ pub use self::{
     events::{EVENTS_LISTED_DEFAULT, EVENTS_LISTED_MAX, EVENTS_WAIT_S_MAX},
     jobs::{JOBS_LISTED_DEFAULT, JOBS_LISTED_MAX},
     socket::{BindError, bind},
-    tenants::{GRACE_S_MAX, KEEP_DAYS_MAX, TENANTS_PER_REQUEST_MAX},
+    tenants::{GRACE_S_MAX, KEEP_DAYS_MAX, TENANTS_PER_REQUEST_MAX, TOOL_TYPE_DEFAULT},
 };
 
 /// Largest body that the admin API reads, in bytes: a file of many tenants.
@@ -135,6 +135,7 @@ fn router(parts: AdminParts, ended: watch::Receiver<()>) -> Router {
             parts.store.clone(),
             parts.disk.clone(),
             parts.metrics,
+            journal.clone(),
             Arc::clone(&parts.wake),
         ))
         .merge(events::routes(parts.store.clone(), journal, ended))

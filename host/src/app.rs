@@ -38,7 +38,7 @@ use crate::{
     },
     shutdown::{self, Shutdown},
     state_lock::{Before, StateLock},
-    store::{EventsFrom, Hooks, LastEnd, PLUGIN_EVENTS_MAX, PluginEvent, Store, StoreConfig},
+    store::{EventFilter, EventsFrom, Hooks, LastEnd, PLUGIN_EVENTS_MAX, PluginEvent, Store, StoreConfig},
     telemetry::{self, LogControl, metrics::Metrics},
     tenant::{
         directory::TenantDirectory,
@@ -91,6 +91,7 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let lock = Arc::new(StateLock::take(&config.state_dir)?);
     folders::say(&config);
+    config.warnings().for_each(|warning| tracing::warn!("{warning}"));
     let (trigger, shutdown) = Shutdown::new();
     let reloads = shutdown::on_signals(trigger.clone()).context("signals")?;
     let clock = Clock::system();
@@ -324,7 +325,7 @@ async fn crashes(config: &Config, store: &Store, clock: &Clock, before: Before) 
         store.record_plugin_events(vec![event]).await?;
         on_trial.forget().context("what an earlier host was trying")?;
     }
-    Ok((blame::blamed(store.plugin_events(EventsFrom::Newest, None, PLUGIN_EVENTS_MAX).await?), last_end))
+    Ok((blame::blamed(store.plugin_events(EventsFrom::Newest, EventFilter::default(), PLUGIN_EVENTS_MAX).await?), last_end))
 }
 
 /// Starts all threads of the blocking pool: once a plugin is mapped, the start of a thread may have to wait for it.

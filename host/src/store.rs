@@ -39,7 +39,7 @@ pub use self::{
     dead::{DeadLetters, TENANT_CHANGED},
     erase::{Keeping, RemovedTenant},
     error::StoreError,
-    events::{EventsFrom, PLUGIN_EVENTS_MAX, PluginEvent},
+    events::{EventFilter, EventsFrom, PLUGIN_EVENTS_MAX, PluginEvent},
     history::{
         DEAD, DONE, EnhancementRecord, POSSIBLY_TWICE, ReopenedTicket, ResolvedTicket, SIMILAR_TERMS_MAX, SimilarTicket,
     },

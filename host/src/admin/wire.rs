@@ -76,6 +76,9 @@ pub struct NewTenant {
     /// Which events are enhanced: `created`, `updated`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enhance_on: Option<Vec<String>>,
+    /// Whether its webhooks are taken and its jobs run; they are, when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
 }
 
 /// A tenant as it may be shown: no secret's text.

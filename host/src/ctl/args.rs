@@ -7,14 +7,17 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum, builder::PossibleValuesPars
 use super::{failure::Failure, new::Template, secret::GivenSecret, span};
 use crate::{
     admin::{
-        EVENTS_LISTED_DEFAULT, EVENTS_LISTED_MAX, GRACE_S_MAX, JOBS_LISTED_DEFAULT, JOBS_LISTED_MAX, KEEP_DAYS_MAX,
-        wire::Problem,
+        EVENTS_LISTED_DEFAULT, EVENTS_LISTED_MAX, GRACE_S_MAX, JOBS_LISTED_DEFAULT, JOBS_LISTED_MAX, wire::Problem,
     },
     conformance::{self, FUZZ_S_MAX, LEVEL_MAX},
     ids::{JobId, TenantId, ToolType},
     plugin::{journal::checked_reason, signature::TrustedKey},
     tenant::{EnhanceOn, REPLAY_WINDOW_S_MAX},
 };
+
+mod tenant;
+
+pub use self::tenant::{OneTenant, RemoveTenant, TryTenant, Why};
 
 const EXAMPLES: &str = "Examples:
   plugin-ctl list                                  what serves, broken things first
@@ -23,7 +26,7 @@ const EXAMPLES: &str = "Examples:
   plugin-ctl install libacme_desk.so               try it, put it into the folder, say what serves then
   plugin-ctl reload acme_desk                      load its file anew; nothing is lost meanwhile
   plugin-ctl rollback acme_desk --reason 'notes are empty since 1.4.0'
-  plugin-ctl events --follow                       what happens to plugins, as it happens
+  plugin-ctl events --follow                       what happens to plugins and tenants, as it happens
   plugin-ctl tenant add acme --base-url https://desk.acme.example --secret webhook_secret=@key.txt
   plugin-ctl tenant update acme --replay-ahead 2m  change what is named, and nothing else
   plugin-ctl job list --state dead                 what was given up, and why
@@ -123,7 +126,7 @@ pub enum Command {
         before_help = "Example:\n  plugin-ctl install libacme_desk.so --reason 'ticket 4711: notes with tables'\n"
     )]
     Install(Install),
-    /// Show what happened to plugins, the newest last
+    /// Show what happened to plugins, tenants and jobs, the newest last
     Events {
         /// Go on and show each one as it comes, also over a restart of the host; Ctrl-C ends it
         #[arg(long)]
@@ -131,6 +134,9 @@ pub enum Command {
         /// Only those of this tool type
         #[arg(long, value_parser = ToolType::parse, value_name = "TYPE")]
         tool_type: Option<ToolType>,
+        /// Only those of this tenant
+        #[arg(long, value_parser = TenantId::parse, value_name = "ID")]
+        tenant: Option<TenantId>,
         /// At most this many
         #[arg(long, default_value_t = EVENTS_LISTED_DEFAULT,
               value_parser = clap::value_parser!(u32).range(1..=i64::from(EVENTS_LISTED_MAX)))]
@@ -257,55 +263,29 @@ pub enum TenantCommand {
         id: TenantId,
     },
     /// Remove a tenant with its secrets and all that is stored for it
-    Remove {
-        /// Its id
-        #[arg(value_parser = TenantId::parse)]
-        id: TenantId,
-        /// Keep what is stored for so many days, hidden from whoever gets the id; its jobs become dead letters
-        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=i64::from(KEEP_DAYS_MAX)))]
-        keep: Option<u32>,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
-    },
+    Remove(RemoveTenant),
     /// Erase what is still stored for removed tenants that had this id
     Erase {
-        /// The id
-        #[arg(value_parser = TenantId::parse)]
-        id: TenantId,
+        /// The id, and why
+        #[command(flatten)]
+        about: OneTenant,
         /// Do not ask
         #[arg(long)]
         yes: bool,
     },
     /// Take a tenant's webhooks again, and run its jobs
-    Enable {
-        /// Its id
-        #[arg(value_parser = TenantId::parse)]
-        id: TenantId,
-    },
+    Enable(OneTenant),
     /// Refuse a tenant's webhooks; its jobs wait
-    Disable {
-        /// Its id
-        #[arg(value_parser = TenantId::parse)]
-        id: TenantId,
-    },
+    Disable(OneTenant),
     /// Let a tenant's jobs wait; its webhooks are taken all the same
-    Pause {
-        /// Its id
-        #[arg(value_parser = TenantId::parse)]
-        id: TenantId,
-    },
+    Pause(OneTenant),
     /// Let a paused tenant's jobs run again
-    Resume {
-        /// Its id
-        #[arg(value_parser = TenantId::parse)]
-        id: TenantId,
-    },
+    Resume(OneTenant),
     /// Set a secret; the one before it stays good for a while
     RotateSecret {
-        /// The tenant's id
-        #[arg(value_parser = TenantId::parse)]
-        id: TenantId,
+        /// The tenant, and why
+        #[command(flatten)]
+        about: OneTenant,
         /// The secret's name
         name: String,
         /// Its new text: @FILE is read from a file, @- from standard input
@@ -314,13 +294,43 @@ pub enum TenantCommand {
         /// For how long the text before it stays good: a number and s, m, h or d
         #[arg(long, default_value = "24h", value_parser = |text: &str| span::seconds(text, GRACE_S_MAX), value_name = "TIME")]
         grace: u32,
+        /// Set it also when the tenant has none of this name and its plugin declares none
+        #[arg(long)]
+        force: bool,
     },
-    /// Add many tenants: JSON lines or a JSON array; all are checked before any is added
+    /// Take a secret away; whatever needs it is refused from then on
+    RemoveSecret {
+        /// The tenant, and why
+        #[command(flatten)]
+        about: OneTenant,
+        /// The secret's name
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Write tenants as JSON lines that import takes back; of secrets their names alone
+    Export {
+        /// This one alone
+        #[arg(value_parser = TenantId::parse)]
+        id: Option<TenantId>,
+    },
+    /// Add many tenants: JSON lines or a JSON array, of export, or of show --json; all are checked before any is added
     Import {
         /// The file, or - for standard input
         file: PathBuf,
+        /// Why they are added
+        #[command(flatten)]
+        why: Why,
     },
+    /// Hand a webhook to a tenant's plugin and show what it says; nothing is kept, and nothing is counted
+    #[command(before_help = TRY_EXAMPLES)]
+    Try(TryTenant),
 }
+
+const TRY_EXAMPLES: &str = "Example:
+  plugin-ctl tenant try acme --body body.json --header 'X-Hub-Signature: sha256=5b1f…' --at 2026-11-20T10:00:00Z
+";
 
 /// What `tenant add` is told.
 #[derive(Debug, clap::Args)]
@@ -337,6 +347,9 @@ pub struct AddTenant {
     /// What a change may name too
     #[command(flatten)]
     pub options: TenantOptions,
+    /// Why it is added
+    #[command(flatten)]
+    pub why: Why,
 }
 
 /// What `tenant update` is told.
@@ -366,6 +379,9 @@ pub struct UpdateTenant {
     /// Do not ask before live jobs become dead letters
     #[arg(long)]
     pub yes: bool,
+    /// Why it is changed
+    #[command(flatten)]
+    pub why: Why,
 }
 
 /// What `tenant add` and `tenant update` are told alike.
@@ -393,6 +409,9 @@ pub struct TenantOptions {
     /// Which events get notes: created or created,updated; for a new tenant created unless it is said
     #[arg(long, value_parser = EnhanceOn::list, value_name = "LIST")]
     pub enhance_on: Option<BTreeSet<EnhanceOn>>,
+    /// Take settings and secrets also of names that the plugin does not declare
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// The commands about jobs.

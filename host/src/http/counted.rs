@@ -43,7 +43,7 @@ impl FrontDoor {
             let status = status.as_u16();
             tracing::warn!(tenant = id, tool_type = %tenant.tool_type, status, "the tenant's webhooks are refused: {reason}");
             let message = format!("tenant {id}: {status}, {reason}; see plugin-ctl tenant show {id}");
-            self.manager.journal().note(PluginEvent::new(Happened::TenantRefused, message).of(&tenant.tool_type));
+            self.manager.journal().note(PluginEvent::new(Happened::TenantRefused, message).of_tenant(&tenant));
         }
     }
 }

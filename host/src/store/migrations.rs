@@ -36,6 +36,7 @@ const MAIN: &[M<'_>] = &[
     M::up(include_str!("migrations/0012_incarnations.sql")),
     M::up(include_str!("migrations/0013_allow_from.sql")),
     M::up(include_str!("migrations/0014_count_in_commits.sql")),
+    M::up(include_str!("migrations/0016_audit.sql")),
 ];
 const HISTORY: &[M<'_>] = &[
     M::up(include_str!("migrations/history_0001.sql")),

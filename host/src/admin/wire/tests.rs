@@ -56,7 +56,7 @@ fn every_answer_survives_the_way_there_and_back() {
     ));
     check::<PluginEvent>(&json!({
         "id": 7, "at": "2026-11-20T10:00:00Z", "tool_type": "jira", "generation": null, "version": "1.3.2",
-        "code": "refused", "message": "m", "sha256": "9f", "who": "uid 1000", "why": "a test",
+        "code": "refused", "message": "m", "sha256": "9f", "who": "uid 1000", "why": "a test", "tenant": null,
     }));
     check::<Host>(&json!({"version": "0.1.0", "process_id": 7, "plugin_folder": "/p", "state_folder": "/s"}));
     check::<Job>(&job());
