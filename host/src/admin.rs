@@ -13,7 +13,7 @@ use crate::{
     clock::Clock,
     housekeeping::DiskRoom,
     ids::TenantId,
-    plugin::{manager::PluginManager, tokens::Tokens},
+    plugin::{manager::PluginManager, routes::Routes, tokens::Tokens},
     store::Store,
     telemetry::metrics::{CONTENT_TYPE, Metrics},
     tenant::directory::TenantDirectory,
@@ -58,6 +58,8 @@ pub struct AdminParts {
     pub host: wire::Host,
     /// The plugins.
     pub manager: PluginManager,
+    /// Which of them serves a tool type.
+    pub routes: Routes,
     /// The tenants.
     pub directory: TenantDirectory,
     /// Their access tokens.
@@ -129,15 +131,17 @@ fn router(parts: AdminParts, ended: watch::Receiver<()>) -> Router {
     let router = plugins::routes(parts.manager.clone())
         .merge(decisions::routes(parts.manager))
         .merge(host::routes(parts.host))
-        .merge(tenants::routes(
-            parts.directory.clone(),
-            parts.tokens,
-            parts.store.clone(),
-            parts.disk.clone(),
-            parts.metrics,
-            journal.clone(),
-            Arc::clone(&parts.wake),
-        ))
+        .merge(tenants::routes(tenants::Parts {
+            directory: parts.directory.clone(),
+            routes: parts.routes,
+            tokens: parts.tokens,
+            store: parts.store.clone(),
+            disk: parts.disk.clone(),
+            metrics: parts.metrics,
+            journal: journal.clone(),
+            clock: parts.clock.clone(),
+            wake: Arc::clone(&parts.wake),
+        }))
         .merge(events::routes(parts.store.clone(), journal, ended))
         .merge(jobs::routes(parts.directory, parts.credentials, parts.store, parts.disk, Arc::clone(&parts.wake)));
     #[cfg(feature = "test-hooks")]

@@ -176,6 +176,7 @@ async fn serve(
             state_folder: config.state_dir.to_string_lossy().into_owned(),
         },
         manager: manager.clone(),
+        routes: routes.clone(),
         directory: directory.clone(),
         tokens: Arc::clone(&services.tokens),
         credentials,

@@ -2,7 +2,7 @@
 
 pub mod answer;
 pub mod body;
-mod counted;
+pub(crate) mod counted;
 mod forwarded;
 mod linger;
 mod media;

@@ -28,6 +28,10 @@ use crate::{
     texts,
 };
 
+mod try_out;
+
+pub use self::try_out::{Tried, try_out};
+
 /// Most characters of a ticket's id.
 pub const TICKET_ID_CHARS_MAX: usize = 100;
 /// How often a webhook is looked at when its tenant gets another tool each time; then its sender is to come again.
@@ -177,12 +181,7 @@ impl Ingest {
         if !matches!(verdict, Verdict::NotAuthentic) && !self.rates.take(&tenant.id) {
             return Err(Rejection::RateLimited);
         }
-        let metadata = match verdict {
-            Verdict::NotAuthentic => return Err(not_authentic("the plugin did not validate it")),
-            Verdict::Unreadable(PluginError::Validation(fields)) => return Err(Rejection::Invalid(fields)),
-            Verdict::Unreadable(error) => return Err(Rejection::Malformed(error.to_string())),
-            Verdict::Authentic(metadata) => checked(*metadata, tenant)?,
-        };
+        let metadata = judged(verdict, tenant)?;
         let generation = plugin.number();
         drop(plugin);
         let ticket_id = Some(metadata.ticket_id.clone()).filter(|id| !id.is_empty());
@@ -206,7 +205,7 @@ impl Ingest {
     fn tenant(&self, id: Option<&str>) -> Result<Arc<Tenant>, Rejection> {
         let id = id.ok_or(not_authentic("it names no tenant"))?;
         let tenant = self.directory.get(id).ok_or(not_authentic("there is no such tenant"))?;
-        if tenant.enabled { Ok(tenant) } else { Err(not_authentic("the tenant is disabled")) }
+        check_enabled(&tenant).map(|()| tenant)
     }
 
     async fn accept(
@@ -259,6 +258,20 @@ impl Delivery {
 
 fn not_authentic(why: &'static str) -> Rejection {
     Rejection::NotAuthentic(Cow::Borrowed(why))
+}
+
+fn check_enabled(tenant: &Tenant) -> Result<(), Rejection> {
+    if tenant.enabled { Ok(()) } else { Err(not_authentic("the tenant is disabled")) }
+}
+
+/// What an authentic webhook says, when it can be worked with.
+fn judged(verdict: Verdict, tenant: &Tenant) -> Result<TicketMetadata, Rejection> {
+    match verdict {
+        Verdict::NotAuthentic => Err(not_authentic("the plugin did not validate it")),
+        Verdict::Unreadable(PluginError::Validation(fields)) => Err(Rejection::Invalid(fields)),
+        Verdict::Unreadable(error) => Err(Rejection::Malformed(error.to_string())),
+        Verdict::Authentic(metadata) => checked(*metadata, tenant),
+    }
 }
 
 /// Whether the tenant takes webhooks from there. One without a list takes them from anywhere.

@@ -4,6 +4,7 @@
 
 mod abi;
 mod answers;
+mod audited;
 mod backup;
 mod bad_replacements;
 mod bulkheads;
@@ -71,6 +72,7 @@ mod stuck_linker;
 mod supervised;
 mod tenant_refused;
 mod tenant_update;
+mod tenants_typed;
 mod too_large;
 mod trust;
 mod unfinished_heads;

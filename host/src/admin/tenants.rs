@@ -18,11 +18,12 @@ use super::{
     wire::{self, LastError, Problem},
 };
 use crate::{
-    clock::rfc3339,
+    clock::{Clock, rfc3339},
     housekeeping::DiskRoom,
     ids::{TenantId, ToolType},
     plugin::{
         journal::{Decided, Happened, Journal},
+        routes::Routes,
         tokens::Tokens,
     },
     store::{PluginEvent, Store, StoreError},
@@ -38,6 +39,7 @@ use crate::{
 mod change;
 mod removal;
 mod secret;
+mod try_out;
 
 pub use self::{removal::KEEP_DAYS_MAX, secret::GRACE_S_MAX};
 
@@ -49,28 +51,23 @@ const EVENTS_PER_REQUEST_MAX: usize = 100;
 /// The tool type of a tenant that names none.
 pub const TOOL_TYPE_DEFAULT: &str = "servicedesk_plus";
 
+/// What the routes need.
 #[derive(Clone)]
-struct Parts {
-    directory: TenantDirectory,
-    tokens: Arc<Tokens>,
-    store: Store,
-    disk: DiskRoom,
-    metrics: Metrics,
-    journal: Journal,
-    wake: Wake,
+pub(super) struct Parts {
+    pub(super) directory: TenantDirectory,
+    pub(super) routes: Routes,
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) store: Store,
+    pub(super) disk: DiskRoom,
+    pub(super) metrics: Metrics,
+    pub(super) journal: Journal,
+    pub(super) clock: Clock,
+    pub(super) wake: Wake,
 }
 
 type Answer<T> = Result<Json<T>, Fault>;
 
-pub(super) fn routes(
-    directory: TenantDirectory,
-    tokens: Arc<Tokens>,
-    store: Store,
-    disk: DiskRoom,
-    metrics: Metrics,
-    journal: Journal,
-    wake: Wake,
-) -> Router {
+pub(super) fn routes(parts: Parts) -> Router {
     Router::new()
         .route("/v1/tenants", get(list).post(add))
         .route("/v1/tenants/{id}", get(show).patch(change::change).delete(removal::remove))
@@ -80,8 +77,9 @@ pub(super) fn routes(
         .route("/v1/tenants/{id}/disable", post(disable))
         .route("/v1/tenants/{id}/pause", post(pause))
         .route("/v1/tenants/{id}/resume", post(resume))
+        .route("/v1/tenants/{id}/try", post(try_out::try_out))
         .route("/v1/tenants/{id}/secrets/{name}", delete(secret::remove).put(secret::rotate))
-        .with_state(Parts { directory, tokens, store, disk, metrics, journal, wake })
+        .with_state(parts)
 }
 
 async fn list(State(parts): State<Parts>) -> Json<Vec<wire::Tenant>> {

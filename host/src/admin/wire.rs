@@ -17,7 +17,7 @@ pub use self::{
         Reason, Reload, Reloaded,
     },
     secret::{Secret, Secrets},
-    tenant::{ChangedTenant, Refusals, TenantChange},
+    tenant::{ChangedTenant, Header, Metadata, Refusals, TenantChange, Tried, Try},
 };
 
 /// What went wrong, last: of a plugin's generation or of a job.

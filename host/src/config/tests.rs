@@ -345,7 +345,8 @@ fn reloadable_keys_are_keys() {
 fn a_variable_that_is_nearly_a_key_is_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let warnings = |name: &str| -> Vec<String> {
-        let config = Config::load(None, variables(&[(name, "1")]), folder.path()).unwrap();
+        let env = std::iter::once((name.to_owned(), "1".to_owned()));
+        let config = Config::load(None, env, folder.path()).unwrap();
         config.warnings().collect()
     };
     for (name, meant) in [

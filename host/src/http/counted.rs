@@ -8,7 +8,7 @@ use crate::{
     ingest::{Receipt, Rejection, Status},
     plugin::{journal::Happened, redact},
     store::PluginEvent,
-    tenant::tally::REASON_BYTES_MAX,
+    tenant::{Tenant, directory::TenantDirectory, tally::REASON_BYTES_MAX},
 };
 
 /// How much of a reason is searched for secrets, in bytes: more than is kept, since half a secret is not known again.
@@ -32,13 +32,7 @@ impl FrontDoor {
         else {
             return;
         };
-        let mut reason = reason(rejection, self.limits.now().tenant_rate);
-        if is_others_text(rejection) {
-            redact::clean_webhook_text(directory, &tenant, &mut reason);
-        }
-        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
-        // One line in the log and in the journal, whatever a sender wrote.
-        let reason = reason.replace(char::is_control, " ");
+        let reason = told(directory, &tenant, rejection, Some(self.limits.now().tenant_rate));
         if tally.refused(status.as_u16(), reason.clone(), self.clock.now_ms()) {
             let status = status.as_u16();
             tracing::warn!(tenant = id, tool_type = %tenant.tool_type, status, "the tenant's webhooks are refused: {reason}");
@@ -48,6 +42,22 @@ impl FrontDoor {
     }
 }
 
+/// Why a delivery was refused, for the operator: one line whatever a sender wrote, of bounded length, and without the
+/// tenant's secrets.
+pub(crate) fn told(
+    directory: &TenantDirectory,
+    tenant: &Tenant,
+    rejection: &Rejection,
+    rate: Option<TenantRate>,
+) -> String {
+    let mut reason = reason(rejection, rate);
+    if is_others_text(rejection) {
+        redact::clean_webhook_text(directory, tenant, &mut reason);
+    }
+    reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+    reason.replace(char::is_control, " ")
+}
+
 /// Whether a sender, a plugin or a tool may have written some of the reason.
 fn is_others_text(rejection: &Rejection) -> bool {
     use Rejection::{NoRoute, NotAuthentic, RateLimited, Store};
@@ -55,10 +65,10 @@ fn is_others_text(rejection: &Rejection) -> bool {
 }
 
 /// What an operator is told; only of an authentic sender's webhook does it hold anything of the webhook.
-fn reason(rejection: &Rejection, rate: TenantRate) -> String {
-    let mut reason = match rejection {
-        Rejection::NotAuthentic(why) => why.clone().into_owned(),
-        Rejection::Invalid(faults) => {
+fn reason(rejection: &Rejection, rate: Option<TenantRate>) -> String {
+    let mut reason = match (rejection, rate) {
+        (Rejection::NotAuthentic(why), _) => why.clone().into_owned(),
+        (Rejection::Invalid(faults), _) => {
             let mut fields = String::new();
             for fault in faults {
                 if fields.len() > SEARCHED_BYTES_MAX {
@@ -69,11 +79,10 @@ fn reason(rejection: &Rejection, rate: TenantRate) -> String {
             }
             fields
         }
-        Rejection::RateLimited => {
-            let TenantRate { per_s, burst } = rate;
+        (Rejection::RateLimited, Some(TenantRate { per_s, burst })) => {
             format!("more than server.tenant_rate_per_s = {per_s} (server.tenant_burst = {burst})")
         }
-        other => other.to_string(),
+        (other, _) => other.to_string(),
     };
     reason.truncate(reason.floor_char_boundary(SEARCHED_BYTES_MAX));
     reason
@@ -102,17 +111,16 @@ mod tests {
             (NoRoute::Missing.into(), &NoRoute::Missing.to_string()),
             (failed.clone().into(), &failed.to_string()),
         ] {
-            assert_eq!(reason(&rejection, TenantRate { per_s: 5, burst: 9 }), expected, "{rejection:?}");
+            assert_eq!(reason(&rejection, Some(TenantRate { per_s: 5, burst: 9 })), expected, "{rejection:?}");
         }
     }
 
     #[test]
     fn a_reason_at_its_limit_and_one_past_it() {
-        let rate = TenantRate { per_s: 1, burst: 1 };
         for (bytes, kept) in [(SEARCHED_BYTES_MAX, SEARCHED_BYTES_MAX), (SEARCHED_BYTES_MAX + 1, SEARCHED_BYTES_MAX)] {
-            assert_eq!(reason(&Rejection::Malformed("x".repeat(bytes)), rate).len(), kept);
+            assert_eq!(reason(&Rejection::Malformed("x".repeat(bytes)), None).len(), kept);
         }
         let many = (0..10_000).map(|at| FieldError::new(at.to_string(), "x".repeat(1_000))).collect();
-        assert_eq!(reason(&Rejection::Invalid(many), rate).len(), SEARCHED_BYTES_MAX);
+        assert_eq!(reason(&Rejection::Invalid(many), None).len(), SEARCHED_BYTES_MAX);
     }
 }

@@ -38,7 +38,7 @@ mod calls;
 mod ending;
 
 pub use self::{
-    calls::{CallError, JobCall, OwnedNote, ReceivedWebhook, Verdict},
+    calls::{CallError, Examined, JobCall, OwnedNote, ReceivedWebhook, Verdict},
     ending::Retained,
 };
 

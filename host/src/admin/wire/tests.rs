@@ -70,7 +70,7 @@ fn every_answer_survives_the_way_there_and_back() {
     ));
     check::<NewTenant>(&json!({
         "id": "acme", "base_url": "https://desk.example", "secrets": {"key": "k"}, "settings": {"a": "b"},
-        "allow_origins": ["https://login.example"], "allow_from": ["10.0.0.0/8"],
+        "allow_origins": ["https://login.example"], "allow_from": ["10.0.0.0/8"], "enabled": false,
     }));
     check::<ChangedTenant>(&json!({
         "id": "acme", "tool_type": "jira", "base_url": "https://desk.example/", "enabled": true, "paused": false,

@@ -64,6 +64,15 @@ pub enum Verdict {
     Unreadable(PluginError),
 }
 
+/// What a plugin makes of a webhook that is only tried.
+#[derive(Debug)]
+pub struct Examined {
+    /// As of any webhook.
+    pub verdict: Verdict,
+    /// What it reads in one that is not authentic, of which it is not asked otherwise.
+    pub unproven: Option<Result<Box<TicketMetadata>, CallError>>,
+}
+
 /// Why a plugin gave no usable answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -161,6 +170,22 @@ impl Generation {
     /// # Errors
     /// [`CallError`]; the plugin's `Authentication` is a verdict, not an error.
     pub async fn receive(&self, webhook: Arc<ReceivedWebhook>) -> Result<Verdict, CallError> {
+        self.on_fast_lane(webhook, receive_on_lane).await
+    }
+
+    /// Validates, and extracts in any case: for a webhook that is only tried.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub async fn examine(&self, webhook: Arc<ReceivedWebhook>) -> Result<Examined, CallError> {
+        self.on_fast_lane(webhook, examine_on_lane).await
+    }
+
+    async fn on_fast_lane<T: Send + 'static>(
+        &self,
+        webhook: Arc<ReceivedWebhook>,
+        look: fn(&LoadedPlugin<Capability>, u64, &[Field<'_>], &PluginMetrics) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
         let Some(_admitted) = self.admission.enter(&webhook.tenant.id) else {
             self.metrics.saturated(MetricMethod::ValidateWebhook);
             return Err(CallError::Saturated);
@@ -197,7 +222,7 @@ impl Generation {
                 received_at: webhook.received_at,
             };
             let started = pulse.now();
-            let verdict = context.with_webhook(&parts, |request| receive_on_lane(plugin, call, request, &metrics));
+            let verdict = context.with_webhook(&parts, |request| look(plugin, call, request, &metrics));
             admission.took(pulse.now() - started);
             verdict
         });
@@ -384,6 +409,20 @@ fn receive_on_lane(
         }
         Err(error) => Err(error),
     }
+}
+
+fn examine_on_lane(
+    plugin: &LoadedPlugin<Capability>,
+    call: u64,
+    request: &[Field<'_>],
+    metrics: &PluginMetrics,
+) -> Result<Examined, CallError> {
+    let verdict = receive_on_lane(plugin, call, request, metrics)?;
+    let unproven = matches!(verdict, Verdict::NotAuthentic).then(|| {
+        let read = extract_metadata(plugin.instance(), plugin.host(), call, request);
+        read.map(Box::new).map_err(CallError::from)
+    });
+    Ok(Examined { verdict, unproven })
 }
 
 /// Whether an answer is a plain no, for the metrics.
