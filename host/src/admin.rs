@@ -1,14 +1,21 @@
 //! The admin API: HTTP on a Unix socket for plugin-ctl, and `/metrics` on a TCP address. One file for each noun.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic, sync::Arc, time::Duration};
 
-use axum::{Extension, Router, extract::DefaultBodyLimit, http::header, routing::get};
+use axum::{
+    Extension, Router,
+    extract::{DefaultBodyLimit, Request},
+    http::{StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
 use tokio::{
     net::{TcpListener, UnixListener, UnixStream},
     sync::{Mutex, watch},
 };
 
-use self::{asker::Asker, fault::Fault};
+use self::{asker::Asker, fault::Fault, wire::Problem};
 use crate::{
     clock::Clock,
     housekeeping::DiskRoom,
@@ -150,6 +157,22 @@ fn router(parts: AdminParts, ended: watch::Receiver<()>) -> Router {
         .fallback(async || Fault::unknown_route())
         .method_not_allowed_fallback(async || Fault::unknown_route())
         .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
+        .layer(middleware::from_fn(to_the_end))
+}
+
+/// Lets a request that changes something run to its end although whoever asked goes away: what was done is noted then.
+async fn to_the_end(request: Request, next: Next) -> Response {
+    if request.method().is_safe() {
+        return next.run(request).await;
+    }
+    match tokio::spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => panic::resume_unwind(panic),
+            // The runtime is shutting down.
+            Err(_) => Fault::new(StatusCode::SERVICE_UNAVAILABLE, Problem::new("ENDING", "the host ends")).into_response(),
+        },
+    }
 }
 
 #[cfg(test)]

@@ -326,7 +326,10 @@ async fn crashes(config: &Config, store: &Store, clock: &Clock, before: Before) 
         store.record_plugin_events(vec![event]).await?;
         on_trial.forget().context("what an earlier host was trying")?;
     }
-    Ok((blame::blamed(store.plugin_events(EventsFrom::Newest, EventFilter::default(), PLUGIN_EVENTS_MAX).await?), last_end))
+    Ok((
+        blame::blamed(store.plugin_events(EventsFrom::Newest, EventFilter::default(), PLUGIN_EVENTS_MAX).await?),
+        last_end,
+    ))
 }
 
 /// Starts all threads of the blocking pool: once a plugin is mapped, the start of a thread may have to wait for it.

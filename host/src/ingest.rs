@@ -30,7 +30,7 @@ use crate::{
 
 mod try_out;
 
-pub use self::try_out::{Tried, try_out};
+pub use self::try_out::{Examiner, Tried, try_out};
 
 /// Most characters of a ticket's id.
 pub const TICKET_ID_CHARS_MAX: usize = 100;

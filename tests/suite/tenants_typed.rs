@@ -121,7 +121,8 @@ fn what_is_exported_is_taken_back_without_its_secrets() {
     line.host.ctl(&["tenant", "disable", "bare"]);
     let shown = |id: &str| {
         let mut shown = line.host.ctl(&["tenant", "show", id]);
-        let of_the_run = ["live_jobs", "accepted", "duplicate", "ignored", "last_accepted_at", "refusals", "secrets", "enabled"];
+        let of_the_run =
+            ["live_jobs", "accepted", "duplicate", "ignored", "last_accepted_at", "refusals", "secrets", "enabled"];
         shown.as_object_mut().unwrap().retain(|name, _| !of_the_run.contains(&name.as_str()));
         shown
     };
@@ -138,7 +139,9 @@ fn what_is_exported_is_taken_back_without_its_secrets() {
             line.host.ctl(&["tenant", "remove", id, "--yes"]);
         }
         let (told, _) = say(&line.host, &["tenant", "import", "tenants"]);
-        for words in ["plugin-ctl tenant update acme --secret api_key=@FILE --secret webhook_secret=@FILE", "tenant enable acme"] {
+        for words in
+            ["plugin-ctl tenant update acme --secret api_key=@FILE --secret webhook_secret=@FILE", "tenant enable acme"]
+        {
             assert!(told.contains(words), "{what}: {told}");
         }
         assert!(!told.contains("Tenant bare"), "{what}: {told}");
@@ -149,9 +152,16 @@ fn what_is_exported_is_taken_back_without_its_secrets() {
     assert_eq!(line.host.send(&created("acme", "1")).status, 401);
     let secret = format!("webhook_secret={WEBHOOK_SECRET}");
     line.host.ctl(&["tenant", "update", "acme", "--secret", &secret]);
+    let one = line.host.try_ctl(&["tenant", "show", "acme"]).stdout;
+    line.host.ctl(&["tenant", "remove", "acme", "--yes"]);
+    let added = line.host.try_ctl_with_input(&["tenant", "import", "-"], &one).json();
+    assert_eq!(added[0]["missing_secrets"], json!(["webhook_secret"]), "{added:#}");
+    line.host.ctl(&["tenant", "update", "acme", "--secret", &secret]);
     line.host.ctl(&["tenant", "enable", "acme"]);
     assert_eq!(line.host.send(&created("acme", "1")).status, 202);
-    line.host.ctl(&["tenant", "remove", "acme", "--yes"]);
+    for id in ["acme", "bare"] {
+        line.host.ctl(&["tenant", "remove", id, "--yes"]);
+    }
     let added = line.host.ctl(&["tenant", "import", "tenants"]);
     assert_eq!(added[0]["missing_secrets"], json!(["api_key", "webhook_secret"]), "{added:#}");
 }
@@ -219,10 +229,9 @@ fn a_webhook_is_tried_as_of_the_time_at_which_it_came() {
 fn a_filter_of_events_that_nobody_knows_is_told() {
     let host = Host::builder().plugin(Artifact::GOOD).start();
     host.ctl(&["tenant", "add", "acme", "--tool-type", "desk_gone", BASE_URL]);
-    for (args, code) in [
-        (["events", "--tool-type", "desk_god"], "UNKNOWN_PLUGIN"),
-        (["events", "--tenant", "acne"], "UNKNOWN_TENANT"),
-    ] {
+    for (args, code) in
+        [(["events", "--tool-type", "desk_god"], "UNKNOWN_PLUGIN"), (["events", "--tenant", "acne"], "UNKNOWN_TENANT")]
+    {
         let mend = refused(&host, &args, code)["mend"].to_string();
         assert!(mend.contains("did you mean"), "{mend}");
     }

@@ -44,14 +44,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Asker {
     }
 }
 
-/// What a request about tenants or jobs decides: who asks, and its `why=` as the reason.
-impl<S: Send + Sync> FromRequestParts<S> for Decided {
+/// What a request about tenants or jobs decides: who asks, and its `why=` as the reason. An extractor; it must come before
+/// the body's.
+#[derive(Debug)]
+pub(super) struct Asked(pub(super) Decided);
+
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
     type Rejection = Fault;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Fault> {
         let asker = Asker::from_request_parts(parts, state).await?;
         let query = parts.uri.query().unwrap_or_default();
         let why = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "why");
-        asker.decides(why.map(|(_, text)| text.into_owned()))
+        asker.decides(why.map(|(_, text)| text.into_owned())).map(Self)
     }
 }

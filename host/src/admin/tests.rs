@@ -103,8 +103,19 @@ impl Bed {
         let credentials = Credentials::new(directory.clone());
         let disk = DiskRoom::of(folder.path().to_owned(), &limits);
         let store_of = store.clone();
-        let parts =
-            AdminParts { host, manager, routes, directory, tokens, credentials, store: store_of, disk, metrics, clock, wake };
+        let parts = AdminParts {
+            host,
+            manager,
+            routes,
+            directory,
+            tokens,
+            credentials,
+            store: store_of,
+            disk,
+            metrics,
+            clock,
+            wake,
+        };
         let served = runtime.spawn(serve(listener, parts.clone(), async {
             let _ended = stopped.await;
         }));

@@ -361,10 +361,18 @@ fn a_variable_that_is_nearly_a_key_is_a_warning() {
         assert_eq!(warnings(name), [expected]);
     }
     let services = std::iter::once("PATCHBAY".to_owned())
-        .chain(defaults().keys().map(|key| layers::env_name(key.split('.').next().unwrap())));
+        .chain(defaults().into_keys().map(|key| layers::env_name(key.split('.').next().unwrap())));
     let kubernetes = services.flat_map(|service| {
-        ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_80_TCP", "PORT_80_TCP_ADDR", "PORT_80_TCP_PROTO"]
-            .map(|what| format!("{service}_{what}"))
+        [
+            "SERVICE_HOST",
+            "SERVICE_PORT",
+            "SERVICE_PORT_HTTP",
+            "PORT",
+            "PORT_80_TCP",
+            "PORT_80_TCP_ADDR",
+            "PORT_80_TCP_PROTO",
+        ]
+        .map(|what| format!("{service}_{what}"))
     });
     for name in kubernetes.chain(["PATCHBAY_SOCKET", "PATCHBAY_SRV_LISTEN", "PATH", "HOME"].map(str::to_owned)) {
         assert_eq!(warnings(&name), [""; 0], "{name}");

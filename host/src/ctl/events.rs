@@ -44,12 +44,7 @@ pub(super) struct Wanted {
     pub(super) tenant: Option<TenantId>,
 }
 
-pub(super) fn list(
-    client: &Client,
-    console: &Console,
-    limit: u32,
-    wanted: &Wanted,
-) -> Result<Shown, Failure> {
+pub(super) fn list(client: &Client, console: &Console, limit: u32, wanted: &Wanted) -> Result<Shown, Failure> {
     let events = newest(client, limit, wanted)?;
     Ok(Shown::new(list_text(&events, limit, &Users::of_this_machine(), console.color()), &events))
 }
@@ -58,12 +53,7 @@ pub(super) fn list(
 ///
 /// # Errors
 /// When the host cannot be reached at first, or stays away.
-pub(super) fn follow(
-    client: &Client,
-    console: &Console,
-    limit: u32,
-    wanted: &Wanted,
-) -> Result<Shown, Failure> {
+pub(super) fn follow(client: &Client, console: &Console, limit: u32, wanted: &Wanted) -> Result<Shown, Failure> {
     let users = Users::of_this_machine();
     let mut events = newest(client, limit, wanted)?;
     let mut last = 0;
@@ -83,12 +73,7 @@ pub(super) fn follow(
 }
 
 /// Waits for what comes after this event, also over a restart of the host.
-fn news(
-    client: &Client,
-    console: &Console,
-    last: i64,
-    wanted: &Wanted,
-) -> Result<Vec<PluginEvent>, Failure> {
+fn news(client: &Client, console: &Console, last: i64, wanted: &Wanted) -> Result<Vec<PluginEvent>, Failure> {
     let path = format!("/v1/events?after={last}&limit={EVENTS_LISTED_MAX}&wait_s={WAIT_S}{}", wanted.query());
     let mut away: Option<Instant> = None;
     loop {

@@ -286,7 +286,9 @@ fn nothing_is_dead_lettered_unasked() {
     let failure = host.run("tenant update asks --tool-type jira").unwrap_err();
     assert_eq!((failure.exit, failure.problem.code.as_str()), (Exit::Usage, "NOT_CONFIRMED"));
     assert!(failure.problem.message.contains("has 41 live jobs"), "{failure:?}");
-    let looked = |id: &str, then: &str| [&format!("GET /v1/tenants/{id}"), "GET /v1/plugins", "GET /v1/plugins/jira", then].map(str::to_owned);
+    let looked = |id: &str, then: &str| {
+        [&format!("GET /v1/tenants/{id}"), "GET /v1/plugins", "GET /v1/plugins/jira", then].map(str::to_owned)
+    };
     assert_eq!(host.asked(), looked("asks", "PATCH /v1/tenants/asks"));
     let shown = host.run("tenant update acme --tool-type jira --yes").unwrap();
     assert!(shown.text.contains("41 jobs by this change (tenant_changed)\n"), "{}", shown.text);

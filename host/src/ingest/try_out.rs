@@ -62,9 +62,8 @@ fn judge(by: Option<Examiner>, Examined { verdict, unproven }: Examined, tenant:
         Verdict::Authentic(metadata) => Some(TicketMetadata::clone(metadata)),
         _ => None,
     };
-    let outcome = check_enabled(tenant)
-        .and_then(|()| judged(verdict, tenant))
-        .map(|metadata| kind_of_job(&metadata, tenant));
+    let outcome =
+        check_enabled(tenant).and_then(|()| judged(verdict, tenant)).map(|metadata| kind_of_job(&metadata, tenant));
     Tried { by, outcome, metadata: proven.or(unproven), unread }
 }
 

@@ -63,7 +63,7 @@ impl TenantChange {
         match new.check_all() {
             Ok(changed) if faults.is_empty() => {
                 Ok(Tenant { incarnation: tenant.incarnation, paused: tenant.paused, ..changed })
-            },
+            }
             Ok(_) => Err(faults),
             Err(more) => Err(faults.into_iter().chain(more).collect()),
         }

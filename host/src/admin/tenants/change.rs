@@ -10,11 +10,12 @@ use axum::{
 use super::{Answer, Parts, events, other};
 use crate::{
     admin::{
+        asker::Asked,
         fault::{Body, Fault},
         wire,
     },
     ids::{TenantId, ToolType},
-    plugin::journal::{Decided, Happened},
+    plugin::journal::Happened,
     store::{LiveJobs, StoreError, TENANT_CHANGED},
     tenant::{
         InvalidTenant,
@@ -27,7 +28,7 @@ use crate::{
 pub(super) async fn change(
     State(parts): State<Parts>,
     Path(id): Path<String>,
-    decided: Decided,
+    Asked(decided): Asked,
     Body(wanted): Body<wire::TenantChange>,
 ) -> Answer<wire::ChangedTenant> {
     let id = TenantId::parse(&id)?;

@@ -9,10 +9,14 @@ use serde::Deserialize;
 
 use super::{Answer, Parts};
 use crate::{
-    admin::{asker::Asker, fault::Fault, wire},
+    admin::{
+        asker::{Asked, Asker},
+        fault::Fault,
+        wire,
+    },
     clock::rfc3339,
     ids::TenantId,
-    plugin::journal::{Decided, Happened},
+    plugin::journal::Happened,
     store::{Holdings, Owned, PluginEvent, StoreError},
 };
 
@@ -73,7 +77,7 @@ pub(super) async fn remains(State(parts): State<Parts>, Path(id): Path<String>) 
 pub(super) async fn erase(
     State(parts): State<Parts>,
     Path(id): Path<String>,
-    decided: Decided,
+    Asked(decided): Asked,
 ) -> Answer<wire::Remains> {
     let id = TenantId::parse(&id)?;
     parts.disk.make_room();

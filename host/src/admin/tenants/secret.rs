@@ -5,11 +5,12 @@ use axum::extract::{Path, State};
 use super::{Answer, Parts};
 use crate::{
     admin::{
+        asker::Asked,
         fault::{Body, Fault},
         wire,
     },
     ids::TenantId,
-    plugin::journal::{Decided, Happened},
+    plugin::journal::Happened,
     tenant::secrets::SecretText,
 };
 
@@ -19,7 +20,7 @@ pub const GRACE_S_MAX: u32 = 90 * 24 * 3_600;
 pub(super) async fn rotate(
     State(parts): State<Parts>,
     Path((id, name)): Path<(String, String)>,
-    decided: Decided,
+    Asked(decided): Asked,
     Body(wanted): Body<wire::RotateSecret>,
 ) -> Answer<wire::Tenant> {
     let id = TenantId::parse(&id)?;
@@ -39,7 +40,7 @@ pub(super) async fn rotate(
 pub(super) async fn remove(
     State(parts): State<Parts>,
     Path((id, name)): Path<(String, String)>,
-    decided: Decided,
+    Asked(decided): Asked,
 ) -> Answer<wire::Tenant> {
     let id = TenantId::parse(&id)?;
     let tenant = parts.directory.remove_secret(&id, &name).await?;

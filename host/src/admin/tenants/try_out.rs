@@ -7,10 +7,8 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use plugin_abi::{
-    time::{OffsetDateTime, format_description::well_known::Rfc3339},
-    types::{Event, TicketMetadata},
-};
+use plugin_abi::types::{Event, TicketMetadata};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{Answer, Parts};
 use crate::{
@@ -45,7 +43,8 @@ fn delivery(id: &TenantId, wanted: wire::Try, now: OffsetDateTime) -> Result<Del
     let mut headers = HeaderMap::new();
     for wire::Header { name, value } in wanted.headers {
         let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|error| wrong("name of a header", &error))?;
-        headers.append(parsed, HeaderValue::from_str(&value).map_err(|error| wrong(&format!("header {name}"), &error))?);
+        headers
+            .append(parsed, HeaderValue::from_str(&value).map_err(|error| wrong(&format!("header {name}"), &error))?);
     }
     let at = |text: String| OffsetDateTime::parse(&text, &Rfc3339).map_err(|error| wrong("time", &error));
     Ok(Delivery {

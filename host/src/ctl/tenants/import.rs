@@ -132,6 +132,10 @@ fn lines(text: &str) -> Result<Vec<Imported>, String> {
         let values: Vec<Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
         return values.iter().zip(1..).map(|(value, n)| tenant(&format!("tenant {n}"), value)).collect();
     }
+    // As `show --json` writes it: one tenant in several lines.
+    if let Ok(value @ Value::Object(_)) = serde_json::from_str(text) {
+        return Ok(vec![tenant("line 1", &value)?]);
+    }
     let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
     lines
         .map(|(line, n)| {
@@ -159,7 +163,8 @@ fn tenant(place: &str, value: &Value) -> Result<Imported, String> {
         return read_as(place, value).map(|tenant| Imported { tenant, missing: Vec::new() });
     };
     let names: Option<Vec<_>> = names.iter().map(|name| name.as_str().map(str::to_owned)).collect();
-    let missing = names.ok_or_else(|| format!("{place}: secrets must be an object of names and texts, or a list of names"))?;
+    let missing =
+        names.ok_or_else(|| format!("{place}: secrets must be an object of names and texts, or a list of names"))?;
     let mut rest = value.clone();
     rest[SECRETS] = Value::Object(Map::new());
     read_as(place, &rest).map(|tenant| Imported::without(tenant, missing))

@@ -37,15 +37,12 @@ enum Kind {
 
 impl Named {
     pub(super) fn by_new(tenant: &NewTenant) -> Self {
-        let names = |names: Vec<&String>| Names {
-            given: names.iter().map(ToString::to_string).collect(),
-            held: names.into_iter().cloned().collect(),
-        };
+        let names = |names: Vec<String>| Names { given: names.clone(), held: names };
         Self {
             id: tenant.id.clone(),
             tool_type: tenant.tool_type.clone().unwrap_or_else(|| TOOL_TYPE_DEFAULT.to_owned()),
-            settings: names(tenant.settings.keys().collect()),
-            secrets: names(tenant.secrets.0.keys().collect()),
+            settings: names(tenant.settings.keys().cloned().collect()),
+            secrets: names(tenant.secrets.0.keys().cloned().collect()),
         }
     }
 
@@ -79,7 +76,8 @@ impl Named {
     pub(super) fn check(&self, client: &Client, console: &Console, force: bool) -> Result<(), Failure> {
         let Self { id, tool_type, settings, secrets } = self;
         let plugins: Vec<Plugin> = client.get("/v1/plugins")?;
-        let served: Vec<_> = plugins.iter().filter(|plugin| serves(plugin)).filter_map(|p| p.tool_type.as_deref()).collect();
+        let served: Vec<_> =
+            plugins.iter().filter(|plugin| serves(plugin)).filter_map(|p| p.tool_type.as_deref()).collect();
         if !served.contains(&tool_type.as_str()) {
             console.warn(&unserved(tool_type, &served));
             return Ok(());
@@ -89,20 +87,26 @@ impl Named {
             let names: Vec<_> = settings.given.iter().chain(&secrets.given).map(String::as_str).collect();
             if !names.is_empty() {
                 let names = names.join(", ");
-                console.warn(&format!("plugin {tool_type} does not declare what it reads, so these names are not checked: {names}"));
+                console.warn(&format!(
+                    "plugin {tool_type} does not declare what it reads, so these names are not checked: {names}"
+                ));
             }
             return Ok(());
         };
         let kinds = [(Kind::Setting, settings, &declares.settings), (Kind::Secret, secrets, &declares.secrets)];
         if !force {
-            let unknown = kinds.iter().flat_map(|(kind, names, declared)| {
+            let mut unknown = Vec::new();
+            for (kind, names, declared) in kinds {
                 let is_unknown = |name: &&String| declared.iter().all(|declared| declared.name != **name);
-                names.given.iter().filter(is_unknown).map(|name| undeclared(tool_type, *kind, name, declared))
-            });
-            refuse(unknown.collect())?;
+                unknown.extend(
+                    names.given.iter().filter(is_unknown).map(|name| undeclared(tool_type, kind, name, declared)),
+                );
+            }
+            refuse(unknown)?;
         }
         for (kind, names, declared) in kinds {
-            for missing in declared.iter().filter(|declared| declared.required && !names.held.contains(&declared.name)) {
+            for missing in declared.iter().filter(|declared| declared.required && !names.held.contains(&declared.name))
+            {
                 console.warn(&lacks(id, tool_type, kind, missing));
             }
         }
@@ -127,10 +131,13 @@ pub(super) fn check_secret(client: &Client, tenant: &Tenant, name: &str, force: 
     }
     let nearest = did_you_mean(name, has.iter().chain(&declared));
     let has = if has.is_empty() { "it has none".to_owned() } else { format!("it has {}", has.join(", ")) };
-    let problem = Problem::new("UNKNOWN_SECRET", format!("tenant {} has no secret {name}, and its plugin declares none", tenant.id))
-        .why(format!("{nearest}{has}"))
-        .state("nothing was changed")
-        .mend("write the name of one that it has, or say --force to give it another");
+    let problem = Problem::new(
+        "UNKNOWN_SECRET",
+        format!("tenant {} has no secret {name}, and its plugin declares none", tenant.id),
+    )
+    .why(format!("{nearest}{has}"))
+    .state("nothing was changed")
+    .mend("write the name of one that it has, or say --force to give it another");
     Err(Failure::failed(problem))
 }
 
@@ -148,7 +155,11 @@ fn unserved(tool_type: &str, served: &[&str]) -> String {
 
 fn undeclared(tool_type: &str, kind: Kind, name: &str, declared: &[DeclaredName]) -> Problem {
     let known: Vec<_> = declared.iter().map(|declared| declared.name.as_str()).collect();
-    let declares = if known.is_empty() { format!("it reads no {}s", kind.as_str()) } else { format!("it reads {}", known.join(", ")) };
+    let declares = if known.is_empty() {
+        format!("it reads no {}s", kind.as_str())
+    } else {
+        format!("it reads {}", known.join(", "))
+    };
     Problem::new("UNKNOWN_NAME", format!("plugin {tool_type} reads no {} {name}", kind.as_str()))
         .why(did_you_mean(name, &known) + &declares)
         .state("nothing was changed")
@@ -170,7 +181,9 @@ fn refuse(mut problems: Vec<Problem>) -> Result<(), Failure> {
 fn lacks(id: &str, tool_type: &str, kind: Kind, missing: &DeclaredName) -> String {
     let (kind, name, about) = (kind.as_str(), &missing.name, &missing.about);
     let option = if kind == "secret" { format!("--secret {name}=@FILE") } else { format!("--set {name}=VALUE") };
-    format!("plugin {tool_type} needs {kind} {name} ({about}), which tenant {id} lacks; set it: plugin-ctl tenant update {id} {option}")
+    format!(
+        "plugin {tool_type} needs {kind} {name} ({about}), which tenant {id} lacks; set it: plugin-ctl tenant update {id} {option}"
+    )
 }
 
 impl Kind {

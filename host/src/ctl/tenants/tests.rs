@@ -187,7 +187,7 @@ fn what_has_only_the_names_of_secrets_is_added_disabled() {
             {"name": "k", "created_at": "t", "expires_at": "t", "oauth2": null},
             {"name": "l", "created_at": "t", "expires_at": null, "oauth2": null}
         ], "new": 1}"#;
-    for text in [exported.to_owned(), format!("[{shown}]")] {
+    for text in [exported.to_owned(), shown.to_owned(), format!("[{shown}]")] {
         let [Imported { tenant, missing }] = &parse(text.as_bytes()).unwrap()[..] else { panic!("{text}") };
         assert_eq!((tenant.enabled, &missing[..]), (Some(false), &["k".to_owned(), "l".to_owned()][..]), "{text}");
         assert!(tenant.secrets.0.is_empty());

@@ -1,7 +1,7 @@
 //! `tenant try`: a webhook out of a file, and what the tenant's plugin says of it.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use plugin_abi::time::format_description::well_known::Rfc3339;
+use time::format_description::well_known::Rfc3339;
 
 use super::import::read_at_most;
 use crate::{
@@ -67,7 +67,8 @@ fn lines(tried: &Tried) -> Vec<Field> {
         ("reason", tried.reason.clone()),
     ];
     if let Some(metadata) = &tried.metadata {
-        let note = (tried.outcome == "refused").then(|| "what the plugin reads in it, although it would be refused".to_owned());
+        let note = (tried.outcome == "refused")
+            .then(|| "what the plugin reads in it, although it would be refused".to_owned());
         lines.push(("read", note));
         lines.extend(read(metadata));
     }
