@@ -120,6 +120,8 @@ pub struct Attempt {
     pub number: u32,
     /// When the job was accepted, milliseconds since the epoch.
     pub accepted_ms: i64,
+    /// When it was accepted or, if it was a dead letter, put back; milliseconds since the epoch.
+    pub queued_ms: i64,
     /// When it failed, milliseconds since the epoch.
     pub failed_ms: i64,
 }
@@ -129,7 +131,7 @@ pub fn decide(failure: &Failure, attempt: Attempt, retry: &Retry, random: f64) -
     let postpone = |wait_ms: i64| Next::PostponeUntil(attempt.failed_ms.saturating_add(wait_ms));
     let again = |retry_after: Option<Duration>| {
         let retry_after_ms = retry_after.map(millis);
-        match policy(retry).next(attempt.number, attempt.accepted_ms, attempt.failed_ms, retry_after_ms, random) {
+        match policy(retry).next(attempt.number, attempt.queued_ms, attempt.failed_ms, retry_after_ms, random) {
             Decision::RetryAt(at_ms) => Next::RetryAt(at_ms),
             Decision::GiveUp => Next::Bury(GAVE_UP),
         }
@@ -219,7 +221,7 @@ mod tests {
     }
 
     fn next(failure: &Failure, number: u32, accepted_ms: i64) -> Next {
-        decide(failure, Attempt { number, accepted_ms, failed_ms: NOW_MS }, &retry(), 0.5)
+        decide(failure, Attempt { number, accepted_ms, queued_ms: accepted_ms, failed_ms: NOW_MS }, &retry(), 0.5)
     }
 
     fn api(status: Option<u16>) -> PluginError {
@@ -287,7 +289,7 @@ mod tests {
             }
             // What an operator may set comes within the ten minutes too.
             let retry = Retry { base: Duration::from_secs(900), give_up: Duration::from_secs(900), ..retry() };
-            let attempt = Attempt { number: 1, accepted_ms: NOW_MS, failed_ms: NOW_MS };
+            let attempt = Attempt { number: 1, accepted_ms: NOW_MS, queued_ms: NOW_MS, failed_ms: NOW_MS };
             assert_eq!(decide(&failure, attempt, &retry, 0.5), RetryAt(by_ms(0)), "{failure:?}");
         }
     }
