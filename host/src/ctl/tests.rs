@@ -247,7 +247,7 @@ fn nothing_is_removed_unasked() {
         Some("DELETE") => (200, held(None)),
         Some("POST") => (200, json!({"jobs": 3})),
         _ if line.contains("holdings") || line.contains("remains") => (200, held(None)),
-        _ if line.contains("jobs") => (200, json!({"live": 0, "dead": 3, "oldest_age_ms": 0})),
+        _ if line.contains("/v1/jobs/dead") => (200, json!({"jobs": 3})),
         _ => (200, tenant()),
     });
     for (line, question) in [

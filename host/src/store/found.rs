@@ -149,8 +149,8 @@ impl Store {
         self.between(first, last, limit).await
     }
 
-    /// One job wherever it is: live, dead, or in the history. (Of a ticket that was solved again the last job is known, and of
-    /// one that was reopened none.)
+    /// One job wherever it is: live, dead, or in the history. (Of jobs that have kept one solved
+    /// ticket, the last is known.)
     pub async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
         Ok(self.between(id, id, 1).await?.pop())
     }
