@@ -145,9 +145,8 @@ impl JobIdPrefix {
         if let Ok(id) = JobId::parse(text) {
             return Ok(Self(id.0.simple().to_string()));
         }
-        let is_digit = |(at, byte): (usize, u8)| {
-            byte.is_ascii_hexdigit() || (byte == b'-' && Self::HYPHENS.contains(&at))
-        };
+        let is_digit =
+            |(at, byte): (usize, u8)| byte.is_ascii_hexdigit() || (byte == b'-' && Self::HYPHENS.contains(&at));
         let digits: String = text.chars().filter(|c| *c != '-').map(|c| c.to_ascii_lowercase()).collect();
         if text.bytes().enumerate().all(is_digit) && (1..=Self::DIGITS).contains(&digits.len()) {
             return Ok(Self(digits));

@@ -45,7 +45,8 @@ pub use self::{
     events::{EventsFrom, PLUGIN_EVENTS_MAX, PluginEvent},
     found::JobFilter,
     history::{
-        DEAD, DONE, EnhancementRecord, KeptBy, POSSIBLY_TWICE, ReopenedTicket, ResolvedTicket, SIMILAR_TERMS_MAX, SimilarTicket,
+        DEAD, DONE, EnhancementRecord, KeptBy, POSSIBLY_TWICE, ReopenedTicket, ResolvedTicket, SIMILAR_TERMS_MAX,
+        SimilarTicket,
     },
     reader::READERS_MAX,
     rescue::{ENDS_THE_HOST, LastEnd, Rescued, Suspect},

@@ -128,7 +128,13 @@ fn a_list_is_narrowed_by_ticket_time_and_reason_and_pages_on() {
     }
     let page = line.host.ctl(&["job", "list", "--limit", "2"]);
     assert_eq!(tickets(&line, &["job", "list", "--after", text(&page[1], "id")]), ["1"]);
-    for args in [&["list"][..], &["list", "--state", "done"], &["retry", "--dead"], &["retry", "--waiting"], &["purge", "--yes"]] {
+    for args in [
+        &["list"][..],
+        &["list", "--state", "done"],
+        &["retry", "--dead"],
+        &["retry", "--waiting"],
+        &["purge", "--yes"],
+    ] {
         let ended = line.host.try_ctl(&[&["job"], args, &["--tenant", "nobody"]].concat());
         assert_eq!((ended.code, &ended.failure()["code"]), (1, &json!("UNKNOWN_TENANT")), "{args:?}");
     }

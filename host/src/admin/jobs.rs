@@ -174,7 +174,9 @@ async fn retry(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wir
             let hurried = parts.store.hurry(found.id).await?;
             tracing::info!(job = %found.id, tenant = %found.tenant, hurried, "waiting job made due");
         }
-        JobState::Queued | JobState::Running | JobState::Done | JobState::Purged => return Err(not_to_be_tried(&found)),
+        JobState::Queued | JobState::Running | JobState::Done | JobState::Purged => {
+            return Err(not_to_be_tried(&found));
+        }
     }
     (parts.wake)(Some(&found.tenant));
     let now = parts.store.job(found.id).await?;

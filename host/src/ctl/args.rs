@@ -2,9 +2,17 @@
 
 use std::{collections::BTreeSet, ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{ArgAction, Parser, Subcommand, ValueEnum, builder::{NonEmptyStringValueParser, PossibleValuesParser}};
+use clap::{
+    ArgAction, Parser, Subcommand, ValueEnum,
+    builder::{NonEmptyStringValueParser, PossibleValuesParser},
+};
 
-use super::{failure::Failure, new::Template, secret::GivenSecret, span::{self, Since}};
+use super::{
+    failure::Failure,
+    new::Template,
+    secret::GivenSecret,
+    span::{self, Since},
+};
 use crate::{
     admin::{
         EVENTS_LISTED_DEFAULT, EVENTS_LISTED_MAX, GRACE_S_MAX, JOBS_LISTED_DEFAULT, JOBS_LISTED_MAX, KEEP_DAYS_MAX,

@@ -31,15 +31,7 @@ pub(super) fn run(command: JobCommand, client: &Client, console: &Console) -> Re
         }
         JobCommand::Find { text } => {
             let jobs: Vec<Job> = client.get(&query::find(&text))?;
-            let shown = match jobs.is_empty() {
-                true => format!(
-                    "No job is of a ticket or webhook {}, and no job's id begins so.\n\
-                     If a webhook told of it, plugin-ctl tenant show ID and the log say what became of that.\n",
-                    plain(&text)
-                ),
-                false => list_text(&jobs, JOBS_LISTED_DEFAULT, console.color()),
-            };
-            Ok(Shown::new(shown, &jobs))
+            Ok(Shown::new(found_text(&text, &jobs, console.color()), &jobs))
         }
         JobCommand::Show { id } => Ok(one(&client.get(&format!("/v1/jobs/{id}"))?)),
         JobCommand::Retry(wanted) => again::retry(&wanted, client),
@@ -53,6 +45,25 @@ pub(super) fn run(command: JobCommand, client: &Client, console: &Console) -> Re
         }
         JobCommand::Purge { which, yes } => again::purge(&which, yes, client, console),
     }
+}
+
+fn found_text(text: &str, jobs: &[Job], color: bool) -> String {
+    if jobs.is_empty() {
+        return format!(
+            "No job is of a ticket or webhook {}, and no job's id begins so.\n\
+             What became of a webhook that made no job, the log says, and how many there were: plugin-ctl tenant show ID\n",
+            plain(text)
+        );
+    }
+    let mut shown = list_text(jobs, u32::MAX, color);
+    if jobs.len() >= JOBS_LISTED_DEFAULT as usize {
+        writeln!(
+            shown,
+            "The newest {JOBS_LISTED_DEFAULT}; there may be more: plugin-ctl job list --ticket ID --after ID"
+        )
+        .expect("a String takes all");
+    }
+    shown
 }
 
 fn list_text(jobs: &[Job], limit: u32, color: bool) -> String {
@@ -228,7 +239,8 @@ mod tests {
                 since: "T1".to_owned(),
                 until: until.map(str::to_owned),
             };
-            one(&JobDetail { job: job("1", "queued"), errors: Vec::new(), waits: vec![wait], sent: false, note: None }).text
+            one(&JobDetail { job: job("1", "queued"), errors: Vec::new(), waits: vec![wait], sent: false, note: None })
+                .text
         };
         assert!(shown(None).contains("waits since T1: paused: jobs are paused\n"), "{}", shown(None));
         assert!(shown(Some("T2")).contains("waited from T1 to T2: paused\n"), "{}", shown(Some("T2")));
@@ -251,10 +263,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_found_says_where_to_look_next() {
+        let text = found_text("17\x1b", &[], false);
+        assert!(text.contains("plugin-ctl tenant show") && !text.contains('\x1b'), "{text}");
+        let many = vec![job("1", "dead"); JOBS_LISTED_DEFAULT as usize];
+        assert!(found_text("17", &many, false).contains("--after ID"));
+        assert!(!found_text("17", &many[1..], false).contains("--after"));
+    }
+
+    #[test]
     fn attempts_are_shown_newest_first() {
         let error = |attempt| JobError { attempt, at: "t".to_owned(), code: "api".to_owned(), message: "m".to_owned() };
         let note = Some("line 1\nline 2".to_owned());
-        let text = one(&JobDetail { job: job("1", "done"), errors: vec![error(1), error(2)], waits: Vec::new(), sent: true, note }).text;
+        let text = one(&JobDetail {
+            job: job("1", "done"),
+            errors: vec![error(1), error(2)],
+            waits: Vec::new(),
+            sent: true,
+            note,
+        })
+        .text;
         assert!(text.find("attempt 2") < text.find("attempt 1"), "{text}");
         assert!(text.ends_with("note:\nline 1\nline 2\n"), "{text}");
     }

@@ -24,7 +24,9 @@ impl Since {
         match seconds(text, BACK_S_MAX) {
             Ok(back) => Ok(Self::Back(back)),
             Err(why) if is_span => Err(why),
-            Err(_) => Err("must be a time back, such as 2h or 3d, or an RFC 3339 time such as 2026-03-02T09:15:00Z".into()),
+            Err(_) => {
+                Err("must be a time back, such as 2h or 3d, or an RFC 3339 time such as 2026-03-02T09:15:00Z".into())
+            }
         }
     }
 }

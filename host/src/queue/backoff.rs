@@ -37,11 +37,7 @@ impl RetryPolicy {
     ) -> Decision {
         let wait_ms = self.wait_ms(attempt, random).max(retry_after_ms.unwrap_or(0));
         let at_ms = now_ms.saturating_add(wait_ms);
-        if at_ms.saturating_sub(queued_ms) >= self.give_up_ms {
-            Decision::GiveUp
-        } else {
-            Decision::RetryAt(at_ms)
-        }
+        if at_ms.saturating_sub(queued_ms) >= self.give_up_ms { Decision::GiveUp } else { Decision::RetryAt(at_ms) }
     }
 
     /// The wait after so many attempts, in milliseconds. `random` as above.

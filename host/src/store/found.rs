@@ -79,7 +79,8 @@ const DEAD: Table = Table {
 
 const ENHANCED: Table = Table {
     name: "enhancement_history",
-    columns: "job_id AS id, tenant, tool_type, 'enhance' AS kind, ticket_id, correlation_id, attempts AS attempt, errors,
+    columns:
+        "job_id AS id, tenant, tool_type, 'enhance' AS kind, ticket_id, correlation_id, attempts AS attempt, errors,
         note IS NOT NULL AS sent, accepted_ms, NULL AS due_ms, finished_ms AS ended_ms, outcome, note,
         CASE outcome WHEN 'dead' THEN 'purged' ELSE 'done' END AS state, incarnation, retried_ms",
     id: "job_id",

@@ -64,12 +64,7 @@ impl Store {
 }
 
 /// The next keys in their order.
-fn waiting(
-    connection: &Connection,
-    tenant: Option<&TenantId>,
-    now_ms: i64,
-    after: Key,
-) -> rusqlite::Result<Vec<Key>> {
+fn waiting(connection: &Connection, tenant: Option<&TenantId>, now_ms: i64, after: Key) -> rusqlite::Result<Vec<Key>> {
     let of = tenant.map(|tenant| (tenant.slot(), tenant.as_str()));
     let mut values: Vec<(&str, &dyn ToSql)> = named_params! {
         ":now": now_ms, ":slot": after.0, ":id": after.1, ":max": ROWS_PER_COMMIT,

@@ -243,12 +243,7 @@ where
 
 fn kept_by(held: &Held) -> KeptBy {
     let job = &held.job;
-    KeptBy {
-        job: job.lease.id,
-        correlation_id: job.correlation_id.clone(),
-        kind: job.kind,
-        attempts: job.attempt,
-    }
+    KeptBy { job: job.lease.id, correlation_id: job.correlation_id.clone(), kind: job.kind, attempts: job.attempt }
 }
 
 /// When nobody knows when, it was when the webhook was accepted.

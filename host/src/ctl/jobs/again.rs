@@ -33,8 +33,12 @@ fn retry_dead(which: &Which, client: &Client) -> Result<Shown, Failure> {
     let left: Changed = client.get(&query::which("/v1/jobs/dead", which))?;
     if left.jobs > 0 {
         let stay = if left.jobs == 1 { "stays a dead letter" } else { "stay dead letters" };
-        writeln!(text, "{} {stay}: the tenant is gone or has another tool, or the job was given up since.", count(left.jobs))
-            .expect("a String takes all");
+        writeln!(
+            text,
+            "{} {stay}: the tenant is gone or has another tool, or the job was given up since.",
+            count(left.jobs)
+        )
+        .expect("a String takes all");
     }
     Ok(Shown::new(text, &changed))
 }

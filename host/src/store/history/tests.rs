@@ -65,7 +65,12 @@ async fn a_finished_job_is_known_from_the_history_and_recorded_once() {
     assert_eq!((view.state, view.kind, view.attempt), (JobState::Done, JobKind::Enhance, 2));
     assert_eq!((view.note.as_deref(), view.ended_ms, view.errors), (Some("second"), Some(9), record.errors));
     for (tenant_id, count) in [("acme", 1), ("other", 0)] {
-        let filter = JobFilter { state: Some(JobState::Done), tenant: Some(tenant(tenant_id)), limit: 10, ..JobFilter::default() };
+        let filter = JobFilter {
+            state: Some(JobState::Done),
+            tenant: Some(tenant(tenant_id)),
+            limit: 10,
+            ..JobFilter::default()
+        };
         assert_eq!(store.jobs(filter).await.unwrap().len(), count, "{tenant_id}");
     }
 }

@@ -204,10 +204,8 @@ async fn a_job_shows_the_part_of_a_wait_that_it_was_there_for() {
     ];
     bed.store.keep_waits(kept).await.unwrap();
     let shown = |reason, since_ms, until_ms| JobWait { reason, since_ms, until_ms };
-    let before = [
-        shown(NoPlugin, from_ms, Some(from_ms + 5)),
-        shown(CredentialRefused, from_ms + 6, Some(from_ms + 7)),
-    ];
+    let before =
+        [shown(NoPlugin, from_ms, Some(from_ms + 5)), shown(CredentialRefused, from_ms + 6, Some(from_ms + 7))];
     let lasting = [&before[..], &[shown(Paused, from_ms + 8, None)]].concat();
     assert_eq!(bed.store.waits_of(&view).await.unwrap(), lasting);
     for (ended_ms, expected) in [

@@ -5,7 +5,10 @@ use crate::{
     clock::Clock,
     ids::{CorrelationId, JobId, ToolType},
     queue::job::{Accepted, ClaimWish, DedupKey, Fenced, JobKind, NewJob},
-    store::{Hooks, ResolvedTicket, StoreConfig, TenantRoom, tests::{kept_by, there}},
+    store::{
+        Hooks, ResolvedTicket, StoreConfig, TenantRoom,
+        tests::{kept_by, there},
+    },
 };
 use plugin_abi::types::{Event, TicketMetadata};
 
