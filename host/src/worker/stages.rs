@@ -147,7 +147,7 @@ impl<'a> Fetched<'a> {
         let Self { staffed: Staffed { parts, held, .. }, ticket } = self;
         let job = &held.job;
         if !is_solved(&ticket) {
-            let age_ms = parts.clock.now_ms().saturating_sub(job.accepted_ms);
+            let age_ms = parts.clock.now_ms().saturating_sub(job.queued_ms());
             return if age_ms < SOLVED_WITHIN_MS { Err(Failure::NotSolvedYet) } else { Ok(Outcome::NotSolved) };
         }
         let resolved_ms = happened_ms(ticket.resolved_at.or(ticket.updated_at), held);
