@@ -150,7 +150,14 @@ fn router(parts: AdminParts, ended: watch::Receiver<()>) -> Router {
             wake: Arc::clone(&parts.wake),
         }))
         .merge(events::routes(parts.store.clone(), journal, ended))
-        .merge(jobs::routes(parts.directory, parts.credentials, parts.store, parts.disk, Arc::clone(&parts.wake)));
+        .merge(jobs::routes(
+            parts.directory,
+            parts.credentials,
+            parts.store,
+            parts.disk,
+            parts.clock.clone(),
+            Arc::clone(&parts.wake),
+        ));
     #[cfg(feature = "test-hooks")]
     let router = router.merge(test_clock::routes(parts.clock, parts.wake)).merge(test_fault::routes());
     router

@@ -32,6 +32,7 @@ mod stages;
 mod suspects;
 #[cfg(test)]
 mod tests;
+mod waits;
 mod wakes;
 
 use claims::Claims;
@@ -106,7 +107,8 @@ impl Worker {
                  first minute nothing else does"
             );
         }
-        let claims = Claims::new(Arc::new(parts), &due, suspects, Arc::clone(&wakes), drain_by);
+        let waits = parts.store.open_waits().await?;
+        let claims = Claims::new(Arc::new(parts), &due, suspects, waits, Arc::clone(&wakes), drain_by);
         let task = Mutex::new(Some(tokio::spawn(claims.run())));
         Ok(Self { inner: Arc::new(Inner { wakes, drain_by: sender, task }) })
     }

@@ -31,6 +31,7 @@ mod given_up;
 mod hostile;
 mod hostile_tool;
 mod imports;
+mod jobs_found;
 mod journal;
 mod keys;
 mod killed_at;

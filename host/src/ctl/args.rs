@@ -2,15 +2,23 @@
 
 use std::{collections::BTreeSet, ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{ArgAction, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
+use clap::{
+    ArgAction, Parser, Subcommand, ValueEnum,
+    builder::{NonEmptyStringValueParser, PossibleValuesParser},
+};
 
-use super::{failure::Failure, new::Template, secret::GivenSecret, span};
+use super::{
+    failure::Failure,
+    new::Template,
+    secret::GivenSecret,
+    span::{self, Since},
+};
 use crate::{
     admin::{
         EVENTS_LISTED_DEFAULT, EVENTS_LISTED_MAX, GRACE_S_MAX, JOBS_LISTED_DEFAULT, JOBS_LISTED_MAX, wire::Problem,
     },
     conformance::{self, FUZZ_S_MAX, LEVEL_MAX},
-    ids::{JobId, TenantId, ToolType},
+    ids::{JobIdPrefix, TenantId, ToolType},
     plugin::{journal::checked_reason, signature::TrustedKey},
     tenant::{EnhanceOn, REPLAY_WINDOW_S_MAX},
 };
@@ -30,7 +38,8 @@ const EXAMPLES: &str = "Examples:
   plugin-ctl tenant add acme --base-url https://desk.acme.example --secret webhook_secret=@key.txt
   plugin-ctl tenant update acme --replay-ahead 2m  change what is named, and nothing else
   plugin-ctl job list --state dead                 what was given up, and why
-  plugin-ctl job retry --dead                      put all of it back
+  plugin-ctl job find 4711                         what became of that ticket
+  plugin-ctl job retry --dead                      put back all that was given up
 ";
 
 /// Looks after a running patchbay: its plugins, tenants and jobs.
@@ -161,7 +170,7 @@ pub enum Command {
     /// Add, show, change and remove tenants
     #[command(subcommand)]
     Tenant(TenantCommand),
-    /// Look at jobs, pause them, and put dead letters back
+    /// Find jobs and look at them, pause them, and try them again
     #[command(subcommand)]
     Job(JobCommand),
 }
@@ -417,44 +426,112 @@ pub struct TenantOptions {
 /// The commands about jobs.
 #[derive(Debug, Subcommand)]
 pub enum JobCommand {
-    /// Show jobs, the newest first; without --state all that are not done
-    List {
-        /// Only those in this state
-        #[arg(long)]
-        state: Option<State>,
-        /// Only those of this tenant
-        #[arg(long, value_parser = TenantId::parse, value_name = "ID")]
-        tenant: Option<TenantId>,
-        /// At most this many
-        #[arg(long, default_value_t = JOBS_LISTED_DEFAULT,
-              value_parser = clap::value_parser!(u32).range(1..=i64::from(JOBS_LISTED_MAX)))]
-        limit: u32,
+    /// Show jobs, the newest first; without --state all that are not done, of one ticket also those
+    #[command(before_help = LIST_EXAMPLES)]
+    List(ListJobs),
+    /// Find jobs by a ticket, a correlation id, or a job's id or its beginning; also those that are done
+    Find {
+        /// The ticket or id
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        text: String,
     },
-    /// Show one job with all its failed attempts
+    /// Show one job with all its failed attempts, and what it waited for
     Show {
-        /// Its id
-        #[arg(value_parser = JobId::parse)]
-        id: JobId,
+        /// Its id, or a beginning that no other job's id has
+        #[arg(value_parser = JobIdPrefix::parse)]
+        id: JobIdPrefix,
     },
-    /// Put dead letters back into the queue
-    Retry {
-        /// This one
-        #[arg(value_parser = JobId::parse, required_unless_present = "dead")]
-        id: Option<JobId>,
-        /// All of them
-        #[arg(long, conflicts_with = "id")]
-        dead: bool,
-    },
+    /// Put dead letters back into the queue, and let waiting jobs run now
+    Retry(RetryJobs),
     /// Let the jobs of all tenants wait; webhooks are taken all the same
     Pause,
     /// Let jobs run again; those of tenants that are paused by themselves still wait
     Resume,
-    /// Delete all dead letters for good
+    /// Delete dead letters for good: all, or those that are named
     Purge {
+        /// Which
+        #[command(flatten)]
+        which: Which,
         /// Do not ask
         #[arg(long)]
         yes: bool,
     },
+}
+
+const LIST_EXAMPLES: &str = "Examples:
+  plugin-ctl job list --ticket 4711 --tenant acme
+  plugin-ctl job list --state dead --since 2h --reason authentication
+";
+
+/// Which jobs `job list` shows.
+#[derive(Debug, clap::Args)]
+pub struct ListJobs {
+    /// Only those in this state
+    #[arg(long)]
+    pub state: Option<State>,
+    /// Only those of this tenant
+    #[arg(long, value_parser = TenantId::parse, value_name = "ID")]
+    pub tenant: Option<TenantId>,
+    /// Only those of this ticket
+    #[arg(long, value_name = "ID")]
+    pub ticket: Option<String>,
+    /// Only those accepted since then: a time back (2h, 3d), or an RFC 3339 time
+    #[arg(long, value_parser = Since::parse, value_name = "TIME")]
+    pub since: Option<Since>,
+    /// Only those that ended for this reason, or whose last error has this code
+    #[arg(long, value_name = "CODE")]
+    pub reason: Option<String>,
+    /// Only those older than this one: the last of the list before
+    #[arg(long, value_parser = JobIdPrefix::parse, value_name = "ID")]
+    pub after: Option<JobIdPrefix>,
+    /// At most this many
+    #[arg(long, default_value_t = JOBS_LISTED_DEFAULT,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(JOBS_LISTED_MAX)))]
+    pub limit: u32,
+}
+
+/// What `job retry` is told.
+#[derive(Debug, clap::Args)]
+pub struct RetryJobs {
+    /// What is tried again
+    #[command(flatten)]
+    pub what: Retried,
+    /// Which of them
+    #[command(flatten)]
+    pub which: Which,
+}
+
+/// What `job retry` tries again: one of these.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct Retried {
+    /// This one, by its id or a beginning that no other job's id has: a dead letter, or a job that waits
+    #[arg(value_parser = JobIdPrefix::parse, conflicts_with_all = ["tenant", "reason"])]
+    pub id: Option<JobIdPrefix>,
+    /// Dead letters: all, or those that are named
+    #[arg(long)]
+    pub dead: bool,
+    /// Jobs that wait for their time: all, or those of a tenant
+    #[arg(long, conflicts_with = "reason")]
+    pub waiting: bool,
+}
+
+/// Which of all jobs a command is about.
+#[derive(Debug, clap::Args)]
+pub struct Which {
+    /// Only those of this tenant
+    #[arg(long, value_parser = TenantId::parse, value_name = "ID")]
+    pub tenant: Option<TenantId>,
+    /// Only those that were given up for this reason, or whose last error has this code
+    #[arg(long, value_name = "CODE")]
+    pub reason: Option<String>,
+}
+
+impl Which {
+    /// Whether nothing is left out.
+    pub fn is_all(&self) -> bool {
+        self.tenant.is_none() && self.reason.is_none()
+    }
 }
 
 /// Where a job stands.

@@ -16,6 +16,7 @@ use crate::{
 mod aside;
 mod changes;
 mod faults;
+mod found;
 mod incarnations;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -113,6 +114,11 @@ pub(super) async fn there(store: &Store, name: &str) -> Incarnation {
         Some(incarnation) => incarnation,
         None => store.insert_tenant(tenant(name), Vec::new()).await.unwrap(),
     }
+}
+
+/// That a webhook's job has kept a solved ticket.
+pub(super) fn kept_by(job: JobId) -> KeptBy {
+    KeptBy { job, correlation_id: CorrelationId::parse("c-2").unwrap(), kind: JobKind::Record, attempts: 1 }
 }
 
 fn tenant(name: &str) -> Tenant {

@@ -38,7 +38,7 @@ pub(super) async fn settle(parts: &WorkerParts, held: &Held, ended: Result<Outco
         Err(failure) => failure,
     };
     let (job, store, failed_ms) = (&held.job, &parts.store, parts.clock.now_ms());
-    let attempt = Attempt { number: job.attempt, accepted_ms: job.accepted_ms, failed_ms };
+    let attempt = Attempt { number: job.attempt, queued_ms: job.queued_ms(), failed_ms };
     let error = JobError::new(job.attempt, failed_ms, failure.kind(), &failure);
     let reason = failure.kind();
     match decide(&failure, attempt, &parts.limits.now().retry, random()) {
@@ -132,6 +132,7 @@ fn history(
         attempts: job.attempt,
         errors,
         accepted_ms: job.accepted_ms,
+        retried_ms: job.retried_ms,
         finished_ms: parts.clock.now_ms(),
     }
 }

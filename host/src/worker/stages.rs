@@ -20,7 +20,7 @@ use crate::{
     fault::{self, Point},
     plugin::generation::{CallError, InFlight, JobCall, OwnedNote},
     queue::job::Fenced,
-    store::{ReopenedTicket, ResolvedTicket, StoreError},
+    store::{KeptBy, ReopenedTicket, ResolvedTicket, StoreError},
     tenant::Tenant,
     texts,
 };
@@ -147,7 +147,7 @@ impl<'a> Fetched<'a> {
         let Self { staffed: Staffed { parts, held, .. }, ticket } = self;
         let job = &held.job;
         if !is_solved(&ticket) {
-            let age_ms = parts.clock.now_ms().saturating_sub(job.accepted_ms);
+            let age_ms = parts.clock.now_ms().saturating_sub(job.queued_ms());
             return if age_ms < SOLVED_WITHIN_MS { Err(Failure::NotSolvedYet) } else { Ok(Outcome::NotSolved) };
         }
         let resolved_ms = happened_ms(ticket.resolved_at.or(ticket.updated_at), held);
@@ -163,8 +163,9 @@ impl<'a> Fetched<'a> {
             url: ticket.url,
             resolved_ms,
             // The tool has just been asked. Some tell the time of a solution that did not last.
-            as_of_ms: resolved_ms.max(job.accepted_ms),
+            as_of_ms: resolved_ms.max(job.queued_ms()),
             told_ms: job.accepted_ms,
+            kept_by: kept_by(held),
         };
         keep(held, || parts.store.record_resolved(solved.clone())).await?;
         Ok(Outcome::Recorded)
@@ -213,6 +214,7 @@ pub(super) async fn record(parts: &WorkerParts, held: &Held) -> Result<(), Failu
         resolved_ms: happened_ms(resolved_at.or(metadata.occurred_at), held),
         as_of_ms: happened_ms(resolved_at.max(metadata.occurred_at), held),
         told_ms: job.accepted_ms,
+        kept_by: kept_by(held),
     };
     keep(held, || parts.store.record_resolved(ticket.clone())).await
 }
@@ -237,6 +239,11 @@ where
     held.persist(write).await?;
     fault::reached(Point::HistoryWritten);
     Ok(())
+}
+
+fn kept_by(held: &Held) -> KeptBy {
+    let job = &held.job;
+    KeptBy { job: job.lease.id, correlation_id: job.correlation_id.clone(), kind: job.kind, attempts: job.attempt }
 }
 
 /// When nobody knows when, it was when the webhook was accepted.

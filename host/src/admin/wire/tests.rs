@@ -23,7 +23,7 @@ fn plugin() -> Value {
 fn job() -> Value {
     json!({
         "id": "0193-…", "state": "waiting", "tenant": "acme", "tool_type": "jira", "kind": "enhance", "ticket_id": "17",
-        "correlation_id": "c", "attempts": 2, "accepted_at": "t", "due_at": "t", "ended_at": null, "outcome": null,
+        "correlation_id": "c", "attempts": 2, "accepted_at": "t", "retried_at": null, "due_at": "t", "ended_at": null, "outcome": null,
         "last_error": null, "paused": false, "credential_refused": false,
     })
 }
@@ -66,7 +66,10 @@ fn every_answer_survives_the_way_there_and_back() {
     check::<Job>(&job());
     check::<JobDetail>(&with(
         job(),
-        json!({"errors": [{"attempt": 1, "at": "t", "code": "api", "message": "m"}], "sent": true, "note": null}),
+        json!({
+            "errors": [{"attempt": 1, "at": "t", "code": "api", "message": "m"}], "sent": true, "note": null,
+            "waits": [{"reason": "paused", "message": "m", "since": "t", "until": null}],
+        }),
     ));
     check::<NewTenant>(&json!({
         "id": "acme", "base_url": "https://desk.example", "secrets": {"key": "k"}, "settings": {"a": "b"},
