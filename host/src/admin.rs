@@ -149,13 +149,14 @@ fn router(parts: AdminParts, ended: watch::Receiver<()>) -> Router {
             clock: parts.clock.clone(),
             wake: Arc::clone(&parts.wake),
         }))
-        .merge(events::routes(parts.store.clone(), journal, ended))
+        .merge(events::routes(parts.store.clone(), journal.clone(), ended))
         .merge(jobs::routes(
             parts.directory,
             parts.credentials,
             parts.store,
             parts.disk,
             parts.clock.clone(),
+            journal,
             Arc::clone(&parts.wake),
         ));
     #[cfg(feature = "test-hooks")]
@@ -177,7 +178,9 @@ async fn to_the_end(request: Request, next: Next) -> Response {
         Err(error) => match error.try_into_panic() {
             Ok(panic) => panic::resume_unwind(panic),
             // The runtime is shutting down.
-            Err(_) => Fault::new(StatusCode::SERVICE_UNAVAILABLE, Problem::new("ENDING", "the host ends")).into_response(),
+            Err(_) => {
+                Fault::new(StatusCode::SERVICE_UNAVAILABLE, Problem::new("ENDING", "the host ends")).into_response()
+            }
         },
     }
 }

@@ -121,3 +121,44 @@ fn people_read_who_and_why() {
         assert!(text.contains(words), "{text}");
     }
 }
+
+#[test]
+fn what_is_done_to_jobs_is_noted() {
+    let line = Line::with(&[Artifact::GOOD]);
+    line.add_tenant("acme", "desk_good", &[]);
+    let give_up = |ticket: &str| {
+        // Its ticket is not there, and the tool says so for ever.
+        assert_eq!(line.host.send(&created("acme", ticket)).status, 202);
+        line.run_out();
+        let dead = line.host.ctl(&["job", "list", "--state", "dead"]);
+        dead[0]["id"].as_str().unwrap().to_owned()
+    };
+    let job = give_up("404");
+    let noted = |args: &[&str]| {
+        let before = events(&line.host, &[]).len();
+        line.host.ctl(&[args, &["--why", "the tool is back"]].concat());
+        let mut after = events(&line.host, &[]).split_off(before);
+        assert_eq!(after.len(), 1, "{after:#?}");
+        assert_eq!(after[0]["why"], "the tool is back", "{after:#?}");
+        assert!(after[0]["who"].as_str().unwrap().starts_with("uid "), "{after:#?}");
+        after.remove(0)
+    };
+    for (args, code) in [(["job", "pause"], "jobs_paused"), (["job", "resume"], "jobs_resumed")] {
+        let event = noted(&args);
+        assert_eq!((&event["code"], &event["tenant"]), (&code.into(), &Value::Null), "{event:#}");
+    }
+    let event = noted(&["job", "retry", &job]);
+    assert_eq!((&event["code"], &event["tenant"]), (&"jobs_retried".into(), &"acme".into()), "{event:#}");
+    assert!(event["message"].as_str().unwrap().contains(&job), "{event:#}");
+    line.run_out();
+    let event = noted(&["job", "retry", "--dead", "--tenant", "acme"]);
+    assert_eq!((&event["code"], &event["tenant"]), (&"jobs_retried".into(), &"acme".into()), "{event:#}");
+    line.run_out();
+    let event = noted(&["job", "purge", "--yes"]);
+    assert_eq!((&event["code"], &event["tenant"]), (&"jobs_purged".into(), &Value::Null), "{event:#}");
+    assert_eq!(event["message"], "dead letters deleted: 1");
+    // Of nothing that was done there is no entry.
+    let before = events(&line.host, &[]).len();
+    line.host.ctl(&["job", "purge", "--yes"]);
+    assert_eq!(events(&line.host, &[]).len(), before);
+}

@@ -47,9 +47,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Asker {
 /// What a request about tenants or jobs decides: who asks, and its `why=` as the reason. An extractor; it must come before
 /// the body's.
 #[derive(Debug)]
-pub(super) struct Asked(pub(super) Decided);
+pub(super) struct By(pub(super) Decided);
 
-impl<S: Send + Sync> FromRequestParts<S> for Asked {
+impl<S: Send + Sync> FromRequestParts<S> for By {
     type Rejection = Fault;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Fault> {

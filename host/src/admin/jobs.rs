@@ -10,6 +10,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     Wake,
+    asker::By,
     fault::Fault,
     wire::{self, Problem},
 };
@@ -17,11 +18,12 @@ use crate::{
     clock::{Clock, rfc3339},
     housekeeping::DiskRoom,
     ids::{JobIdPrefix, TenantId},
+    plugin::journal::{Decided, Happened, Journal},
     queue::{
         job::{JobError, JobState, JobView},
         wait::{JobWait, WaitReason},
     },
-    store::{DeadLetters, JobFilter, Store, StoreError},
+    store::{DeadLetters, JobFilter, PluginEvent, Store, StoreError},
     tenant::directory::TenantDirectory,
     worker::credentials::Credentials,
 };
@@ -40,6 +42,7 @@ struct Parts {
     store: Store,
     disk: DiskRoom,
     clock: Clock,
+    journal: Journal,
     wake: Wake,
 }
 
@@ -71,6 +74,9 @@ struct Text {
 struct Which {
     tenant: Option<String>,
     reason: Option<String>,
+    /// Why it is done; [`By`] has it.
+    #[serde(rename = "why")]
+    _why: Option<String>,
 }
 
 type Asked<T> = Result<Query<T>, QueryRejection>;
@@ -82,6 +88,7 @@ pub(super) fn routes(
     store: Store,
     disk: DiskRoom,
     clock: Clock,
+    journal: Journal,
     wake: Wake,
 ) -> Router {
     Router::new()
@@ -96,7 +103,7 @@ pub(super) fn routes(
         .route("/v1/jobs/purge-dead", post(purge_dead))
         .route("/v1/jobs/{id}", get(show))
         .route("/v1/jobs/{id}/retry", post(retry))
-        .with_state(Parts { directory, credentials, store, disk, clock, wake })
+        .with_state(Parts { directory, credentials, store, disk, clock, journal, wake })
 }
 
 async fn list(State(parts): State<Parts>, wanted: Asked<Wanted>) -> Answer<Vec<wire::Job>> {
@@ -141,16 +148,18 @@ async fn depth(State(parts): State<Parts>) -> Answer<wire::Queue> {
     parts.depth().await
 }
 
-async fn pause(State(parts): State<Parts>) -> Answer<wire::Queue> {
+async fn pause(State(parts): State<Parts>, By(decided): By) -> Answer<wire::Queue> {
     parts.directory.set_all_paused(true).await?;
     tracing::info!("the jobs of all tenants are paused");
+    parts.note(Happened::JobsPaused, "the jobs of all tenants wait", None, &decided).await;
     parts.depth().await
 }
 
-async fn resume(State(parts): State<Parts>) -> Answer<wire::Queue> {
+async fn resume(State(parts): State<Parts>, By(decided): By) -> Answer<wire::Queue> {
     parts.directory.set_all_paused(false).await?;
     tracing::info!("jobs run again");
     (parts.wake)(None);
+    parts.note(Happened::JobsResumed, "jobs run again", None, &decided).await;
     parts.depth().await
 }
 
@@ -160,39 +169,46 @@ async fn show(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire
 }
 
 /// Puts a dead letter back, and makes a waiting job due.
-async fn retry(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::JobDetail> {
+async fn retry(State(parts): State<Parts>, Path(id): Path<String>, By(decided): By) -> Answer<wire::JobDetail> {
     let found = parts.find(&id).await?;
-    match found.state {
+    let done = match found.state {
         JobState::Dead => {
             if parts.store.retry_dead(DeadLetters::One(found.id)).await? == 0 {
                 return Err(parts.not_put_back(&found));
             }
             tracing::info!(job = %found.id, tenant = %found.tenant, "dead letter put back");
+            "is put back into the queue"
         }
         JobState::Waiting => {
             // False: its time has come meanwhile.
             let hurried = parts.store.hurry(found.id).await?;
             tracing::info!(job = %found.id, tenant = %found.tenant, hurried, "waiting job made due");
+            "is made due"
         }
         JobState::Queued | JobState::Running | JobState::Done | JobState::Purged => {
             return Err(not_to_be_tried(&found));
         }
-    }
+    };
     (parts.wake)(Some(&found.tenant));
+    let done = format!("job {} {done}", found.id);
+    parts.note(Happened::JobsRetried, &done, Some(&found.tenant), &decided).await;
     let now = parts.store.job(found.id).await?;
     parts.detail(now.unwrap_or(found)).await
 }
 
-async fn retry_dead(State(parts): State<Parts>, which: Asked<Which>) -> Answer<wire::Changed> {
+async fn retry_dead(State(parts): State<Parts>, By(decided): By, which: Asked<Which>) -> Answer<wire::Changed> {
     let which = asked(which)?;
     let tenant = tenant(which.tenant)?;
+    let of = of(tenant.as_ref(), which.reason.as_deref());
     let jobs = parts.store.retry_dead(DeadLetters::Of { tenant: tenant.clone(), reason: which.reason }).await?;
     tracing::info!(jobs, "dead letters put back");
     (parts.wake)(tenant.as_ref());
+    let done = format!("dead letters put back{of}: {jobs}");
+    parts.note_some(jobs, Happened::JobsRetried, &done, tenant.as_ref(), &decided).await;
     parts.changed(jobs, tenant.as_ref())
 }
 
-async fn retry_waiting(State(parts): State<Parts>, which: Asked<Which>) -> Answer<wire::Changed> {
+async fn retry_waiting(State(parts): State<Parts>, By(decided): By, which: Asked<Which>) -> Answer<wire::Changed> {
     let which = asked(which)?;
     if which.reason.is_some() {
         return Err(Fault::bad_request("waiting jobs are not chosen by a reason"));
@@ -201,15 +217,20 @@ async fn retry_waiting(State(parts): State<Parts>, which: Asked<Which>) -> Answe
     let jobs = parts.store.hurry_waiting(tenant.as_ref()).await?;
     tracing::info!(jobs, "waiting jobs made due");
     (parts.wake)(tenant.as_ref());
+    let done = format!("waiting jobs made due{}: {jobs}", of(tenant.as_ref(), None));
+    parts.note_some(jobs, Happened::JobsRetried, &done, tenant.as_ref(), &decided).await;
     parts.changed(jobs, tenant.as_ref())
 }
 
-async fn purge_dead(State(parts): State<Parts>, which: Asked<Which>) -> Answer<wire::Changed> {
+async fn purge_dead(State(parts): State<Parts>, By(decided): By, which: Asked<Which>) -> Answer<wire::Changed> {
     parts.disk.make_room();
     let which = asked(which)?;
     let tenant = tenant(which.tenant)?;
+    let of = of(tenant.as_ref(), which.reason.as_deref());
     let jobs = parts.store.purge_dead(DeadLetters::Of { tenant: tenant.clone(), reason: which.reason }).await?;
     tracing::info!(jobs, "dead letters thrown away");
+    let done = format!("dead letters deleted{of}: {jobs}");
+    parts.note_some(jobs, Happened::JobsPurged, &done, tenant.as_ref(), &decided).await;
     parts.changed(jobs, tenant.as_ref())
 }
 
@@ -219,6 +240,12 @@ async fn dead(State(parts): State<Parts>, which: Asked<Which>) -> Answer<wire::C
     let tenant = tenant(which.tenant)?;
     let jobs = parts.store.count_dead(DeadLetters::Of { tenant: tenant.clone(), reason: which.reason }).await?;
     parts.changed(jobs, tenant.as_ref())
+}
+
+/// Which jobs were meant, in words: nothing for all.
+fn of(tenant: Option<&TenantId>, reason: Option<&str>) -> String {
+    let tenant = tenant.map(|tenant| format!(" of tenant {tenant}")).unwrap_or_default();
+    tenant + &reason.map(|reason| format!(", given up as {reason:?}")).unwrap_or_default()
 }
 
 fn asked<T>(query: Asked<T>) -> Result<T, Fault> {
@@ -253,6 +280,24 @@ fn not_to_be_tried(job: &JobView) -> Fault {
 }
 
 impl Parts {
+    /// Keeps in the journal what somebody has done, where it was done to any job.
+    async fn note_some(&self, jobs: u64, happened: Happened, what: &str, tenant: Option<&TenantId>, decided: &Decided) {
+        if jobs > 0 {
+            self.note(happened, what, tenant, decided).await;
+        }
+    }
+
+    async fn note(&self, happened: Happened, what: &str, tenant: Option<&TenantId>, decided: &Decided) {
+        let event = PluginEvent::new(happened, what).by(decided);
+        let about = tenant.and_then(|id| self.directory.get(id.as_str()));
+        let event = match (about, tenant) {
+            (Some(tenant), _) => event.of_tenant(&tenant),
+            (None, Some(gone)) => event.of_any(gone),
+            (None, None) => event,
+        };
+        self.journal.keep([event]).await;
+    }
+
     /// The one job whose id is this or begins so.
     async fn find(&self, id: &str) -> Result<JobView, Fault> {
         let prefix = JobIdPrefix::parse(id)?;

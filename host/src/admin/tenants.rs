@@ -14,7 +14,7 @@ use axum::{
 
 use super::{
     Wake,
-    asker::Asked,
+    asker::By,
     fault::{Body, Fault},
     wire::{self, LastError, Problem},
 };
@@ -94,7 +94,7 @@ async fn show(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire
 /// Adds all or, when anything about any of them is wrong, none.
 async fn add(
     State(parts): State<Parts>,
-    Asked(decided): Asked,
+    By(decided): By,
     Body(wanted): Body<Vec<wire::NewTenant>>,
 ) -> Result<(StatusCode, Json<Vec<wire::Tenant>>), Fault> {
     let checked = check_all(&parts.directory, wanted)?;
@@ -135,26 +135,26 @@ fn added_events(added: &[Arc<Tenant>]) -> Vec<PluginEvent> {
     added.iter().map(event).collect()
 }
 
-async fn enable(State(parts): State<Parts>, Path(id): Path<String>, Asked(decided): Asked) -> Answer<wire::Tenant> {
+async fn enable(State(parts): State<Parts>, Path(id): Path<String>, By(decided): By) -> Answer<wire::Tenant> {
     let tenant = parts.directory.enable(&TenantId::parse(&id)?).await?;
     (parts.wake)(Some(&tenant.id));
     parts.done(Happened::TenantEnabled, "its webhooks are taken, its jobs run", &tenant, &decided).await;
     parts.with_jobs(&tenant.id).await
 }
 
-async fn disable(State(parts): State<Parts>, Path(id): Path<String>, Asked(decided): Asked) -> Answer<wire::Tenant> {
+async fn disable(State(parts): State<Parts>, Path(id): Path<String>, By(decided): By) -> Answer<wire::Tenant> {
     let tenant = parts.directory.disable(&TenantId::parse(&id)?).await?;
     parts.done(Happened::TenantDisabled, "its webhooks are refused, its jobs wait", &tenant, &decided).await;
     parts.with_jobs(&tenant.id).await
 }
 
-async fn pause(State(parts): State<Parts>, Path(id): Path<String>, Asked(decided): Asked) -> Answer<wire::Tenant> {
+async fn pause(State(parts): State<Parts>, Path(id): Path<String>, By(decided): By) -> Answer<wire::Tenant> {
     let tenant = parts.directory.set_paused(&TenantId::parse(&id)?, true).await?;
     parts.done(Happened::TenantPaused, "its jobs wait", &tenant, &decided).await;
     parts.with_jobs(&tenant.id).await
 }
 
-async fn resume(State(parts): State<Parts>, Path(id): Path<String>, Asked(decided): Asked) -> Answer<wire::Tenant> {
+async fn resume(State(parts): State<Parts>, Path(id): Path<String>, By(decided): By) -> Answer<wire::Tenant> {
     let tenant = parts.directory.set_paused(&TenantId::parse(&id)?, false).await?;
     (parts.wake)(Some(&tenant.id));
     parts.done(Happened::TenantResumed, "its jobs run again", &tenant, &decided).await;

@@ -25,7 +25,12 @@ use crate::{
 
 mod tenant;
 
-pub use self::tenant::{OneTenant, RemoveTenant, TryTenant, Why};
+mod why;
+
+pub use self::{
+    tenant::{OneTenant, RemoveTenant, TryTenant},
+    why::{Why, WhyJobs},
+};
 
 const EXAMPLES: &str = "Examples:
   plugin-ctl list                                  what serves, broken things first
@@ -444,9 +449,9 @@ pub enum JobCommand {
     /// Put dead letters back into the queue, and let waiting jobs run now
     Retry(RetryJobs),
     /// Let the jobs of all tenants wait; webhooks are taken all the same
-    Pause,
+    Pause(WhyJobs),
     /// Let jobs run again; those of tenants that are paused by themselves still wait
-    Resume,
+    Resume(WhyJobs),
     /// Delete dead letters for good: all, or those that are named
     Purge {
         /// Which
@@ -455,6 +460,9 @@ pub enum JobCommand {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        /// Why they are deleted
+        #[command(flatten)]
+        why: WhyJobs,
     },
 }
 
@@ -499,6 +507,9 @@ pub struct RetryJobs {
     /// Which of them
     #[command(flatten)]
     pub which: Which,
+    /// Why they are tried again
+    #[command(flatten)]
+    pub why: WhyJobs,
 }
 
 /// What `job retry` tries again: one of these.

@@ -35,15 +35,15 @@ pub(super) fn run(command: JobCommand, client: &Client, console: &Console) -> Re
         }
         JobCommand::Show { id } => Ok(one(&client.get(&format!("/v1/jobs/{id}"))?)),
         JobCommand::Retry(wanted) => again::retry(&wanted, client),
-        JobCommand::Pause => {
-            let queue: Queue = client.post("/v1/jobs/pause", &())?;
+        JobCommand::Pause(why) => {
+            let queue: Queue = client.post(&why.on("/v1/jobs/pause"), &())?;
             Ok(Shown::new(format!("Jobs are paused; {} will wait.\n", count(queue.live)), &queue))
         }
-        JobCommand::Resume => {
-            let queue: Queue = client.post("/v1/jobs/resume", &())?;
+        JobCommand::Resume(why) => {
+            let queue: Queue = client.post(&why.on("/v1/jobs/resume"), &())?;
             Ok(Shown::new(format!("Jobs run again; there are {}.\n", count(queue.live)), &queue))
         }
-        JobCommand::Purge { which, yes } => again::purge(&which, yes, client, console),
+        JobCommand::Purge { which, yes, why } => again::purge(&which, yes, &why, client, console),
     }
 }
 

@@ -10,7 +10,7 @@ use axum::{
 use super::{Answer, Parts, events, other};
 use crate::{
     admin::{
-        asker::Asked,
+        asker::By,
         fault::{Body, Fault},
         wire,
     },
@@ -28,7 +28,7 @@ use crate::{
 pub(super) async fn change(
     State(parts): State<Parts>,
     Path(id): Path<String>,
-    Asked(decided): Asked,
+    By(decided): By,
     Body(wanted): Body<wire::TenantChange>,
 ) -> Answer<wire::ChangedTenant> {
     let id = TenantId::parse(&id)?;

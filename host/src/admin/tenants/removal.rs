@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{Answer, Parts};
 use crate::{
     admin::{
-        asker::{Asked, Asker},
+        asker::{Asker, By},
         fault::Fault,
         wire,
     },
@@ -77,7 +77,7 @@ pub(super) async fn remains(State(parts): State<Parts>, Path(id): Path<String>) 
 pub(super) async fn erase(
     State(parts): State<Parts>,
     Path(id): Path<String>,
-    Asked(decided): Asked,
+    By(decided): By,
 ) -> Answer<wire::Remains> {
     let id = TenantId::parse(&id)?;
     parts.disk.make_room();

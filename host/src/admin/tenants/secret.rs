@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use super::{Answer, Parts};
 use crate::{
     admin::{
-        asker::Asked,
+        asker::By,
         fault::{Body, Fault},
         wire,
     },
@@ -20,7 +20,7 @@ pub const GRACE_S_MAX: u32 = 90 * 24 * 3_600;
 pub(super) async fn rotate(
     State(parts): State<Parts>,
     Path((id, name)): Path<(String, String)>,
-    Asked(decided): Asked,
+    By(decided): By,
     Body(wanted): Body<wire::RotateSecret>,
 ) -> Answer<wire::Tenant> {
     let id = TenantId::parse(&id)?;
@@ -40,7 +40,7 @@ pub(super) async fn rotate(
 pub(super) async fn remove(
     State(parts): State<Parts>,
     Path((id, name)): Path<(String, String)>,
-    Asked(decided): Asked,
+    By(decided): By,
 ) -> Answer<wire::Tenant> {
     let id = TenantId::parse(&id)?;
     let tenant = parts.directory.remove_secret(&id, &name).await?;

@@ -4,33 +4,9 @@ use std::path::PathBuf;
 
 use clap::ArgAction;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use url::form_urlencoded;
 
-use crate::{admin::KEEP_DAYS_MAX, ids::TenantId, plugin::journal::checked_reason};
-
-/// Why something is done.
-#[derive(Debug, Clone, Default, clap::Args)]
-pub struct Why {
-    /// Why, for the journal: one line
-    #[arg(long, value_parser = checked_reason, value_name = "TEXT")]
-    pub reason: Option<String>,
-}
-
-impl Why {
-    /// The request's path with the reason.
-    pub fn on(&self, path: impl Into<String>) -> String {
-        said(path.into(), self.reason.as_deref())
-    }
-}
-
-/// A request's path that says why.
-pub(in crate::ctl) fn said(mut path: String, why: Option<&str>) -> String {
-    if let Some(why) = why {
-        path.push(if path.contains('?') { '&' } else { '?' });
-        path.push_str(&form_urlencoded::Serializer::new(String::new()).append_pair("why", why).finish());
-    }
-    path
-}
+use super::Why;
+use crate::{admin::KEEP_DAYS_MAX, ids::TenantId};
 
 /// A tenant with which something is done, and why.
 #[derive(Debug, Clone, clap::Args)]

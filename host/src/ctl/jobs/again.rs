@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{
     super::{
         Shown,
-        args::{Retried, RetryJobs, Which},
+        args::{Retried, RetryJobs, Which, WhyJobs},
         client::Client,
         console::Console,
         failure::Failure,
@@ -16,19 +16,19 @@ use super::{
 use crate::admin::wire::Changed;
 
 pub(super) fn retry(wanted: &RetryJobs, client: &Client) -> Result<Shown, Failure> {
-    let RetryJobs { what: Retried { id, waiting, .. }, which } = wanted;
+    let RetryJobs { what: Retried { id, waiting, .. }, which, why } = wanted;
     match id {
-        Some(id) => Ok(one(&client.post(&format!("/v1/jobs/{id}/retry"), &())?)),
+        Some(id) => Ok(one(&client.post(&why.on(format!("/v1/jobs/{id}/retry")), &())?)),
         None if *waiting => {
-            let changed: Changed = client.post(&query::which("/v1/jobs/retry-waiting", which), &())?;
+            let changed: Changed = client.post(&why.on(query::which("/v1/jobs/retry-waiting", which)), &())?;
             Ok(Shown::new(format!("{} made due now.\n", count(changed.jobs)), &changed))
         }
-        None => retry_dead(which, client),
+        None => retry_dead(which, why, client),
     }
 }
 
-fn retry_dead(which: &Which, client: &Client) -> Result<Shown, Failure> {
-    let changed: Changed = client.post(&query::which("/v1/jobs/retry-dead", which), &())?;
+fn retry_dead(which: &Which, why: &WhyJobs, client: &Client) -> Result<Shown, Failure> {
+    let changed: Changed = client.post(&why.on(query::which("/v1/jobs/retry-dead", which)), &())?;
     let mut text = format!("{} put back into the queue.\n", count(changed.jobs));
     let left: Changed = client.get(&query::which("/v1/jobs/dead", which))?;
     if left.jobs > 0 {
@@ -43,10 +43,16 @@ fn retry_dead(which: &Which, client: &Client) -> Result<Shown, Failure> {
     Ok(Shown::new(text, &changed))
 }
 
-pub(super) fn purge(which: &Which, yes: bool, client: &Client, console: &Console) -> Result<Shown, Failure> {
+pub(super) fn purge(
+    which: &Which,
+    yes: bool,
+    why: &WhyJobs,
+    client: &Client,
+    console: &Console,
+) -> Result<Shown, Failure> {
     let dead: Changed = client.get(&query::which("/v1/jobs/dead", which))?;
     let all = if which.is_all() { "all dead letters" } else { "these dead letters" };
     console.confirm(&format!("Delete {all} for good ({})?", count(dead.jobs)), yes)?;
-    let changed: Changed = client.post(&query::which("/v1/jobs/purge-dead", which), &())?;
+    let changed: Changed = client.post(&why.on(query::which("/v1/jobs/purge-dead", which)), &())?;
     Ok(Shown::new(format!("{} deleted for good.\n", count(changed.jobs)), &changed))
 }
