@@ -111,6 +111,8 @@ async fn serve(
         format!("the tenants cannot be read with the keys of {}", config.secrets.key_file.display())
     })?;
 
+    say_who_is_paused(&directory);
+
     let routes = Routes::default();
     let journal = Journal::start(store.clone());
     let stuck = Arc::new(AtomicBool::new(false));
@@ -221,7 +223,7 @@ async fn serve(
         metrics,
         clock,
         bodies: BodyRoom::default(),
-        warned: Arc::default(),
+        told: Arc::default(),
     };
     let here = std::env::current_dir().unwrap_or_default();
     let shown = config.admin.socket.strip_prefix(&here).unwrap_or(&config.admin.socket);
@@ -365,6 +367,22 @@ async fn forget_unused(services: Services, rates: TenantRates) {
         services.directory.forget_stale_secrets();
         services.tokens.forget_stale();
         rates.forget_idle();
+    }
+}
+
+/// Nothing else shows at a start that notes are not posted.
+fn say_who_is_paused(directory: &TenantDirectory) {
+    let paused: Vec<_> = directory.list().iter().filter(|tenant| tenant.paused).map(|tenant| tenant.id.clone()).collect();
+    if directory.is_all_paused() {
+        tracing::warn!("the jobs of all tenants are paused: webhooks are accepted, and no note is posted; plugin-ctl job resume");
+    } else if let Some(first) = paused.first() {
+        tracing::warn!(
+            tenants = paused.len(),
+            "the jobs of {} tenants are paused ({first}{}): webhooks are accepted, and no note is posted for them; plugin-ctl \
+             tenant list shows which, plugin-ctl tenant resume ID lets them run",
+            paused.len(),
+            if paused.len() > 1 { ", …" } else { "" }
+        );
     }
 }
 

@@ -4,15 +4,15 @@ use std::{collections::BTreeMap, time::Duration};
 
 use time::OffsetDateTime;
 
-pub use crate::{
-    plugin::HostCalls,
-    wire::{SaidWhy, Validated},
-};
 use crate::{
     PluginError,
     raw::{Field, Method, Operation, Operations, RawInstance, Tag, find},
     types::{KeyForm, Note, Ticket, TicketMetadata},
     wire,
+};
+pub use crate::{
+    plugin::HostCalls,
+    wire::{SaidWhy, Validated},
 };
 
 /// Why a call of a plugin gave no answer.

@@ -152,12 +152,25 @@ fn the_operator_is_told_why() {
     let by_time: Scheme<'_> = Box::new(|tenant, webhook| timestamped(tenant, "hook", webhook, &scheme).unwrap());
     let by_token: Scheme<'_> = Box::new(|tenant, webhook| static_token(tenant, "hook", webhook, "x-token").unwrap());
     let by_user: Scheme<'_> = Box::new(|tenant, webhook| basic(tenant, "sdp", "hook", webhook).unwrap());
-    let basic_of = |pair: &str| FakeWebhook::post(BODY).header("authorization", format!("Basic {}", STANDARD.encode(pair)));
+    let basic_of =
+        |pair: &str| FakeWebhook::post(BODY).header("authorization", format!("Basic {}", STANDARD.encode(pair)));
     for (scheme, webhook, why) in [
         (&by_hub, FakeWebhook::post(BODY), Some("the header x-sig is missing")),
-        (&by_hub, FakeWebhook::post(BODY).header("x-sig", "7"), Some("the header x-sig is not sha256= and 64 hexadecimal digits")),
-        (&by_hub, FakeWebhook::post(BODY).header("x-sig", "sha1=7"), Some("the header x-sig is not sha256= and 64 hexadecimal digits")),
-        (&by_hub, FakeWebhook::post(BODY).header("x-sig", "sha256=7"), Some("the signature is not 64 hexadecimal digits")),
+        (
+            &by_hub,
+            FakeWebhook::post(BODY).header("x-sig", "7"),
+            Some("the header x-sig is not sha256= and 64 hexadecimal digits"),
+        ),
+        (
+            &by_hub,
+            FakeWebhook::post(BODY).header("x-sig", "sha1=7"),
+            Some("the header x-sig is not sha256= and 64 hexadecimal digits"),
+        ),
+        (
+            &by_hub,
+            FakeWebhook::post(BODY).header("x-sig", "sha256=7"),
+            Some("the signature is not 64 hexadecimal digits"),
+        ),
         (
             &by_hub,
             FakeWebhook::post(BODY).header("x-sig", good.as_str()).header("x-sig", good.as_str()),
@@ -165,7 +178,11 @@ fn the_operator_is_told_why() {
         ),
         (&by_hub, FakeWebhook::post(b"other").header("x-sig", good.as_str()), None),
         (&by_time, FakeWebhook::post(BODY).header("x-sig", mac.as_str()), Some("the header x-time is missing")),
-        (&by_time, stamped("yesterday"), Some("the header x-time is not a time: RFC 3339, or whole seconds since 1970")),
+        (
+            &by_time,
+            stamped("yesterday"),
+            Some("the header x-time is not a time: RFC 3339, or whole seconds since 1970"),
+        ),
         (
             &by_time,
             stamped("2026-01-08T09:54:48Z"),
