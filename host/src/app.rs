@@ -46,7 +46,7 @@ use crate::{
         secrets::{KeyFile, KeyRing},
     },
     threads,
-    worker::{Worker, WorkerParts, credentials::Credentials},
+    worker::{Worker, WorkerParts, credentials::Credentials, tools::Tools},
 };
 
 /// How long the plugins may take after that to be taken apart.
@@ -123,6 +123,7 @@ async fn serve(
         directory: directory.clone(),
         routes: routes.clone(),
         credentials: credentials.clone(),
+        tools: Tools::default(),
         metrics: metrics.clone(),
         clock: clock.clone(),
         limits: limits.clone(),
@@ -372,18 +373,24 @@ async fn forget_unused(services: Services, rates: TenantRates) {
 
 /// Nothing else shows at a start that notes are not posted.
 fn say_who_is_paused(directory: &TenantDirectory) {
-    let paused: Vec<_> = directory.list().iter().filter(|tenant| tenant.paused).map(|tenant| tenant.id.clone()).collect();
+    let paused: Vec<_> =
+        directory.list().iter().filter(|tenant| tenant.paused).map(|tenant| tenant.id.clone()).collect();
     if directory.is_all_paused() {
-        tracing::warn!("the jobs of all tenants are paused: webhooks are accepted, and no note is posted; plugin-ctl job resume");
-    } else if let Some(first) = paused.first() {
         tracing::warn!(
-            tenants = paused.len(),
-            "the jobs of {} tenants are paused ({first}{}): webhooks are accepted, and no note is posted for them; plugin-ctl \
-             tenant list shows which, plugin-ctl tenant resume ID lets them run",
-            paused.len(),
-            if paused.len() > 1 { ", …" } else { "" }
+            "the jobs of all tenants are paused: webhooks are accepted, and no note is posted; plugin-ctl job resume"
         );
+        return;
     }
+    let whose = match &paused[..] {
+        [] => return,
+        [one] => format!("tenant {one}"),
+        [first, others @ ..] => format!("tenant {first} and {} others", others.len()),
+    };
+    tracing::warn!(
+        tenants = paused.len(),
+        "the jobs of {whose} are paused: webhooks are accepted, and no note is posted for them; plugin-ctl tenant list shows \
+         which, plugin-ctl tenant resume ID lets them run"
+    );
 }
 
 /// Plugins that no trusted key has signed have all rights of the host: the start says so, as a warning to whoever set keys.

@@ -41,7 +41,8 @@ pub use self::{
     error::StoreError,
     events::{EventsFrom, PLUGIN_EVENTS_MAX, PluginEvent},
     history::{
-        DEAD, DONE, EnhancementRecord, POSSIBLY_TWICE, ReopenedTicket, ResolvedTicket, SIMILAR_TERMS_MAX, SimilarTicket,
+        DEAD, DONE, EnhancementRecord, Kept, POSSIBLY_TWICE, ReopenedTicket, ResolvedTicket, SIMILAR_TERMS_MAX,
+        SimilarTicket,
     },
     reader::READERS_MAX,
     rescue::{ENDS_THE_HOST, LastEnd, Rescued, Suspect},

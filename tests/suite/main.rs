@@ -70,6 +70,7 @@ mod stuck_linker;
 mod supervised;
 mod tenant_refused;
 mod tenant_update;
+mod told;
 mod too_large;
 mod trust;
 mod unfinished_heads;
