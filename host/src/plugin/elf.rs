@@ -8,7 +8,10 @@ use object::{
     LittleEndian, elf,
     read::elf::{Dyn as _, FileHeader as _, GnuHashTable, HashTable, ProgramHeader as _, Sym as _},
 };
-use plugin_abi::export::{ABI_MAJOR, ABI_MINOR, InfoRecord, NOTE_NAME, NOTE_TYPE, ROOT_SYMBOL};
+use plugin_abi::{
+    declared::{DECLARATION_BYTES_MAX, DECLARATION_NOTE_TYPE, Declaration},
+    export::{ABI_MAJOR, ABI_MINOR, InfoRecord, NOTE_NAME, NOTE_TYPE, ROOT_SYMBOL},
+};
 
 use self::image::Image;
 use super::refusal::{Code, Refusal};
@@ -27,11 +30,20 @@ const MACHINE: elf::Machine = elf::EM_AARCH64;
 /// Libraries that a plugin may need: those that the host itself has mapped. Matched up to the version after `.so.`.
 const ALLOWED_LIBRARIES: &[&str] = &["libc", "libm", "libgcc_s", "libpthread", "libdl", "librt"];
 
-/// Checks the bytes and reads the plugin's information out of its note.
+/// What the notes of a plugin's file say.
+#[derive(Debug)]
+pub struct Notes {
+    /// What the plugin is.
+    pub info: InfoRecord,
+    /// The settings and secrets that it reads; `None` when it does not say.
+    pub declares: Option<Declaration>,
+}
+
+/// Checks the bytes and reads what the plugin says of itself out of its notes.
 ///
 /// # Errors
 /// The first check that fails.
-pub fn inspect(bytes: &[u8]) -> Result<InfoRecord, Refusal> {
+pub fn inspect(bytes: &[u8]) -> Result<Notes, Refusal> {
     let header = header(bytes)?;
     let segments = header.program_headers(ENDIAN, bytes).map_err(|fault| truncated(&fault))?;
     check_segments(segments, bytes)?;
@@ -43,7 +55,7 @@ pub fn inspect(bytes: &[u8]) -> Result<InfoRecord, Refusal> {
     check_symbols(&dynamic, &image)?;
     let info = information(segments, bytes)?;
     check_information(&info)?;
-    Ok(info)
+    Ok(Notes { info, declares: declaration(segments, bytes)? })
 }
 
 fn truncated(fault: &object::read::Error) -> Refusal {
@@ -213,19 +225,45 @@ fn is_allowed(name: &str) -> bool {
 }
 
 fn information(segments: &[elf::ProgramHeader64<LittleEndian>], bytes: &[u8]) -> Result<InfoRecord, Refusal> {
+    let Some(note) = note(segments, bytes, NOTE_TYPE)? else {
+        let reason = "it has no Patchbay note (plugin_info! is missing, or notes were removed)";
+        return Err(Refusal::new(Code::NotAPlugin, reason));
+    };
+    serde_json::from_slice(note)
+        .map_err(|fault| Refusal::new(Code::NotAPlugin, format!("its note cannot be read: {fault}")))
+}
+
+/// Plugins of 1.0 have no such note.
+fn declaration(segments: &[elf::ProgramHeader64<LittleEndian>], bytes: &[u8]) -> Result<Option<Declaration>, Refusal> {
+    let Some(note) = note(segments, bytes, DECLARATION_NOTE_TYPE)? else { return Ok(None) };
+    if note.len() > DECLARATION_BYTES_MAX {
+        let reason = format!(
+            "its note of settings and secrets has {} bytes; at most {DECLARATION_BYTES_MAX} are read",
+            note.len()
+        );
+        return Err(Refusal::new(Code::NotAPlugin, reason));
+    }
+    serde_json::from_slice(note).map_err(|fault| {
+        Refusal::new(Code::NotAPlugin, format!("its note of settings and secrets cannot be read: {fault}"))
+    })
+}
+
+/// The first of our notes that is of this type.
+fn note<'data>(
+    segments: &[elf::ProgramHeader64<LittleEndian>],
+    bytes: &'data [u8],
+    of_type: u32,
+) -> Result<Option<&'data [u8]>, Refusal> {
     for segment in segments {
         let Some(mut notes) = segment.notes(ENDIAN, bytes).map_err(|fault| truncated(&fault))? else { continue };
         // A note of somebody else's that cannot be read does not make ours unreadable: go on with the next segment.
         while let Ok(Some(note)) = notes.next() {
-            let ours =
-                note.name() == &NOTE_NAME[..NOTE_NAME.len() - 1] && note.n_type(ENDIAN) == elf::NoteType(NOTE_TYPE);
-            if ours {
-                return serde_json::from_slice(note.desc())
-                    .map_err(|fault| Refusal::new(Code::NotAPlugin, format!("its note cannot be read: {fault}")));
+            if note.name() == &NOTE_NAME[..NOTE_NAME.len() - 1] && note.n_type(ENDIAN) == elf::NoteType(of_type) {
+                return Ok(Some(note.desc()));
             }
         }
     }
-    Err(Refusal::new(Code::NotAPlugin, "it has no Patchbay note (plugin_info! is missing, or notes were removed)"))
+    Ok(None)
 }
 
 fn check_information(info: &InfoRecord) -> Result<(), Refusal> {

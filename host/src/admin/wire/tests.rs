@@ -48,6 +48,10 @@ fn every_answer_survives_the_way_there_and_back() {
                 "abi_minor": 0, "abi_minor_needed": 0, "abi_stable": "0.11.3", "rustc": "r", "target": "t",
                 "panic": "unwind",
             },
+            "declares": {
+                "settings": [{"name": "api_user", "required": false, "about": "a"}],
+                "secrets": [{"name": "api_key", "required": true, "about": "b"}],
+            },
             "copy": "state/copies/9f-g17.so",
             "confinement": {"files": false, "calls": true, "text": "no Landlock in this kernel"},
             "generations": [{"number": 17, "version": "1.3.2", "sha256": "9f", "state": "active", "reason": null}],
