@@ -26,6 +26,17 @@ fn budget(method: Method) -> Option<Duration> {
     }
 }
 
+/// The step as the log names it.
+fn operation(method: Method) -> &'static str {
+    match method {
+        Method::New => "new",
+        Method::ValidateWebhook => "validate",
+        Method::ExtractMetadata => "extract",
+        Method::GetTicket => "get",
+        Method::UpdateTicket => "update",
+    }
+}
+
 /// Holds the calls of one generation against their budgets. Any thread.
 #[derive(Debug)]
 pub struct Budgets {
@@ -66,7 +77,7 @@ impl Budgets {
             generation = self.generation,
             tenant = %caller.tenant,
             correlation_id = %caller.correlation_id,
-            operation = method.as_str(),
+            operation = operation(method),
             duration_ms = u64::try_from(own_ms).unwrap_or(u64::MAX),
             left_out,
             "a call of the plugin has taken {own_ms} ms of its own, and should take {budget_ms} ms at most; the time in \
