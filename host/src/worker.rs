@@ -199,14 +199,13 @@ async fn work(parts: &WorkerParts, held: &Held) -> Option<i64> {
         job = %job.lease.id,
         attempt = job.attempt,
     );
-    let started = Instant::now();
     let worked = async {
         let ended = tokio::select! {
             biased;
             ended = attempt(parts, held) => ended,
             () = held.lost() => Err(Failure::LeaseLost),
         };
-        settle::settle(parts, held, ended, started.elapsed()).await
+        settle::settle(parts, held, ended).await
     };
     worked.instrument(span).await
 }

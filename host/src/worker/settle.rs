@@ -1,7 +1,5 @@
 //! The end of an attempt: history first, then the queue, then one line in the log.
 
-use std::time::Duration;
-
 use super::{
     Outcome, Posted, WorkerParts,
     decision::{Attempt, Failure, Next, decide, millis},
@@ -17,13 +15,8 @@ use crate::{
 
 /// Keeps what became of the attempt. Returns when the job falls due again, milliseconds since the epoch, where that was
 /// decided here.
-pub(super) async fn settle(
-    parts: &WorkerParts,
-    held: &Held,
-    ended: Result<Outcome, Failure>,
-    took: Duration,
-) -> Option<i64> {
-    let duration_ms = millis(took);
+pub(super) async fn settle(parts: &WorkerParts, held: &Held, ended: Result<Outcome, Failure>) -> Option<i64> {
+    let duration_ms = millis(held.claimed_at.elapsed());
     let failure = match ended {
         Ok(outcome) => {
             let kept = finish(parts, held, &outcome).await;
