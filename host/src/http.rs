@@ -10,3 +10,4 @@ pub mod routes;
 pub mod server;
 pub(crate) mod stalled;
 pub mod tenant_scan;
+pub mod told;

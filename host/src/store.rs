@@ -45,7 +45,7 @@ pub use self::{
     events::{EventFilter, EventsFrom, PLUGIN_EVENTS_MAX, PluginEvent},
     found::JobFilter,
     history::{
-        DEAD, DONE, EnhancementRecord, KeptBy, POSSIBLY_TWICE, ReopenedTicket, ResolvedTicket, SIMILAR_TERMS_MAX,
+        DEAD, DONE, EnhancementRecord, Kept, KeptBy, POSSIBLY_TWICE, ReopenedTicket, ResolvedTicket, SIMILAR_TERMS_MAX,
         SimilarTicket,
     },
     reader::READERS_MAX,

@@ -17,7 +17,7 @@ use crate::{
     plugin::{generation::OwnedNote, routes::Routes},
     queue::job::JobKind,
     shutdown::Shutdown,
-    store::{ENDS_THE_HOST, LastEnd, Rescued, Store, StoreError},
+    store::{ENDS_THE_HOST, Kept, LastEnd, Rescued, Store, StoreError},
     telemetry::metrics::Metrics,
     tenant::directory::TenantDirectory,
 };
@@ -32,6 +32,7 @@ mod stages;
 mod suspects;
 #[cfg(test)]
 mod tests;
+pub mod tools;
 mod waits;
 mod wakes;
 
@@ -40,6 +41,7 @@ use credentials::Credentials;
 use decision::{Failure, GAVE_UP, millis};
 use held::Held;
 use stages::Staffed;
+use tools::Tools;
 use wakes::Wakes;
 
 /// What the worker works with.
@@ -53,6 +55,8 @@ pub struct WorkerParts {
     pub routes: Routes,
     /// Whose credentials the tools refuse.
     pub credentials: Credentials,
+    /// What the tools answered lately.
+    pub tools: Tools,
     /// Where attempts are counted.
     pub metrics: Metrics,
     /// The clock of the store: a job is due by the same time for both.
@@ -145,7 +149,7 @@ enum Outcome {
     Posted(Posted),
     /// An earlier attempt was cut off between the history and the queue.
     InHistory,
-    Recorded,
+    Recorded(Kept),
     Reopened,
     /// A webhook said that the ticket was solved, the tool does not.
     NotSolved,
@@ -190,6 +194,9 @@ async fn work(parts: &WorkerParts, held: &Held) -> Option<i64> {
         correlation_id = %job.correlation_id,
         tenant = %job.tenant,
         tool_type = %job.tool_type,
+        platform = %job.tool_type,
+        event = job.metadata.event.as_str(),
+        ticket = job.metadata.ticket_id,
         generation = tracing::field::Empty,
         job = %job.lease.id,
         attempt = job.attempt,
@@ -220,10 +227,7 @@ async fn attempt(parts: &WorkerParts, held: &Held) -> Result<Outcome, Failure> {
             fault::reached(Point::Written);
             Ok(Outcome::Posted(written.post().await?))
         }
-        JobKind::Record => {
-            stages::record(parts, held).await?;
-            Ok(Outcome::Recorded)
-        }
+        JobKind::Record => Ok(Outcome::Recorded(stages::record(parts, held).await?)),
         JobKind::Reopen => {
             stages::reopen(parts, held).await?;
             Ok(Outcome::Reopened)

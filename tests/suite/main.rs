@@ -74,6 +74,7 @@ mod supervised;
 mod tenant_refused;
 mod tenant_update;
 mod tenants_typed;
+mod told;
 mod too_large;
 mod trust;
 mod unfinished_heads;

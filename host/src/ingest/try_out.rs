@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use plugin_abi::types::TicketMetadata;
 
-use super::{Delivery, Rejection, check_enabled, judged, kind_of_job};
+use super::{Delivery, Rejection, check_enabled, checked, kind_of_job, said};
 use crate::{
     plugin::{
         generation::{CallError, Examined, InFlight, Verdict},
@@ -62,8 +62,10 @@ fn judge(by: Option<Examiner>, Examined { verdict, unproven }: Examined, tenant:
         Verdict::Authentic(metadata) => Some(TicketMetadata::clone(metadata)),
         _ => None,
     };
-    let outcome =
-        check_enabled(tenant).and_then(|()| judged(verdict, tenant)).map(|metadata| kind_of_job(&metadata, tenant));
+    let outcome = check_enabled(tenant)
+        .and_then(|()| said(verdict))
+        .and_then(|metadata| checked(metadata, tenant))
+        .map(|metadata| kind_of_job(&metadata, tenant));
     Tried { by, outcome, metadata: proven.or(unproven), unread }
 }
 

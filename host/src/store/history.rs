@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 
-use self::reopened::{Moment, TicketKey, solved};
+use self::reopened::{Moment, TicketKey, is_known, solved};
 use super::{Store, StoreError, encoding::errors_json};
 use crate::{
     ids::{CorrelationId, Incarnation, JobId, TenantId, ToolType},
@@ -100,6 +100,28 @@ pub struct KeptBy {
     pub attempts: u32,
 }
 
+/// What became of a solved ticket in the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// The history did not know it.
+    Inserted,
+    /// What the history had of it was replaced.
+    Updated,
+    /// The history knows a later solution.
+    Unchanged,
+}
+
+impl Kept {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inserted => "inserted",
+            Self::Updated => "updated",
+            Self::Unchanged => "unchanged",
+        }
+    }
+}
+
 /// A past ticket that resembles a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SimilarTicket {
@@ -175,13 +197,15 @@ impl Store {
 
     /// Keeps a resolved ticket. Of two records of one ticket the one resolved later counts, and texts that it lacks stay
     /// as they were. A ticket that was reopened later stays open. Call before [`complete`](Store::complete).
-    pub async fn record_resolved(&self, ticket: ResolvedTicket) -> Result<(), StoreError> {
+    pub async fn record_resolved(&self, ticket: ResolvedTicket) -> Result<Kept, StoreError> {
         let recorded_ms = self.inner.clock.now_ms();
         let tags = serde_json::Value::from(ticket.tags).to_string();
         self.inner
             .history
             .apply(move |connection| {
-                connection
+                let key = TicketKey::new(&ticket.tenant, ticket.incarnation, &ticket.ticket_id);
+                let was_known = is_known(connection, key)?;
+                let rows = connection
                     .prepare_cached(
                         "INSERT INTO ticket_history
                              (slot, tenant, tool_type, ticket_id, subject, description, resolution, tags, url,
@@ -225,8 +249,12 @@ impl Store {
                         ticket.kept_by.kind.as_str(),
                         ticket.kept_by.attempts,
                     ])?;
-                let key = TicketKey::new(&ticket.tenant, ticket.incarnation, &ticket.ticket_id);
-                solved(connection, key, Moment(ticket.as_of_ms, ticket.told_ms))
+                solved(connection, key, Moment(ticket.as_of_ms, ticket.told_ms))?;
+                Ok(match (was_known, rows) {
+                    (_, 0) => Kept::Unchanged,
+                    (true, _) => Kept::Updated,
+                    (false, _) => Kept::Inserted,
+                })
             })
             .await
     }

@@ -90,6 +90,20 @@ impl Failure {
         }
     }
 
+    /// Which step of the attempt has failed.
+    pub fn operation(&self) -> &'static str {
+        match self {
+            Self::Fetch(_) | Self::NoTicket | Self::NotSolvedYet => "get",
+            Self::Post(_) | Self::NotTaken => "update",
+            Self::Store(_) | Self::LeaseLost => "store",
+            Self::TenantRemoved
+            | Self::TenantDisabled
+            | Self::Paused
+            | Self::NoRoute(_)
+            | Self::CredentialRefused { .. } => "claim",
+        }
+    }
+
     /// Whether the tool has said that it did not do what it was asked.
     pub fn is_refusal(&self) -> bool {
         match self {

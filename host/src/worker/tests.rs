@@ -46,6 +46,7 @@ impl Bed {
             directory,
             routes,
             credentials,
+            tools: Tools::default(),
             metrics,
             clock,
             limits,

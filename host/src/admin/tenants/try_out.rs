@@ -17,7 +17,7 @@ use crate::{
         wire,
     },
     clock::rfc3339,
-    http::{answer, counted},
+    http::{answer::Refusal, counted},
     ids::{CorrelationId, TenantId},
     ingest::{self, Delivery, Rejection, Status, Tried},
     plugin::redact,
@@ -33,9 +33,8 @@ pub(super) async fn try_out(
     let id = TenantId::parse(&id)?;
     let tenant = parts.directory.get(id.as_str()).ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
     let delivery = delivery(&id, wanted, parts.clock.now())?;
-    let correlation_id = delivery.correlation_id.clone();
     let tried = ingest::try_out(&parts.routes, tenant.clone(), delivery).await;
-    Ok(Json(shown(tried, &parts.directory, &tenant, &correlation_id)))
+    Ok(Json(shown(tried, &parts.directory, &tenant)))
 }
 
 fn delivery(id: &TenantId, wanted: wire::Try, now: OffsetDateTime) -> Result<Delivery, Fault> {
@@ -64,15 +63,15 @@ fn wrong(what: &str, why: &dyn std::fmt::Display) -> Fault {
     Fault::bad_request(format!("the webhook's {what} cannot be used: {why}"))
 }
 
-fn shown(tried: Tried, directory: &TenantDirectory, tenant: &Tenant, correlation_id: &CorrelationId) -> wire::Tried {
+fn shown(tried: Tried, directory: &TenantDirectory, tenant: &Tenant) -> wire::Tried {
     let Tried { by, outcome, metadata, unread } = tried;
     let (generation, version) = by.map(|by| (by.generation, by.version.to_string())).unzip();
-    let told = |rejection: &Rejection| counted::told(directory, tenant, rejection, None);
+    let told = |rejection: &Rejection| counted::told(directory, tenant, rejection, counted::reason(rejection, None));
     let (word, status, reason, job) = match &outcome {
         Ok(Some(kind)) => (Status::Accepted.as_str(), 202, None, Some(kind.as_str().to_owned())),
         Ok(None) => (Status::Ignored.as_str(), 202, None, None),
         Err(rejection) => {
-            let status = answer::rejected(rejection, correlation_id).status().as_u16();
+            let status = Refusal::of(rejection).status.as_u16();
             ("refused", status, Some(told(rejection)), None)
         }
     };
@@ -104,7 +103,7 @@ fn fields(metadata: TicketMetadata, directory: &TenantDirectory, tenant: &Tenant
     wire::Metadata {
         tenant_id: metadata.tenant_id.map(clean),
         ticket_id: clean(metadata.ticket_id),
-        event: event_name(&metadata.event).to_owned(),
+        event: metadata.event.as_str().to_owned(),
         subject: metadata.subject.map(clean),
         description: metadata.description.map(clean),
         priority: metadata.priority.as_str().to_owned(),
@@ -117,15 +116,5 @@ fn fields(metadata: TicketMetadata, directory: &TenantDirectory, tenant: &Tenant
         resolution: resolution.map(clean),
         resolved_at: resolved_at.map(time),
         tags: tags.into_iter().map(clean).collect(),
-    }
-}
-
-fn event_name(event: &Event) -> &'static str {
-    match event {
-        Event::Created => "created",
-        Event::Updated => "updated",
-        Event::Resolved { .. } => "resolved",
-        Event::Reopened => "reopened",
-        _ => "other",
     }
 }

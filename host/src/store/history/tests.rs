@@ -78,9 +78,14 @@ async fn a_finished_job_is_known_from_the_history_and_recorded_once() {
 #[tokio::test]
 async fn the_later_resolution_counts_in_row_and_index() {
     let (store, _folder) = store();
-    store.record_resolved(resolved("acme", "1", "printer jam", "replaced tray", 100)).await.unwrap();
-    store.record_resolved(resolved("acme", "1", "printer jam", "changed drum", 200)).await.unwrap();
-    store.record_resolved(resolved("acme", "1", "printer jam", "stale words", 150)).await.unwrap();
+    for (resolution, at_ms, kept) in [
+        ("replaced tray", 100, Kept::Inserted),
+        ("changed drum", 200, Kept::Updated),
+        ("stale words", 150, Kept::Unchanged),
+    ] {
+        let ticket = resolved("acme", "1", "printer jam", resolution, at_ms);
+        assert_eq!(store.record_resolved(ticket).await, Ok(kept), "{resolution}");
+    }
     store
         .record_resolved(ResolvedTicket { subject: None, ..resolved("acme", "1", "", "changed drum", 200) })
         .await
