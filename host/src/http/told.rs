@@ -116,7 +116,7 @@ impl Tellings {
             () if begins => line!(warn, "the tenant's webhooks are refused: {why}{more}"),
             () if due.is_none() => line!(debug, "delivery not taken: {why}"),
             () if status == 503 => {
-                line!(warn, "webhooks of tenant {id} are refused with 503 and will be resent: {why}{more}")
+                line!(warn, "webhooks of tenant {id} are refused with 503 and will be resent: {why}{more}");
             }
             () if operators => line!(warn, "webhooks of tenant {id} are refused with {status}: {why}{more}"),
             () => line!(info, "webhooks of tenant {id} are refused with {status}: {why}{more}"),
