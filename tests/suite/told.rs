@@ -11,7 +11,6 @@ use patchbay_tests::{
     hostile::{FILE, TOOL_TYPE, line as hostile_line, ordered},
     resolved, wait_until,
 };
-use rustix::process::Signal;
 use sandbox::{
     Effect, Target,
     webhook::{Event, Scheme, SignedRequest, Webhook, proof, signed},
@@ -31,8 +30,11 @@ fn line() -> Line {
     line
 }
 
+/// The lines that an operator has at the usual level. The hosts of these tests write everything.
 fn lines(host: &Host) -> Vec<Value> {
-    host.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    let log = host.log();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line["level"] != "DEBUG").collect()
 }
 
 /// Waits for a line that has all of these fields.
@@ -79,7 +81,7 @@ fn why_a_webhook_was_refused_stands_in_the_log_and_not_in_the_answer() {
         ("bare", created("bare", "1"), 401, "secret_missing", "plugin-ctl tenant update bare --secret webhook_secret="),
         ("nobody", created("nobody", "1"), 401, "unknown_tenant", "there is no such tenant"),
         ("asleep", created("asleep", "1"), 401, "tenant_disabled", "the tenant is disabled"),
-        ("acme", signed_body("acme", b"not json"), 400, "malformed", "line 1 column"),
+        ("acme", signed_body("acme", b"not json"), 400, "malformed", "not a JSON object"),
         ("acme", signed_body("acme", br#"{"event":"ticket_created"}"#), 422, "invalid", "ticket_id"),
         (
             "nowhere",
@@ -93,7 +95,11 @@ fn why_a_webhook_was_refused_stands_in_the_log_and_not_in_the_answer() {
     ] {
         let answer = line.host.send(&request);
         assert_eq!(answer.status, status, "{reason}: {}", answer.text());
-        let told = wait_for_line(&line.host, &json!({"tenant": tenant, "reason": reason, "status": status}));
+        let mut fields = json!({"reason": reason, "status": status});
+        if tenant != "nobody" {
+            fields["tenant"] = tenant.into();
+        }
+        let told = wait_for_line(&line.host, &fields);
         let message = told["message"].as_str().unwrap();
         assert!(message.contains(words), "{told:#}");
         assert_eq!(told["correlation_id"].as_str(), answer.header("x-correlation-id"), "{told:#}");
@@ -206,20 +212,6 @@ fn a_start_says_whose_jobs_are_paused() {
 }
 
 #[test]
-fn a_plugin_that_is_no_longer_trusted_is_warned_of_once() {
-    let host = Host::builder().plugin(Artifact::GOOD).start();
-    let path = host.folder().join("patchbay.toml");
-    let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, format!("plugins.require_signature = true\n{text}")).unwrap();
-    host.signal(Signal::HUP);
-    wait_until("it is marked", WAIT_MAX, || {
-        (host.plugin("desk_good")["candidate"]["code"] == "UNSIGNED").then_some(())
-    });
-    let warned = host.log().lines().filter(|line| line.contains("WARN") && line.contains("UNSIGNED")).count();
-    assert_eq!(warned, 1, "{}", host.log());
-}
-
-#[test]
 fn a_standby_file_that_is_taken_away_is_not_refused() {
     let host = Host::builder().plugin(Artifact::GOOD).plugin(Artifact::GOOD_V2).start();
     let files = || host.ctl(&["list", "--files"]).as_array().unwrap().len();
@@ -227,7 +219,8 @@ fn a_standby_file_that_is_taken_away_is_not_refused() {
     let standby =
         host.ctl(&["list", "--files"]).as_array().unwrap().iter().find(|file| file["state"] == "standby").cloned();
     fs::remove_file(standby.unwrap()["path"].as_str().unwrap()).unwrap();
-    wait_until("it is gone", WAIT_MAX, || (files() == 1).then_some(()));
+    host.ctl(&["reload"]);
+    assert_eq!(files(), 1);
     assert!(!host.log().contains("refused"), "{}", host.log());
 }
 

@@ -44,7 +44,7 @@ impl FrontDoor {
         let Refusal { status, code, .. } = Refusal::of(rejection);
         let known = tenant_id.and_then(|id| Some((directory.get(id)?, directory.tally(id)?)));
         let Some((tenant, tally)) = known else {
-            return self.told.unknown_tenant(tenant_id, rejection, correlation_id);
+            return self.told.unknown_tenant(rejection, correlation_id);
         };
         let reason = told(directory, &tenant, rejection, self.reason(rejection));
         let (status, id) = (status.as_u16(), &tenant.id);

@@ -15,8 +15,8 @@ use crate::{
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// Tenants and kinds of reasons that are kept apart at once.
 const KEYS_MAX: usize = 10_000;
-/// Most characters of the name of a tenant that there is not.
-const NAMED_CHARS_MAX: usize = 64;
+/// The status of all that is not authentic.
+const UNAUTHORIZED: u16 = 401;
 /// A status that a sender cannot help.
 const SERVER_STATUS_MIN: u16 = 500;
 
@@ -91,7 +91,7 @@ impl Tellings {
             _ => (code, status >= SERVER_STATUS_MIN),
         };
         let due = self.0.due((Whose::Tenant(tenant.id.clone()), kind));
-        let (left_out, more) = (due.unwrap_or_default(), more(due.unwrap_or_default()));
+        let more = more(due.unwrap_or_default());
         let (id, event, ticket) = (&tenant.id, refused.event, refused.ticket_id.as_deref());
         let operation = operation(&refused.rejection);
         macro_rules! line {
@@ -107,7 +107,7 @@ impl Tellings {
                     outcome = "refused",
                     reason = kind,
                     status,
-                    left_out,
+                    left_out = due,
                     $($said)*
                 )
             };
@@ -116,26 +116,25 @@ impl Tellings {
             () if begins => line!(warn, "the tenant's webhooks are refused: {why}{more}"),
             () if due.is_none() => line!(debug, "delivery not taken: {why}"),
             () if status == 503 => {
-                line!(warn, "webhooks of tenant {id} are refused with 503 and will be resent: {why}{more}")
+                line!(warn, "webhooks of tenant {id} are refused with 503 and will be resent: {why}{more}");
             }
             () if operators => line!(warn, "webhooks of tenant {id} are refused with {status}: {why}{more}"),
             () => line!(info, "webhooks of tenant {id} are refused with {status}: {why}{more}"),
         }
     }
 
-    /// A webhook named no tenant that there is.
-    pub(super) fn unknown_tenant(&self, named: Option<&str>, rejection: &Rejection, correlation_id: &CorrelationId) {
+    /// A webhook named no tenant that there is. What it named is not written: it may be a secret in the wrong place.
+    pub(super) fn unknown_tenant(&self, rejection: &Rejection, correlation_id: &CorrelationId) {
         let Rejection::NotAuthentic(why) = rejection else { return };
-        let named = named.map(|named| named.chars().take(NAMED_CHARS_MAX).collect::<String>());
-        let (tenant, reason) = (named.as_deref(), why.kind);
+        let (reason, status) = (why.kind, UNAUTHORIZED);
         let Some(left_out) = self.0.due((Whose::Nobody, reason)) else {
-            tracing::debug!(%correlation_id, tenant, reason, status = 401, "delivery not taken: {why}");
+            tracing::debug!(%correlation_id, reason, status, "delivery not taken: {why}");
             return;
         };
         let more = more(left_out);
         tracing::info!(
-            %correlation_id, tenant, reason, operation = "route", outcome = "refused", status = 401, left_out,
-            "a webhook is refused with 401: {why}{more}"
+            %correlation_id, reason, operation = "route", outcome = "refused", status, left_out,
+            "a webhook is refused with {status}: {why}{more}"
         );
     }
 

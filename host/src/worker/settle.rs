@@ -30,7 +30,7 @@ pub(super) async fn settle(parts: &WorkerParts, held: &Held, ended: Result<Outco
                     );
                 }
                 Outcome::Posted(_) => {
-                    tracing::info!(operation = "update", outcome = DONE, duration_ms, "the note is on the ticket")
+                    tracing::info!(operation = "update", outcome = DONE, duration_ms, "the note is on the ticket");
                 }
                 Outcome::InHistory => tracing::info!(
                     operation = "history",

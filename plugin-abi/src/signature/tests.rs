@@ -136,6 +136,8 @@ fn a_web_token_must_be_signed_in_force_and_hs256() {
     }
 }
 
+type Scheme<'a> = Box<dyn Fn(&Tenant<'_>, &Webhook<'_>) -> bool + 'a>;
+
 /// What an operator reads of each way in which a webhook can fail to prove its sender. What the host compares it tells itself.
 #[test]
 fn the_operator_is_told_why() {
@@ -147,7 +149,6 @@ fn the_operator_is_told_why() {
         FakeWebhook::post(BODY).received_at(now).header("x-time", stamp).header("x-sig", mac)
     };
     let scheme = Timestamped::new("x-sig", "x-time", Encoding::Hex);
-    type Scheme<'a> = Box<dyn Fn(&Tenant<'_>, &Webhook<'_>) -> bool + 'a>;
     let by_hub: Scheme<'_> = Box::new(|tenant, webhook| hub(tenant, "hook", webhook, "x-sig").unwrap());
     let by_time: Scheme<'_> = Box::new(|tenant, webhook| timestamped(tenant, "hook", webhook, &scheme).unwrap());
     let by_token: Scheme<'_> = Box::new(|tenant, webhook| static_token(tenant, "hook", webhook, "x-token").unwrap());

@@ -315,7 +315,7 @@ mod tests {
         let [gone, dangling] = ["gone.so", "dangling.so"].map(|name| folder.path().join(name));
         std::os::unix::fs::symlink(folder.path().join("nothing"), &dangling).unwrap();
         let mut look = Look::default();
-        look.read(gone.clone(), None, &Trust::default(), QUIET, 1);
+        look.read(gone, None, &Trust::default(), QUIET, 1);
         look.read(dangling.clone(), None, &Trust::default(), QUIET, 1);
         assert_eq!(look.files.keys().collect::<Vec<_>>(), [&dangling]);
         assert!(look.unsettled.is_empty(), "{:?}", look.unsettled);
