@@ -209,7 +209,7 @@ pub struct Journal {
 }
 
 enum Keep {
-    Event(PluginEvent),
+    Event(Box<PluginEvent>),
     Flush(oneshot::Sender<()>),
 }
 
@@ -226,7 +226,7 @@ impl Journal {
                 let (mut events, mut flushed) = (Vec::new(), Vec::new());
                 for keep in next.drain(..) {
                     match keep {
-                        Keep::Event(event) => events.push(event),
+                        Keep::Event(event) => events.push(*event),
                         Keep::Flush(done) => flushed.push(done),
                     }
                 }
@@ -246,7 +246,7 @@ impl Journal {
     /// Notes that this has happened now; does not block.
     pub fn note(&self, event: PluginEvent) {
         let event = PluginEvent { at_ms: self.clock.now_ms(), ..event };
-        if let Err(fault) = self.keep.try_send(Keep::Event(event)) {
+        if let Err(fault) = self.keep.try_send(Keep::Event(Box::new(event))) {
             tracing::warn!("an event was not kept: {fault}");
         }
     }
@@ -255,7 +255,7 @@ impl Journal {
     pub async fn keep(&self, events: impl IntoIterator<Item = PluginEvent>) {
         let at_ms = self.clock.now_ms();
         for event in events {
-            if self.keep.send(Keep::Event(PluginEvent { at_ms, ..event })).await.is_err() {
+            if self.keep.send(Keep::Event(Box::new(PluginEvent { at_ms, ..event }))).await.is_err() {
                 tracing::warn!("an event was not kept: the host ends");
             }
         }

@@ -1,9 +1,6 @@
 //! Jobs that are tried again, and dead letters that are thrown away.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::extract::{Path, State};
 use serde::Deserialize;
 
 use super::{Answer, Asked, Parts, asked, tenant};

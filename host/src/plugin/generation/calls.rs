@@ -187,7 +187,7 @@ impl Generation {
     async fn on_fast_lane<T: Send + 'static>(
         &self,
         webhook: Arc<ReceivedWebhook>,
-        look: fn(&LoadedPlugin<Capability>, u64, &[Field<'_>], Measured<'_>) -> Result<T, CallError>,
+        look: Look<T>,
     ) -> Result<T, CallError> {
         let Some(_admitted) = self.admission.enter(&webhook.tenant.id) else {
             self.metrics.saturated(MetricMethod::ValidateWebhook);
@@ -398,6 +398,9 @@ fn late(time: &CallTime, lanes: &Lanes) -> CallError {
         Blame::Nobody => CallError::HeldUp(limit),
     }
 }
+
+/// What is made of a webhook on a lane: the plugin, the call's number, the request, and whom to tell of the calls.
+type Look<T> = fn(&LoadedPlugin<Capability>, u64, &[Field<'_>], Measured<'_>) -> Result<T, CallError>;
 
 /// Told of each call of the plugin's code: how it ended, and how long it took.
 type Measured<'a> = &'a dyn Fn(MetricMethod, CallOutcome, Duration);

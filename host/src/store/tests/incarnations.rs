@@ -268,7 +268,7 @@ impl Bed {
         let record = EnhancementRecord { note: Some("longer".repeat(20)), ..self.record(lease.id, incarnation) };
         self.store.record_enhancement(record.clone()).await.unwrap();
         self.store.record_enhancement(EnhancementRecord { errors: vec![failure(1)], ..record }).await.unwrap();
-        assert_eq!(self.store.retry_dead(DeadLetters::All).await, Ok(1));
+        assert_eq!(self.store.retry_dead(DeadLetters::ALL).await, Ok(1));
         (incarnation, lease.id)
     }
 }
