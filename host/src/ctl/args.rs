@@ -251,7 +251,7 @@ pub struct New {
 }
 
 const UPDATE_EXAMPLES: &str = "Examples:
-  plugin-ctl tenant update acme --set project=HELP --unset group
+  plugin-ctl tenant update acme --set portal=itdesk --unset basic_user
   plugin-ctl tenant update acme --base-url https://desk-new.acme.example --secret api_key=@key.txt
   plugin-ctl tenant update acme --tool-type jira --base-url https://acme.example \\
       --secret webhook_secret=@webhook.txt --secret api_key=@key.txt
