@@ -129,26 +129,25 @@ impl Wanted {
             let known: Vec<_> = of_plugins.chain(tenants.iter().map(|tenant| tenant.tool_type.as_str())).collect();
             let alone = Self { tool_type: Some(tool_type.clone()), tenant: None };
             if !known.contains(&tool_type.as_str()) && !has_events(alone)? {
-                return Err(unknown("UNKNOWN_PLUGIN", "tool type", tool_type.as_str(), &known));
+                return Err(unknown("UNKNOWN_PLUGIN", "tool type", "list", tool_type.as_str(), &known));
             }
         }
         if let Some(tenant) = &self.tenant {
             let known: Vec<_> = tenants.iter().map(|tenant| tenant.id.as_str()).collect();
             let alone = Self { tenant: Some(tenant.clone()), tool_type: None };
             if !known.contains(&tenant.as_str()) && !has_events(alone)? {
-                return Err(unknown("UNKNOWN_TENANT", "tenant", tenant.as_str(), &known));
+                return Err(unknown("UNKNOWN_TENANT", "tenant", "tenant list", tenant.as_str(), &known));
             }
         }
         Ok(())
     }
 }
 
-/// A filter that matches nothing because nobody knows what it names.
-fn unknown(code: &str, what: &str, name: &str, known: &[&str]) -> Failure {
+/// A filter that matches nothing because nobody knows what it names; `list` is the command that shows what there is.
+fn unknown(code: &str, what: &str, list: &str, name: &str, known: &[&str]) -> Failure {
     let nearest = did_you_mean(name, known);
-    let list = if what == "tenant" { "plugin-ctl tenant list" } else { "plugin-ctl list" };
     let problem = Problem::new(code, format!("there is no {what} {name}, and no event is about one"))
-        .mend(format!("{nearest}{list} shows which there are"));
+        .mend(format!("{nearest}plugin-ctl {list} shows which there are"));
     Failure::failed(problem)
 }
 

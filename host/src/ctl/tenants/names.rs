@@ -179,8 +179,12 @@ fn refuse(mut problems: Vec<Problem>) -> Result<(), Failure> {
 }
 
 fn lacks(id: &str, tool_type: &str, kind: Kind, missing: &DeclaredName) -> String {
-    let (kind, name, about) = (kind.as_str(), &missing.name, &missing.about);
-    let option = if kind == "secret" { format!("--secret {name}=@FILE") } else { format!("--set {name}=VALUE") };
+    let DeclaredName { name, about, .. } = missing;
+    let option = match kind {
+        Kind::Setting => format!("--set {name}=VALUE"),
+        Kind::Secret => format!("--secret {name}=@FILE"),
+    };
+    let kind = kind.as_str();
     format!(
         "plugin {tool_type} needs {kind} {name} ({about}), which tenant {id} lacks; set it: plugin-ctl tenant update {id} {option}"
     )
