@@ -19,6 +19,7 @@ use crate::{
     http::{Request, Response},
     plugin::{Host, HostCalls, Tenant},
     raw::{Field, Tag},
+    signature::{Encoding, Timestamped},
     types::{KeyForm, LogLevel, Webhook},
     wire,
 };
@@ -40,8 +41,24 @@ pub struct FakeHost {
     secrets: FakeSecrets,
     now: OffsetDateTime,
     answers: Mutex<VecDeque<Result<Response, PluginError>>>,
+    routes: Mutex<Vec<Route>>,
     requests: Mutex<Vec<Request>>,
     log: Mutex<Vec<(LogLevel, String)>>,
+}
+
+/// What the tool answers to requests of one method to one path.
+#[derive(Debug)]
+struct Route {
+    method: String,
+    path: String,
+    response: Response,
+}
+
+impl Route {
+    fn fits(&self, request: &Request) -> bool {
+        let path = request.target().split('?').next().unwrap_or_default();
+        self.method.eq_ignore_ascii_case(request.method()) && self.path == path
+    }
 }
 
 impl Default for FakeHost {
@@ -64,6 +81,7 @@ impl FakeHost {
             secrets: FakeSecrets::default(),
             now: OffsetDateTime::UNIX_EPOCH,
             answers: Mutex::default(),
+            routes: Mutex::default(),
             requests: Mutex::default(),
             log: Mutex::default(),
         };
@@ -110,8 +128,18 @@ impl FakeHost {
     /// Scripts the tool's next answer: a status and a JSON body.
     #[must_use]
     pub fn answer(self, status: u16, body: &str) -> Self {
-        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-        self.answer_with(Ok(Response::new(status, headers, body)))
+        self.answer_with(Ok(json_response(status, body)))
+    }
+
+    /// Scripts what the tool answers to this method and path, whatever the query: as often as it is asked, in whatever order.
+    /// Of several for one method and path each answers once, and the last from then on. These come before
+    /// [`answer`](Self::answer)'s.
+    #[must_use]
+    pub fn answer_to(self, method: &str, path: &str, status: u16, body: &str) -> Self {
+        let response = json_response(status, body);
+        let route = Route { method: method.to_owned(), path: path.to_owned(), response };
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner).push(route);
+        self
     }
 
     /// Scripts the tool's next answer, whatever it is.
@@ -146,6 +174,13 @@ impl FakeHost {
             request.extend([Field::text(Tag::HEADER_NAME, name), Field::new(Tag::HEADER_VALUE, value)]);
         }
         look(&Webhook { request: &request })
+    }
+
+    fn routed(&self, request: &Request) -> Option<Response> {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fitting = routes.iter().enumerate().filter(|(_, route)| route.fits(request)).map(|(at, _)| at);
+        let (first, is_last) = (fitting.next()?, fitting.next().is_none());
+        Some(if is_last { routes[first].response.clone() } else { routes.remove(first).response })
     }
 
     /// What `new` takes.
@@ -197,6 +232,9 @@ impl HostCalls for FakeHost {
             }
         }
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
+        if let Some(response) = self.routed(request) {
+            return Ok(response);
+        }
         let next = self.answers.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         next.unwrap_or_else(|| Err(PluginError::api("FakeHost has no answer scripted for this request")))
     }
@@ -235,15 +273,7 @@ impl FakeSecrets {
         mac: &[u8],
     ) -> Result<bool, PluginError> {
         let Some(text) = self.text(name) else { return Ok(false) };
-        let key = match form {
-            KeyForm::Text => Some(text.as_bytes().to_vec()),
-            KeyForm::Base64 => STANDARD.decode(text.strip_prefix("whsec_").unwrap_or(text)).ok(),
-            KeyForm::Hex => (0..text.len())
-                .step_by(2)
-                .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
-                .collect::<Option<Vec<_>>>(),
-        };
-        let key = key.ok_or_else(|| PluginError::Configuration(format!("secret {name} is not {form:?}")))?;
+        let key = key_of(text, form).ok_or_else(|| PluginError::Configuration(format!("secret {name} is not {form:?}")))?;
         Ok(mac_of(&key, parts).verify_slice(mac).is_ok())
     }
 
@@ -317,9 +347,52 @@ impl FakeWebhook {
         self.header(header, value)
     }
 
+    /// Adds the header `<base64>` over the body.
+    #[must_use]
+    pub fn base64_signed(self, header: &str, secret: &str) -> Self {
+        let value = base64_mac(secret.as_bytes(), &[self.borrow().body()]);
+        self.header(header, value)
+    }
+
+    /// Adds the two headers of this scheme: the time stamp as it stands here, and the signature over it and the body.
+    #[must_use]
+    pub fn timestamp_signed(self, scheme: &Timestamped<'_>, stamp: &str, secret: &str) -> Self {
+        let key = key_of(secret, scheme.key_form).unwrap_or_default();
+        let webhook = self.borrow();
+        let parts = [stamp.as_bytes(), scheme.separator.as_bytes(), webhook.body()];
+        let mac = match scheme.encoding {
+            Encoding::Hex => hex_mac(&key, &parts),
+            Encoding::Base64 => base64_mac(&key, &parts),
+        };
+        self.header(scheme.timestamp_header, stamp).header(scheme.signature_header, mac)
+    }
+
+    /// Adds the header `t=<seconds>,v1=<hex>`, signed at this time.
+    #[must_use]
+    pub fn stripe_signed(self, header: &str, at: OffsetDateTime, secret: &str) -> Self {
+        let stamp = at.unix_timestamp().to_string();
+        let mac = hex_mac(secret.as_bytes(), &[stamp.as_bytes(), b".", self.borrow().body()]);
+        self.header(header, format!("t={stamp},v1={mac}"))
+    }
+
     /// As a plugin's methods take it.
     pub fn borrow(&self) -> Webhook<'_> {
         Webhook { request: &self.request }
+    }
+}
+
+fn json_response(status: u16, body: &str) -> Response {
+    Response::new(status, vec![("content-type".to_owned(), "application/json".to_owned())], body)
+}
+
+/// The key that a secret's text stands for.
+fn key_of(text: &str, form: KeyForm) -> Option<Vec<u8>> {
+    match form {
+        KeyForm::Text => Some(text.as_bytes().to_vec()),
+        KeyForm::Base64 => STANDARD.decode(text.strip_prefix("whsec_").unwrap_or(text)).ok(),
+        KeyForm::Hex => {
+            (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()
+        }
     }
 }
 
@@ -344,4 +417,35 @@ fn mac_of(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     parts.iter().for_each(|part| mac.update(part));
     mac
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_come_by_path_however_often_and_in_whatever_order() {
+        let host = FakeHost::new()
+            .secret("api_key", "k")
+            .answer(503, "{}")
+            .answer_to("GET", "/tickets/7", 200, "once")
+            .answer_to("GET", "/tickets/7", 200, "then")
+            .answer_to("post", "/tickets/7/notes", 201, "noted");
+        let tenant = host.tenant();
+        let said = |request: Request| {
+            let answer = tenant.http(request.bearer("api_key")).unwrap();
+            (answer.status(), answer.text().into_owned())
+        };
+        let note = || Request::post("/tickets/7/notes").json(&serde_json::json!({ "public": false }));
+        assert_eq!(said(note()), (201, "noted".to_owned()));
+        for expected in ["once", "then", "then"] {
+            assert_eq!(said(Request::get("/tickets").path("7").query("a", "b")), (200, expected.to_owned()));
+        }
+        assert_eq!(said(Request::get("/others")), (503, "{}".to_owned()), "what has no path is answered in order");
+        let asked = &host.requests()[0];
+        assert_eq!((asked.method(), asked.target(), asked.secret_name()), ("POST", "/tickets/7/notes", Some("api_key")));
+        assert_eq!(asked.header_value("Content-Type"), Some("application/json"));
+        assert_eq!(asked.body_json()["public"], false);
+        assert_eq!(asked.body_bytes(), Some(br#"{"public":false}"#.as_slice()));
+    }
 }

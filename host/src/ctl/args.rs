@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, ffi::OsString, path::PathBuf, process::ExitCode
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 
-use super::{failure::Failure, new::Template, secret::GivenSecret, span};
+use super::{failure::Failure, new::Scheme, secret::GivenSecret, span};
 use crate::{
     admin::{
         EVENTS_LISTED_DEFAULT, EVENTS_LISTED_MAX, GRACE_S_MAX, JOBS_LISTED_DEFAULT, JOBS_LISTED_MAX, KEEP_DAYS_MAX,
@@ -223,10 +223,10 @@ pub struct New {
     #[arg(value_parser = ToolType::parse)]
     pub name: ToolType,
     /// How the tool's webhooks prove where they come from
-    #[arg(long, value_enum, default_value_t = Template::Hub)]
-    pub template: Template,
-    /// Where plugin-abi is: a folder or a git URL [default: the checkout that this program was built in]
-    #[arg(long, value_name = "PATH|URL")]
+    #[arg(long, value_enum, default_value_t = Scheme::Hub, alias = "template")]
+    pub scheme: Scheme,
+    /// Where plugin-abi is: a folder or a git URL [default: where the checkout came from that this program was built in]
+    #[arg(long, value_name = "PATH|URL", alias = "abi")]
     pub plugin_abi: Option<String>,
 }
 
