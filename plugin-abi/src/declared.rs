@@ -70,7 +70,10 @@ pub(crate) const fn check(declared: &[Declared]) {
             is_name(declared[at].name.as_bytes()),
             "declares: the name of a setting or secret is 1 to 64 letters, digits, dots, - and _"
         );
-        assert!(is_line(declared[at].about.as_bytes()), "declares: the text about a name is one line of 1 to 200 bytes");
+        assert!(
+            is_line(declared[at].about.as_bytes()),
+            "declares: the text about a name is one line of 1 to 200 bytes"
+        );
         let mut before = 0;
         while before < at {
             assert!(!declared[before].is(&declared[at]), "declares: a name stands there twice");

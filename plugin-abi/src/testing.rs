@@ -273,7 +273,8 @@ impl FakeSecrets {
         mac: &[u8],
     ) -> Result<bool, PluginError> {
         let Some(text) = self.text(name) else { return Ok(false) };
-        let key = key_of(text, form).ok_or_else(|| PluginError::Configuration(format!("secret {name} is not {form:?}")))?;
+        let key =
+            key_of(text, form).ok_or_else(|| PluginError::Configuration(format!("secret {name} is not {form:?}")))?;
         Ok(mac_of(&key, parts).verify_slice(mac).is_ok())
     }
 
@@ -443,7 +444,10 @@ mod tests {
         }
         assert_eq!(said(Request::get("/others")), (503, "{}".to_owned()), "what has no path is answered in order");
         let asked = &host.requests()[0];
-        assert_eq!((asked.method(), asked.target(), asked.secret_name()), ("POST", "/tickets/7/notes", Some("api_key")));
+        assert_eq!(
+            (asked.method(), asked.target(), asked.secret_name()),
+            ("POST", "/tickets/7/notes", Some("api_key"))
+        );
         assert_eq!(asked.header_value("Content-Type"), Some("application/json"));
         assert_eq!(asked.body_json()["public"], false);
         assert_eq!(asked.body_bytes(), Some(br#"{"public":false}"#.as_slice()));

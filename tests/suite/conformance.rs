@@ -100,10 +100,10 @@ fn a_plugin_that_keeps_its_contract_passes() {
     // What signs no time is never too old.
     let (idle, tried): (Vec<_>, Vec<_>) = cases.iter().partition(|case| case["applies"] == false);
     assert!(tried.iter().all(|case| case["outcome"] == "passed"), "{report:#}");
-    assert_eq!(idle.iter().map(|case| (&case["name"], &case["outcome"])).collect::<Vec<_>>(), [(
-        &"webhook-stale".into(),
-        &"skipped".into()
-    )]);
+    assert_eq!(
+        idle.iter().map(|case| (&case["name"], &case["outcome"])).collect::<Vec<_>>(),
+        [(&"webhook-stale".into(), &"skipped".into())]
+    );
     for level in 1..=5 {
         assert!(cases.iter().any(|case| case["level"] == level), "{report:#}");
     }

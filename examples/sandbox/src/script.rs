@@ -120,11 +120,8 @@ fn read(path: &Path) -> Result<String, ScriptError> {
 
 impl Entry {
     fn scripted(self, folder: &Path) -> Result<Scripted, ScriptError> {
-        let impossible = |reason: String| ScriptError::Impossible {
-            method: self.method.clone(),
-            path: self.path.clone(),
-            reason,
-        };
+        let impossible =
+            |reason: String| ScriptError::Impossible { method: self.method.clone(), path: self.path.clone(), reason };
         let method = Method::from_bytes(self.method.to_ascii_uppercase().as_bytes());
         let mut headers = Vec::new();
         for (name, value) in &self.headers {

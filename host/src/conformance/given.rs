@@ -17,11 +17,11 @@ use super::{
 mod answer;
 mod expected;
 
+pub(super) use self::answer::{Expected, MARKER};
 pub use self::{
     answer::GivenAnswer,
     expected::{ExpectedMetadata, ExpectedTicket},
 };
-pub(super) use self::answer::{Expected, MARKER};
 
 /// The name under which it is looked for.
 pub const FILE: &str = "conformance.toml";
@@ -270,9 +270,24 @@ mod tests {
         let timed = "headers = { X-Sig = \"t=1772442905,v1=ab\" }\nreceived_at = \"2026-03-02T09:15:05Z\"";
         let named = format!("{LITERAL}\nproof_headers = [\"X-SIG\"]\nsigns_body = true\nsigns_time = false");
         for (keys, headers, body, time) in [
-            ("sign = { scheme = \"hub\", header = \"x-sig\", secret = \"webhook_secret\" }", true, Some(true), Some(false)),
-            ("sign = { scheme = \"token\", header = \"x-sig\", secret = \"webhook_secret\" }", true, Some(false), Some(false)),
-            ("sign = { scheme = \"stripe\", header = \"x-sig\", secret = \"webhook_secret\" }", true, Some(true), Some(true)),
+            (
+                "sign = { scheme = \"hub\", header = \"x-sig\", secret = \"webhook_secret\" }",
+                true,
+                Some(true),
+                Some(false),
+            ),
+            (
+                "sign = { scheme = \"token\", header = \"x-sig\", secret = \"webhook_secret\" }",
+                true,
+                Some(false),
+                Some(false),
+            ),
+            (
+                "sign = { scheme = \"stripe\", header = \"x-sig\", secret = \"webhook_secret\" }",
+                true,
+                Some(true),
+                Some(true),
+            ),
             (LITERAL, false, None, None),
             (timed, false, None, Some(true)),
             (&named, true, Some(true), Some(false)),

@@ -184,7 +184,9 @@ impl Report {
                     Outcome::Failed(Failure { found, mend }) => {
                         format!("<failure message=\"{}\">{}</failure>", escaped(found), escaped(mend))
                     }
-                    Outcome::Skipped(why) | Outcome::NotApplicable(why) => format!("<skipped message=\"{}\"/>", escaped(why)),
+                    Outcome::Skipped(why) | Outcome::NotApplicable(why) => {
+                        format!("<skipped message=\"{}\"/>", escaped(why))
+                    }
                 };
                 writeln!(
                     xml,

@@ -39,7 +39,8 @@ mod tests {
             "settings": [{"name": "api_user", "about": "the agent\u001b"}, {"name": "a", "about": "b"}],
             "secrets": [{"name": "api_key", "required": true, "about": "its key"}]
         }"#;
-        let expected = "settings:\n  api_user  the agent\u{fffd}\n  a         b\nsecrets:\n  api_key  its key (required)\n";
+        let expected =
+            "settings:\n  api_user  the agent\u{fffd}\n  a         b\nsecrets:\n  api_key  its key (required)\n";
         assert_eq!(declared_text(Some(&serde_json::from_str(declares).unwrap())), expected);
     }
 

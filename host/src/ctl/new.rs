@@ -101,8 +101,7 @@ pub(super) fn run(wanted: &args::New) -> Result<Shown, Failure> {
     fs::create_dir(folder).map_err(|fault| unwritable(folder, &fault))?;
     for (path, text) in FILES {
         let path = folder.join(path);
-        let text =
-            wanted.scheme.fillings().iter().fold((*text).to_owned(), |text, (at, with)| text.replace(at, with));
+        let text = wanted.scheme.fillings().iter().fold((*text).to_owned(), |text, (at, with)| text.replace(at, with));
         let text = text.replace("{{name}}", name).replace("{{plugin_abi}}", &plugin_abi.toml);
         let parent = path.parent().unwrap_or(folder);
         fs::create_dir_all(parent).and_then(|()| fs::write(&path, text)).map_err(|fault| unwritable(&path, &fault))?;
@@ -138,8 +137,7 @@ mod tests {
     fn every_place_is_filled_in() {
         for scheme in Scheme::value_variants() {
             for (path, text) in FILES {
-                let text =
-                    scheme.fillings().iter().fold((*text).to_owned(), |text, (at, with)| text.replace(at, with));
+                let text = scheme.fillings().iter().fold((*text).to_owned(), |text, (at, with)| text.replace(at, with));
                 let text = text.replace("{{name}}", "x").replace("{{plugin_abi}}", "x");
                 // This one is conformance.toml's own.
                 let text = text.replace("{{marker}}", "");

@@ -56,8 +56,7 @@ pub(super) fn sound(file: &Path) -> Result<InspectedArtifact, Failure> {
         let Failure { problem, .. } = refused(file, refusal);
         Failure::failed(problem.state("nothing was changed"))
     };
-    let artifact =
-        artifact::inspect(file, &Trust::default()).map_err(|uninspected| unchanged(&uninspected.refusal))?;
+    let artifact = artifact::inspect(file, &Trust::default()).map_err(|uninspected| unchanged(&uninspected.refusal))?;
     artifact.trusted.clone().map_err(|refusal| unchanged(&refusal))?;
     artifact.try_out(&Prober::default()).map_err(|refusal| unchanged(&refusal))?;
     Ok(artifact)

@@ -11,12 +11,24 @@ pub(crate) const API_KEY: &str = "api_key";
 
 /// All settings and secrets.
 pub(crate) const DECLARED: &[Declared] = &[
-    Declared::setting("webhook_auth", "how webhooks prove where they come from: token or basic; token when it is not set"),
+    Declared::setting(
+        "webhook_auth",
+        "how webhooks prove where they come from: token or basic; token when it is not set",
+    ),
     Declared::setting("token_header", "the header that carries the token; x-webhook-token when it is not set"),
     Declared::setting("basic_user", "the user of webhooks with Basic authentication; patchbay when it is not set"),
-    Declared::setting("read_back", "true or false: whether a webhook is only a hint, and the ticket is read through the API; true when it is not set"),
-    Declared::setting("fields", "name=key, …: the keys of the webhook's template where they are not this plugin's names"),
-    Declared::setting("api_auth", "whether api_key is an API key (basic) or an OAuth access token (bearer); basic when it is not set"),
+    Declared::setting(
+        "read_back",
+        "true or false: whether a webhook is only a hint, and the ticket is read through the API; true when it is not set",
+    ),
+    Declared::setting(
+        "fields",
+        "name=key, …: the keys of the webhook's template where they are not this plugin's names",
+    ),
+    Declared::setting(
+        "api_auth",
+        "whether api_key is an API key (basic) or an OAuth access token (bearer); basic when it is not set",
+    ),
     Declared::secret(WEBHOOK_SECRET, "the token or password that webhooks carry").required(),
     Declared::secret(API_KEY, "an agent's API key, or an OAuth access token").required(),
 ];

@@ -9,14 +9,29 @@ pub(crate) const API_KEY: &str = "api_key";
 
 /// All settings and secrets.
 pub(crate) const DECLARED: &[Declared] = &[
-    Declared::setting("webhook_auth", "how webhooks prove where they come from: signature, connect, oauth, token or basic; signature when it is not set"),
+    Declared::setting(
+        "webhook_auth",
+        "how webhooks prove where they come from: signature, connect, oauth, token or basic; signature when it is not set",
+    ),
     Declared::setting("token_header", "the header that carries the token; x-webhook-token when it is not set"),
     Declared::setting("basic_user", "the user of webhooks with Basic authentication; patchbay when it is not set"),
     Declared::setting("connect_base_path", "the path of the Connect app's base URL; nothing when it is not set"),
-    Declared::setting("read_back", "true or false: whether a webhook is only a hint, and the ticket is read through the API; false when it is not set"),
-    Declared::setting("api_auth", "whether api_key is an API token (basic) or an OAuth access token (bearer); basic when it is not set"),
-    Declared::setting("api_user", "the e-mail address of the account that an API token belongs to; needed unless api_auth is bearer"),
-    Declared::setting("note_call", "which call posts notes: platform (formatted) or service_desk (plain text); platform when it is not set"),
+    Declared::setting(
+        "read_back",
+        "true or false: whether a webhook is only a hint, and the ticket is read through the API; false when it is not set",
+    ),
+    Declared::setting(
+        "api_auth",
+        "whether api_key is an API token (basic) or an OAuth access token (bearer); basic when it is not set",
+    ),
+    Declared::setting(
+        "api_user",
+        "the e-mail address of the account that an API token belongs to; needed unless api_auth is bearer",
+    ),
+    Declared::setting(
+        "note_call",
+        "which call posts notes: platform (formatted) or service_desk (plain text); platform when it is not set",
+    ),
     Declared::secret(WEBHOOK_SECRET, "signs webhooks, or is the token or password that they carry").required(),
     Declared::secret(API_KEY, "an API token, or an OAuth access token").required(),
 ];

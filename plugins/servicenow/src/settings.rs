@@ -21,17 +21,38 @@ const NOTE_CHARS_ALLOWED: std::ops::RangeInclusive<usize> = 200..=1_000_000;
 /// All settings and secrets.
 pub(crate) const DECLARED: &[Declared] = &[
     Declared::setting("table", "the table whose records are the tickets; incident when it is not set"),
-    Declared::setting("webhook_auth", "how webhooks prove where they come from: signature, token or basic; signature when it is not set"),
-    Declared::setting("signature_header", "the header that holds the signature; x-servicenow-signature when it is not set"),
-    Declared::setting("signature_prefix", "what stands before the signature in its header, such as sha256=; nothing when it is not set"),
+    Declared::setting(
+        "webhook_auth",
+        "how webhooks prove where they come from: signature, token or basic; signature when it is not set",
+    ),
+    Declared::setting(
+        "signature_header",
+        "the header that holds the signature; x-servicenow-signature when it is not set",
+    ),
+    Declared::setting(
+        "signature_prefix",
+        "what stands before the signature in its header, such as sha256=; nothing when it is not set",
+    ),
     Declared::setting("signature_encoding", "how the signature is written: base64 or hex; base64 when it is not set"),
-    Declared::setting("signed_string", "the signed text: {body}, and {timestamp} if it is signed too; {timestamp}:{body} when it is not set"),
-    Declared::setting("timestamp_header", "the header that holds the time stamp; x-servicenow-timestamp when it is not set"),
+    Declared::setting(
+        "signed_string",
+        "the signed text: {body}, and {timestamp} if it is signed too; {timestamp}:{body} when it is not set",
+    ),
+    Declared::setting(
+        "timestamp_header",
+        "the header that holds the time stamp; x-servicenow-timestamp when it is not set",
+    ),
     Declared::setting("signing_key", "how the secret writes the key: text, base64 or hex; text when it is not set"),
     Declared::setting("token_header", "the header that carries the token; x-webhook-token when it is not set"),
     Declared::setting("basic_user", "the user of webhooks with Basic authentication; patchbay when it is not set"),
-    Declared::setting("read_back", "true or false: whether a webhook is only a hint, and the ticket is read through the API; false when it is not set"),
-    Declared::setting("api_auth", "how the API is asked: basic (a user and its password) or bearer (OAuth); basic when it is not set"),
+    Declared::setting(
+        "read_back",
+        "true or false: whether a webhook is only a hint, and the ticket is read through the API; false when it is not set",
+    ),
+    Declared::setting(
+        "api_auth",
+        "how the API is asked: basic (a user and its password) or bearer (OAuth); basic when it is not set",
+    ),
     Declared::setting("api_user", "the user of the API with Basic authentication; patchbay when it is not set"),
     Declared::setting("note_format", "text or html; text when it is not set"),
     Declared::setting("note_chars_max", "most characters of a note, 200 to 1000000; 4000 when it is not set"),

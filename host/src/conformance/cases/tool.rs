@@ -84,9 +84,10 @@ pub(super) fn found(subject: &Subject) -> Checked<Tried> {
             "at attempt 2 update_ticket sent {} {} although the answer before it shows the note's marker",
             change.method, change.target
         )),
-        None if !is_shown && !looks.is_empty() && updated.taken => Err(
-            "at attempt 2 update_ticket says that the note is on the ticket, and no answer has shown its marker".to_owned(),
-        ),
+        None if !is_shown && !looks.is_empty() && updated.taken => {
+            Err("at attempt 2 update_ticket says that the note is on the ticket, and no answer has shown its marker"
+                .to_owned())
+        }
         None if is_shown && updated.taken => Ok(Tried::Whole),
         None => Err(format!("update_ticket, attempt 2, answered {} and sent no note", answer.told())),
         Some(_) => {

@@ -8,10 +8,7 @@ use std::{
 
 use url::Url;
 
-use crate::{
-    admin::wire::Problem,
-    ctl::failure::Failure,
-};
+use crate::{admin::wire::Problem, ctl::failure::Failure};
 
 /// A dependency as Cargo.toml says it, between the braces.
 #[derive(Debug, PartialEq, Eq)]

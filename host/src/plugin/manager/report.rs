@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::choice::Offer;
 use super::{
-    Code, Counts, Declaration, FileRecord, GenerationState, InfoRecord, Known, Level, Pin, PluginManager, Refusal, Sha256Sum,
-    Signature, Tool, ToolRecord, ToolType,
+    Code, Counts, Declaration, FileRecord, GenerationState, InfoRecord, Known, Level, Pin, PluginManager, Refusal,
+    Sha256Sum, Signature, Tool, ToolRecord, ToolType,
 };
 use crate::plugin::generation::{Generation, LastError};
 
