@@ -172,7 +172,7 @@ fn information() -> Lines {
 /// What a plugin declares, in a note that hosts of 1.0 skip.
 fn declaration() -> Lines {
     let name = String::from_utf8_lossy(NOTE_NAME);
-    let written = |declared: Option<&'static [Declared]>| {
+    let written = |declared: Option<&[Declared]>| {
         let json = declared::json::<DECLARATION_BYTES_MAX>(declared);
         String::from_utf8_lossy(&json.bytes[..json.length]).into_owned()
     };
