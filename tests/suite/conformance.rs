@@ -252,6 +252,7 @@ fn each_broken_rule_about_the_tool_is_noticed() {
         ("posts nothing", "ticket-update", "has sent it nothing"),
         ("posts publicly", "note-internal", "/visibility is \"public\", not \"internal\""),
         ("does not look", "note-found", "without looking for the note"),
+        ("looks elsewhere", "note-found", "without looking for the note"),
         ("looks away", "note-found", "although the answer before it shows the note's marker"),
         ("takes any answer", "answer-401", "not Authentication"),
         ("takes any answer", "answer-404", "not NotFound"),

@@ -16,7 +16,7 @@ use plugin_abi::{
     types::{KeyForm, LogLevel},
 };
 
-use super::given::{Expected, Given, GivenAnswer, MARKER};
+use super::given::{Expected, Given, GivenAnswer};
 
 /// The number of calls that may make requests: of get and update.
 pub(super) const SLOW_CALL: u64 = 2;
@@ -220,7 +220,7 @@ impl State {
         let asked = Asked {
             method,
             target: request.target().to_owned(),
-            shows_note: response.as_ref().is_some_and(|response| response.text().contains(MARKER)),
+            shows_note: answer.is_some_and(GivenAnswer::shows_note),
             expected: answer.map_or(Expected::Nothing, |answer| answer.expected(request)),
         };
         let number = self.asked.len();

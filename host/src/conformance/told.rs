@@ -88,7 +88,7 @@ mod tests {
             (Ok(metadata.clone()).told(), "Ok with the ticket \"7\" and the event created"),
             (Ok(Some(Ticket::new("7"))).told(), "Ok with the ticket \"7\""),
             (Ok(None::<Ticket>).told(), "Ok(None)"),
-            (Err::<bool, _>(PluginError::api("no")).told(), "the error Api: the tool's API failed: no"),
+            (Err::<bool, _>(PluginError::api("no")).told(), "the error api: the tool's API failed: no"),
         ] {
             assert_eq!(told, expected);
         }

@@ -3,7 +3,7 @@
 use plugin_abi::PluginError;
 
 use crate::conformance::{
-    given::Expected,
+    given::{Expected, GivenAnswer},
     script::{Asked, Fault},
     subject::{Checked, Subject},
     told::Told,
@@ -75,8 +75,9 @@ pub(super) fn found(subject: &Subject) -> Checked<Tried> {
     if !updated.finds_notes {
         return Ok(Tried::Nothing("the plugin does not say that it finds its notes (FINDS_NOTES)".to_owned()));
     }
+    let could_be_seen = subject.given.answer.iter().any(GivenAnswer::shows_note);
     match change.map(|at| &asked[at]) {
-        Some(change) if looks.is_empty() => Err(format!(
+        Some(change) if !is_shown && (looks.is_empty() || could_be_seen) => Err(format!(
             "at attempt 2 update_ticket sent {} {} without looking for the note, and FINDS_NOTES is true",
             change.method, change.target
         )),

@@ -73,6 +73,11 @@ impl GivenAnswer {
         Response::new(self.status, headers, self.body.as_deref().unwrap_or_default())
     }
 
+    /// Whether it shows the note.
+    pub(in crate::conformance) fn shows_note(&self) -> bool {
+        self.body.as_deref().is_some_and(|body| body.contains(MARKER))
+    }
+
     /// Whether the request is as expected.
     pub(in crate::conformance) fn expected(&self, request: &Request) -> Expected {
         let is_silent = self.expect_json.is_empty()

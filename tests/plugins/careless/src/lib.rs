@@ -140,7 +140,9 @@ impl TicketingToolPlugin for Careless {
             return Ok(true);
         }
         let notes = |request: Request| request.path(ticket_id).path("notes").bearer("api_key");
-        if tenant.attempt() > 1 && !breaks(tenant, "does not look") {
+        if breaks(tenant, "looks elsewhere") {
+            tenant.http(Request::get("/tickets").path(ticket_id).bearer("api_key"))?.success(tenant.now())?;
+        } else if tenant.attempt() > 1 && !breaks(tenant, "does not look") {
             let listed = tenant.http(notes(Request::get("/tickets")))?.success(tenant.now())?;
             let listed: Value = listed.json()?;
             let is_there = listed.to_string().contains(note.marker()) && !breaks(tenant, "looks away");
