@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use self::{
     cases::{CASES, Case},
     given::Given,
-    report::{CaseReport, Outcome, Report},
+    report::{CaseReport, Failure, Outcome, Report},
+    tried::Tried,
 };
 use crate::plugin::{
     artifact::InspectedArtifact,
@@ -31,6 +32,8 @@ pub mod report;
 mod script;
 mod signing;
 mod subject;
+mod told;
+mod tried;
 mod workshop;
 
 /// The hidden argument.
@@ -49,6 +52,8 @@ pub struct Wanted {
     pub fuzz_time: Duration,
     /// Where level 5 begins.
     pub seed: u64,
+    /// The command line that tries this file with these things again, for a failure to show.
+    pub again: String,
 }
 
 /// Most seconds of level 5: a week.
@@ -66,8 +71,16 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 struct Task {
     case: String,
     given: Option<Given>,
+    random: Random,
+}
+
+/// What the level of random damage is told.
+#[derive(Clone, Serialize, Deserialize)]
+struct Random {
     seed: u64,
-    fuzz_time: Duration,
+    time: Duration,
+    /// See [`Wanted::again`].
+    again: String,
 }
 
 /// Carries out what is wanted, one process after the other.
@@ -104,15 +117,21 @@ fn carry_out(
     wanted: &Wanted,
     prober: &Prober,
 ) -> io::Result<Outcome> {
-    let found = match case.run {
-        cases::Run::Inspected => Ok(()),
+    let failed = |found, mend| Outcome::Failed(Failure { found, mend });
+    Ok(match case.run {
+        cases::Run::Inspected => Outcome::Passed,
         cases::Run::Probe => match artifact.try_out(prober) {
+            Ok(_) => Outcome::Passed,
             Err(refusal) if refusal.code == Code::ProbeFailed => return Err(io::Error::other(refusal.reason)),
-            tried => tried.map(drop).map_err(|refusal| refusal.to_string()),
+            Err(refusal) => failed(refusal.to_string(), refusal.code.mend()),
         },
-        _ => in_process(case, artifact, given, wanted, prober)?,
-    };
-    Ok(found.map_or_else(Outcome::Failed, |()| Outcome::Passed))
+        _ => match in_process(case, artifact, given, wanted, prober)? {
+            Ok(Tried::Whole) => Outcome::Passed,
+            Ok(Tried::Wanting(why)) => Outcome::Skipped(why),
+            Ok(Tried::Nothing(why)) => Outcome::NotApplicable(why),
+            Err(found) => failed(found, case.mend),
+        },
+    })
 }
 
 fn in_process(
@@ -121,13 +140,13 @@ fn in_process(
     given: Option<&Given>,
     wanted: &Wanted,
     prober: &Prober,
-) -> io::Result<Result<(), String>> {
+) -> io::Result<Result<Tried, String>> {
     let surroundings = prober.surroundings().map_err(|refusal| io::Error::other(refusal.reason))?;
     if !surroundings.level().bytes.stands() {
         return Err(io::Error::other(format!("a case needs files in memory, which are denied here: {surroundings}")));
     }
-    let task =
-        Task { case: case.name.to_owned(), given: given.cloned(), seed: wanted.seed, fuzz_time: wanted.fuzz_time };
+    let random = Random { seed: wanted.seed, time: wanted.fuzz_time, again: wanted.again.clone() };
+    let task = Task { case: case.name.to_owned(), given: given.cloned(), random };
     let task = serde_json::to_vec(&task).expect("texts and numbers have a JSON form");
     let library = trial::sealed("plugin", artifact.bytes())?;
     let start = Start {
@@ -138,7 +157,7 @@ fn in_process(
         input: Some(&task),
         time_max: TIME_MAX + if case.level == LEVEL_MAX { wanted.fuzz_time } else { Duration::ZERO },
     };
-    match start.run()?.verdict::<Result<(), String>>() {
+    match start.run()?.verdict::<Result<Tried, String>>() {
         Ok(found) => Ok(found),
         Err(death) if death.had_begun => Ok(Err(death.to_string())),
         Err(death) => Err(io::Error::other(death.to_string())),

@@ -8,10 +8,18 @@ use std::{fmt, time::Duration};
 /// |---|---|---|
 /// | `Malformed` | 400 | dead letter |
 /// | `Validation` | 422, every field listed | dead letter |
-/// | `Authentication` | 401 | dead letter |
+/// | `Authentication` | 401 | dead letter (1) |
 /// | `Configuration` | 503 | dead letter |
-/// | `NotFound` | 503 | dead letter |
-/// | `Api`, `RateLimit`, `Cancelled`, `Panicked` | 503 | tried again |
+/// | `NotFound` | 503 | dead letter (1) |
+/// | `Api`, `RateLimit`, `Cancelled`, `Panicked` | 503 | tried again (2) |
+///
+/// 1. From get, only when the webhook is ten minutes old: some tools show a new ticket late. [`Response::success`] makes
+///    `Authentication` of 401 and of 403. After three of them in a row the tenant's other jobs wait, and one at a time tries,
+///    so that no account is locked.
+/// 2. `Api` with a status of 4xx is a dead letter, unless the operator counts that status among the transient ones. What is
+///    tried again becomes a dead letter when the host gives up, after hours (`retry.give_up_hours`).
+///
+/// [`Response::success`]: crate::http::Response::success
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PluginError {

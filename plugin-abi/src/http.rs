@@ -15,7 +15,8 @@ use crate::{
 /// How much of an answer's body stands in an error message, in bytes.
 const EXCERPT_BYTES_MAX: usize = 300;
 
-/// An HTTP request. Its target is a path below the tenant's base URL, or a whole URL whose origin the operator allowed.
+/// An HTTP request. There are no attachments and no multipart bodies, and pages of a list are asked for one by one: the
+/// SDK has nothing for either. Its target is a path below the tenant's base URL, or a whole URL whose origin the operator allowed.
 ///
 /// ```
 /// use plugin_abi::prelude::*;
@@ -185,6 +186,36 @@ impl Request {
     /// The path and query, or the whole URL, that this request goes to.
     pub fn target(&self) -> &str {
         &self.target
+    }
+
+    /// The method, in capitals.
+    pub fn method(&self) -> &'static str {
+        self.method
+    }
+
+    /// The headers that the plugin has set, in their order. What the host adds and fills in is not among them.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The first header of this name, in whatever case.
+    pub fn header_value(&self, name: &str) -> Option<&str> {
+        self.headers().find(|(candidate, _)| candidate.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// The name of the secret that the host fills in.
+    pub fn secret_name(&self) -> Option<&str> {
+        self.credential.as_ref().map(Credential::secret)
+    }
+
+    /// The body's bytes, when there is one.
+    pub fn body_bytes(&self) -> Option<&[u8]> {
+        self.body.as_deref()
+    }
+
+    /// The body as JSON, for tests: `request.body_json()["public"]`. `Null` when it is none.
+    pub fn body_json(&self) -> serde_json::Value {
+        self.body.as_deref().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default()
     }
 
     /// Parts for whoever carries the request out: method, headers, credential, body, time-out.

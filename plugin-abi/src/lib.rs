@@ -52,7 +52,8 @@
 //! | which error means what, and what is tried again | [`PluginError`] |
 //! | who sent a webhook: ready schemes | [`signature`] |
 //! | JSON from outside: byte order marks, charsets, half characters, numbers of every kind | [`json`] |
-//! | what a webhook says: fields of people's templates, times included, with every wrong one listed | [`payload`] |
+//! | what a webhook says: fields of people's templates, with every wrong one listed | [`payload`] |
+//! | times, in whatever form a tool writes them: RFC 3339, seconds, milliseconds | [`payload::instant`], [`payload::Scalar::epoch_ms`] |
 //! | requests to the tool, and what its answers mean | [`http`] |
 //! | between HTML and text, and notes within a limit | [`html`] |
 //! | tests of a plugin's methods without a host | [`testing`] |
@@ -66,6 +67,17 @@
 //! * Open sockets, files or programs: the host makes requests, and fills secrets in which a plugin never sees.
 //!
 //! `plugin-ctl conformance libmy_desk.so` tries all of it on the very file that is shipped, each case in a process of its own.
+//!
+//! # What there is not
+//!
+//! * Attachments, and multipart bodies: a note is text, and [`Request::body`](http::Request::body) takes bytes as they stand.
+//! * A helper for lists in pages: each page is a request of its own. Stop after a number of pages that you have chosen, and
+//!   look at [`Tenant::deadline`](plugin::Tenant::deadline).
+//! * Fields in log lines: a line is one text, to which the host adds tenant, tool type, generation and correlation id.
+//! * A cache that the host keeps. A plugin may keep what it has read in its own value, behind a lock, by
+//!   [`Tenant::id`](plugin::Tenant::id), with a limit, and for minutes: settings change, a tenant may be removed, and two tenants
+//!   must never see each other's. It is gone when the plugin is replaced.
+//! * Redirects: a 3xx comes back as it is.
 //!
 //! # What stays
 //!

@@ -54,13 +54,16 @@ pub trait TicketingToolPlugin: Sized + Send + Sync + 'static {
     /// `Malformed` answers 400, `Validation` 422 with its fields, other errors 503.
     fn extract_metadata(&self, tenant: &Tenant<'_>, webhook: &Webhook<'_>) -> Result<TicketMetadata, PluginError>;
 
-    /// Fetches the ticket; `None` when the tool does not have it.
+    /// Fetches the ticket; `None` when the tool does not have it. It is asked again until the webhook is ten minutes old, since
+    /// some tools show a new ticket late; then the job is a dead letter. `NotFound` and `Authentication` are treated the same here.
     ///
     /// # Errors
     /// See [`PluginError`] for which errors are tried again.
     fn get_ticket(&self, tenant: &Tenant<'_>, ticket_id: &str) -> Result<Option<Ticket>, PluginError>;
 
-    /// Puts the note on the ticket so that the requester can never see it; `false` when the tool did not take it.
+    /// Puts the note on the ticket so that the requester can never see it. `Ok(false)` says that the tool did not take it for
+    /// a reason that passes: it is **tried again**, like `Api`, until the host gives up and makes a dead letter of the job. A
+    /// reason that does not pass is an error that says so, such as `Validation`.
     ///
     /// # Errors
     /// See [`PluginError`] for which errors are tried again.

@@ -1,6 +1,7 @@
 //! A host for tests of plugins: secrets, settings, scripted answers of the tool, and a record of what was asked.
 
 mod mutations;
+mod webhook;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -24,7 +25,10 @@ use crate::{
     wire,
 };
 
-pub use self::mutations::{Random, assert_answered, mutated};
+pub use self::{
+    mutations::{Random, assert_answered, mutated},
+    webhook::FakeWebhook,
+};
 
 /// The host as a test of a plugin plays it.
 ///
@@ -41,9 +45,25 @@ pub struct FakeHost {
     secrets: FakeSecrets,
     now: OffsetDateTime,
     answers: Mutex<VecDeque<Result<Response, PluginError>>>,
+    routes: Mutex<Vec<Route>>,
     requests: Mutex<Vec<Request>>,
     log: Mutex<Vec<(LogLevel, String)>>,
     why: Mutex<Option<String>>,
+}
+
+/// What the tool answers to requests of one method to one path.
+#[derive(Debug)]
+struct Route {
+    method: String,
+    path: String,
+    response: Response,
+}
+
+impl Route {
+    fn fits(&self, request: &Request) -> bool {
+        let path = request.target().split('?').next().unwrap_or_default();
+        self.method.eq_ignore_ascii_case(request.method()) && self.path == path
+    }
 }
 
 impl Default for FakeHost {
@@ -66,6 +86,7 @@ impl FakeHost {
             secrets: FakeSecrets::default(),
             now: OffsetDateTime::UNIX_EPOCH,
             answers: Mutex::default(),
+            routes: Mutex::default(),
             requests: Mutex::default(),
             log: Mutex::default(),
             why: Mutex::default(),
@@ -113,8 +134,18 @@ impl FakeHost {
     /// Scripts the tool's next answer: a status and a JSON body.
     #[must_use]
     pub fn answer(self, status: u16, body: &str) -> Self {
-        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-        self.answer_with(Ok(Response::new(status, headers, body)))
+        self.answer_with(Ok(json_response(status, body)))
+    }
+
+    /// Scripts what the tool answers to this method and path, whatever the query: as often as it is asked, in whatever order.
+    /// Of several for one method and path each answers once, and the last from then on. These come before
+    /// [`answer`](Self::answer)'s.
+    #[must_use]
+    pub fn answer_to(self, method: &str, path: &str, status: u16, body: &str) -> Self {
+        let response = json_response(status, body);
+        let route = Route { method: method.to_owned(), path: path.to_owned(), response };
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner).push(route);
+        self
     }
 
     /// Scripts the tool's next answer, whatever it is.
@@ -149,6 +180,13 @@ impl FakeHost {
             request.extend([Field::text(Tag::HEADER_NAME, name), Field::new(Tag::HEADER_VALUE, value)]);
         }
         look(&Webhook { request: &request })
+    }
+
+    fn routed(&self, request: &Request) -> Option<Response> {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fitting = routes.iter().enumerate().filter(|(_, route)| route.fits(request)).map(|(at, _)| at);
+        let (first, is_last) = (fitting.next()?, fitting.next().is_none());
+        Some(if is_last { routes[first].response.clone() } else { routes.remove(first).response })
     }
 
     /// What `new` takes.
@@ -205,6 +243,9 @@ impl HostCalls for FakeHost {
             }
         }
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
+        if let Some(response) = self.routed(request) {
+            return Ok(response);
+        }
         let next = self.answers.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         next.unwrap_or_else(|| Err(PluginError::api("FakeHost has no answer scripted for this request")))
     }
@@ -247,15 +288,8 @@ impl FakeSecrets {
         mac: &[u8],
     ) -> Result<bool, PluginError> {
         let Some(text) = self.text(name) else { return Ok(false) };
-        let key = match form {
-            KeyForm::Text => Some(text.as_bytes().to_vec()),
-            KeyForm::Base64 => STANDARD.decode(text.strip_prefix("whsec_").unwrap_or(text)).ok(),
-            KeyForm::Hex => (0..text.len())
-                .step_by(2)
-                .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
-                .collect::<Option<Vec<_>>>(),
-        };
-        let key = key.ok_or_else(|| PluginError::Configuration(format!("secret {name} is not {form:?}")))?;
+        let key =
+            key_of(text, form).ok_or_else(|| PluginError::Configuration(format!("secret {name} is not {form:?}")))?;
         Ok(mac_of(&key, parts).verify_slice(mac).is_ok())
     }
 
@@ -269,69 +303,18 @@ impl FakeSecrets {
     }
 }
 
-/// A webhook of a test's own making.
-#[derive(Clone, Debug)]
-pub struct FakeWebhook {
-    request: Vec<Field<'static>>,
+fn json_response(status: u16, body: &str) -> Response {
+    Response::new(status, vec![("content-type".to_owned(), "application/json".to_owned())], body)
 }
 
-impl FakeWebhook {
-    /// A POST of this body to `/webhooks/acme`. Its bytes stay until the test's process ends.
-    pub fn post(body: impl Into<Vec<u8>>) -> Self {
-        let request = vec![
-            Field::text(Tag::METHOD, "POST"),
-            Field::text(Tag::PATH, "/webhooks/acme"),
-            Field::new(Tag::BODY, body.into().leak()),
-        ];
-        Self { request }.received_at(OffsetDateTime::now_utc())
-    }
-
-    /// Adds a header; call it twice for a repeated one. Its text stays until the test's process ends.
-    #[must_use]
-    pub fn header(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
-        self.request.push(Field::text(Tag::HEADER_NAME, name.to_ascii_lowercase().leak()));
-        self.request.push(Field::new(Tag::HEADER_VALUE, value.into().leak()));
-        self
-    }
-
-    /// Sets the path, `/webhooks/acme` without this.
-    #[must_use]
-    pub fn path(mut self, path: &str) -> Self {
-        self.request = with(self.request, Tag::PATH, path.as_bytes().to_vec());
-        self
-    }
-
-    /// Sets the query.
-    #[must_use]
-    pub fn query(mut self, query: &str) -> Self {
-        self.request = with(self.request, Tag::QUERY, query.as_bytes().to_vec());
-        self
-    }
-
-    /// When it was received.
-    #[must_use]
-    pub fn received_at(mut self, at: OffsetDateTime) -> Self {
-        self.request = with(self.request, Tag::RECEIVED_AT, wire::time_bytes(at));
-        self
-    }
-
-    /// Adds the header `sha256=<hex>` over the body.
-    #[must_use]
-    pub fn hub_signed(self, header: &str, secret: &str) -> Self {
-        let value = format!("sha256={}", hex_mac(secret.as_bytes(), &[self.borrow().body()]));
-        self.header(header, value)
-    }
-
-    /// Adds the header `<hex>` over the body.
-    #[must_use]
-    pub fn hex_signed(self, header: &str, secret: &str) -> Self {
-        let value = hex_mac(secret.as_bytes(), &[self.borrow().body()]);
-        self.header(header, value)
-    }
-
-    /// As a plugin's methods take it.
-    pub fn borrow(&self) -> Webhook<'_> {
-        Webhook { request: &self.request }
+/// The key that a secret's text stands for.
+fn key_of(text: &str, form: KeyForm) -> Option<Vec<u8>> {
+    match form {
+        KeyForm::Text => Some(text.as_bytes().to_vec()),
+        KeyForm::Base64 => STANDARD.decode(text.strip_prefix("whsec_").unwrap_or(text)).ok(),
+        KeyForm::Hex => {
+            (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()
+        }
     }
 }
 
@@ -356,4 +339,38 @@ fn mac_of(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     parts.iter().for_each(|part| mac.update(part));
     mac
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_come_by_path_however_often_and_in_whatever_order() {
+        let host = FakeHost::new()
+            .secret("api_key", "k")
+            .answer(503, "{}")
+            .answer_to("GET", "/tickets/7", 200, "once")
+            .answer_to("GET", "/tickets/7", 200, "then")
+            .answer_to("post", "/tickets/7/notes", 201, "noted");
+        let tenant = host.tenant();
+        let said = |request: Request| {
+            let answer = tenant.http(request.bearer("api_key")).unwrap();
+            (answer.status(), answer.text().into_owned())
+        };
+        let note = || Request::post("/tickets/7/notes").json(&serde_json::json!({ "public": false }));
+        assert_eq!(said(note()), (201, "noted".to_owned()));
+        for expected in ["once", "then", "then"] {
+            assert_eq!(said(Request::get("/tickets").path("7").query("a", "b")), (200, expected.to_owned()));
+        }
+        assert_eq!(said(Request::get("/others")), (503, "{}".to_owned()), "what has no path is answered in order");
+        let asked = &host.requests()[0];
+        assert_eq!(
+            (asked.method(), asked.target(), asked.secret_name()),
+            ("POST", "/tickets/7/notes", Some("api_key"))
+        );
+        assert_eq!(asked.header_value("Content-Type"), Some("application/json"));
+        assert_eq!(asked.body_json()["public"], false);
+        assert_eq!(asked.body_bytes(), Some(br#"{"public":false}"#.as_slice()));
+    }
 }

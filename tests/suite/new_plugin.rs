@@ -36,13 +36,14 @@ fn target() -> PathBuf {
     profile.join("new-plugins")
 }
 
-/// From nothing to a note, with this template.
+/// From nothing to a note, with this scheme.
 #[track_caller]
-fn check(template: &str, scheme: Scheme) {
-    let name = format!("desk_{template}");
+fn check(option: &str, word: &str, scheme: Scheme) {
+    let name = format!("desk_{word}");
     let line = Line::with(&[]);
-    let written = line.host.ctl(&["new", &name, "--template", template, "--plugin-abi", CHECKOUT]);
+    let written = line.host.ctl(&["new", &name, option, word, "--plugin-abi", CHECKOUT]);
     assert_eq!(written["folder"], name.as_str(), "{written:#}");
+    assert!(written["local_since"].is_null(), "whoever names a folder knows that it is one: {written:#}");
     let folder = line.host.folder().join(&name);
     cargo(&folder, &["fmt", "--check"]);
     cargo(&folder, &["build"]);
@@ -54,6 +55,8 @@ fn check(template: &str, scheme: Scheme) {
     assert_eq!(report["verdict"], "passed", "{report:#}");
 
     line.host.ctl(&["install", plugin]);
+    let declares = line.host.ctl(&["info", &name])["declares"].clone();
+    assert_eq!(declares["secrets"][0]["name"], "webhook_secret", "{declares:#}");
     line.add_tenant_at("acme", &name, &line.tool.base_url(Tool::Generic), &[]);
     let webhook = Webhook { tool: Tool::Generic, ..Webhook::new("acme", Event::Created, "101") };
     line.tool.put_ticket(Tool::Generic, "101", webhook.ticket.clone()).unwrap();
@@ -65,14 +68,16 @@ fn check(template: &str, scheme: Scheme) {
 
 /// One after the other, since all of them build into one folder.
 #[test]
-fn every_template_builds_conforms_and_serves() {
-    for (template, scheme) in [
-        ("hub", Scheme::HubHeader),
-        ("timestamped", Scheme::Timestamped),
-        ("token", Scheme::StaticToken),
-        ("basic", Scheme::Basic),
+fn every_scheme_builds_conforms_and_serves() {
+    for (option, word, scheme) in [
+        ("--scheme", "hub", Scheme::HubHeader),
+        ("--scheme", "timestamped", Scheme::Timestamped),
+        ("--scheme", "stripe", Scheme::Stripe),
+        ("--scheme", "token", Scheme::StaticToken),
+        // The option's old name.
+        ("--template", "basic", Scheme::Basic),
     ] {
-        check(template, scheme);
+        check(option, word, scheme);
     }
 }
 

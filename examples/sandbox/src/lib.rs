@@ -23,6 +23,7 @@ mod call;
 mod control;
 mod fault;
 mod oauth;
+mod script;
 mod server;
 mod state;
 mod tools;
@@ -33,6 +34,7 @@ mod client;
 
 pub use fault::{Effect, Fault, Target};
 pub use oauth::{OauthClient, OauthGrant};
+pub use script::{Script, ScriptError};
 pub use server::{DEFAULT_TOKEN, Sandbox, SandboxConfig, StartError};
 pub use state::{Note, RecordedRequest, StateFull, Ticket, TicketFields, TooFewNotes, limits};
 pub use tools::{Operation, Tool};

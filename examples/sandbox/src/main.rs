@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use sandbox::{DEFAULT_TOKEN, Sandbox, SandboxConfig};
+use sandbox::{DEFAULT_TOKEN, Sandbox, SandboxConfig, Script};
 use tokio::signal::unix::{SignalKind, signal};
 
 mod send;
@@ -38,6 +38,9 @@ struct ServeArgs {
     /// The only credential that the tools accept.
     #[arg(long, default_value = DEFAULT_TOKEN)]
     token: String,
+    /// Play a tool of your own too, under /script, with the [[answer]] list of this conformance.toml.
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
     /// Write the base URL to this file once connections are taken.
     #[arg(long)]
     ready_file: Option<PathBuf>,
@@ -60,7 +63,8 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
         // Handlers come before the ready line: who has read it may already send a signal.
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        let sandbox = Sandbox::start(SandboxConfig { listen: args.listen, token: args.token })?;
+        let script = args.script.as_deref().map(Script::read).transpose()?;
+        let sandbox = Sandbox::start(SandboxConfig { listen: args.listen, token: args.token, script })?;
         if let Some(file) = &args.ready_file {
             write_whole(file, &format!("{}\n", sandbox.url()))?;
         }

@@ -26,6 +26,7 @@ use crate::{
     control,
     fault::Fault,
     oauth::{self, Oauth, OauthClient, OauthGrant},
+    script::{self, Played, Script},
     state::{RecordedRequest, State, StateFull, Ticket, TicketFields, TooFewNotes, limits},
     tools::{Site, Tool},
 };
@@ -40,11 +41,13 @@ pub struct SandboxConfig {
     pub listen: SocketAddr,
     /// The only credential that the tools accept; not empty.
     pub token: String,
+    /// What the tool under `/script` answers; without, there is none.
+    pub script: Option<Script>,
 }
 
 impl Default for SandboxConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), token: DEFAULT_TOKEN.to_owned() }
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), token: DEFAULT_TOKEN.to_owned(), script: None }
     }
 }
 
@@ -103,7 +106,12 @@ impl Sandbox {
         };
         let state = Arc::new(State::default());
         let oauth = Arc::new(Oauth::default());
-        let server = Arc::new(Server { state: Arc::clone(&state), oauth: Arc::clone(&oauth), token: config.token });
+        let server = Arc::new(Server {
+            state: Arc::clone(&state),
+            oauth: Arc::clone(&oauth),
+            token: config.token,
+            script: config.script.map(Played::new),
+        });
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("sandbox".to_owned())
@@ -213,6 +221,7 @@ struct Server {
     state: Arc<State>,
     oauth: Arc<Oauth>,
     token: String,
+    script: Option<Played>,
 }
 
 /// How long accepting rests when the system has no more descriptors, so that it does not spin.
@@ -266,6 +275,14 @@ impl Server {
         if call.path() == oauth::PATH {
             let number = self.state.record(call, None, None);
             let answer = self.oauth.answer(call);
+            self.state.answered(number, answer.status);
+            return Delivery::Whole(answer);
+        }
+        if let Some(script) = &self.script
+            && let Some(path) = call.path().strip_prefix(script::BASE_PATH)
+        {
+            let number = self.state.record(call, None, None);
+            let answer = script.answer(call, path);
             self.state.answered(number, answer.status);
             return Delivery::Whole(answer);
         }

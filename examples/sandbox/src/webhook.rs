@@ -135,6 +135,8 @@ pub enum Scheme {
     /// `X-ServiceNow-Signature: <Base64 of HMAC-SHA256 over time stamp, colon and raw body>`, the time stamp being the text
     /// of `X-ServiceNow-Timestamp`.
     ServicenowSignature,
+    /// `X-Webhook-Signature: t=<seconds>,v1=<hex of HMAC-SHA256 over those seconds, a dot and the raw body>`.
+    Stripe,
     /// `X-Zendesk-Webhook-Signature: <Base64 of HMAC-SHA256 over time stamp and raw body>`, the time stamp being the text
     /// of `X-Zendesk-Webhook-Signature-Timestamp`.
     ZendeskSignature,
@@ -183,7 +185,12 @@ pub fn signed(webhook: &Webhook, scheme: Scheme, secret: &str) -> Result<SignedR
     let body = webhook.tool.webhook_body(webhook);
     let path = format!("/webhooks/{}", webhook.tenant_id);
     let mut headers = vec![("content-type", "application/json".to_owned())];
-    let proof = if scheme == Scheme::ConnectJwt {
+    let proof = if scheme == Scheme::Stripe {
+        let sent_at = whole_second_now().unix_timestamp().to_string();
+        let covered = [sent_at.as_bytes(), b".", &body].concat();
+        let (header, digits) = proof(scheme, secret, &covered)?;
+        (header, format!("t={sent_at},v1={digits}"))
+    } else if scheme == Scheme::ConnectJwt {
         proof(scheme, secret, format!("POST&{path}&").as_bytes())?
     } else if let Some((header, separator)) = scheme.timestamp() {
         let sent_at = rfc3339(whole_second_now());
@@ -210,7 +217,7 @@ pub fn proof(scheme: Scheme, secret: &str, body: &[u8]) -> Result<(&'static str,
         Scheme::Basic => ("authorization", format!("Basic {}", STANDARD.encode(format!("{BASIC_USER}:{secret}")))),
         Scheme::ServicenowSignature => ("x-servicenow-signature", STANDARD.encode(hmac_sha256(secret, body))),
         Scheme::ZendeskSignature => ("x-zendesk-webhook-signature", STANDARD.encode(hmac_sha256(secret, body))),
-        Scheme::Timestamped => ("x-webhook-signature", hmac_sha256_hex(secret, body)),
+        Scheme::Timestamped | Scheme::Stripe => ("x-webhook-signature", hmac_sha256_hex(secret, body)),
         Scheme::XHubSignature => ("x-hub-signature", format!("sha256={}", hmac_sha256_hex(secret, body))),
         Scheme::ConnectJwt => {
             let hash: String = Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect();

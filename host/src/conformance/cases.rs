@@ -7,11 +7,11 @@ mod threads;
 mod tool;
 mod webhooks;
 
-use std::time::Duration;
-
 use super::{
+    Random,
     given::Given,
     subject::{Checked, Subject},
+    tried::Tried,
     workshop::Workshop,
 };
 
@@ -48,8 +48,10 @@ pub(super) enum Run {
     Probe,
     /// In a process of its own, with the plugin made.
     Calls(fn(&Subject) -> Checked<()>),
+    /// The same, as far as what is given allows it.
+    CallsAsFarAsKnown(fn(&Subject) -> Checked<Tried>),
     /// The same with a seed, for as long as asked.
-    Seeded(fn(&Subject, u64, Duration) -> Checked<()>),
+    Random(fn(&Subject, &Random) -> Checked<()>),
     /// In a process of its own, which opens the library itself.
     Whole(fn(&mut Workshop<'_>) -> Checked<()>),
 }
@@ -86,20 +88,20 @@ macro_rules! cases {
 
 cases! {
     1 "identity" {
-        "file" Nothing Run::Inspected, "an ELF library that says what it is, linked as a host takes it", "see the code in docs/reference/refusals.md";
-        "probe" Nothing Run::Probe, "it opens, fits the ABI, is made, reads two bodies and is dropped in the host's own probe", "see the code in docs/reference/refusals.md";
+        "file" Nothing Run::Inspected, "an ELF library that says what it is, linked as a host takes it", "the code says what to mend";
+        "probe" Nothing Run::Probe, "it opens, fits the ABI, is made, reads two bodies and is dropped in the host's own probe", "the code says what to mend";
     }
     2 "webhooks" {
         "webhook-valid" Webhooks Run::Calls(webhooks::valid), "each webhook that is given is authentic and says what is expected", "compare the webhook, its settings and expect in conformance.toml with what your plugin reads";
         "webhook-unsigned" Nothing Run::Calls(webhooks::unsigned), "no webhook without a proof is taken", ANSWER_FALSE;
         "webhook-odd-headers" Nothing Run::Calls(webhooks::odd_headers), "headers that are empty, huge, no text or many prove nothing", ANSWER_FALSE;
-        "webhook-missing-header" Webhooks Run::Calls(webhooks::missing_header), "without one of the headers that sign it, no webhook is taken", ANSWER_FALSE;
-        "webhook-repeated-header" Webhooks Run::Calls(webhooks::repeated_header), "with a signing header twice, no webhook is taken", "read headers with Webhook::header, which refuses repeated ones";
+        "webhook-missing-header" Webhooks Run::CallsAsFarAsKnown(webhooks::missing_header), "without one of the headers that sign it, no webhook is taken", ANSWER_FALSE;
+        "webhook-repeated-header" Webhooks Run::CallsAsFarAsKnown(webhooks::repeated_header), "with a signing header twice, no webhook is taken", "read headers with Webhook::header, which refuses repeated ones";
         "webhook-wrong-secret" Webhooks Run::Calls(webhooks::wrong_secret), "what another secret has signed is not taken", ANSWER_FALSE;
         "webhook-empty-secret" Webhooks Run::Calls(webhooks::empty_secret), "a tenant whose secrets are empty takes nothing", ANSWER_FALSE;
         "webhook-absent-secret" Webhooks Run::Calls(webhooks::absent_secret), "a tenant without secrets takes nothing", ANSWER_FALSE;
-        "webhook-altered-body" Webhooks Run::Calls(webhooks::altered_body), "a body that was changed after it was signed is not taken", "verify over webhook.body(), the raw bytes";
-        "webhook-stale" Webhooks Run::Calls(webhooks::stale), "a signed time stamp from hours ago is not taken", "compare the signed time with tenant.replay_window() (signature::fresh)";
+        "webhook-altered-body" Webhooks Run::CallsAsFarAsKnown(webhooks::altered_body), "a body that was changed after it was signed is not taken", "verify over webhook.body(), the raw bytes";
+        "webhook-stale" Webhooks Run::CallsAsFarAsKnown(webhooks::stale), "a signed time stamp from hours ago is not taken", "compare the signed time with tenant.replay_window() (signature::fresh)";
     }
     2 "payloads" {
         "body-empty" Nothing Run::Calls(payloads::empty), "an empty body is an error value", READ_ANY_BODY;
@@ -112,9 +114,11 @@ cases! {
     2 "tool" {
         "ticket-get" Ticket Run::Calls(tool::get), "get_ticket finds the ticket that is given", "compare the ticket and the answers in conformance.toml with the requests that your plugin makes";
         "ticket-update" Ticket Run::Calls(tool::update), "update_ticket posts a note, at the first attempt and at a later one", "compare the answers in conformance.toml with the requests that your plugin makes";
+        "note-internal" Ticket Run::CallsAsFarAsKnown(tool::internal), "the request with the note says what makes it internal", "say with every note that it is internal, whatever the tool's default: requesters can read all others";
+        "note-found" Ticket Run::CallsAsFarAsKnown(tool::found), "with FINDS_NOTES, a note that is on the ticket is found and not posted again", "where tenant.attempt() is above 1, read the ticket's notes first and look for note.marker(); else leave FINDS_NOTES false";
         "ticket-odd-ids" Nothing Run::Calls(tool::odd_ids), "no ticket id changes the path or the query of a request", "build targets with Request::path and Request::query, which encode";
         "answer-401" Nothing Run::Calls(tool::unauthorized), "a refused credential is Authentication", SAY_WHAT_FAILED;
-        "answer-404" Nothing Run::Calls(tool::not_found), "a missing ticket is None or NotFound", SAY_WHAT_FAILED;
+        "answer-404" Nothing Run::Calls(tool::not_found), "a missing ticket is None or NotFound", "for a 404, answer Ok(None) from get_ticket, and NotFound from update_ticket: Response::success makes that error of it";
         "answer-429" Nothing Run::Calls(tool::rate_limited), "a rate limit is RateLimit with the tool's wait", SAY_WHAT_FAILED;
         "answer-500" Nothing Run::Calls(tool::server_error), "a fault of the tool is Api", SAY_WHAT_FAILED;
         "answer-html" Nothing Run::Calls(tool::html), "a page of HTML with status 200 is Api", "look at Response::is_html before a 2xx is taken for done: login and maintenance pages are 200";
@@ -135,7 +139,7 @@ cases! {
         "determinism" Webhooks Run::Calls(threads::determinism), "extract answers the same for the same webhook, at any time", "take times from the webhook, not from the clock; put no random or counted value into metadata";
     }
     5 "random" {
-        "fuzz" Nothing Run::Seeded(random::fuzz), "damaged webhooks and answers are error values, for as long as asked", "run it again with --case fuzz --seed and the seed of the report";
+        "fuzz" Nothing Run::Random(random::fuzz), "damaged webhooks and answers are error values, for as long as asked", "the command at the failure's end tries that round alone";
     }
 }
 

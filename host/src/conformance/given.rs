@@ -6,14 +6,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use plugin_abi::{
-    http::Response,
-    time::{OffsetDateTime, format_description::well_known::Rfc3339},
-    types::{Event, Ticket, TicketMetadata},
-};
+use plugin_abi::time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use serde::{Deserialize, Serialize};
 
-use super::{signing::Sign, subject::Delivery};
+use super::{
+    signing::{self, Sign},
+    subject::Delivery,
+};
+
+mod answer;
+mod expected;
+
+pub(super) use self::answer::{Expected, MARKER};
+pub use self::{
+    answer::GivenAnswer,
+    expected::{ExpectedMetadata, ExpectedTicket},
+};
 
 /// The name under which it is looked for.
 pub const FILE: &str = "conformance.toml";
@@ -74,28 +82,17 @@ pub struct GivenWebhook {
     settings: BTreeMap<String, String>,
     /// How it is signed; without, its headers stand as they are.
     pub(super) sign: Option<Sign>,
+    /// The headers that prove it, for one without `sign`.
+    proof_headers: Option<Vec<String>>,
+    /// Whether what proves it covers the body; without, `sign` says it.
+    signs_body: Option<bool>,
+    /// Whether what proves it is good for some time only; without, `sign` says it, or a time stamp among its headers.
+    signs_time: Option<bool>,
     /// When it arrives (RFC 3339); without, now.
     received_at: Option<String>,
     /// What `extract_metadata` answers.
     #[serde(default)]
     pub expect: ExpectedMetadata,
-}
-
-/// What is compared of the metadata; what is not given is not compared.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ExpectedMetadata {
-    event: Option<String>,
-    ticket_id: Option<String>,
-    tenant_id: Option<String>,
-    subject: Option<String>,
-    description: Option<String>,
-    priority: Option<String>,
-    raw_priority: Option<String>,
-    delivery_id: Option<String>,
-    created_at: Option<String>,
-    url: Option<String>,
-    resolution: Option<String>,
 }
 
 /// A ticket that the tool has.
@@ -107,36 +104,6 @@ pub struct GivenTicket {
     /// What `get_ticket` answers.
     #[serde(default)]
     pub expect: ExpectedTicket,
-}
-
-/// What is compared of the ticket.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ExpectedTicket {
-    subject: Option<String>,
-    description: Option<String>,
-    status: Option<String>,
-    priority: Option<String>,
-    requester: Option<String>,
-    resolution: Option<String>,
-}
-
-/// What the tool answers to some requests: the first that fits.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct GivenAnswer {
-    method: String,
-    path: String,
-    /// What the request's query holds, still percent-encoded.
-    #[serde(default)]
-    query: String,
-    status: u16,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    /// The body, in a file beside this one,
-    file: Option<PathBuf>,
-    /// or here.
-    body: Option<String>,
 }
 
 /// Why the file cannot be used.
@@ -173,6 +140,7 @@ impl Given {
                 return Err(GivenFault::Wrong(format!("webhook {:?} needs file or body", webhook.name)));
             }
             webhook.time()?;
+            webhook.check_proofs()?;
             let unknown = |secret: &&str| given.secrets.get(*secret).is_none_or(String::is_empty);
             if let Some(secret) = webhook.sign.as_ref().map(Sign::secret).filter(unknown) {
                 let name = &webhook.name;
@@ -182,6 +150,7 @@ impl Given {
         }
         for answer in &mut given.answer {
             load(&mut answer.file, &mut answer.body, folder)?;
+            answer.check()?;
         }
         Ok(given)
     }
@@ -217,78 +186,45 @@ impl GivenWebhook {
         delivery
     }
 
+    fn check_proofs(&self) -> Result<(), GivenFault> {
+        let is_there = |name: &&String| self.headers.keys().any(|header| header.eq_ignore_ascii_case(name));
+        match self.proof_headers.iter().flatten().find(|name| !is_there(name)) {
+            None => Ok(()),
+            Some(name) => Err(GivenFault::Wrong(format!(
+                "webhook {:?}: proof_headers names {name:?}, which is not among its headers",
+                self.name
+            ))),
+        }
+    }
+
+    /// The headers that prove it, in lower case; `None` when that is not known.
+    pub(super) fn proof_headers(&self, delivery: &Delivery) -> Option<Vec<String>> {
+        let signed = self.sign.as_ref().map(|sign| sign.header_names(delivery));
+        let named = self.proof_headers.as_ref().map(|names| names.iter().map(|name| name.to_lowercase()).collect());
+        match (signed, named) {
+            (Some(signed), Some(named)) => Some([signed, named].concat()),
+            (signed, named) => signed.or(named),
+        }
+    }
+
+    /// Whether what proves it covers the body; `None` when that is not known.
+    pub(super) fn signs_body(&self) -> Option<bool> {
+        self.signs_body.or_else(|| self.sign.as_ref().map(Sign::covers_body))
+    }
+
+    /// Whether what proves it is good for some time only; `None` when that is not known.
+    pub(super) fn signs_time(&self, delivery: &Delivery) -> Option<bool> {
+        let by_scheme = || self.sign.as_ref().map(Sign::covers_time);
+        let by_headers = || signing::shows_time(&delivery.headers, delivery.received_at).then_some(true);
+        self.signs_time.or_else(by_scheme).or_else(by_headers)
+    }
+
     fn time(&self) -> Result<Option<OffsetDateTime>, GivenFault> {
         let Some(text) = &self.received_at else { return Ok(None) };
         OffsetDateTime::parse(text, &Rfc3339).map(Some).map_err(|fault| {
             GivenFault::Wrong(format!("webhook {:?}: received_at is {text:?}, no RFC 3339 time: {fault}", self.name))
         })
     }
-}
-
-impl GivenAnswer {
-    pub(super) fn fits(&self, method: &str, path: &str, query: &str) -> bool {
-        self.method.eq_ignore_ascii_case(method) && self.path == path && query.contains(&self.query)
-    }
-
-    pub(super) fn response(&self) -> Response {
-        let mut headers: Vec<_> =
-            self.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect();
-        if !headers.iter().any(|(name, _)| name == "content-type") {
-            headers.push(("content-type".to_owned(), "application/json".to_owned()));
-        }
-        Response::new(self.status, headers, self.body.as_deref().unwrap_or_default())
-    }
-}
-
-impl ExpectedMetadata {
-    /// The first field that is not as expected, in a sentence.
-    pub(super) fn difference(&self, found: &TicketMetadata) -> Option<String> {
-        let (event, resolution) = match &found.event {
-            Event::Created => ("created", None),
-            Event::Updated => ("updated", None),
-            Event::Resolved { resolution, .. } => ("resolved", resolution.as_deref()),
-            Event::Reopened => ("reopened", None),
-            _ => ("other", None),
-        };
-        let created_at = found.created_at.and_then(|at| at.format(&Rfc3339).ok());
-        first_difference(&[
-            ("event", &self.event, Some(event)),
-            ("ticket_id", &self.ticket_id, Some(&found.ticket_id)),
-            ("tenant_id", &self.tenant_id, found.tenant_id.as_deref()),
-            ("subject", &self.subject, found.subject.as_deref()),
-            ("description", &self.description, found.description.as_deref()),
-            ("priority", &self.priority, Some(found.priority.as_str())),
-            ("raw_priority", &self.raw_priority, found.raw_priority.as_deref()),
-            ("delivery_id", &self.delivery_id, found.delivery_id.as_deref()),
-            ("created_at", &self.created_at, created_at.as_deref()),
-            ("url", &self.url, found.url.as_deref()),
-            ("resolution", &self.resolution, resolution),
-        ])
-    }
-}
-
-impl ExpectedTicket {
-    /// The first field that is not as expected, in a sentence.
-    pub(super) fn difference(&self, found: &Ticket) -> Option<String> {
-        first_difference(&[
-            ("subject", &self.subject, found.subject.as_deref()),
-            ("description", &self.description, found.description.as_deref()),
-            ("status", &self.status, found.status.as_deref()),
-            ("priority", &self.priority, Some(found.priority.as_str())),
-            ("requester", &self.requester, found.requester.as_deref()),
-            ("resolution", &self.resolution, found.resolution.as_deref()),
-        ])
-    }
-}
-
-fn first_difference(fields: &[(&str, &Option<String>, Option<&str>)]) -> Option<String> {
-    let different = fields.iter().find(|(_, expected, found)| expected.is_some() && expected.as_deref() != *found)?;
-    let (name, expected, found) = different;
-    let expected = expected.as_deref().unwrap_or_default();
-    Some(match found {
-        Some(found) => format!("{name} is {found:?}, not {expected:?}"),
-        None => format!("{name} is missing, {expected:?} is expected"),
-    })
 }
 
 #[cfg(test)]
@@ -329,6 +265,43 @@ mod tests {
     }
 
     #[test]
+    fn a_webhook_says_what_proves_it_by_its_scheme_or_by_its_own_keys() {
+        const LITERAL: &str = "headers = { X-Sig = \"ab\" }";
+        let timed = "headers = { X-Sig = \"t=1772442905,v1=ab\" }\nreceived_at = \"2026-03-02T09:15:05Z\"";
+        let named = format!("{LITERAL}\nproof_headers = [\"X-SIG\"]\nsigns_body = true\nsigns_time = false");
+        for (keys, headers, body, time) in [
+            (
+                "sign = { scheme = \"hub\", header = \"x-sig\", secret = \"webhook_secret\" }",
+                true,
+                Some(true),
+                Some(false),
+            ),
+            (
+                "sign = { scheme = \"token\", header = \"x-sig\", secret = \"webhook_secret\" }",
+                true,
+                Some(false),
+                Some(false),
+            ),
+            (
+                "sign = { scheme = \"stripe\", header = \"x-sig\", secret = \"webhook_secret\" }",
+                true,
+                Some(true),
+                Some(true),
+            ),
+            (LITERAL, false, None, None),
+            (timed, false, None, Some(true)),
+            (&named, true, Some(true), Some(false)),
+        ] {
+            let text = format!("[secrets]\nwebhook_secret = \"s\"\n[[webhook]]\nname = \"a\"\nbody = \"{{}}\"\n{keys}");
+            let given = read(&text).unwrap();
+            let (webhook, delivery) = (&given.webhook[0], given.webhook[0].delivery(&given));
+            let expected = headers.then(|| vec!["x-sig".to_owned()]);
+            assert_eq!(webhook.proof_headers(&delivery), expected, "{keys}");
+            assert_eq!((webhook.signs_body(), webhook.signs_time(&delivery)), (body, time), "{keys}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (from, to, said) in [
             ("[secrets]", "[secrets]\n[secret]", "secret"),
@@ -338,22 +311,13 @@ mod tests {
             ("scheme = \"hub\"", "scheme = \"magic\"", "magic"),
             ("name = \"created\"", "name = \"created\"\nreceived_at = \"noon\"", "received_at is \"noon\""),
             ("event = \"created\"", "evnt = \"created\"", "evnt"),
+            ("name = \"created\"", "name = \"created\"\nproof_headers = [\"x-a\"]", "proof_headers names \"x-a\""),
+            ("status = 200", "status = 200\nexpect_json = { public = false }", "\"public\" is no JSON pointer"),
         ] {
             let text = GOOD.replacen(from, to, 1);
             assert_ne!(text, GOOD, "{from}");
             let fault = read(&text).unwrap_err().to_string();
             assert!(fault.contains(said), "{to}: {fault}");
         }
-    }
-
-    #[test]
-    fn only_what_is_given_is_compared() {
-        let mut found = TicketMetadata::new("7", Event::Created);
-        let expected = ExpectedMetadata { ticket_id: Some("7".to_owned()), ..ExpectedMetadata::default() };
-        assert_eq!(expected.difference(&found), None);
-        found.ticket_id = "8".to_owned();
-        assert_eq!(expected.difference(&found).as_deref(), Some("ticket_id is \"8\", not \"7\""));
-        let expected = ExpectedMetadata { subject: Some("s".to_owned()), ..ExpectedMetadata::default() };
-        assert_eq!(expected.difference(&found).as_deref(), Some("subject is missing, \"s\" is expected"));
     }
 }

@@ -14,10 +14,32 @@ use crate::plugin::artifact::Sha256Sum;
 pub enum Outcome {
     /// The plugin keeps this part of its contract.
     Passed,
-    /// It does not: a sentence.
-    Failed(String),
-    /// It could not be tried: why.
+    /// It does not.
+    Failed(Failure),
+    /// Not all of it could be tried: why.
     Skipped(String),
+    /// There is nothing to try, by what conformance.toml says of the tool: why. It counts as skipped, and leaves the verdict
+    /// as it is.
+    NotApplicable(String),
+}
+
+/// How the contract was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What was found, in a sentence.
+    pub(super) found: String,
+    /// What to do about it.
+    pub(super) mend: &'static str,
+}
+
+impl Outcome {
+    /// Why it was not tried.
+    fn untried(&self) -> Option<&str> {
+        match self {
+            Self::Skipped(why) | Self::NotApplicable(why) => Some(why),
+            Self::Passed | Self::Failed(_) => None,
+        }
+    }
 }
 
 /// A case that is over.
@@ -39,7 +61,7 @@ pub struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// All cases passed.
+    /// All cases passed that there is something to try for.
     Passed,
     /// None failed, and some could not be tried.
     Partly,
@@ -65,7 +87,7 @@ impl Report {
     /// Names of the cases that failed, with what was found.
     pub fn failures(&self) -> impl Iterator<Item = (&'static str, &str, &'static str)> {
         self.cases.iter().filter_map(|case| match &case.outcome {
-            Outcome::Failed(found) => Some((case.case.name, found.as_str(), case.case.mend)),
+            Outcome::Failed(Failure { found, mend }) => Some((case.case.name, found.as_str(), *mend)),
             _ => None,
         })
     }
@@ -82,7 +104,7 @@ impl Report {
                 counts[match case.outcome {
                     Outcome::Passed => 0,
                     Outcome::Failed(_) => 1,
-                    Outcome::Skipped(_) => 2,
+                    Outcome::Skipped(_) | Outcome::NotApplicable(_) => 2,
                 }] += 1;
                 took += case.took;
             }
@@ -102,15 +124,15 @@ impl Report {
             )
             .expect(INFALLIBLE);
         }
-        let mut skipped = BTreeMap::<&str, usize>::new();
-        for case in &self.cases {
-            if let Outcome::Skipped(why) = &case.outcome {
-                *skipped.entry(why).or_default() += 1;
+        let mut skipped = BTreeMap::<&str, Vec<&str>>::new();
+        for CaseReport { case, outcome, .. } in &self.cases {
+            if let Some(why) = outcome.untried() {
+                skipped.entry(why).or_default().push(case.name);
             }
         }
         text.push('\n');
-        for (why, count) in skipped {
-            writeln!(text, "{count} skipped: {why}").expect(INFALLIBLE);
+        for (why, names) in skipped {
+            writeln!(text, "{} skipped ({}): {why}", names.len(), names.join(", ")).expect(INFALLIBLE);
         }
         text.push_str(match self.verdict() {
             Verdict::Passed => "It conforms.\n",
@@ -129,14 +151,16 @@ impl Report {
     /// The same for programs.
     pub fn json(&self) -> Value {
         let cases = self.cases.iter().map(|CaseReport { case, outcome, took }| {
+            let applies = !matches!(outcome, Outcome::NotApplicable(_));
             let (outcome, reason, mend) = match outcome {
                 Outcome::Passed => ("passed", None, None),
-                Outcome::Failed(found) => ("failed", Some(found), Some(case.mend)),
-                Outcome::Skipped(why) => ("skipped", Some(why), None),
+                Outcome::Failed(Failure { found, mend }) => ("failed", Some(found), Some(mend)),
+                Outcome::Skipped(why) | Outcome::NotApplicable(why) => ("skipped", Some(why), None),
             };
             json!({
                 "name": case.name, "level": case.level, "group": case.group, "asks": case.asks,
-                "outcome": outcome, "reason": reason, "mend": mend, "ms": u64::try_from(took.as_millis()).ok(),
+                "outcome": outcome, "applies": applies, "reason": reason, "mend": mend,
+                "ms": u64::try_from(took.as_millis()).ok(),
             })
         });
         json!({
@@ -157,10 +181,12 @@ impl Report {
                 let (name, class, seconds) = (case.name, escaped(&self.info.tool_type), took.as_secs_f64());
                 let inner = match outcome {
                     Outcome::Passed => String::new(),
-                    Outcome::Failed(found) => {
-                        format!("<failure message=\"{}\">{}</failure>", escaped(found), escaped(case.mend))
+                    Outcome::Failed(Failure { found, mend }) => {
+                        format!("<failure message=\"{}\">{}</failure>", escaped(found), escaped(mend))
                     }
-                    Outcome::Skipped(why) => format!("<skipped message=\"{}\"/>", escaped(why)),
+                    Outcome::Skipped(why) | Outcome::NotApplicable(why) => {
+                        format!("<skipped message=\"{}\"/>", escaped(why))
+                    }
                 };
                 writeln!(
                     xml,

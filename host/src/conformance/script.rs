@@ -16,7 +16,7 @@ use plugin_abi::{
     types::{KeyForm, LogLevel},
 };
 
-use super::given::{Given, GivenAnswer};
+use super::given::{Expected, Given, GivenAnswer};
 
 /// The number of calls that may make requests: of get and update.
 pub(super) const SLOW_CALL: u64 = 2;
@@ -47,6 +47,17 @@ pub(super) enum Fault {
 pub(super) struct Asked {
     pub(super) method: &'static str,
     pub(super) target: String,
+    /// Whether the script's answer to it shows the note.
+    pub(super) shows_note: bool,
+    /// Whether it is as the script expects it.
+    pub(super) expected: Expected,
+}
+
+impl Asked {
+    /// Whether it may have changed something.
+    pub(super) fn is_change(&self) -> bool {
+        self.method != "GET"
+    }
 }
 
 /// Plays the host. Calls may come from several threads.
@@ -57,6 +68,8 @@ struct State {
     now: OffsetDateTime,
     base_url: String,
     answers: Vec<GivenAnswer>,
+    /// Whether the note is on the ticket.
+    is_noted: bool,
     /// Which request fails, from 0 (`None`: all), and how.
     fault: Option<(Option<usize>, Fault)>,
     asked: Vec<Asked>,
@@ -72,6 +85,7 @@ impl Script {
             now: OffsetDateTime::now_utc(),
             base_url: given.base_url.clone(),
             answers: given.answer.clone(),
+            is_noted: false,
             fault: None,
             asked: Vec::new(),
             unscripted: None,
@@ -104,9 +118,16 @@ impl Script {
         self.start(None);
     }
 
+    /// The tool answers by its script from now on, and the note is on the ticket already.
+    pub(super) fn answers_with_note(&self) {
+        self.start(None);
+        self.state().is_noted = true;
+    }
+
     fn start(&self, fault: Option<(Option<usize>, Fault)>) {
         let mut state = self.state();
         state.fault = fault;
+        state.is_noted = false;
         state.asked.clear();
         state.unscripted = None;
     }
@@ -190,22 +211,27 @@ impl State {
         if let Some(name) = credential.map(|credential| credential.secret()).filter(unknown) {
             return configuration(format!("the tenant has no secret {name:?}; name it under [secrets]"));
         }
-        let asked = Asked { method, target: request.target().to_owned() };
+        let target = request.target().strip_prefix(&self.base_url).unwrap_or(request.target());
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let fits = |answer: &&GivenAnswer| answer.fits(method, path, query);
+        let of_noted = || self.answers.iter().filter(|answer| answer.noted && self.is_noted).find(fits);
+        let answer = of_noted().or_else(|| self.answers.iter().filter(|answer| !answer.noted).find(fits));
+        let response = answer.map(GivenAnswer::response);
+        let asked = Asked {
+            method,
+            target: request.target().to_owned(),
+            shows_note: answer.is_some_and(GivenAnswer::shows_note),
+            expected: answer.map_or(Expected::Nothing, |answer| answer.expected(request)),
+        };
         let number = self.asked.len();
         self.asked.push(asked.clone());
         match &self.fault {
             Some((at, fault)) if at.is_none_or(|at| at == number) => return Ok(Err(fault.clone())),
             _ => {}
         }
-        let target = asked.target.strip_prefix(&self.base_url).unwrap_or(&asked.target);
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let answer = self.answers.iter().find(|answer| answer.fits(method, path, query));
-        Ok(Ok(answer.map_or_else(
-            || {
-                self.unscripted = Some(asked.clone());
-                Response::new(404, Vec::new(), "{}")
-            },
-            GivenAnswer::response,
-        )))
+        Ok(Ok(response.unwrap_or_else(|| {
+            self.unscripted = Some(asked);
+            Response::new(404, Vec::new(), "{}")
+        })))
     }
 }

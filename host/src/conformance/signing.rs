@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use plugin_abi::{
     testing::{base64_mac, hex_mac},
-    time::format_description::well_known::Rfc3339,
+    time::{OffsetDateTime, format_description::well_known::Rfc3339},
 };
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,8 @@ pub(super) enum Sign {
         #[serde(default)]
         timestamp: Timestamp,
     },
+    /// `t=<seconds>,v1=<hex>` over time stamp, dot and body, in one header.
+    Stripe { header: String, secret: String },
     /// Standard Webhooks, with a `whsec_` secret.
     StandardWebhooks { secret: String },
     /// The secret itself.
@@ -59,11 +61,30 @@ pub(super) enum Encoding {
 pub(super) enum Timestamp {
     #[default]
     Seconds,
+    Milliseconds,
     Rfc3339,
 }
 
-/// How old a signature is that nobody may take.
-const STALE: Duration = Duration::from_secs(3 * 60 * 60);
+/// How far a header's time may lie from the arrival of its webhook and be taken for the time of its sending.
+const SENT_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Whether one of these headers shows a time near this one: alone, or as `t=` in a list.
+pub(super) fn shows_time(headers: &[(String, Vec<u8>)], near: OffsetDateTime) -> bool {
+    let values = headers.iter().filter_map(|(_, value)| std::str::from_utf8(value).ok());
+    let mut texts = values.flat_map(|value| {
+        let listed = value.split(',').filter_map(|item| item.trim().strip_prefix("t="));
+        std::iter::once(value.trim()).chain(listed)
+    });
+    texts.any(|text| instant(text).is_some_and(|at| (at - near).unsigned_abs() <= SENT_WITHIN))
+}
+
+fn instant(text: &str) -> Option<OffsetDateTime> {
+    match (text.parse::<i64>(), text.len()) {
+        (Ok(ms), 13) => OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok(),
+        (Ok(seconds), _) => OffsetDateTime::from_unix_timestamp(seconds).ok(),
+        (Err(_), _) => OffsetDateTime::parse(text, &Rfc3339).ok(),
+    }
+}
 
 impl Sign {
     /// The secret's name.
@@ -72,6 +93,7 @@ impl Sign {
             Self::Hub { secret, .. }
             | Self::Bare { secret, .. }
             | Self::Timestamped { secret, .. }
+            | Self::Stripe { secret, .. }
             | Self::StandardWebhooks { secret }
             | Self::Token { secret, .. }
             | Self::Basic { secret, .. } => secret,
@@ -83,18 +105,9 @@ impl Sign {
         !matches!(self, Self::Token { .. } | Self::Basic { .. })
     }
 
-    /// The same delivery, when its scheme signs a time, signed too long ago.
-    pub(super) fn stale(&self, delivery: &Delivery, secrets: &BTreeMap<String, String>) -> Option<Delivery> {
-        let is_timed = matches!(self, Self::Timestamped { .. } | Self::StandardWebhooks { .. });
-        is_timed.then(|| {
-            let mut stale = delivery.clone();
-            let names: Vec<_> = self.headers(delivery, "").into_iter().map(|(name, _)| name).collect();
-            stale.headers.retain(|(name, _)| !names.contains(name));
-            stale.received_at -= STALE;
-            self.add_to(&mut stale, secrets);
-            stale.received_at = delivery.received_at;
-            stale
-        })
+    /// Whether the time of sending is signed.
+    pub(super) fn covers_time(&self) -> bool {
+        matches!(self, Self::Timestamped { .. } | Self::Stripe { .. } | Self::StandardWebhooks { .. })
     }
 
     /// The names of the headers that it adds.
@@ -119,10 +132,16 @@ impl Sign {
             Self::Timestamped { signature_header, timestamp_header, separator, encoding, timestamp, .. } => {
                 let stamp = match timestamp {
                     Timestamp::Seconds => at.unix_timestamp().to_string(),
+                    Timestamp::Milliseconds => (at.unix_timestamp() * 1_000).to_string(),
                     Timestamp::Rfc3339 => at.format(&Rfc3339).unwrap_or_default(),
                 };
                 let mac = encoding.mac(key, &[stamp.as_bytes(), separator.as_bytes(), body]);
                 vec![header(signature_header, mac), header(timestamp_header, stamp)]
+            }
+            Self::Stripe { header: name, .. } => {
+                let stamp = at.unix_timestamp().to_string();
+                let mac = hex_mac(key, &[stamp.as_bytes(), b".", body]);
+                vec![header(name, format!("t={stamp},v1={mac}"))]
             }
             Self::StandardWebhooks { .. } => {
                 let (id, stamp) = ("msg_conformance", at.unix_timestamp().to_string());
@@ -147,6 +166,29 @@ impl Encoding {
         match self {
             Self::Hex => hex_mac(key, parts),
             Self::Base64 => base64_mac(key, parts),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_seen_in_whatever_form_and_only_near_the_arrival() {
+        let near = OffsetDateTime::from_unix_timestamp(1_772_442_905).unwrap();
+        for (value, expected) in [
+            ("1772442900", true),
+            ("1772442900123", true),
+            ("2026-03-02T09:15:00Z", true),
+            ("t=1772442900,v1=ab", true),
+            ("v1=ab, t=1772442900", true),
+            ("1772000000", false),
+            ("17", false),
+            ("sha256=ab", false),
+            ("", false),
+        ] {
+            assert_eq!(shows_time(&[("x-a".to_owned(), value.into())], near), expected, "{value}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The plugin that is tried: its four methods, each call watched for what no plugin may do, whatever it is asked.
 
-use std::{collections::BTreeMap, fmt, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use plugin_abi::{
     PluginError,
@@ -14,8 +14,9 @@ use plugin_abi::{
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{
-    given::{Given, GivenWebhook},
+    given::{Given, GivenWebhook, MARKER},
     script::{FAST_CALL, SLOW_CALL, Script},
+    told::event_word,
 };
 use crate::plugin::{
     loader::{LoadedLibrary, LoadedPlugin},
@@ -127,8 +128,8 @@ impl Subject {
         if let Ok(metadata) = &answer {
             let characters = metadata.ticket_id.chars().count();
             if characters > TICKET_ID_CHARS_MAX || (characters == 0 && metadata.event != Event::Other) {
-                let event = &metadata.event;
-                return Err(format!("{what}: a ticket id of {characters} characters with the event {event:?}"));
+                let event = event_word(&metadata.event);
+                return Err(format!("{what}: a ticket id of {characters} characters with the event {event}"));
             }
         }
         Ok(answer)
@@ -143,10 +144,9 @@ impl Subject {
     }
 
     pub(super) fn update(&self, ticket_id: &str, attempt: u32) -> Checked<Result<Updated, PluginError>> {
-        let marker = "patchbay:01890000-0000-7000-8000-000000000001";
-        let html = format!("<p><strong>About this ticket</strong></p><p>{marker}</p>");
-        let (markdown, text) = (format!("**About this ticket**\n\n{marker}"), format!("About this ticket\n{marker}"));
-        let note = Note::new(&markdown, &html, &text, marker);
+        let html = format!("<p><strong>About this ticket</strong></p><p>{MARKER}</p>");
+        let (markdown, text) = (format!("**About this ticket**\n\n{MARKER}"), format!("About this ticket\n{MARKER}"));
+        let note = Note::new(&markdown, &html, &text, MARKER);
         self.watched(&format!("update_ticket ({ticket_id:?}, attempt {attempt})"), &SLOW, || {
             self.context(&self.given.settings, attempt, Some(KEY)).with_ticket(ticket_id, Some(&note), |request| {
                 update_ticket(self.plugin.instance(), self.plugin.host(), SLOW_CALL, request)
@@ -215,17 +215,6 @@ impl Subject {
             Some(secret) => Err(format!("{what}: the secret {secret} stands in what it logged or answered")),
             None => Ok(answer),
         }
-    }
-}
-
-/// An answer in a sentence.
-pub(super) fn shown<T: fmt::Debug>(answer: &Result<T, PluginError>) -> String {
-    match answer {
-        Ok(answer) => {
-            let text = format!("{answer:?}");
-            text[..text.floor_char_boundary(300)].to_owned()
-        }
-        Err(error) => format!("the error {:?}: {error}", error.kind()),
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     cases::{CASES, Run},
     given::Given,
     subject::{Checked, Subject},
+    tried::Tried,
 };
 use crate::plugin::{
     confine::{self, Level, Steps, Tasks},
@@ -36,7 +37,7 @@ pub(super) struct Workshop<'a> {
 }
 
 /// Does what it was told.
-pub(super) fn attempt(here: &ProbeProcess, order: Order) -> Checked<()> {
+pub(super) fn attempt(here: &ProbeProcess, order: Order) -> Checked<Tried> {
     let unready = |fault: io::Error| format!("its process could not be confined: {fault}");
     trial::stage("confining the process");
     confine::close_inherited().map_err(unready)?;
@@ -54,28 +55,32 @@ pub(super) fn attempt(here: &ProbeProcess, order: Order) -> Checked<()> {
     };
     drop(library);
     let level =
-        confine::enter(order.parent, TIME_MAX + task.fuzz_time, &mut Steps::new(order.left_out)).map_err(unready)?;
-    match case.run {
-        Run::Calls(run) => workshop.on_a_thread(|workshop| workshop.with_subject(level, run))?,
-        Run::Seeded(run) => workshop
-            .on_a_thread(|workshop| workshop.with_subject(level, |subject| run(subject, task.seed, task.fuzz_time)))?,
-        Run::Whole(run) => run(&mut workshop)?,
+        confine::enter(order.parent, TIME_MAX + task.random.time, &mut Steps::new(order.left_out)).map_err(unready)?;
+    let whole = |()| Tried::Whole;
+    let tried = match case.run {
+        Run::Calls(run) => workshop.on_a_thread(|workshop| workshop.with_subject(level, run)).map(whole)?,
+        Run::CallsAsFarAsKnown(run) => workshop.on_a_thread(|workshop| workshop.with_subject(level, run))?,
+        Run::Random(run) => workshop
+            .on_a_thread(|workshop| workshop.with_subject(level, |subject| run(subject, &task.random)))
+            .map(whole)?,
+        Run::Whole(run) => run(&mut workshop).map(whole)?,
         Run::Inspected | Run::Probe => return Err("this case needs no process".to_owned()),
-    }
+    };
     trial::stage("counting threads");
     match left(&mut tasks).map_err(unready)? {
-        0 => Ok(()),
-        left => Err(format!("{left} threads of the plugin still run after it was dropped")),
+        0 => Ok(tried),
+        left => Err(confine::threads_left(left)),
     }
 }
 
 impl Workshop<'_> {
     /// Makes the plugin, then lets only computing be done, and drops it in the end.
-    fn with_subject(&self, level: Level, run: impl FnOnce(&Subject) -> Checked<()>) -> Checked<()> {
+    fn with_subject<T>(&self, level: Level, run: impl FnOnce(&Subject) -> Checked<T>) -> Checked<T> {
         let subject = self.first()?;
         confine::tighten(level).map_err(|fault| format!("its process could not be confined: {fault}"))?;
-        run(&subject)?;
-        subject.end().map(drop)
+        let tried = run(&subject)?;
+        subject.end()?;
+        Ok(tried)
     }
 
     /// The plugin, opened and made.

@@ -9,7 +9,7 @@ use clap::{
 
 use super::{
     failure::Failure,
-    new::Template,
+    new::Scheme,
     secret::GivenSecret,
     span::{self, Since},
 };
@@ -243,10 +243,10 @@ pub struct New {
     #[arg(value_parser = ToolType::parse)]
     pub name: ToolType,
     /// How the tool's webhooks prove where they come from
-    #[arg(long, value_enum, default_value_t = Template::Hub)]
-    pub template: Template,
-    /// Where plugin-abi is: a folder or a git URL [default: the checkout that this program was built in]
-    #[arg(long, value_name = "PATH|URL")]
+    #[arg(long, value_enum, default_value_t = Scheme::Hub, alias = "template")]
+    pub scheme: Scheme,
+    /// Where plugin-abi is: a folder or a git URL [default: where the checkout came from that this program was built in]
+    #[arg(long, value_name = "PATH|URL", alias = "abi")]
     pub plugin_abi: Option<String>,
 }
 

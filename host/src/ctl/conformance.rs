@@ -37,6 +37,7 @@ pub(super) fn run(wanted: &args::Conformance) -> Result<Shown, Failure> {
         case: wanted.case.clone(),
         fuzz_time: Duration::from_secs(wanted.fuzz_time.into()),
         seed,
+        again: again(file, path.as_deref()),
     };
     let report = conformance::run(&artifact, given.as_ref(), &asked).map_err(|fault| untried(&fault))?;
     if let Some(junit) = &wanted.junit {
@@ -46,6 +47,13 @@ pub(super) fn run(wanted: &args::Conformance) -> Result<Shown, Failure> {
         })?;
     }
     Ok(shown(file, path.as_deref(), &artifact.info, &report))
+}
+
+/// The command line for the same file with the same things, as a shell takes it.
+fn again(file: &Path, given: Option<&Path>) -> String {
+    let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+    let with = given.map(|path| format!(" --with {}", quoted(path))).unwrap_or_default();
+    format!("plugin-ctl conformance {}{with}", quoted(file))
 }
 
 /// Where it is when nobody says so.

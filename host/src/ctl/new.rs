@@ -1,23 +1,25 @@
 //! `new`: writes a vendor's crate, a whole plugin that builds, conforms and serves in the sandbox.
 
-use std::{
-    env, fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::Path};
 
 use clap::ValueEnum;
 use serde_json::json;
 
+use self::sdk::Dependency;
 use super::{Shown, args, failure::Failure};
 use crate::admin::wire::Problem;
 
+mod sdk;
+
 /// How the new plugin's tool signs its webhooks.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Template {
+pub enum Scheme {
     /// `sha256=<hex>` over the body
     Hub,
     /// `<hex>` over a time stamp and the body
     Timestamped,
+    /// `t=<seconds>,v1=<hex>` over these seconds and the body, in one header
+    Stripe,
     /// The secret itself in a header
     Token,
     /// Basic authentication
@@ -42,7 +44,7 @@ const TAKEN: &str = "abstract alloc as async await become box break const contin
     return self static std struct super test trait true try type typeof unsafe unsized use virtual where while \
     yield";
 
-impl Template {
+impl Scheme {
     /// What stands in place of each name in braces.
     fn fillings(self) -> [(&'static str, &'static str); 4] {
         let (scheme, sandbox_scheme, validate, sign) = match self {
@@ -62,6 +64,12 @@ impl Template {
         );
         signature::timestamped(tenant, WEBHOOK_SECRET, webhook, &scheme.separator(\".\"))",
                 r#"{ scheme = "timestamped", signature_header = "X-Webhook-Signature", timestamp_header = "X-Webhook-Timestamp", separator = ".", secret = "webhook_secret" }"#,
+            ),
+            Self::Stripe => (
+                "`X-Webhook-Signature: t=<seconds>,v1=<hex>` over these seconds, a dot and the body",
+                "stripe",
+                "        signature::stripe(tenant, WEBHOOK_SECRET, webhook, \"x-webhook-signature\")",
+                r#"{ scheme = "stripe", header = "X-Webhook-Signature", secret = "webhook_secret" }"#,
             ),
             Self::Token => (
                 "`X-Webhook-Token: <secret>`",
@@ -88,23 +96,30 @@ pub(super) fn run(wanted: &args::New) -> Result<Shown, Failure> {
             .mend("take another that begins with a letter, such as acme_desk");
         return Err(Failure::usage(problem));
     }
-    let plugin_abi = dependency(wanted.plugin_abi.as_deref())?;
+    let plugin_abi = Dependency::find(wanted.plugin_abi.as_deref())?;
     let folder = Path::new(name);
     fs::create_dir(folder).map_err(|fault| unwritable(folder, &fault))?;
     for (path, text) in FILES {
         let path = folder.join(path);
-        let text =
-            wanted.template.fillings().iter().fold((*text).to_owned(), |text, (at, with)| text.replace(at, with));
-        let text = text.replace("{{name}}", name).replace("{{plugin_abi}}", &plugin_abi);
+        let text = wanted.scheme.fillings().iter().fold((*text).to_owned(), |text, (at, with)| text.replace(at, with));
+        let text = text.replace("{{name}}", name).replace("{{plugin_abi}}", &plugin_abi.toml);
         let parent = path.parent().unwrap_or(folder);
         fs::create_dir_all(parent).and_then(|()| fs::write(&path, text)).map_err(|fault| unwritable(&path, &fault))?;
     }
+    let Dependency { toml, local_since } = plugin_abi;
+    let local = local_since.as_ref().map(|why| {
+        format!(
+            "\nplugin-abi is taken from a folder of this machine, since {why}. Before a colleague or a CI job builds the \
+             plugin, write a git URL of Patchbay into its Cargo.toml: plugin-abi = {{ git = \"URL\", tag = \"TAG\" }}\n"
+        )
+    });
     let text = format!(
-        "{name}/ is a whole plugin, with plugin-abi from {plugin_abi}. Next:\n\n  cd {name}\n  cargo build --release\n  \
-         plugin-ctl conformance target/release/lib{name}.so\n\nThen README.md serves it in the sandbox.\n"
+        "{name}/ is a whole plugin, with plugin-abi from {toml}. Next:\n\n  cd {name}\n  cargo build --release\n  \
+         plugin-ctl conformance target/release/lib{name}.so\n\nThen README.md serves it in the sandbox.\n{}",
+        local.unwrap_or_default()
     );
     let files: Vec<_> = FILES.iter().map(|(path, _)| folder.join(path).display().to_string()).collect();
-    Ok(Shown::new(text, &json!({ "folder": name, "plugin_abi": plugin_abi, "files": files })))
+    Ok(Shown::new(text, &json!({ "folder": name, "plugin_abi": toml, "local_since": local_since, "files": files })))
 }
 
 fn unwritable(path: &Path, fault: &io::Error) -> Failure {
@@ -114,55 +129,20 @@ fn unwritable(path: &Path, fault: &io::Error) -> Failure {
     Failure::failed(Problem { file: Some(path.display().to_string()), ..problem.mend(mend) })
 }
 
-/// Where plugin-abi comes from, as Cargo.toml says it: a git repository or a folder, if one is named; else the checkout that
-/// this program was built in.
-fn dependency(from: Option<&str>) -> Result<String, Failure> {
-    let quoted = |text: &str| toml::Value::from(text).to_string();
-    let folder = match from {
-        Some(url) if url.contains("://") || url.starts_with("git@") => return Ok(format!("git = {}", quoted(url))),
-        Some(path) => [PathBuf::from(path), Path::new(path).join("plugin-abi")].into_iter().find(|path| is_sdk(path)),
-        None => {
-            let program = env::current_exe().unwrap_or_default();
-            program.ancestors().map(|folder| folder.join("plugin-abi")).find(|path| is_sdk(path))
-        }
-    };
-    let folder = folder.and_then(|path| path.canonicalize().ok()).ok_or_else(|| {
-        let problem = Problem::new("NEW", "plugin-abi, which the plugin is built with, was not found");
-        let problem = problem.mend("name its folder, a checkout of Patchbay or a git URL of one with --plugin-abi");
-        Failure::usage(Problem { file: from.map(str::to_owned), ..problem })
-    })?;
-    Ok(format!("path = {}", quoted(&folder.to_string_lossy())))
-}
-
-fn is_sdk(folder: &Path) -> bool {
-    fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(|text| text.contains("name = \"plugin-abi\""))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_place_is_filled_in() {
-        for template in Template::value_variants() {
+        for scheme in Scheme::value_variants() {
             for (path, text) in FILES {
-                let text =
-                    template.fillings().iter().fold((*text).to_owned(), |text, (at, with)| text.replace(at, with));
+                let text = scheme.fillings().iter().fold((*text).to_owned(), |text, (at, with)| text.replace(at, with));
                 let text = text.replace("{{name}}", "x").replace("{{plugin_abi}}", "x");
-                assert!(!text.contains("{{"), "{template:?} {path}: {text}");
+                // This one is conformance.toml's own.
+                let text = text.replace("{{marker}}", "");
+                assert!(!text.contains("{{"), "{scheme:?} {path}: {text}");
             }
         }
-    }
-
-    #[test]
-    fn where_the_sdk_comes_from() {
-        let checkout = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-        let sdk = Path::new(checkout).join("plugin-abi").canonicalize().unwrap();
-        for from in [checkout.to_owned(), format!("{checkout}/plugin-abi")] {
-            assert_eq!(dependency(Some(&from)).unwrap(), format!("path = {:?}", sdk.to_string_lossy()));
-        }
-        let git = dependency(Some("https://git.example/patchbay")).unwrap();
-        assert_eq!(git, "git = \"https://git.example/patchbay\"");
-        assert_eq!(dependency(Some("/absent")).unwrap_err().problem.code, "NEW");
     }
 }

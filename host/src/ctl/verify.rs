@@ -52,13 +52,17 @@ struct Verdict {
 /// # Errors
 /// Why it would be refused.
 pub(super) fn sound(file: &Path) -> Result<InspectedArtifact, Failure> {
-    let artifact =
-        artifact::inspect(file, &Trust::default()).map_err(|uninspected| refused(file, &uninspected.refusal))?;
-    artifact.trusted.clone().map_err(|refusal| refused(file, &refusal))?;
-    artifact.try_out(&Prober::default()).map_err(|refusal| refused(file, &refusal))?;
+    let unchanged = |refusal: &Refusal| {
+        let Failure { problem, .. } = refused(file, refusal);
+        Failure::failed(problem.state("nothing was changed"))
+    };
+    let artifact = artifact::inspect(file, &Trust::default()).map_err(|uninspected| unchanged(&uninspected.refusal))?;
+    artifact.trusted.clone().map_err(|refusal| unchanged(&refusal))?;
+    artifact.try_out(&Prober::default()).map_err(|refusal| unchanged(&refusal))?;
     Ok(artifact)
 }
 
+/// What a host would say of the file.
 pub(super) fn refused(file: &Path, refusal: &Refusal) -> Failure {
     let problem = Problem {
         file: Some(file.to_string_lossy().into_owned()),
@@ -66,7 +70,7 @@ pub(super) fn refused(file: &Path, refusal: &Refusal) -> Failure {
         mend: Some(refusal.code.mend().to_owned()),
         ..Problem::new(refusal.code.as_str(), "this file would be refused")
     };
-    Failure::failed(problem.state("nothing was changed"))
+    Failure::failed(problem)
 }
 
 /// What was found, as far as it went.

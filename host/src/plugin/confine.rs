@@ -138,6 +138,14 @@ impl Tasks {
     }
 }
 
+/// What is wrong when so many threads of a plugin are left.
+pub fn threads_left(count: usize) -> String {
+    match count {
+        1 => "1 thread that the plugin started still ran after the plugin was dropped".to_owned(),
+        several => format!("{several} threads that the plugin started still ran after the plugin was dropped"),
+    }
+}
+
 /// Closes every descriptor but the three standard ones, since whoever started the host may have left some to it, and puts
 /// nothing in the place of standard input. Call it before this process has opened any file.
 ///

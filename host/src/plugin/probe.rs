@@ -166,7 +166,7 @@ fn attempt(here: &ProbeProcess, order: Order) -> Result<Report, Refusal> {
     trial::stage("counting threads");
     let others = tasks.count().map_err(unconfined)?.saturating_sub(1);
     if others > 0 {
-        return Err(Refusal::new(Code::Threads, format!("{others} of them still ran after it was dropped")));
+        return Err(Refusal::new(Code::Threads, confine::threads_left(others)));
     }
     trial::stage("closing the library");
     library.close().map_err(|fault| Refusal::new(Code::Load, fault))?;

@@ -117,7 +117,7 @@ codes! {
     Truncated "TRUNCATED": "the file ends before its own headers say", "copy it again, whole";
     Machine "MACHINE": "the file is for another processor or operating system", "ask the vendor for a build for this machine";
     Version "VERSION": "the plugin's ABI does not fit this host's", "ask the vendor for a build with plugin-abi 1.x, or update the host";
-    PanicAbort "PANIC_ABORT": "the plugin was built with panic = \"abort\"", "ask the vendor to build with panic = \"unwind\"";
+    PanicAbort "PANIC_ABORT": "the plugin was built with panic = \"abort\"", "the vendor must build it with panic = \"unwind\", which is the default: see [profile.release] in the Cargo.toml of its workspace";
     ExecutableStack "EXECUTABLE_STACK": "the plugin asks for an executable stack", "ask the vendor to link without -z execstack";
     SearchPath "SEARCH_PATH": "the plugin brings its own library search path", "ask the vendor to link without RPATH and RUNPATH";
     Dependency "DEPENDENCY": "the plugin needs a library that the host does not allow", "ask the vendor to link that library statically";
@@ -135,7 +135,7 @@ codes! {
     ProbeCrashed "PROBE_CRASHED": "the plugin crashed the process that tried it", "show the signal to the vendor; nothing happened to the host";
     ProbeTimeout "PROBE_TIMEOUT": "the plugin hung in the process that tried it", "show this to the vendor; nothing happened to the host";
     ProbeFailed "PROBE_FAILED": "the plugin could not be tried", "this is not the file's fault: mend what the reason names around the host (a unit's SystemCallFilter, a container's seccomp profile, limits of processes and memory), then reload";
-    Threads "THREADS": "the plugin leaves threads of its own behind", "ask the vendor to end all threads before a call returns";
+    Threads "THREADS": "the plugin leaves threads of its own behind", "the vendor must join every thread before the call that started it returns";
     RolledBack "ROLLED_BACK": "this very file was rolled back", "put a better file in its place; plugin-ctl enable takes this one again";
     Disabled "DISABLED": "an operator has disabled the plugin", "plugin-ctl enable lets it serve again";
     Pinned "PINNED": "another version is pinned", "plugin-ctl unpin lets the highest version serve, plugin-ctl pin another one";

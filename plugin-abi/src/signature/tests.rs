@@ -213,3 +213,51 @@ fn a_time_is_never_late_by_nothing() {
     let why = Why::Stale { by: Duration::from_nanos(1), allowed: Duration::from_secs(300) };
     assert_eq!(why.to_string(), "the signed time is stale by 1 s: it is 301 s old, and 300 s are allowed");
 }
+
+#[test]
+fn a_time_stamp_counts_what_the_scheme_says() {
+    let now = datetime!(2026-01-08 10:00:00 UTC);
+    let (seconds, ms) = (now.unix_timestamp().to_string(), (now.unix_timestamp() * 1_000 + 250).to_string());
+    let old_ms = ((now.unix_timestamp() - 301) * 1_000).to_string();
+    let scheme = Timestamped::new("x-sig", "x-time", Encoding::Hex).separator(".");
+    for (unit, stamp, expected) in [
+        (Unit::Seconds, &seconds, true),
+        (Unit::Seconds, &ms, false),
+        (Unit::Millis, &ms, true),
+        (Unit::Millis, &seconds, false),
+        (Unit::Millis, &old_ms, false),
+    ] {
+        let scheme = scheme.unit(unit);
+        let webhook = FakeWebhook::post(BODY).received_at(now).timestamp_signed(&scheme, stamp, SECRET);
+        let authentic = timestamped(&host().tenant(), "hook", &webhook.borrow(), &scheme).unwrap();
+        assert_eq!(authentic, expected, "{unit:?}: {stamp}");
+    }
+}
+
+#[test]
+fn stripe_signs_time_stamp_dot_and_body_in_one_header() {
+    let now = datetime!(2026-01-08 10:00:00 UTC);
+    let stamp = now.unix_timestamp();
+    let mac = hex_mac(SECRET.as_bytes(), &[stamp.to_string().as_bytes(), b".", BODY]);
+    let old = hex_mac(SECRET.as_bytes(), &[(stamp - 301).to_string().as_bytes(), b".", BODY]);
+    let other = "0".repeat(64);
+    for (value, expected) in [
+        (format!("t={stamp},v1={mac}"), true),
+        (format!("t={stamp}, v1={other}, v1={mac}, v0={other}"), true),
+        (format!("t={},v1={old}", stamp - 301), false),
+        (format!("t={},v1={mac}", stamp - 1), false),
+        (format!("t={stamp},v0={mac}"), false),
+        (format!("t={stamp},v1={other}"), false),
+        (format!("t={stamp},t={stamp},v1={mac}"), false),
+        (format!("v1={mac}"), false),
+        (format!("t=,v1={mac}"), false),
+        (String::new(), false),
+    ] {
+        let webhook = FakeWebhook::post(BODY).received_at(now).header("x-sig", value.as_str());
+        assert_eq!(stripe(&host().tenant(), "hook", &webhook.borrow(), "x-sig"), Ok(expected), "{value}");
+    }
+    let webhook = FakeWebhook::post(BODY).received_at(now).stripe_signed("x-sig", now, SECRET);
+    assert_eq!(stripe(&host().tenant(), "hook", &webhook.borrow(), "x-sig"), Ok(true));
+    let twice = webhook.stripe_signed("x-sig", now, SECRET);
+    assert_eq!(stripe(&host().tenant(), "hook", &twice.borrow(), "x-sig"), Ok(false), "a repeated header was taken");
+}

@@ -28,7 +28,7 @@ fn note_under(effect: Effect) -> (Result<Reply, ureq::Error>, usize) {
 #[test]
 fn it_listens_on_loopback_only_and_wants_a_token() {
     let start = |listen: &str, token: &str| {
-        Sandbox::start(SandboxConfig { listen: listen.parse().unwrap(), token: token.to_owned() })
+        Sandbox::start(SandboxConfig { listen: listen.parse().unwrap(), token: token.to_owned(), script: None })
     };
     assert!(matches!(start("0.0.0.0:0", "k"), Err(StartError::NotLoopback(_))));
     assert!(matches!(start("192.0.2.1:0", "k"), Err(StartError::NotLoopback(_))));

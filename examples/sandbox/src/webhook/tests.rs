@@ -18,6 +18,7 @@ fn each_scheme_has_its_header() {
     check(Scheme::ServicenowSignature, "x-servicenow-signature", "97yD9DBThCSxMpjmqm+xQ+9NWaFJRhdZl0edvC0aPNg=");
     check(Scheme::ZendeskSignature, "x-zendesk-webhook-signature", "97yD9DBThCSxMpjmqm+xQ+9NWaFJRhdZl0edvC0aPNg=");
     check(Scheme::Timestamped, "x-webhook-signature", FOX_MAC);
+    check(Scheme::Stripe, "x-webhook-signature", FOX_MAC);
     check(Scheme::XHubSignature, "x-hub-signature", &format!("sha256={FOX_MAC}"));
     for scheme in Scheme::value_variants() {
         assert_eq!(proof(*scheme, "", FOX), Err(EmptySecret));
@@ -77,4 +78,15 @@ fn a_time_that_is_signed_is_sent() {
     let whole = [sent_at.as_bytes(), b":", &request.body].concat();
     let (name, mac) = proof(Scheme::ServicenowSignature, "key", &whole).unwrap();
     assert_eq!(header(name), mac);
+}
+
+#[test]
+fn stripes_header_has_the_time_that_it_signs() {
+    let webhook = Webhook { tool: Tool::Generic, ..Webhook::new("acme", Event::Created, "101") };
+    let request = signed(&webhook, Scheme::Stripe, "key").unwrap();
+    let value = &request.headers.iter().find(|(name, _)| *name == "x-webhook-signature").unwrap().1;
+    let (stamp, digits) = value.strip_prefix("t=").unwrap().split_once(",v1=").unwrap();
+    assert!(stamp.parse::<i64>().is_ok(), "{value}");
+    let whole = [stamp.as_bytes(), b".", &request.body].concat();
+    assert_eq!(proof(Scheme::Stripe, "key", &whole), Ok(("x-webhook-signature", digits.to_owned())));
 }

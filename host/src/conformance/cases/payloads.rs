@@ -3,7 +3,10 @@
 use plugin_abi::{PluginError, types::Event};
 
 use super::webhooks::refused;
-use crate::conformance::subject::{Checked, Delivery, Subject, shown};
+use crate::conformance::{
+    subject::{Checked, Delivery, Subject},
+    told::{Told, event_word},
+};
 
 /// The host's own limit of a body.
 const HUGE_BYTES: usize = 1 << 20;
@@ -104,7 +107,7 @@ pub(super) fn readable(subject: &Subject, what: &str, delivery: &Delivery) -> Ch
         Err(PluginError::Configuration(_)) if subject.given.webhook.is_empty() => Ok(None),
         answer => Err(format!(
             "extract_metadata answered {}: {what}; that is a 503, and the sender tries for ever",
-            shown(&answer)
+            answer.told()
         )),
     }
 }
@@ -121,6 +124,6 @@ fn unreadable(subject: &Subject, what: &str, body: Vec<u8>) -> Checked<()> {
     refused(subject, what, &delivery)?;
     match readable(subject, what, &delivery)? {
         None | Some(Event::Other) => Ok(()),
-        Some(event) => Err(format!("extract_metadata found the event {event:?} in {what}")),
+        Some(event) => Err(format!("extract_metadata found the event {} in {what}", event_word(&event))),
     }
 }

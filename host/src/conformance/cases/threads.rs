@@ -8,7 +8,10 @@ use plugin_abi::{
     types::{Ticket, TicketMetadata},
 };
 
-use crate::conformance::subject::{Checked, Delivery, Subject, shown};
+use crate::conformance::{
+    subject::{Checked, Delivery, Subject},
+    told::{Told, differing},
+};
 
 /// Threads, and rounds of each: as many as a host's lanes, often enough to meet.
 const THREADS: usize = 8;
@@ -26,6 +29,34 @@ struct Heard {
     updated: Answer<Updated>,
 }
 
+impl Heard {
+    /// The first answer that is another among many threads, in a sentence.
+    fn difference(&self, among_many: &Self) -> String {
+        let sentence = |method: &str, alone: &dyn Told, many: &dyn Told| {
+            let same = if alone.told() == many.told() { ", which differ in what they hold" } else { "" };
+            format!("{method} answered one thread {}, and among many {}{same}", alone.told(), many.told())
+        };
+        for ((authentic, said), (authentic_of_many, said_of_many)) in self.webhooks.iter().zip(&among_many.webhooks) {
+            if authentic != authentic_of_many {
+                return sentence("validate_webhook", authentic, authentic_of_many);
+            }
+            if let (Ok(one), Ok(other)) = (said, said_of_many)
+                && one != other
+            {
+                let fields = differing(one, other).join(", ");
+                return format!("extract_metadata answered one thread another {fields} than it answered among many");
+            }
+            if said != said_of_many {
+                return sentence("extract_metadata", said, said_of_many);
+            }
+        }
+        if self.ticket != among_many.ticket {
+            return sentence("get_ticket", &self.ticket, &among_many.ticket);
+        }
+        sentence("update_ticket", &self.updated, &among_many.updated)
+    }
+}
+
 pub(super) fn parallel(subject: &Subject) -> Checked<()> {
     let mut deliveries: Vec<_> = subject.webhooks().map(|webhook| webhook.delivery(&subject.given)).collect();
     deliveries.extend(["{}", "[", r#"{"id":"1"}"#].map(|body| subject.unsigned(body)));
@@ -40,7 +71,7 @@ pub(super) fn parallel(subject: &Subject) -> Checked<()> {
                     for _ in 0..ROUNDS {
                         let heard = round(subject, &deliveries)?;
                         if heard != expected {
-                            return Err(format!("one thread hears {expected:?}, many hear {heard:?}"));
+                            return Err(expected.difference(&heard));
                         }
                     }
                     Ok(())
@@ -76,8 +107,12 @@ pub(super) fn determinism(subject: &Subject) -> Checked<()> {
             subject.script().set_now(delivery.received_at + Duration::from_secs(60) * repeat);
             let again = subject.extract(&webhook.name, &delivery)?;
             if again != first {
-                let (first, again) = (shown(&first), shown(&again));
-                return Err(format!("webhook {:?}: first {first}, and {repeat} minutes later {again}", webhook.name));
+                let what = match (&first, &again) {
+                    (Ok(first), Ok(again)) => format!("another {}", differing(first, again).join(", ")),
+                    _ => again.told(),
+                };
+                let first = first.told();
+                return Err(format!("webhook {:?}: first {first}, and {repeat} minutes later {what}", webhook.name));
             }
         }
     }

@@ -3,8 +3,11 @@
 use plugin_abi::PluginError;
 
 use crate::conformance::{
+    given::{Expected, GivenAnswer},
     script::{Asked, Fault},
-    subject::{Checked, Subject, shown},
+    subject::{Checked, Subject},
+    told::Told,
+    tried::Tried,
 };
 
 /// The seconds that the tool wants us to wait.
@@ -17,7 +20,8 @@ pub(super) fn get(subject: &Subject) -> Checked<()> {
     let ticket = ticket(subject)?;
     subject.script().answers();
     let answer = subject.get(&ticket.id)?;
-    let Ok(Some(found)) = &answer else { return Err(failed(subject, "get_ticket", &shown(&answer))) };
+    let Ok(Some(found)) = &answer else { return Err(failed(subject, "get_ticket", &answer.told())) };
+    as_expected(&subject.script().asked())?;
     if found.id.is_empty() {
         return Err("get_ticket answered a ticket without an id".to_owned());
     }
@@ -30,13 +34,79 @@ pub(super) fn update(subject: &Subject) -> Checked<()> {
         subject.script().answers();
         let answer = subject.update(&ticket.id, attempt)?;
         if !answer.as_ref().is_ok_and(|updated| updated.taken) {
-            return Err(failed(subject, &format!("update_ticket, attempt {attempt},"), &shown(&answer)));
+            return Err(failed(subject, &format!("update_ticket, attempt {attempt},"), &answer.told()));
         }
-        if attempt == 1 && subject.script().asked().iter().all(|asked| asked.method == "GET") {
+        if !subject.script().asked().iter().any(|asked| asked.is_change() || asked.shows_note) {
             return Err("update_ticket says that the tool has the note, and has sent it nothing".to_owned());
         }
     }
     Ok(())
+}
+
+pub(super) fn internal(subject: &Subject) -> Checked<Tried> {
+    let ticket = ticket(subject)?;
+    let mut is_demanded = false;
+    for attempt in [1, 2] {
+        subject.script().answers();
+        let _said = subject.update(&ticket.id, attempt)?;
+        let asked = subject.script().asked();
+        as_expected(&asked)?;
+        is_demanded |= asked.iter().any(|asked| asked.is_change() && asked.expected == Expected::Met);
+    }
+    Ok(match is_demanded {
+        true => Tried::Whole,
+        false => Tried::Wanting(
+            "the [[answer]] to the note's request needs expect_json: what in the request makes the note internal"
+                .to_owned(),
+        ),
+    })
+}
+
+/// A later attempt, whose note is on the ticket already.
+pub(super) fn found(subject: &Subject) -> Checked<Tried> {
+    let ticket = ticket(subject)?;
+    subject.script().answers_with_note();
+    let answer = subject.update(&ticket.id, 2)?;
+    let asked = subject.script().asked();
+    let change = asked.iter().position(Asked::is_change);
+    let looks = &asked[..change.unwrap_or(asked.len())];
+    let is_shown = looks.iter().any(|asked| asked.shows_note);
+    let Ok(updated) = &answer else { return Err(failed(subject, "update_ticket, attempt 2,", &answer.told())) };
+    if !updated.finds_notes {
+        return Ok(Tried::Nothing("the plugin does not say that it finds its notes (FINDS_NOTES)".to_owned()));
+    }
+    let could_be_seen = subject.given.answer.iter().any(GivenAnswer::shows_note);
+    match change.map(|at| &asked[at]) {
+        Some(change) if !is_shown && (looks.is_empty() || could_be_seen) => Err(format!(
+            "at attempt 2 update_ticket sent {} {} without looking for the note, and FINDS_NOTES is true",
+            change.method, change.target
+        )),
+        Some(change) if is_shown => Err(format!(
+            "at attempt 2 update_ticket sent {} {} although the answer before it shows the note's marker",
+            change.method, change.target
+        )),
+        None if !is_shown && !looks.is_empty() && updated.taken => {
+            Err("at attempt 2 update_ticket says that the note is on the ticket, and no answer has shown its marker"
+                .to_owned())
+        }
+        None if is_shown && updated.taken => Ok(Tried::Whole),
+        None => Err(format!("update_ticket, attempt 2, answered {} and sent no note", answer.told())),
+        Some(_) => {
+            let look = looks.last().map(|asked| format!("{} {}", asked.method, asked.target)).unwrap_or_default();
+            Ok(Tried::Wanting(format!(
+                "an [[answer]] to {look} with noted = true is needed, in whose body {{{{marker}}}} stands where the tool \
+                 shows the note"
+            )))
+        }
+    }
+}
+
+/// Whether requests are as their answers expect them.
+fn as_expected(asked: &[Asked]) -> Checked<()> {
+    asked.iter().try_for_each(|asked| match &asked.expected {
+        Expected::Unmet(why) => Err(format!("the request {} {} is not as expected: {why}", asked.method, asked.target)),
+        Expected::Met | Expected::Nothing => Ok(()),
+    })
 }
 
 pub(super) fn odd_ids(subject: &Subject) -> Checked<()> {
@@ -63,7 +133,7 @@ pub(super) fn odd_ids(subject: &Subject) -> Checked<()> {
         let missing = Fault::Answer { status: 404, header: None, body: b"{}".to_vec() };
         subject.script().fails(None, missing);
         if let answer @ Ok(Some(_)) = subject.get(id)? {
-            return Err(format!("get_ticket answered {} for a ticket that is not there: {id:?}", shown(&answer)));
+            return Err(format!("get_ticket answered {} for a ticket that is not there: {id:?}", answer.told()));
         }
         if subject.update(id, 1)?.is_ok_and(|updated| updated.taken) {
             return Err(format!("update_ticket put a note on a ticket that is not there: {id:?}"));
@@ -147,11 +217,11 @@ fn read_only(subject: &Subject, bodies: &[&str]) -> Checked<()> {
         let fault = Fault::Answer { status: 200, header: Some(json), body: body.as_bytes().to_vec() };
         subject.script().fails(None, fault.clone());
         match subject.get(&id)? {
-            answer @ Ok(_) => return Err(format!("get_ticket answered {} from the body {body:?}", shown(&answer))),
+            answer @ Ok(_) => return Err(format!("get_ticket answered {} from the body {body:?}", answer.told())),
             Err(PluginError::Malformed(_)) => {}
             Err(error) if fits_configuration(subject, &error) || is_api(&error) => {}
             answer => {
-                let answer = shown(&answer);
+                let answer = answer.told();
                 return Err(format!("get_ticket answered {answer} from the body {body:?}, not Malformed or Api"));
             }
         }
@@ -170,7 +240,7 @@ fn under(subject: &Subject, fault: &Fault, wanted: &str, fits: fn(&PluginError) 
     match subject.get(&id)? {
         Ok(None) if is_missing => {}
         Err(error) if fits(&error) || fits_configuration(subject, &error) => {}
-        answer => return Err(format!("get_ticket answered {}, not {wanted}", shown(&answer))),
+        answer => return Err(format!("get_ticket answered {}, not {wanted}", answer.told())),
     }
     for attempt in [1, 2] {
         let requests = requests_of_update(subject, &id, attempt)?;
@@ -180,7 +250,7 @@ fn under(subject: &Subject, fault: &Fault, wanted: &str, fits: fn(&PluginError) 
                 Err(error) if fits(&error) || fits_configuration(subject, &error) => {}
                 answer => {
                     let which = format!("request {} of {requests}, attempt {attempt}", at + 1);
-                    return Err(format!("update_ticket answered {} at {which}, not {wanted}", shown(&answer)));
+                    return Err(format!("update_ticket answered {} at {which}, not {wanted}", answer.told()));
                 }
             }
         }

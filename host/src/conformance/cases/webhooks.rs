@@ -1,10 +1,14 @@
 //! Level 2, who sent it: what is proven is taken, and nothing else.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use plugin_abi::PluginError;
 
-use crate::conformance::subject::{Checked, Delivery, Subject, shown};
+use crate::conformance::{
+    subject::{Checked, Delivery, Subject},
+    told::Told,
+    tried::{Tally, Tried},
+};
 
 /// Headers by which tools prove who they are.
 const PROOFS: &[&str] = &[
@@ -21,6 +25,8 @@ const PROOFS: &[&str] = &[
 ];
 /// Bytes of a header that is too long for anything.
 const HUGE_BYTES: usize = 64 << 10;
+/// How long after its sending no webhook with a signed time may be taken.
+const STALE: Duration = Duration::from_secs(3 * 60 * 60);
 /// How many headers are many.
 const MANY: usize = 100;
 
@@ -30,14 +36,14 @@ pub(super) fn valid(subject: &Subject) -> Checked<()> {
         subject.script().set_now(delivery.received_at);
         match subject.validate(name, &delivery)? {
             Ok(true) => {}
-            answer => return Err(format!("webhook {name:?}: validate_webhook answered {}", shown(&answer))),
+            answer => return Err(format!("webhook {name:?}: validate_webhook answered {}", answer.told())),
         }
         match subject.extract(name, &delivery)? {
             Ok(metadata) => match webhook.expect.difference(&metadata) {
                 None => {}
                 Some(difference) => return Err(format!("webhook {name:?}: {difference}")),
             },
-            answer => return Err(format!("webhook {name:?}: extract_metadata answered {}", shown(&answer))),
+            answer => return Err(format!("webhook {name:?}: extract_metadata answered {}", answer.told())),
         }
     }
     Ok(())
@@ -75,16 +81,16 @@ pub(super) fn odd_headers(subject: &Subject) -> Checked<()> {
     refused(subject, "many headers", &delivery)
 }
 
-pub(super) fn missing_header(subject: &Subject) -> Checked<()> {
-    each_signed(subject, |name, header, delivery| {
+pub(super) fn missing_header(subject: &Subject) -> Checked<Tried> {
+    each_proof(subject, |name, header, delivery| {
         let mut without = delivery.clone();
         without.headers.retain(|(candidate, _)| candidate != header);
         refused(subject, &format!("{name} without {header}"), &without)
     })
 }
 
-pub(super) fn repeated_header(subject: &Subject) -> Checked<()> {
-    each_signed(subject, |name, header, delivery| {
+pub(super) fn repeated_header(subject: &Subject) -> Checked<Tried> {
+    each_proof(subject, |name, header, delivery| {
         let mut twice = delivery.clone();
         twice.headers.extend(delivery.headers.iter().filter(|(candidate, _)| candidate == header).cloned());
         refused(subject, &format!("{name} with {header} twice"), &twice)
@@ -115,8 +121,17 @@ pub(super) fn absent_secret(subject: &Subject) -> Checked<()> {
     under_secrets(subject, "without a secret", |_| None)
 }
 
-pub(super) fn altered_body(subject: &Subject) -> Checked<()> {
-    for webhook in subject.webhooks().filter(|webhook| webhook.sign.as_ref().is_some_and(|sign| sign.covers_body())) {
+pub(super) fn altered_body(subject: &Subject) -> Checked<Tried> {
+    let mut tally = Tally::default();
+    for webhook in subject.webhooks() {
+        match webhook.signs_body() {
+            Some(true) => tally.tried(),
+            Some(false) => continue,
+            None => {
+                tally.wants(&webhook.name);
+                continue;
+            }
+        }
         let delivery = webhook.delivery(&subject.given);
         subject.script().set_now(delivery.received_at);
         // Insignificant to JSON, and all the same other bytes.
@@ -125,18 +140,30 @@ pub(super) fn altered_body(subject: &Subject) -> Checked<()> {
         let body = delivery.body.split_last().map(|(_, body)| body.to_vec()).unwrap_or_default();
         refused(subject, &format!("{} without its last byte", webhook.name), &Delivery { body, ..delivery })?;
     }
-    Ok(())
+    Ok(tally.end("needs signs_body: whether its proof covers the body", "no webhook's proof covers its body"))
 }
 
-pub(super) fn stale(subject: &Subject) -> Checked<()> {
+/// As it is, each webhook arrives hours later.
+pub(super) fn stale(subject: &Subject) -> Checked<Tried> {
+    let mut tally = Tally::default();
     for webhook in subject.webhooks() {
         let delivery = webhook.delivery(&subject.given);
-        subject.script().set_now(delivery.received_at);
-        if let Some(stale) = webhook.sign.as_ref().and_then(|sign| sign.stale(&delivery, &subject.given.secrets)) {
-            refused(subject, &format!("{} signed hours ago", webhook.name), &stale)?;
+        match webhook.signs_time(&delivery) {
+            Some(true) => tally.tried(),
+            Some(false) => continue,
+            None => {
+                tally.wants(&webhook.name);
+                continue;
+            }
         }
+        let received_at = delivery.received_at + STALE;
+        subject.script().set_now(received_at);
+        refused(subject, &format!("{} signed hours ago", webhook.name), &Delivery { received_at, ..delivery })?;
     }
-    Ok(())
+    Ok(tally.end(
+        "needs signs_time: whether its proof is good for some time only",
+        "no webhook's proof has a time, so none is ever too old",
+    ))
 }
 
 /// No proof: `Ok(false)`, Authentication, or a configuration that cannot prove anything.
@@ -144,19 +171,26 @@ pub(super) fn refused(subject: &Subject, what: &str, delivery: &Delivery) -> Che
     match subject.validate(what, delivery)? {
         Ok(false) | Err(PluginError::Authentication(_) | PluginError::Configuration(_)) => Ok(()),
         Ok(true) => Err(format!("validate_webhook took a webhook for authentic: {what}")),
-        answer => Err(format!("validate_webhook answered {}: {what}", shown(&answer))),
+        answer => Err(format!("validate_webhook answered {}: {what}", answer.told())),
     }
 }
 
-/// Each webhook with each header that signs it.
-fn each_signed(subject: &Subject, check: impl Fn(&str, &str, &Delivery) -> Checked<()>) -> Checked<()> {
+/// Each webhook with each header that proves it.
+fn each_proof(subject: &Subject, check: impl Fn(&str, &str, &Delivery) -> Checked<()>) -> Checked<Tried> {
+    let mut tally = Tally::default();
     for webhook in subject.webhooks() {
-        let Some(sign) = &webhook.sign else { continue };
         let delivery = webhook.delivery(&subject.given);
+        let Some(headers) = webhook.proof_headers(&delivery) else {
+            tally.wants(&webhook.name);
+            continue;
+        };
         subject.script().set_now(delivery.received_at);
-        sign.header_names(&delivery).iter().try_for_each(|header| check(&webhook.name, header, &delivery))?;
+        for header in &headers {
+            check(&webhook.name, header, &delivery)?;
+            tally.tried();
+        }
     }
-    Ok(())
+    Ok(tally.end("needs proof_headers: which of its headers prove it", "no webhook is proven by a header"))
 }
 
 /// Each webhook as it is, for a tenant whose secrets have changed.

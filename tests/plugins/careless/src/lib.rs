@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use plugin_abi::{prelude::*, serde_json::Value};
+use plugin_abi::{
+    prelude::*,
+    serde_json::{Value, json},
+};
 use rustix::time::{ClockId, clock_gettime};
 
 /// How many of something this process has seen.
@@ -29,6 +32,7 @@ fn breaks(tenant: &Tenant<'_>, rule: &str) -> bool {
 
 impl TicketingToolPlugin for Careless {
     const INFO: PluginInfo = plugin_info!("desk_careless");
+    const FINDS_NOTES: bool = true;
 
     fn new(_host: &Host<'_>) -> Result<Self, PluginError> {
         Ok(Self)
@@ -47,6 +51,10 @@ impl TicketingToolPlugin for Careless {
         if breaks(tenant, "takes the old") {
             let stamp = webhook.header("x-time").unwrap_or_default();
             return tenant.verify_hmac_sha256("webhook_secret", &[stamp, b".", webhook.body()], &presented(webhook));
+        }
+        if breaks(tenant, "takes the late") {
+            let is_authentic = signature::bare(tenant, "webhook_secret", webhook, SIGNATURE, signature::Encoding::Hex)?;
+            return Ok(is_authentic && webhook.header("x-time").is_some());
         }
         if breaks(tenant, "logs") {
             let secret = webhook.header_text(SIGNATURE).unwrap_or_default();
@@ -131,8 +139,20 @@ impl TicketingToolPlugin for Careless {
         if breaks(tenant, "posts nothing") {
             return Ok(true);
         }
-        let request = Request::post("/tickets").path(ticket_id).path("notes").bearer("api_key");
-        let answer = tenant.http(request.body("text/html", note.html()))?;
+        let notes = |request: Request| request.path(ticket_id).path("notes").bearer("api_key");
+        if breaks(tenant, "looks elsewhere") {
+            tenant.http(Request::get("/tickets").path(ticket_id).bearer("api_key"))?.success(tenant.now())?;
+        } else if tenant.attempt() > 1 && !breaks(tenant, "does not look") {
+            let listed = tenant.http(notes(Request::get("/tickets")))?.success(tenant.now())?;
+            let listed: Value = listed.json()?;
+            let is_there = listed.to_string().contains(note.marker()) && !breaks(tenant, "looks away");
+            if is_there || breaks(tenant, "is sure") {
+                return Ok(true);
+            }
+        }
+        let visibility = if breaks(tenant, "posts publicly") { "public" } else { "internal" };
+        let body = json!({ "html": note.html(), "visibility": visibility });
+        let answer = tenant.http(notes(Request::post("/tickets")).json(&body))?;
         if breaks(tenant, "takes any answer") {
             return Ok(true);
         }

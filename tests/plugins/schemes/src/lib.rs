@@ -4,7 +4,7 @@
 use plugin_abi::{
     prelude::*,
     serde::Deserialize,
-    signature::{Encoding, Timestamped},
+    signature::{Encoding, Timestamped, Unit},
 };
 
 const SECRET: &str = "webhook_secret";
@@ -36,6 +36,8 @@ impl TicketingToolPlugin for Schemes {
                 signature::bare(tenant, SECRET, webhook, header, Encoding::Hex)
             }
             "timestamped" => signature::timestamped(tenant, SECRET, webhook, &timestamped),
+            "millis" => signature::timestamped(tenant, SECRET, webhook, &timestamped.unit(Unit::Millis)),
+            "stripe" => signature::stripe(tenant, SECRET, webhook, "x-signature"),
             "standard" => signature::standard_webhooks(tenant, SECRET, webhook),
             "token" => signature::static_token(tenant, SECRET, webhook, "x-token"),
             "basic" => signature::basic(tenant, USER, SECRET, webhook),
