@@ -8,11 +8,15 @@ use super::{
     client::Client,
     console::Console,
     failure::Failure,
-    table::{cell, fields, number, plain, plain_lines, severity, state, table},
+    layout::Layout,
+    table::{Columns, Row, cell, cut, fields, number, plain, plain_lines, severity, state, table},
     tenants::count,
 };
 use crate::{
-    admin::wire::{Changed, Job, JobDetail, Queue},
+    admin::{
+        JOBS_LISTED_MAX,
+        wire::{Changed, Job, JobDetail, Queue},
+    },
     store::POSSIBLY_TWICE,
 };
 
@@ -27,7 +31,7 @@ pub(super) fn run(command: JobCommand, client: &Client, console: &Console) -> Re
                 write!(path, "&tenant={tenant}").expect("a String takes all");
             }
             let jobs: Vec<Job> = client.get(&path)?;
-            Ok(Shown::new(list_text(&jobs, limit, console.color()), &jobs))
+            Ok(Shown::new(list_text(&jobs, limit, console.layout()), &jobs))
         }
         JobCommand::Show { id } => Ok(one(&client.get(&format!("/v1/jobs/{id}"))?)),
         JobCommand::Retry { id: Some(id), .. } => Ok(one(&client.post(&format!("/v1/jobs/{id}/retry"), &())?)),
@@ -58,35 +62,59 @@ pub(super) fn run(command: JobCommand, client: &Client, console: &Console) -> Re
     }
 }
 
-fn list_text(jobs: &[Job], limit: u32, color: bool) -> String {
+/// The headings of `job list`.
+pub(super) const COLUMNS: Columns = Columns {
+    short: &["JOB", "STATE", "TENANT", "TICKET", "ATTEMPTS", "AGE"],
+    wide: &["TOOL TYPE", "KIND", "ACCEPTED", "DUE", "ENDED"],
+    below: Some("REASON"),
+};
+
+pub(super) fn list_text(jobs: &[Job], limit: u32, layout: &Layout) -> String {
     if jobs.is_empty() {
         return "There are no such jobs.\n".to_owned();
     }
     let mut sorted: Vec<_> = jobs.iter().collect();
     sorted.sort_by_key(|job| severity(&job.state));
-    let rows = sorted.into_iter().map(|job| {
-        let error = job.last_error.as_ref().map(|error| format!("{}: {}", error.code, error.message));
-        let next = job.due_at.as_deref().or(job.ended_at.as_deref());
-        vec![
-            cell(Some(&job.id)),
-            state(&shown_state(job)),
-            cell(Some(&job.tenant)),
-            cell(Some(&job.tool_type)),
-            cell(Some(&job.kind)),
-            cell(Some(&job.ticket_id)),
-            number(job.attempts),
-            cell(Some(&job.accepted_at)),
-            cell(next),
-            cell(error.as_deref().or(job.outcome.as_deref())),
-        ]
-    });
-    let headings =
-        ["JOB", "STATE", "TENANT", "TOOL TYPE", "KIND", "TICKET", "ATTEMPTS", "ACCEPTED", "DUE OR ENDED", "REASON"];
-    let mut text = table(&headings, rows, color);
+    let mut text = table(&COLUMNS, sorted.into_iter().map(|job| row(job, layout)), layout);
     if u32::try_from(jobs.len()).is_ok_and(|listed| listed >= limit) {
-        writeln!(text, "The newest {limit}; there may be more: --limit N").expect("a String takes all");
+        writeln!(text, "{}", cut("jobs", limit, JOBS_LISTED_MAX)).expect("a String takes all");
     }
     text
+}
+
+fn row(job: &Job, layout: &Layout) -> Row {
+    // A running job's time is the end of its lease: nobody waits for that.
+    let due = job.due_at.as_deref().filter(|_| job.state != "running");
+    Row {
+        short: vec![
+            cell(Some(&job.id)),
+            state(&job.state),
+            cell(Some(&job.tenant)),
+            cell(Some(&job.ticket_id)),
+            number(job.attempts),
+            number(layout.age(Some(&job.accepted_at))),
+        ],
+        wide: vec![
+            cell(Some(&job.tool_type)),
+            cell(Some(&job.kind)),
+            cell(Some(&job.accepted_at)),
+            cell(due),
+            cell(job.ended_at.as_deref()),
+        ],
+        below: remark(job, layout.until(due)),
+    }
+}
+
+/// What keeps the job from running, when it is tried again, and why it was not done yet or how it ended.
+fn remark(job: &Job, until: Option<String>) -> Option<String> {
+    let held = match job {
+        Job { paused: true, .. } => Some("paused".to_owned()),
+        Job { credential_refused: true, .. } => Some("credential refused".to_owned()),
+        _ => until.map(|until| format!("next attempt in {until}")),
+    };
+    let error = job.last_error.as_ref().map(|error| format!("{}: {}", error.code, error.message));
+    let parts: Vec<_> = held.into_iter().chain(error.or_else(|| job.outcome.clone())).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 fn one(detail: &JobDetail) -> Shown {
@@ -140,6 +168,10 @@ mod tests {
     use super::*;
     use crate::admin::wire::{JobError, LastError};
 
+    fn layout() -> Layout {
+        Layout { width: None, color: false, wide: false, now: time::OffsetDateTime::UNIX_EPOCH }
+    }
+
     fn job(id: &str, state: &str) -> Job {
         Job {
             id: id.to_owned(),
@@ -163,15 +195,15 @@ mod tests {
     #[test]
     fn dead_letters_come_first_and_a_cut_list_says_so() {
         let jobs = [job("1", "queued"), job("2", "dead")];
-        let text = list_text(&jobs, 2, false);
+        let text = list_text(&jobs, 2, &layout());
         let ids: Vec<_> = text.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
-        assert_eq!(ids, ["2", "1", "The"]);
+        assert_eq!(ids, ["2", "1", "These"]);
         assert!(text.contains("api: 500") && !text.contains('\x1b'), "{text}");
-        assert!(!list_text(&jobs, 3, false).contains("--limit"));
+        assert!(!list_text(&jobs, 3, &layout()).contains("--limit"));
         let paused = Job { paused: true, ..job("1", "queued") };
-        assert!(list_text(&[paused], 3, false).contains("queued, paused"));
+        assert!(list_text(&[paused], 3, &layout()).contains("paused; api: 500"));
         let refused = Job { credential_refused: true, ..job("1", "queued") };
-        assert!(list_text(&[refused], 3, false).contains("queued, credential refused"));
+        assert!(list_text(&[refused], 3, &layout()).contains("credential refused; api: 500"));
     }
 
     #[test]

@@ -4,6 +4,11 @@ use std::{borrow::Cow, fmt::Write as _};
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 
+use super::layout::Layout;
+
+/// Between two columns.
+const GAP: u16 = 2;
+
 /// A text of others in one line: ticket ids, file names and messages may hold what a terminal would obey.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
     if text.chars().any(|c| steers(c) || matches!(c, '\n' | '\t')) {
@@ -28,27 +33,120 @@ fn steers(c: char) -> bool {
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Rows under a heading; fits a terminal's width, and is as wide as it needs to be elsewhere.
-pub(super) fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<Cell>>, color: bool) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    if color {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
-        // Without a terminal to ask there is no width, and nothing is broken into lines.
-        table.set_content_arrangement(ContentArrangement::Disabled);
+/// The headings of a table. A test holds the tables in the documentation against them.
+#[derive(Debug)]
+pub(super) struct Columns {
+    /// What is always shown.
+    pub(super) short: &'static [&'static str],
+    /// What `--wide` adds.
+    pub(super) wide: &'static [&'static str],
+    /// What stands on lines of its own below its row. Where no line is broken it is the last column.
+    pub(super) below: Option<&'static str>,
+}
+
+/// A row: a cell for each of the [`Columns`].
+pub(super) struct Row {
+    pub(super) short: Vec<Cell>,
+    pub(super) wide: Vec<Cell>,
+    pub(super) below: Option<String>,
+}
+
+/// Rows under their headings. No word is ever broken: columns that do not fit the width stand below their row, each with
+/// its heading.
+pub(super) fn table(columns: &Columns, rows: impl IntoIterator<Item = Row>, layout: &Layout) -> String {
+    let mut headings = columns.short.to_vec();
+    if layout.wide {
+        headings.extend(columns.wide);
     }
-    table.set_header(headings.iter().map(|heading| Cell::new(heading).add_attribute(Attribute::Bold)));
-    table.add_rows(rows);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+    let at_the_end = columns.below.filter(|_| layout.width.is_none());
+    headings.extend(at_the_end);
+    let (rows, below): (Vec<_>, Vec<_>) = rows
+        .into_iter()
+        .map(|Row { short: mut cells, wide, below }| {
+            if layout.wide {
+                cells.extend(wide);
+            }
+            match at_the_end {
+                Some(_) => {
+                    cells.push(cell(below.as_deref()));
+                    (cells, None)
+                }
+                None => (cells, below),
+            }
+        })
+        .unzip();
+    let fitting = match layout.width {
+        Some(width) => fitting(&grid(&headings, &rows, layout).column_max_content_widths(), width),
+        None => headings.len(),
+    };
+    let shown = rows.iter().map(|row| row[..fitting.min(row.len())].to_vec()).collect::<Vec<_>>();
+    let grid = grid(&headings[..fitting], &shown, layout);
+    let mut grid_lines = grid.lines();
+    let mut lines: Vec<String> = grid_lines.next().into_iter().collect();
+    for ((line, row), below) in grid_lines.zip(&rows).zip(below) {
+        lines.push(line);
+        lines.extend(overflow(&headings[fitting..], &row[fitting.min(row.len())..], layout));
+        lines.extend(below.iter().flat_map(|below| layout.below(&plain(below))));
     }
     let mut text = String::new();
-    for line in table.lines() {
+    for line in lines {
         writeln!(text, "{}", line.trim_end()).expect("a String takes all that is written");
     }
     text
+}
+
+fn grid(headings: &[&str], rows: &[Vec<Cell>], layout: &Layout) -> Table {
+    let mut table = Table::new();
+    // Nothing is left to the library's own idea of a width: colours would change it.
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if layout.color {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    table.set_header(headings.iter().map(|heading| Cell::new(heading).add_attribute(Attribute::Bold)));
+    table.add_rows(rows.iter().cloned());
+    for column in table.column_iter_mut() {
+        column.set_padding((0, GAP));
+    }
+    table
+}
+
+/// How many columns of these widths fit into a line; the first one is always shown.
+fn fitting(widths: &[u16], width: usize) -> usize {
+    let ends = widths.iter().scan(0, |end, width| {
+        *end += usize::from(*width);
+        let here = *end;
+        *end += usize::from(GAP);
+        Some(here)
+    });
+    ends.take_while(|end| *end <= width).count().max(1)
+}
+
+/// `heading: value` of the columns that did not fit, as many in a line as do.
+fn overflow(headings: &[&str], cells: &[Cell], layout: &Layout) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let pairs = headings.iter().zip(cells.iter().map(Cell::content)).filter(|(_, value)| value != "-");
+    for (heading, value) in pairs {
+        let pair = format!("{}: {value}", heading.to_lowercase());
+        let mut pieces = layout.below(&pair).into_iter();
+        match (lines.last_mut(), pieces.next()) {
+            (Some(line), Some(piece)) if layout.width.is_none_or(|width| textwrap::core::display_width(line) + textwrap::core::display_width(&piece) <= width) => {
+                line.push_str(&format!("  {}", piece.trim_start()));
+            }
+            (_, piece) => lines.extend(piece),
+        }
+        lines.extend(pieces);
+    }
+    lines
+}
+
+/// What is said below a list that may have been cut short.
+pub(super) fn cut(things: &str, limit: u32, limit_max: u32) -> String {
+    if limit >= limit_max {
+        return format!("These are the newest {limit} {things}, and there may be more; {limit} is the most that are listed");
+    }
+    format!("These are the newest {limit} {things}, and there may be more: --limit N, at most {limit_max}")
 }
 
 /// A cell with a text of others; `-` for none.
@@ -107,43 +205,4 @@ pub(super) fn fields(fields: impl IntoIterator<Item = Field>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_table_is_plain_without_a_terminal() {
-        let row = |a: &str, b: &str| vec![cell(Some(a)), state(b)];
-        let rows = vec![row("jira", "active"), row("a much longer tool type", "refused")];
-        let text = table(&["TOOL TYPE", "STATE"], rows, false);
-        let lines: Vec<_> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-        assert_eq!(lines, ["TOOL TYPE STATE", "jira active", "a much longer tool type refused"]);
-        assert!(!text.contains('\x1b'));
-    }
-
-    #[test]
-    fn colour_is_for_states() {
-        assert!(table(&["STATE"], vec![vec![state("refused")]], true).contains('\x1b'));
-        assert!(severity("refused") < severity("draining") && severity("draining") < severity("active"));
-    }
-
-    #[test]
-    fn a_text_of_others_stays_in_its_cell() {
-        for (text, expected) in [
-            ("17", "17"),
-            ("a\nb\tc", "a b c"),
-            ("\x1b]0;owned\x07", "\u{fffd}]0;owned\u{fffd}"),
-            ("\u{9b}2J", "\u{fffd}2J"),
-            ("\u{202e}evil", "\u{fffd}evil"),
-            ("Übung – 株", "Übung – 株"),
-        ] {
-            assert_eq!(plain(text), expected);
-        }
-        assert_eq!(plain_lines("a\nb\x1b"), "a\nb\u{fffd}");
-    }
-
-    #[test]
-    fn fields_stand_in_columns() {
-        let text = fields([("id", Some("acme".to_owned())), ("none", None), ("tool type", Some("jira".to_owned()))]);
-        assert_eq!(text, "id:         acme\ntool type:  jira\n");
-    }
-}
+mod tests;

@@ -7,7 +7,6 @@ use std::{
     path::Path,
 };
 
-use comfy_table::Cell;
 use plugin_abi::json::Json;
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -19,8 +18,9 @@ use super::{
     client::Client,
     console::Console,
     failure::Failure,
+    layout::Layout,
     secret::{GivenSecret, SecretReader, invisible_ends, invisible_warning},
-    table::{cell, number, state, table},
+    table::{Columns, Row, cell, number, state, table},
 };
 use crate::{
     admin::{
@@ -34,7 +34,8 @@ use crate::{
 mod shown;
 mod update;
 
-use shown::{one, state_of};
+use shown::one;
+pub(super) use shown::state_of;
 
 /// `client` is asked for after what was typed has been read: a wrong file is told also when no host runs.
 pub(super) fn run(
@@ -53,7 +54,7 @@ pub(super) fn run(
         TenantCommand::Update(given) => update::run(given, &mut SecretReader::new(io::stdin()), client, console),
         TenantCommand::List => {
             let tenants: Vec<Tenant> = client()?.get("/v1/tenants")?;
-            Ok(Shown::new(list_text(&tenants, console.color()), &tenants))
+            Ok(Shown::new(list_text(&tenants, console.layout()), &tenants))
         }
         TenantCommand::Show { id } => Ok(one(&client()?.get(&format!("/v1/tenants/{id}"))?)),
         TenantCommand::Enable { id } => Ok(one(&client()?.post(&format!("/v1/tenants/{id}/enable"), &())?)),
@@ -73,7 +74,7 @@ pub(super) fn run(
             let tenants = read_import(&file)?;
             warn_of_invisible_ends(&tenants, console);
             let added: Vec<Tenant> = client()?.post("/v1/tenants", &tenants)?;
-            Ok(Shown::new(list_text(&added, console.color()), &added))
+            Ok(Shown::new(list_text(&added, console.layout()), &added))
         }
     }
 }
@@ -183,7 +184,7 @@ fn held(holdings: &Holdings) -> String {
         .join(", ")
 }
 
-fn counted(number: u64, what: &str) -> String {
+pub(super) fn counted(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
@@ -201,20 +202,26 @@ fn newest(tenant: &Tenant) -> usize {
     tenant.secrets.iter().filter(|secret| secret.expires_at.is_none()).count()
 }
 
-fn list_text(tenants: &[Tenant], color: bool) -> String {
+/// The headings of `tenant list`.
+pub(super) const COLUMNS: Columns =
+    Columns { short: &["TENANT", "STATE", "TOOL TYPE", "SECRETS", "BASE URL"], wide: &[], below: None };
+
+pub(super) fn list_text(tenants: &[Tenant], layout: &Layout) -> String {
     if tenants.is_empty() {
         return "There are no tenants. Add one: plugin-ctl tenant add ID --base-url URL\n".to_owned();
     }
-    let rows = tenants.iter().map(|tenant| -> Vec<Cell> {
-        vec![
+    let rows = tenants.iter().map(|tenant| Row {
+        short: vec![
             cell(Some(&tenant.id)),
             state(state_of(tenant)),
             cell(Some(&tenant.tool_type)),
-            cell(Some(&tenant.base_url)),
             number(newest(tenant)),
-        ]
+            cell(Some(&tenant.base_url)),
+        ],
+        wide: Vec::new(),
+        below: None,
     });
-    table(&["TENANT", "STATE", "TOOL TYPE", "BASE URL", "SECRETS"], rows, color)
+    table(&COLUMNS, rows, layout)
 }
 
 /// Reads JSON lines or one JSON array. No complaint quotes the file: it holds secrets.

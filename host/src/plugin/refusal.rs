@@ -65,6 +65,7 @@ impl Code {
                 | Self::RolledBack
                 | Self::Disabled
                 | Self::Pinned
+                | Self::Missing
                 | Self::Copy
                 | Self::Load
         )
@@ -112,8 +113,8 @@ codes! {
     TooLarge "TOO_LARGE": "the file is larger than a plugin may be", "strip debug information from the plugin";
     Permissions "PERMISSIONS": "others than root and the host's user can write the file, the state folder, or a folder above them", "take the right to write from them (chmod go-w), or set plugins.permissions: \"volume\" is for volumes whose modes nobody can change";
     Unsettled "UNSETTLED": "the file is being written to", "wait until the copy is complete, then reload";
-    Modified "MODIFIED": "the signature beside the file is not one of these bytes", "wait until both are copied; else get both again from the vendor, and trust neither before they fit";
-    NotAPlugin "NOT_A_PLUGIN": "this is no Patchbay plugin", "put only libraries into the folder that export_plugin! made";
+    Modified "MODIFIED": "the signature beside the file is not one of these bytes", "if a copy is still running, wait; otherwise download the .so and its .minisig again, and use neither until plugin-ctl verify says trusted";
+    NotAPlugin "NOT_A_PLUGIN": "this is no Patchbay plugin", "put the vendor's .so back, or remove the file";
     Truncated "TRUNCATED": "the file ends before its own headers say", "copy it again, whole";
     Machine "MACHINE": "the file is for another processor or operating system", "ask the vendor for a build for this machine";
     Version "VERSION": "the plugin's ABI does not fit this host's", "ask the vendor for a build with plugin-abi 1.x, or update the host";
@@ -136,6 +137,7 @@ codes! {
     ProbeTimeout "PROBE_TIMEOUT": "the plugin hung in the process that tried it", "show this to the vendor; nothing happened to the host";
     ProbeFailed "PROBE_FAILED": "the plugin could not be tried", "this is not the file's fault: mend what the reason names around the host (a unit's SystemCallFilter, a container's seccomp profile, limits of processes and memory), then reload";
     Threads "THREADS": "the plugin leaves threads of its own behind", "ask the vendor to end all threads before a call returns";
+    Missing "MISSING": "the folder has no file of the tool type", "plugin-ctl install --kept TOOL_TYPE brings back what is kept, plugin-ctl install FILE brings another file";
     RolledBack "ROLLED_BACK": "this very file was rolled back", "put a better file in its place; plugin-ctl enable takes this one again";
     Disabled "DISABLED": "an operator has disabled the plugin", "plugin-ctl enable lets it serve again";
     Pinned "PINNED": "another version is pinned", "plugin-ctl unpin lets the highest version serve, plugin-ctl pin another one";

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::choice::Offer;
+use super::record::Because;
 use super::{
     Code, Counts, FileRecord, GenerationState, InfoRecord, Known, Level, Pin, PluginManager, Refusal, Sha256Sum,
-    Signature, Tool, ToolRecord, ToolType,
+    Shared, Signature, Tool, ToolRecord, ToolType,
 };
 use crate::plugin::generation::{Generation, LastError};
 
@@ -159,6 +160,10 @@ pub struct KeptRow {
     pub sha256: Sha256Sum,
     /// When it began to serve the last time, in milliseconds since the epoch.
     pub served_at_ms: i64,
+    /// The file of the folder that it came from.
+    pub path: PathBuf,
+    /// Where its bytes are kept.
+    pub copy: PathBuf,
     /// Why it is passed over.
     pub passed_over: Option<String>,
 }
@@ -184,7 +189,7 @@ impl PluginManager {
     /// One row for each tool type, then one for each refused file that names none.
     pub fn list(&self) -> Vec<PluginRow> {
         let known = self.shared.lock();
-        let tools = known.tools.keys().map(|tool_type| known.row(tool_type));
+        let tools = known.tools.keys().map(|tool_type| self.shared.row(&known, tool_type));
         let nameless = known.files.values().filter_map(|record| {
             let refusal = record.found.as_ref().err()?;
             let named_so = record.path.extension().is_some_and(|extension| extension == "so");
@@ -216,7 +221,7 @@ impl PluginManager {
         let artifact = tool.active.as_ref().map(|active| active.artifact());
         let generations = known.generations().filter(|(generation, ..)| generation.tool_type() == tool_type);
         Some(PluginDetail {
-            row: known.row(tool_type),
+            row: self.shared.row(&known, tool_type),
             info: artifact.map(|artifact| artifact.info().clone()),
             copy: artifact.map(|artifact| artifact.copy().to_owned()),
             confinement: artifact.map(|artifact| artifact.confinement()),
@@ -229,8 +234,15 @@ impl PluginManager {
                     reason,
                 })
                 .collect(),
-            kept: known.kept(tool_type, |sha256| self.shared.kept.holds(sha256)),
+            kept: self.shared.kept_of(&known, tool_type),
         })
+    }
+
+    /// Why a tool type is missing; none when it is not.
+    pub fn why_missing(&self, tool_type: &ToolType) -> Option<Refusal> {
+        let known = self.shared.lock();
+        let missing = known.tools.contains_key(tool_type) && known.row(tool_type).state == PluginState::Missing;
+        missing.then(|| self.shared.why_missing(&known, tool_type))
     }
 
     /// How many generations of each tool type are in each state.
@@ -267,6 +279,47 @@ impl PluginRow {
     }
 }
 
+impl Because {
+    fn shown(&self) -> LastError {
+        LastError { code: Code::Disabled.as_str(), message: self.sentence(), at_ms: self.at_ms }
+    }
+}
+
+impl Shared {
+    fn row(&self, known: &Known, tool_type: &ToolType) -> PluginRow {
+        let row = known.row(tool_type);
+        if row.state != PluginState::Missing {
+            return row;
+        }
+        let since_ms = known.tools.get(tool_type).and_then(|tool| tool.missing_since_ms);
+        let refusal = self.why_missing(known, tool_type);
+        PluginRow { last_error: since_ms.map(|at_ms| refused(&refusal, at_ms)), ..row }
+    }
+
+    /// That the folder has no file, and what is kept all the same.
+    pub(super) fn why_missing(&self, known: &Known, tool_type: &ToolType) -> Refusal {
+        let kept = self.kept_of(known, tool_type).into_iter().find(|kept| kept.passed_over.is_none());
+        let kept = kept.map_or_else(
+            || "nothing is kept".to_owned(),
+            |kept| format!("{} ({:.8}) is kept", kept.version, kept.sha256.to_string()),
+        );
+        Refusal::new(Code::Missing, format!("no file in {}; {kept}", self.config.dir.display()))
+    }
+
+    fn kept_of(&self, known: &Known, tool_type: &ToolType) -> Vec<KeptRow> {
+        let served = known.records.get(tool_type).into_iter().flat_map(|record| record.served.iter().rev());
+        let kept = served.filter(|served| self.kept.holds(served.sha256)).map(|served| KeptRow {
+            version: served.version.clone(),
+            sha256: served.sha256,
+            served_at_ms: served.at_ms,
+            path: served.path.clone(),
+            copy: self.kept.path(served.sha256),
+            passed_over: served.passed_over.clone(),
+        });
+        kept.collect()
+    }
+}
+
 fn refused(refusal: &Refusal, at_ms: i64) -> LastError {
     LastError { code: refusal.code.as_str(), message: refusal.reason.clone(), at_ms }
 }
@@ -276,7 +329,11 @@ impl Known {
         let record = self.records.get(tool_type);
         let pinned = record.and_then(|record| record.pinned.clone());
         match record.is_some_and(|record| record.disabled) {
-            true => PluginRow { pinned, ..PluginRow::empty(Some(tool_type.clone()), PluginState::Disabled) },
+            true => PluginRow {
+                pinned,
+                last_error: record.and_then(|record| record.disabled_because.as_ref()).map(Because::shown),
+                ..PluginRow::empty(Some(tool_type.clone()), PluginState::Disabled)
+            },
             false => PluginRow { pinned, ..self.row_of_tool(tool_type) },
         }
     }
@@ -357,17 +414,6 @@ impl Known {
             signature: record.signature.clone(),
             refusal,
         }
-    }
-
-    fn kept(&self, tool_type: &ToolType, is_kept: impl Fn(Sha256Sum) -> bool) -> Vec<KeptRow> {
-        let served = self.records.get(tool_type).into_iter().flat_map(|record| record.served.iter().rev());
-        let kept = served.filter(|served| is_kept(served.sha256)).map(|served| KeptRow {
-            version: served.version.clone(),
-            sha256: served.sha256,
-            served_at_ms: served.at_ms,
-            passed_over: served.passed_over.clone(),
-        });
-        kept.collect()
     }
 
     /// The tool type that a file with this path has served.
