@@ -12,6 +12,7 @@ pub mod client;
 mod conformance;
 pub mod console;
 mod decisions;
+mod declared;
 mod events;
 pub mod failure;
 mod install;

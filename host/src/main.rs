@@ -69,7 +69,10 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::CheckConfig(_) => {
-            eprintln!("the configuration is good");
+            match config.file() {
+                Some(file) => eprintln!("the configuration is good: {}", file.display()),
+                None => eprintln!("the configuration is good; there is no {} here, so all of it is defaults and environment", config::DEFAULT_FILE),
+            }
             ExitCode::SUCCESS
         }
         Command::Backup { file, .. } => back_up(&config, &file),

@@ -55,7 +55,9 @@ impl Reader<'_> {
                 continue;
             }
             if let Some((path, arguments)) = call(tokens, at) {
-                let mends = around.iter().rev().take(2).any(|mends| *mends);
+                // What completes a struct is mended in it, or around it.
+                let completes = at > 0 && matches!(&tokens[at - 1], TokenTree::Punct(punct) if punct.as_char() == '.');
+                let mends = around.iter().rev().take(if completes { 2 } else { 1 }).any(|mends| *mends);
                 match path.as_str() {
                     "Problem::new" => self.problem(arguments, mends),
                     "Refusal::new" => self.take("refusal", &arguments.stream(), true),
@@ -129,7 +131,7 @@ fn call(tokens: &[TokenTree], at: usize) -> Option<(String, &Group)> {
 fn says_mend(token: &TokenTree) -> bool {
     match token {
         TokenTree::Ident(ident) => ident == "mend",
-        TokenTree::Group(group) if group.delimiter() != Delimiter::Brace => group.stream().into_iter().any(|t| says_mend(&t)),
+        TokenTree::Group(group) => group.stream().into_iter().any(|token| says_mend(&token)),
         _ => false,
     }
 }
@@ -211,9 +213,9 @@ fn one_of_a_thing_is_not_many() {
         for (at, _) in text.match_indices("} ") {
             let placeholder = text[..at].rsplit('{').next().unwrap_or_default();
             let next = text[at + 2..].split(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
-            // A limit is a number that is known, and many; a text that ends in a number's own words is no number.
+            // A limit is a number that is known, and many; several are more than one.
             let is_limit = placeholder.chars().any(char::is_alphabetic)
-                && (placeholder.to_uppercase() == placeholder || placeholder.ends_with("_max"));
+                && (placeholder.to_uppercase() == placeholder || placeholder.ends_with("_max") || placeholder == "several");
             let is_counted = COUNTED.contains(&next) && next.ends_with('s');
             assert!(is_limit || !is_counted, "{code}: {text}: say it with counted()");
         }

@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{
+    const_json::Json,
+    declared::{self, DECLARATION_NOTE_TYPE, Declared},
+};
+
 /// Most bytes of a plugin's information, as JSON.
 pub const INFO_BYTES_MAX: usize = 1024;
 
@@ -28,6 +33,7 @@ pub struct PluginInfo {
     pub version: &'static str,
     json: [u8; INFO_BYTES_MAX],
     json_bytes: usize,
+    declared: Option<&'static [Declared]>,
 }
 
 impl PluginInfo {
@@ -44,7 +50,7 @@ impl PluginInfo {
             is_tool_type(tool_type),
             "plugin_info!: a tool type is 1 to 50 lower-case letters, digits and underscores, such as \"acme_desk\""
         );
-        let mut json = Json { bytes: [b' '; INFO_BYTES_MAX], length: 0 };
+        let mut json = Json::<INFO_BYTES_MAX>::new();
         json.raw("{\"tool_type\":\"");
         json.escaped(tool_type);
         json.raw("\",\"name\":\"");
@@ -62,9 +68,23 @@ impl PluginInfo {
         json.escaped(env!("PLUGIN_ABI_TARGET"));
         json.raw(if unwinds { "\",\"panic\":\"unwind\"}" } else { "\",\"panic\":\"abort\"}" });
         // Notes are padded to 4 bytes; blanks after the JSON do no harm to it.
-        let json_bytes = json.length.next_multiple_of(4);
+        let json_bytes = json.padded_bytes();
         assert!(json_bytes <= INFO_BYTES_MAX, "plugin_info!: name, version and authors of the crate are too long");
-        Self { tool_type, name, version, json: json.bytes, json_bytes }
+        Self { tool_type, name, version, json: json.bytes, json_bytes, declared: None }
+    }
+
+    /// Declares the settings and secrets that the plugin reads, all of them: operators see them, and a tenant's names are
+    /// held against them. Without it nothing is checked.
+    #[must_use]
+    pub const fn declares(self, declared: &'static [Declared]) -> Self {
+        declared::check(declared);
+        Self { declared: Some(declared), ..self }
+    }
+
+    /// Length of the declaration's note.
+    #[doc(hidden)]
+    pub const fn declaration_bytes(&self) -> usize {
+        declared::json::<0>(self.declared).padded_bytes()
     }
 
     /// The information as JSON, blank-padded to a multiple of 4 bytes.
@@ -119,47 +139,6 @@ const fn is_tool_type(text: &str) -> bool {
     !bytes.is_empty() && bytes.len() <= 50
 }
 
-/// A JSON text made at compile time; past its end it only counts, so that the length check can say so.
-struct Json {
-    bytes: [u8; INFO_BYTES_MAX],
-    length: usize,
-}
-
-impl Json {
-    const fn push(&mut self, byte: u8) {
-        if self.length < INFO_BYTES_MAX {
-            self.bytes[self.length] = byte;
-        }
-        self.length += 1;
-    }
-
-    const fn raw(&mut self, text: &str) {
-        let bytes = text.as_bytes();
-        let mut at = 0;
-        while at < bytes.len() {
-            self.push(bytes[at]);
-            at += 1;
-        }
-    }
-
-    /// Quotes and backslashes are escaped, control characters become blanks.
-    const fn escaped(&mut self, text: &str) {
-        let bytes = text.as_bytes();
-        let mut at = 0;
-        while at < bytes.len() {
-            match bytes[at] {
-                b'"' | b'\\' => {
-                    self.push(b'\\');
-                    self.push(bytes[at]);
-                }
-                0..=31 => self.push(b' '),
-                byte => self.push(byte),
-            }
-            at += 1;
-        }
-    }
-}
-
 /// The ELF note in the plugin's file: readable without running anything, and left in place by `strip`.
 #[doc(hidden)]
 #[repr(C, align(4))]
@@ -181,18 +160,28 @@ impl<const N: usize> ElfNote<N> {
             description[at] = info.json[at];
             at += 1;
         }
-        #[allow(clippy::cast_possible_truncation, reason = "at most INFO_BYTES_MAX")]
+        Self::of(NOTE_TYPE, description)
+    }
+
+    /// A note of what this plugin declares; `N` is [`PluginInfo::declaration_bytes`].
+    pub const fn of_declaration(info: &PluginInfo) -> Self {
+        Self::of(DECLARATION_NOTE_TYPE, declared::json::<N>(info.declared).bytes)
+    }
+
+    const fn of(kind: u32, description: [u8; N]) -> Self {
+        #[allow(clippy::cast_possible_truncation, reason = "both kinds have a limit")]
         Self {
             name_bytes: NOTE_NAME.len() as u32,
             description_bytes: N as u32,
-            kind: NOTE_TYPE,
+            kind,
             name: *b"Patchbay\0\0\0\0",
             description,
         }
     }
 }
 
-/// What the plugin is: its tool type; name, version and authors come from the vendor's Cargo.toml.
+/// What the plugin is: its tool type; name, version and authors come from the vendor's Cargo.toml. What settings and secrets
+/// it reads is said with [`PluginInfo::declares`].
 #[macro_export]
 macro_rules! plugin_info {
     ($tool_type:literal) => {
@@ -217,6 +206,12 @@ macro_rules! export_plugin {
             #[unsafe(link_section = ".note.patchbay")]
             static NOTE: $crate::export::ElfNote<{ <$plugin as $crate::TicketingToolPlugin>::INFO.json().len() }> =
                 $crate::export::ElfNote::new(&<$plugin as $crate::TicketingToolPlugin>::INFO);
+
+            #[used]
+            #[unsafe(link_section = ".note.patchbay")]
+            static DECLARATION: $crate::export::ElfNote<
+                { <$plugin as $crate::TicketingToolPlugin>::INFO.declaration_bytes() },
+            > = $crate::export::ElfNote::of_declaration(&<$plugin as $crate::TicketingToolPlugin>::INFO);
 
             #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
             static HEADER: $crate::__private::LibHeader = $crate::raw::header::<$crate::__private::Adapter<$plugin>>();

@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 
 use crate::{
     PluginError,
+    declared::{self, DECLARATION_BYTES_MAX, DECLARATION_NOTE_TYPE, Declared},
     error::FieldError,
     export::{ABI_MAJOR, ABI_MINOR, INFO_BYTES_MAX, InfoRecord, NOTE_NAME, NOTE_TYPE, PluginInfo, ROOT_SYMBOL},
     http::{Request, Response},
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// Sections in which a minor version may have more lines than the file. In all others it has just those.
-const MAY_GROW: &[&str] = &["tags", "methods", "operations", "information", "messages"];
+const MAY_GROW: &[&str] = &["tags", "methods", "operations", "information", "declaration", "messages"];
 
 type Lines = Vec<String>;
 
@@ -74,7 +75,7 @@ fn parsed(golden: &str) -> (String, Vec<(String, Lines)>) {
 }
 
 /// What the code says now.
-fn today() -> [(&'static str, Lines); 8] {
+fn today() -> [(&'static str, Lines); 9] {
     fn numbers<T: Copy>(all: &[(&str, T)], number: impl Fn(T) -> u32) -> Lines {
         all.iter().map(|(name, value)| format!("{} {name}", number(*value))).collect()
     }
@@ -86,6 +87,7 @@ fn today() -> [(&'static str, Lines); 8] {
         ("module", module()),
         ("file", file()),
         ("information", information()),
+        ("declaration", declaration()),
         ("messages", messages()),
     ]
 }
@@ -165,6 +167,20 @@ fn information() -> Lines {
     assert!(serde_json::from_str::<InfoRecord>(oldest).is_ok(), "what came after 1.0 must have a default");
     let kind = |value: &serde_json::Value| if value.is_string() { "text" } else { "number" };
     record.iter().map(|(name, value)| format!("{name}: {}", kind(value))).collect()
+}
+
+/// What a plugin declares, in a note that hosts of 1.0 skip.
+fn declaration() -> Lines {
+    let name = String::from_utf8_lossy(NOTE_NAME);
+    let written = |declared: Option<&[Declared]>| {
+        let json = declared::json::<DECLARATION_BYTES_MAX>(declared);
+        String::from_utf8_lossy(&json.bytes[..json.length]).into_owned()
+    };
+    vec![
+        format!("note {name:?} of type {DECLARATION_NOTE_TYPE}, at most {DECLARATION_BYTES_MAX} bytes of JSON"),
+        format!("none: {}", written(None)),
+        format!("some: {}", written(Some(&[Declared::setting("s", "a"), Declared::secret("k", "b").required()]))),
+    ]
 }
 
 /// Messages of every kind with all their parts, field by field.

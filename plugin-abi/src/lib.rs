@@ -48,6 +48,7 @@
 //! |---|---|
 //! | the contract: the four methods, their threads and deadlines | [`TicketingToolPlugin`] |
 //! | what a call may do for its tenant: settings, secrets, requests, the log | [`Tenant`](plugin::Tenant) |
+//! | the settings and secrets that a plugin reads, for operators to see | [`declared`] |
 //! | which error means what, and what is tried again | [`PluginError`] |
 //! | who sent a webhook: ready schemes | [`signature`] |
 //! | JSON from outside: byte order marks, charsets, half characters, numbers of every kind | [`json`] |
@@ -73,6 +74,8 @@
 //! refused, since a panic must end in the plugin.
 
 mod adapter;
+mod const_json;
+pub mod declared;
 pub mod error;
 pub mod export;
 #[cfg(test)]
@@ -108,6 +111,7 @@ pub use {serde, serde_json, time};
 /// Everything that a plugin usually needs: `use plugin_abi::prelude::*;`
 pub mod prelude {
     pub use crate::{
+        declared::Declared,
         error::{FieldError, PluginError},
         export::PluginInfo,
         export_plugin,

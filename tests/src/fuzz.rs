@@ -14,7 +14,7 @@ use plugin_abi::{
 
 /// The host's look into a plugin's file: what it takes, it can name.
 pub fn elf_note(bytes: &[u8]) {
-    if let Ok(info) = elf::inspect(bytes) {
+    if let Ok(elf::Notes { info, .. }) = elf::inspect(bytes) {
         ToolType::parse(&info.tool_type).expect("what is taken has a tool type");
     }
 }

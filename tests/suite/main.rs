@@ -16,6 +16,7 @@ mod confinement;
 mod conformance;
 mod cores;
 mod credentials;
+mod declared;
 mod draining;
 mod end_to_end;
 mod ended_in_probe;

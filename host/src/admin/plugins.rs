@@ -57,6 +57,7 @@ async fn info(
     Ok(Json(wire::PluginDetail {
         plugin: plugin(detail.row),
         info: detail.info,
+        declares: detail.declares,
         copy: detail.copy.map(|copy| copy.to_string_lossy().into_owned()),
         confinement: detail.confinement.map(Into::into),
         generations: detail.generations.into_iter().map(generation).collect(),

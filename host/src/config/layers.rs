@@ -66,8 +66,8 @@ impl Layers {
         for (name, text) in ours {
             let place = Place::Environment(name.clone());
             let Some(key) = self.defaults.keys().find(|key| env_name(key) == name).cloned() else {
-                let nearest = nearest(&name, self.defaults.keys().map(|key| env_name(key)));
-                self.faults.push(Fault { place, text: format!("no key has this name; did you mean {nearest}?") });
+                let meant = meant(&name, self.defaults.keys().map(|key| env_name(key)), str::to_owned);
+                self.faults.push(Fault { place, text: format!("no key has this name{meant}") });
                 continue;
             };
             let found = typed(&self.defaults[&key], &text);
@@ -111,8 +111,8 @@ impl Layers {
                 DeValue::Table(_) if !self.defaults.contains_key(&**name.get_ref()) => {
                     let sections =
                         self.defaults.keys().filter_map(|key| key.split_once('.')).map(|(s, _)| s.to_owned());
-                    let nearest = nearest(name.get_ref(), sections);
-                    let text = format!("[{}] is not a known section; did you mean [{nearest}]?", name.get_ref());
+                    let meant = meant(name.get_ref(), sections, |name| format!("[{name}]"));
+                    let text = format!("[{}] is not a known section{meant}", name.get_ref());
                     self.faults.push(Fault { place, text });
                 }
                 _ if section => {
@@ -129,8 +129,8 @@ impl Layers {
             let shown = source.text.get(value.span()).unwrap_or_default();
             self.put(key, place, plain(value.get_ref()), shown);
         } else {
-            let nearest = nearest(&key, self.defaults.keys().cloned());
-            self.faults.push(Fault { place, text: format!("{key} is not a known key; did you mean {nearest}?") });
+            let meant = meant(&key, self.defaults.keys().cloned(), str::to_owned);
+            self.faults.push(Fault { place, text: format!("{key} is not a known key{meant}") });
         }
     }
 
@@ -243,15 +243,18 @@ fn kind(default: &Value) -> &'static str {
     }
 }
 
-/// The known name that looks most like `wrong`. The last part of a name weighs double: people forget the section
-/// more often than they forget the key. Case does not count: a variable in lower case is a likely slip.
-fn nearest(wrong: &str, known: impl Iterator<Item = String>) -> String {
+/// `; did you mean …?` with the known name that looks most like `wrong`, when they are near enough. The last part of a
+/// name weighs double: people forget the section more often than they forget the key. Case does not count: a variable in
+/// lower case is a likely slip.
+fn meant(wrong: &str, known: impl Iterator<Item = String>, shown: impl Fn(&str) -> String) -> String {
     let leaf = |name: &str| name.rsplit(['.', '_']).next().unwrap_or_default().to_owned();
     let wrong = wrong.to_lowercase();
-    known
-        .min_by_key(|name| {
-            let name = name.to_lowercase();
-            strsim::damerau_levenshtein(&wrong, &name) + strsim::damerau_levenshtein(&leaf(&wrong), &leaf(&name))
-        })
-        .unwrap_or_default()
+    let distance = |name: &str| {
+        let name = name.to_lowercase();
+        let of_leaves = strsim::damerau_levenshtein(&leaf(&wrong), &leaf(&name));
+        (strsim::damerau_levenshtein(&wrong, &name) + of_leaves, of_leaves == 0)
+    };
+    let nearest = known.map(|name| (distance(&name), name)).min_by_key(|((distance, _), _)| *distance);
+    let near = nearest.filter(|((distance, same_leaf), _)| *same_leaf || *distance <= 2 + wrong.len() / 4);
+    near.map(|(_, name)| format!("; did you mean {}?", shown(&name))).unwrap_or_default()
 }

@@ -127,9 +127,9 @@ impl Console {
             return Ok(());
         }
         if !self.can_ask {
-            let problem = Problem::new("NOT_CONFIRMED", format!("this is not done without being asked: {question}"))
+            let problem = Problem::new("NOT_CONFIRMED", format!("this needs to be confirmed, and there is no terminal to ask on: {question}"))
                 .state("nothing was changed")
-                .mend("say --yes");
+                .mend("add --yes");
             return Err(Failure::usage(problem));
         }
         let mut answer = String::new();

@@ -8,6 +8,7 @@ use super::{
     Shown,
     client::Client,
     console::Console,
+    declared::declared_text,
     failure::Failure,
     layout::Layout,
     table::{Columns, Field, Row, Severity, cell, fields, number, plain, severity, state, table},
@@ -218,6 +219,9 @@ fn info_text(detail: &PluginDetail) -> String {
         ),
     ];
     let mut text = fields(served.into_iter().chain(detail.info.iter().flat_map(build_fields)));
+    if detail.info.is_some() {
+        text.push_str(&declared_text(detail.declares.as_ref()));
+    }
     for generation in &detail.generations {
         let reason = generation.reason.as_deref().map(|reason| format!(", {reason}")).unwrap_or_default();
         let line = format!(

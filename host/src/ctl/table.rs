@@ -3,6 +3,7 @@
 use std::{borrow::Cow, fmt::Write as _};
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use textwrap::core::display_width;
 
 use super::layout::Layout;
 
@@ -75,17 +76,24 @@ pub(super) fn table(columns: &Columns, rows: impl IntoIterator<Item = Row>, layo
             }
         })
         .unzip();
+    // A row that is too long by itself does not make the others' columns as wide.
+    let too_long = |row: &[Cell]| layout.width.is_some_and(|width| natural_width(&headings, row) > width);
+    let usual: Vec<_> = rows.iter().filter(|row| !too_long(row)).cloned().collect();
     let fitting = match layout.width {
-        Some(width) => fitting(&grid(&headings, &rows, layout).column_max_content_widths(), width),
+        Some(width) => fitting(&grid(&headings, &usual, layout).column_max_content_widths(), width),
         None => headings.len(),
     };
-    let shown = rows.iter().map(|row| row[..fitting.min(row.len())].to_vec()).collect::<Vec<_>>();
+    let shown: Vec<_> = usual.iter().map(|row| row[..fitting].to_vec()).collect();
     let grid = grid(&headings[..fitting], &shown, layout);
     let mut grid_lines = grid.lines();
     let mut lines: Vec<String> = grid_lines.next().into_iter().collect();
-    for ((line, row), below) in grid_lines.zip(&rows).zip(below) {
-        lines.push(line);
-        lines.extend(overflow(&headings[fitting..], &row[fitting.min(row.len())..], layout));
+    for (row, below) in rows.iter().zip(below) {
+        let in_line = if too_long(row) { 1 } else { fitting };
+        match too_long(row) {
+            true => lines.push(row[0].content()),
+            false => lines.extend(grid_lines.next()),
+        }
+        lines.extend(overflow(&headings[in_line..], &row[in_line..], layout));
         lines.extend(below.iter().flat_map(|below| layout.below(&plain(below))));
     }
     let mut text = String::new();
@@ -112,6 +120,12 @@ fn grid(headings: &[&str], rows: &[Vec<Cell>], layout: &Layout) -> Table {
     table
 }
 
+/// How wide a row is in a table of its own.
+fn natural_width(headings: &[&str], row: &[Cell]) -> usize {
+    let widths = headings.iter().zip(row).map(|(heading, cell)| display_width(heading).max(display_width(&cell.content())));
+    widths.map(|width| width + usize::from(GAP)).sum::<usize>().saturating_sub(GAP.into())
+}
+
 /// How many columns of these widths fit into a line; the first one is always shown.
 fn fitting(widths: &[u16], width: usize) -> usize {
     let ends = widths.iter().scan(0, |end, width| {
@@ -131,7 +145,7 @@ fn overflow(headings: &[&str], cells: &[Cell], layout: &Layout) -> Vec<String> {
         let pair = format!("{}: {value}", heading.to_lowercase());
         let mut pieces = layout.below(&pair).into_iter();
         match (lines.last_mut(), pieces.next()) {
-            (Some(line), Some(piece)) if layout.width.is_none_or(|width| textwrap::core::display_width(line) + textwrap::core::display_width(&piece) <= width) => {
+            (Some(line), Some(piece)) if layout.width.is_none_or(|width| display_width(line) + display_width(&piece) <= width) => {
                 line.push_str(&format!("  {}", piece.trim_start()));
             }
             (_, piece) => lines.extend(piece),

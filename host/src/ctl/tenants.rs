@@ -49,7 +49,10 @@ pub(super) fn run(
             let added: Vec<Tenant> = client()?.post("/v1/tenants", &[tenant])?;
             Ok(one(added
                 .first()
-                .ok_or_else(|| Failure::failed(Problem::new("BAD_ANSWER", "the host does not say what it added")))?))
+                .ok_or_else(|| {
+                    let problem = Problem::new("BAD_ANSWER", "the host does not say what it added");
+                    Failure::failed(problem.mend("plugin-ctl tenant list shows whether it was added"))
+                })?))
         }
         TenantCommand::Update(given) => update::run(given, &mut SecretReader::new(io::stdin()), client, console),
         TenantCommand::List => {
@@ -231,7 +234,8 @@ fn read_import(file: &Path) -> Result<Vec<NewTenant>, Failure> {
             file: Some(file.display().to_string()),
             ..Problem::new("IMPORT_UNREADABLE", "the file cannot be imported")
         };
-        Failure::failed(problem.why(why).state("nothing was changed"))
+        let mend = "write one JSON object in each line, as docs/reference/cli.md shows, or one array of them";
+        Failure::failed(problem.why(why).state("nothing was changed").mend(mend))
     };
     let mut bytes = Zeroizing::new(Vec::new());
     let read =

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use plugin_abi::export::InfoRecord;
+use plugin_abi::{declared::Declaration, export::InfoRecord};
 use serde::Serialize;
 
 use super::{
     Shown,
+    declared::declared_text,
     failure::Failure,
     plugins::build_fields,
     table::{fields, plain_lines},
@@ -34,6 +35,8 @@ struct Verdict {
     /// Of the process that tried it here; null when it was refused.
     confinement: Option<Confinement>,
     info: Option<InfoRecord>,
+    /// The settings and secrets that it declares; null when it declares nothing, or was refused.
+    declares: Option<Declaration>,
     /// The oldest glibc with which it can be opened; null when it was refused before that was looked at.
     glibc: Option<String>,
     code: Option<&'static str>,
@@ -82,6 +85,7 @@ struct Found {
     stamp: Option<Stamp>,
     signature: Option<Signature>,
     info: Option<InfoRecord>,
+    declares: Option<Declaration>,
     glibc: Option<Glibc>,
     outcome: Result<Level, Refusal>,
 }
@@ -98,17 +102,18 @@ pub(super) fn run(file: &Path, keys: Vec<TrustedKey>, verbose: bool) -> Result<S
             stamp: Some(artifact.stamp),
             signature: Some(artifact.signature),
             info: Some(artifact.info),
+            declares: artifact.declares,
         },
         Err(uninspected) => {
             let Uninspected { sha256, stamp, signature, refusal } = *uninspected;
-            Found { sha256, stamp, signature, info: None, glibc: None, outcome: Err(refusal) }
+            Found { sha256, stamp, signature, info: None, declares: None, glibc: None, outcome: Err(refusal) }
         }
     };
     Ok(shown(file, verbose, found))
 }
 
 fn shown(file: &Path, verbose: bool, found: Found) -> Shown {
-    let Found { sha256, stamp, signature, info, glibc, outcome } = found;
+    let Found { sha256, stamp, signature, info, declares, glibc, outcome } = found;
     let trusted = signature.as_ref().is_some_and(Signature::is_trusted);
     let failure = outcome.as_ref().err().map(|refusal| refused(file, refusal));
     let (confinement, refusal) = match outcome {
@@ -123,6 +128,7 @@ fn shown(file: &Path, verbose: bool, found: Found) -> Shown {
         signature: signature.map(|signature| signature.to_string()),
         confinement,
         info,
+        declares,
         glibc: glibc.map(|version| version.to_string()),
         code: refusal.as_ref().map(|refusal| refusal.code.as_str()),
         mend: refusal.as_ref().map(|refusal| refusal.code.mend()),
@@ -142,6 +148,9 @@ fn shown(file: &Path, verbose: bool, found: Found) -> Shown {
     let build = verdict.info.iter().filter(|_| verbose).flat_map(build_fields);
     let glibc = ("glibc", verdict.glibc.as_ref().filter(|_| verbose).map(|version| format!("{version} or newer")));
     let mut text = fields(found.into_iter().chain(build).chain([glibc]));
+    if verdict.info.is_some() {
+        text.push_str(&declared_text(verdict.declares.as_ref()));
+    }
     if failure.is_none() {
         text.push_str(match trusted {
             true => "It is sound: a host of this version takes it.\n",
@@ -163,7 +172,15 @@ mod tests {
     #[test]
     fn a_sound_file_is_shown_with_its_confinement() {
         let level = Level { files: Wall::Absent, ..Level::default() };
-        let found = Found { sha256: None, stamp: None, signature: None, info: None, glibc: None, outcome: Ok(level) };
+        let found = Found {
+            sha256: None,
+            stamp: None,
+            signature: None,
+            info: None,
+            declares: None,
+            glibc: None,
+            outcome: Ok(level),
+        };
         let shown = shown(Path::new("libgood.so"), false, found);
         assert_eq!(shown.json["verdict"], "sound");
         assert_eq!(shown.json["confinement"]["files"], false);

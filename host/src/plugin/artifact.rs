@@ -13,13 +13,13 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use plugin_abi::export::InfoRecord;
+use plugin_abi::{declared::Declaration, export::InfoRecord};
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 use super::{
     confine::Level,
-    elf,
+    elf::{self, Notes},
     glibc::Glibc,
     on_trial::Tried,
     permissions,
@@ -127,6 +127,8 @@ pub struct InspectedArtifact {
     pub stamp: Stamp,
     /// What the note says.
     pub info: InfoRecord,
+    /// The settings and secrets that the plugin declares; `None` when it declares nothing.
+    pub declares: Option<Declaration>,
     /// What the signature beside the file is worth.
     pub signature: Signature,
     minisig: Option<Vec<u8>>,
@@ -159,7 +161,7 @@ pub fn inspect(path: &Path, trust: &Trust) -> Result<InspectedArtifact, Box<Unin
     let minisig = stamp_of(&minisig).map(|_| read(&minisig, signature::BYTES_MAX).map(|(bytes, _)| bytes));
     let signature = trust.judge(&bytes, minisig.as_ref().map(Result::as_deref));
     match elf::inspect(&bytes) {
-        Ok(info) => {
+        Ok(Notes { info, declares }) => {
             let trusted = trust.check(&signature, &info);
             Ok(InspectedArtifact {
                 path: path.to_owned(),
@@ -167,6 +169,7 @@ pub fn inspect(path: &Path, trust: &Trust) -> Result<InspectedArtifact, Box<Unin
                 sha256,
                 stamp,
                 info,
+                declares,
                 signature,
                 minisig: minisig.and_then(Result::ok),
                 trusted,
@@ -213,6 +216,7 @@ pub struct VerifiedArtifact {
     opened: Opened,
     sha256: Sha256Sum,
     info: InfoRecord,
+    declares: Option<Declaration>,
     signature: Signature,
     minisig: Option<Vec<u8>>,
     confinement: Level,
@@ -242,6 +246,11 @@ impl VerifiedArtifact {
     /// What the plugin says of itself.
     pub fn info(&self) -> &InfoRecord {
         &self.info
+    }
+
+    /// The settings and secrets that the plugin declares; `None` when it declares nothing.
+    pub fn declares(&self) -> Option<&Declaration> {
+        self.declares.as_ref()
     }
 
     /// The text of the signature that lay beside the file.
@@ -318,8 +327,16 @@ impl InspectedArtifact {
             let _absent = fs::remove_file(&copy);
             Refusal::new(Code::Copy, format!("{}: {fault}", copy.display()))
         })?;
-        let (info, signature, minisig) = (self.info.clone(), self.signature.clone(), self.minisig.clone());
-        Ok(VerifiedArtifact { copy, opened, sha256: self.sha256, info, signature, minisig, confinement })
+        Ok(VerifiedArtifact {
+            copy,
+            opened,
+            sha256: self.sha256,
+            info: self.info.clone(),
+            declares: self.declares.clone(),
+            signature: self.signature.clone(),
+            minisig: self.minisig.clone(),
+            confinement,
+        })
     }
 }
 

@@ -8,7 +8,10 @@ use object::{
     LittleEndian, elf,
     read::elf::{Dyn as _, FileHeader as _, GnuHashTable, HashTable, ProgramHeader as _, Sym as _},
 };
-use plugin_abi::export::{ABI_MAJOR, ABI_MINOR, InfoRecord, NOTE_NAME, NOTE_TYPE, ROOT_SYMBOL};
+use plugin_abi::{
+    declared::{DECLARATION_BYTES_MAX, DECLARATION_NOTE_TYPE, Declaration},
+    export::{ABI_MAJOR, ABI_MINOR, InfoRecord, NOTE_NAME, NOTE_TYPE, ROOT_SYMBOL},
+};
 
 use self::image::Image;
 use super::refusal::{Code, Refusal};
@@ -27,11 +30,20 @@ const MACHINE: elf::Machine = elf::EM_AARCH64;
 /// Libraries that a plugin may need: those that the host itself has mapped. Matched up to the version after `.so.`.
 const ALLOWED_LIBRARIES: &[&str] = &["libc", "libm", "libgcc_s", "libpthread", "libdl", "librt"];
 
-/// Checks the bytes and reads the plugin's information out of its note.
+/// What the notes of a plugin's file say.
+#[derive(Debug)]
+pub struct Notes {
+    /// What the plugin is.
+    pub info: InfoRecord,
+    /// The settings and secrets that it reads; `None` when it does not say.
+    pub declares: Option<Declaration>,
+}
+
+/// Checks the bytes and reads what the plugin says of itself out of its notes.
 ///
 /// # Errors
 /// The first check that fails.
-pub fn inspect(bytes: &[u8]) -> Result<InfoRecord, Refusal> {
+pub fn inspect(bytes: &[u8]) -> Result<Notes, Refusal> {
     let header = header(bytes)?;
     let segments = header.program_headers(ENDIAN, bytes).map_err(|fault| truncated(&fault))?;
     check_segments(segments, bytes)?;
@@ -43,7 +55,7 @@ pub fn inspect(bytes: &[u8]) -> Result<InfoRecord, Refusal> {
     check_symbols(&dynamic, &image)?;
     let info = information(segments, bytes)?;
     check_information(&info)?;
-    Ok(info)
+    Ok(Notes { info, declares: declaration(segments, bytes)? })
 }
 
 fn truncated(fault: &object::read::Error) -> Refusal {
@@ -63,7 +75,7 @@ fn header(bytes: &[u8]) -> Result<&Header, Refusal> {
     let header = Header::parse(bytes).map_err(|fault| truncated(&fault))?;
     let machine = header.e_machine.get(ENDIAN);
     if machine != MACHINE {
-        return Err(Refusal::new(Code::Machine, format!("the file is for {machine:?}, this host for {MACHINE:?}")));
+        return Err(Refusal::new(Code::Machine, format!("the file is for {}, this host for {}", named(machine), named(MACHINE))));
     }
     if header.e_phnum.get(ENDIAN) == elf::PN_XNUM {
         // By its section headers there are others, which the dynamic linker does not look for.
@@ -213,19 +225,45 @@ fn is_allowed(name: &str) -> bool {
 }
 
 fn information(segments: &[elf::ProgramHeader64<LittleEndian>], bytes: &[u8]) -> Result<InfoRecord, Refusal> {
+    let Some(note) = note(segments, bytes, NOTE_TYPE)? else {
+        let reason = "it has no Patchbay note (plugin_info! is missing, or notes were removed)";
+        return Err(Refusal::new(Code::NotAPlugin, reason));
+    };
+    serde_json::from_slice(note)
+        .map_err(|fault| Refusal::new(Code::NotAPlugin, format!("its note cannot be read: {fault}")))
+}
+
+/// Plugins of 1.0 have no such note.
+fn declaration(segments: &[elf::ProgramHeader64<LittleEndian>], bytes: &[u8]) -> Result<Option<Declaration>, Refusal> {
+    let Some(note) = note(segments, bytes, DECLARATION_NOTE_TYPE)? else { return Ok(None) };
+    if note.len() > DECLARATION_BYTES_MAX {
+        let reason = format!(
+            "its note of settings and secrets has {} bytes; at most {DECLARATION_BYTES_MAX} are read",
+            note.len()
+        );
+        return Err(Refusal::new(Code::NotAPlugin, reason));
+    }
+    serde_json::from_slice(note).map_err(|fault| {
+        Refusal::new(Code::NotAPlugin, format!("its note of settings and secrets cannot be read: {fault}"))
+    })
+}
+
+/// The first of our notes that is of this type.
+fn note<'data>(
+    segments: &[elf::ProgramHeader64<LittleEndian>],
+    bytes: &'data [u8],
+    of_type: u32,
+) -> Result<Option<&'data [u8]>, Refusal> {
     for segment in segments {
         let Some(mut notes) = segment.notes(ENDIAN, bytes).map_err(|fault| truncated(&fault))? else { continue };
         // A note of somebody else's that cannot be read does not make ours unreadable: go on with the next segment.
         while let Ok(Some(note)) = notes.next() {
-            let ours =
-                note.name() == &NOTE_NAME[..NOTE_NAME.len() - 1] && note.n_type(ENDIAN) == elf::NoteType(NOTE_TYPE);
-            if ours {
-                return serde_json::from_slice(note.desc())
-                    .map_err(|fault| Refusal::new(Code::NotAPlugin, format!("its note cannot be read: {fault}")));
+            if note.name() == &NOTE_NAME[..NOTE_NAME.len() - 1] && note.n_type(ENDIAN) == elf::NoteType(of_type) {
+                return Ok(Some(note.desc()));
             }
         }
     }
-    Err(Refusal::new(Code::NotAPlugin, "it has no Patchbay note (plugin_info! is missing, or notes were removed)"))
+    Ok(None)
 }
 
 fn check_information(info: &InfoRecord) -> Result<(), Refusal> {
@@ -251,6 +289,18 @@ fn check_information(info: &InfoRecord) -> Result<(), Refusal> {
         return Err(Refusal::new(Code::NotAPlugin, message));
     }
     Ok(())
+}
+
+/// A processor's name, or its number in ELF.
+fn named(machine: elf::Machine) -> String {
+    match machine {
+        elf::EM_X86_64 => "x86-64".to_owned(),
+        elf::EM_AARCH64 => "aarch64".to_owned(),
+        elf::EM_386 => "32-bit x86".to_owned(),
+        elf::EM_ARM => "32-bit ARM".to_owned(),
+        elf::EM_RISCV => "RISC-V".to_owned(),
+        other => format!("processor {} of ELF", other.0),
+    }
 }
 
 #[cfg(test)]

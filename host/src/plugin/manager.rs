@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use plugin_abi::export::InfoRecord;
+use plugin_abi::{declared::Declaration, export::InfoRecord};
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},

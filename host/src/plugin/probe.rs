@@ -166,7 +166,8 @@ fn attempt(here: &ProbeProcess, order: Order) -> Result<Report, Refusal> {
     trial::stage("counting threads");
     let others = tasks.count().map_err(unconfined)?.saturating_sub(1);
     if others > 0 {
-        return Err(Refusal::new(Code::Threads, format!("{others} of them still ran after it was dropped")));
+        let started = if others == 1 { "1 thread that the plugin started".to_owned() } else { format!("{others} of the plugin's threads") };
+        return Err(Refusal::new(Code::Threads, format!("{started} still ran after the plugin was dropped")));
     }
     trial::stage("closing the library");
     library.close().map_err(|fault| Refusal::new(Code::Load, fault))?;

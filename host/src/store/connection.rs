@@ -95,3 +95,29 @@ fn settle(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "cache_size", -i64::from(PAGE_CACHE_KIB))?;
     connection.pragma_update(None, "temp_store", "MEMORY")
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_statement_is_prepared_once_whatever_is_bound_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("some.db");
+        make_private(&file).unwrap();
+        let times_prepared_again = |connection: &Connection| {
+            for limit in 1..=3 {
+                let mut statement = connection.prepare_cached("SELECT value FROM json_each('[1]') LIMIT ?1").unwrap();
+                let _rows: Vec<i64> = statement.query_map([limit], |row| row.get(0)).unwrap().flatten().collect();
+            }
+            let statement = connection.prepare_cached("SELECT value FROM json_each('[1]') LIMIT ?1").unwrap();
+            statement.get_status(StatementStatus::RePrepare)
+        };
+        let writer = open_writer(&file).unwrap();
+        assert_eq!(times_prepared_again(&writer), 0);
+        assert_eq!(times_prepared_again(&open_reader(&file).unwrap()), 0);
+        assert!(times_prepared_again(&Connection::open_in_memory().unwrap()) > 0, "the control");
+    }
+}

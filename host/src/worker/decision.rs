@@ -50,10 +50,10 @@ pub enum Failure {
         until_ms: i64,
     },
     /// The plugin did not get the ticket.
-    #[error("getting the ticket failed: {0}")]
+    #[error("getting the ticket failed: {}", said(.0))]
     Fetch(CallError),
     /// The plugin did not post the note.
-    #[error("posting the note failed: {0}")]
+    #[error("posting the note failed: {}", said(.0))]
     Post(CallError),
     /// The tool does not have the ticket.
     #[error("the tool does not have the ticket")]
@@ -70,6 +70,16 @@ pub enum Failure {
     /// The store could not be written for as long as the lease was good.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Of a job it is the host that is not authentic to the tool, and not a sender to the host.
+fn said(error: &CallError) -> String {
+    match error {
+        CallError::Plugin(PluginError::Authentication(message)) => format!(
+            "the tool refused the tenant's credential: {message}; renew it: plugin-ctl tenant rotate-secret ID NAME @FILE"
+        ),
+        other => other.to_string(),
+    }
 }
 
 impl Failure {

@@ -18,7 +18,7 @@ use crate::settings::{Settings, WEBHOOK_SECRET};
 pub struct Freshservice;
 
 impl TicketingToolPlugin for Freshservice {
-    const INFO: PluginInfo = plugin_info!("freshservice");
+    const INFO: PluginInfo = plugin_info!("freshservice").declares(settings::DECLARED);
     const FINDS_NOTES: bool = true;
 
     fn new(_host: &Host<'_>) -> Result<Self, PluginError> {

@@ -9,16 +9,31 @@ pub(crate) const WEBHOOK_SECRET: &str = "webhook_secret";
 /// The name of the secret for the API: an agent's API key, or an OAuth access token.
 pub(crate) const API_KEY: &str = "api_key";
 
-/// All settings. Every one has a default:
-///
-/// | setting | values | default |
-/// |---|---|---|
-/// | `webhook_auth` | `token`, `basic`: how webhooks prove where they come from | `token` |
-/// | `token_header` | the header that carries the token | `x-webhook-token` |
-/// | `basic_user` | the user of Basic authentication | `patchbay` |
-/// | `read_back` | `true`, `false`: whether a webhook is only a hint, and the ticket is read through the API | `true` |
-/// | `fields` | `name=key, …`: the template's keys where they are not this plugin's names | |
-/// | `api_auth` | `basic`, `bearer`: whether `api_key` is an API key or an OAuth access token | `basic` |
+/// All settings and secrets.
+pub(crate) const DECLARED: &[Declared] = &[
+    Declared::setting(
+        "webhook_auth",
+        "how webhooks prove where they come from: token or basic; token when it is not set",
+    ),
+    Declared::setting("token_header", "the header that carries the token; x-webhook-token when it is not set"),
+    Declared::setting("basic_user", "the user of webhooks with Basic authentication; patchbay when it is not set"),
+    Declared::setting(
+        "read_back",
+        "true or false: whether a webhook is only a hint, and the ticket is read through the API; true when it is not set",
+    ),
+    Declared::setting(
+        "fields",
+        "name=key, …: the keys of the webhook's template where they are not this plugin's names",
+    ),
+    Declared::setting(
+        "api_auth",
+        "whether api_key is an API key (basic) or an OAuth access token (bearer); basic when it is not set",
+    ),
+    Declared::secret(WEBHOOK_SECRET, "the token or password that webhooks carry").required(),
+    Declared::secret(API_KEY, "an agent's API key, or an OAuth access token").required(),
+];
+
+/// All settings, read; [`DECLARED`] says what each of them means.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Settings<'a> {
     pub(crate) webhook_auth: Presented<'a>,

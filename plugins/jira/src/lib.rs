@@ -20,7 +20,7 @@ use crate::settings::Settings;
 pub struct Jira;
 
 impl TicketingToolPlugin for Jira {
-    const INFO: PluginInfo = plugin_info!("jira");
+    const INFO: PluginInfo = plugin_info!("jira").declares(settings::DECLARED);
     const FINDS_NOTES: bool = true;
 
     fn new(_host: &Host<'_>) -> Result<Self, PluginError> {

@@ -7,18 +7,36 @@ pub(crate) const WEBHOOK_SECRET: &str = "webhook_secret";
 /// The name of the secret for the API: an API token, or an OAuth access token.
 pub(crate) const API_KEY: &str = "api_key";
 
-/// All settings:
-///
-/// | setting | values | default |
-/// |---|---|---|
-/// | `webhook_auth` | `signature`, `connect`, `oauth`, `token`, `basic`: how webhooks prove where they come from | `signature` |
-/// | `token_header` | the header that carries the token | `x-webhook-token` |
-/// | `basic_user` | the user of Basic authentication of webhooks | `patchbay` |
-/// | `connect_base_path` | the path of the Connect app's base URL | |
-/// | `read_back` | `true`, `false`: whether a webhook is only a hint | `false` |
-/// | `api_auth` | `basic` (API token), `bearer` (OAuth) | `basic` |
-/// | `api_user` | the account's e-mail address; needed for `basic` | |
-/// | `note_call` | `platform` (formatted), `service_desk` (plain text) | `platform` |
+/// All settings and secrets.
+pub(crate) const DECLARED: &[Declared] = &[
+    Declared::setting(
+        "webhook_auth",
+        "how webhooks prove where they come from: signature, connect, oauth, token or basic; signature when it is not set",
+    ),
+    Declared::setting("token_header", "the header that carries the token; x-webhook-token when it is not set"),
+    Declared::setting("basic_user", "the user of webhooks with Basic authentication; patchbay when it is not set"),
+    Declared::setting("connect_base_path", "the path of the Connect app's base URL; nothing when it is not set"),
+    Declared::setting(
+        "read_back",
+        "true or false: whether a webhook is only a hint, and the ticket is read through the API; false when it is not set",
+    ),
+    Declared::setting(
+        "api_auth",
+        "whether api_key is an API token (basic) or an OAuth access token (bearer); basic when it is not set",
+    ),
+    Declared::setting(
+        "api_user",
+        "the e-mail address of the account that an API token belongs to; needed unless api_auth is bearer",
+    ),
+    Declared::setting(
+        "note_call",
+        "which call posts notes: platform (formatted) or service_desk (plain text); platform when it is not set",
+    ),
+    Declared::secret(WEBHOOK_SECRET, "signs webhooks, or is the token or password that they carry").required(),
+    Declared::secret(API_KEY, "an API token, or an OAuth access token").required(),
+];
+
+/// All settings, read; [`DECLARED`] says what each of them means.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Settings<'a> {
     pub(crate) webhook_auth: WebhookAuth<'a>,

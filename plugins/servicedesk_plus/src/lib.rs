@@ -17,7 +17,7 @@ use crate::{payload::EventWord, settings::Settings};
 pub struct ServiceDeskPlus;
 
 impl TicketingToolPlugin for ServiceDeskPlus {
-    const INFO: PluginInfo = plugin_info!("servicedesk_plus");
+    const INFO: PluginInfo = plugin_info!("servicedesk_plus").declares(settings::DECLARED);
     const FINDS_NOTES: bool = true;
 
     fn new(_host: &Host<'_>) -> Result<Self, PluginError> {

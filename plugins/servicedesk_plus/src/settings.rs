@@ -7,17 +7,32 @@ pub(crate) const WEBHOOK_SECRET: &str = "webhook_secret";
 /// The name of the secret for the API: a technician's key on-premises, an OAuth access token in the cloud.
 pub(crate) const API_KEY: &str = "api_key";
 
-/// All settings. Every one has a default:
-///
-/// | setting | values | default |
-/// |---|---|---|
-/// | `edition` | `on_premises`, `cloud` | `on_premises` |
-/// | `portal` | the name after `/app/` in the cloud's addresses; needed there, unused on-premises | |
-/// | `note_wrapper` | `note`, `request_note`: the key that the API wants around a note | by edition |
-/// | `webhook_auth` | `signature`, `token`, `basic`: how webhooks prove where they come from | `signature` |
-/// | `token_header` | the header that carries the token | `x-webhook-token` |
-/// | `basic_user` | the user of Basic authentication | `patchbay` |
-/// | `read_back` | `true`, `false`: whether a webhook is only a hint, and the ticket is read through the API | `false` |
+/// All settings and secrets.
+pub(crate) const DECLARED: &[Declared] = &[
+    Declared::setting("edition", "on_premises or cloud; on_premises when it is not set"),
+    Declared::setting(
+        "portal",
+        "the name after /app/ in the addresses of the cloud; needed when edition is cloud, else unused",
+    ),
+    Declared::setting(
+        "note_wrapper",
+        "the key that the API wants around a note: note or request_note; by edition when it is not set",
+    ),
+    Declared::setting(
+        "webhook_auth",
+        "how webhooks prove where they come from: signature, token or basic; signature when it is not set",
+    ),
+    Declared::setting("token_header", "the header that carries the token; x-webhook-token when it is not set"),
+    Declared::setting("basic_user", "the user of webhooks with Basic authentication; patchbay when it is not set"),
+    Declared::setting(
+        "read_back",
+        "true or false: whether a webhook is only a hint, and the ticket is read through the API; false when it is not set",
+    ),
+    Declared::secret(WEBHOOK_SECRET, "signs webhooks, or is the token or password that they carry").required(),
+    Declared::secret(API_KEY, "a technician's key on-premises, an OAuth access token in the cloud").required(),
+];
+
+/// All settings, read; [`DECLARED`] says what each of them means.
 ///
 /// ServiceDesk Plus itself cannot sign webhooks: its own custom webhooks need `token` or `basic`.
 #[derive(Debug, PartialEq, Eq)]

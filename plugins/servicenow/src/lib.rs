@@ -21,7 +21,7 @@ use crate::{payload::EventWord, settings::Settings};
 pub struct ServiceNow;
 
 impl TicketingToolPlugin for ServiceNow {
-    const INFO: PluginInfo = plugin_info!("servicenow");
+    const INFO: PluginInfo = plugin_info!("servicenow").declares(settings::DECLARED);
     const FINDS_NOTES: bool = true;
 
     fn new(_host: &Host<'_>) -> Result<Self, PluginError> {

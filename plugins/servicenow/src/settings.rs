@@ -18,20 +18,49 @@ const NOTE_CHARS: usize = 4_000;
 /// What `note_chars_max` may say. A marker needs some room.
 const NOTE_CHARS_ALLOWED: std::ops::RangeInclusive<usize> = 200..=1_000_000;
 
-/// All settings. Every one has a default:
-///
-/// | setting | values | default |
-/// |---|---|---|
-/// | `table` | the table whose records are the tickets | `incident` |
-/// | `webhook_auth` | `signature`, `token`, `basic`: how webhooks prove where they come from | `signature` |
-/// | `signature_header`, `signature_prefix`, `signature_encoding`, `signed_string`, `timestamp_header`, `signing_key` | see [`Scheme`] | |
-/// | `token_header` | the header that carries the token | `x-webhook-token` |
-/// | `basic_user` | the user of webhooks' Basic authentication | `patchbay` |
-/// | `read_back` | `true`: nothing but the id and the event is taken from webhooks | `false` |
-/// | `api_auth` | `basic`, `bearer`: how the API is asked | `basic` |
-/// | `api_user` | the user of the API's Basic authentication | `patchbay` |
-/// | `note_format` | `text`, `html`: see [`Format`] | `text` |
-/// | `note_chars_max` | most characters of a note, 200 to 1000000 | `4000` |
+/// All settings and secrets.
+pub(crate) const DECLARED: &[Declared] = &[
+    Declared::setting("table", "the table whose records are the tickets; incident when it is not set"),
+    Declared::setting(
+        "webhook_auth",
+        "how webhooks prove where they come from: signature, token or basic; signature when it is not set",
+    ),
+    Declared::setting(
+        "signature_header",
+        "the header that holds the signature; x-servicenow-signature when it is not set",
+    ),
+    Declared::setting(
+        "signature_prefix",
+        "what stands before the signature in its header, such as sha256=; nothing when it is not set",
+    ),
+    Declared::setting("signature_encoding", "how the signature is written: base64 or hex; base64 when it is not set"),
+    Declared::setting(
+        "signed_string",
+        "the signed text: {body}, and {timestamp} if it is signed too; {timestamp}:{body} when it is not set",
+    ),
+    Declared::setting(
+        "timestamp_header",
+        "the header that holds the time stamp; x-servicenow-timestamp when it is not set",
+    ),
+    Declared::setting("signing_key", "how the secret writes the key: text, base64 or hex; text when it is not set"),
+    Declared::setting("token_header", "the header that carries the token; x-webhook-token when it is not set"),
+    Declared::setting("basic_user", "the user of webhooks with Basic authentication; patchbay when it is not set"),
+    Declared::setting(
+        "read_back",
+        "true or false: whether a webhook is only a hint, and the ticket is read through the API; false when it is not set",
+    ),
+    Declared::setting(
+        "api_auth",
+        "how the API is asked: basic (a user and its password) or bearer (OAuth); basic when it is not set",
+    ),
+    Declared::setting("api_user", "the user of the API with Basic authentication; patchbay when it is not set"),
+    Declared::setting("note_format", "text or html; text when it is not set"),
+    Declared::setting("note_chars_max", "most characters of a note, 200 to 1000000; 4000 when it is not set"),
+    Declared::secret(WEBHOOK_SECRET, "signs webhooks, or is the token or password that they carry").required(),
+    Declared::secret(API_KEY, "the password of the API's user, or an OAuth access token").required(),
+];
+
+/// All settings, read; [`DECLARED`] says what each of them means.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Settings<'a> {
     pub(crate) table: &'a str,

@@ -18,7 +18,7 @@ use crate::settings::Settings;
 pub struct Zendesk;
 
 impl TicketingToolPlugin for Zendesk {
-    const INFO: PluginInfo = plugin_info!("zendesk");
+    const INFO: PluginInfo = plugin_info!("zendesk").declares(settings::DECLARED);
     const FINDS_NOTES: bool = true;
 
     fn new(_host: &Host<'_>) -> Result<Self, PluginError> {

@@ -7,13 +7,61 @@ pub(crate) const WEBHOOK_SECRET: &str = "webhook_secret";
 /// The name of the secret for the API: an API token, or an OAuth access token.
 pub(crate) const API_KEY: &str = "api_key";
 
-/// All settings:
-///
-/// | setting | values | default |
-/// |---|---|---|
-/// | `api_auth` | `basic` (an API token), `bearer` (an OAuth access token) | `basic` |
-/// | `api_user` | the e-mail address of the agent whom the API token is used for; needed with `basic` | |
-/// | `field_<name>` | where a trigger's body says it, for each name of [`FIELDS`]: a key, or keys joined by dots | `<name>` |
+/// All settings and secrets.
+pub(crate) const DECLARED: &[Declared] = &[
+    Declared::setting(
+        "api_auth",
+        "whether api_key is an API token (basic) or an OAuth access token (bearer); basic when it is not set",
+    ),
+    Declared::setting(
+        "api_user",
+        "the e-mail address of the agent whom the API token is used for; needed unless api_auth is bearer",
+    ),
+    Declared::setting(
+        "field_tenant_id",
+        "where the body of a trigger says it: a key, or keys joined by dots; tenant_id when it is not set",
+    ),
+    Declared::setting(
+        "field_ticket_id",
+        "where the body of a trigger says it: a key, or keys joined by dots; ticket_id when it is not set",
+    ),
+    Declared::setting(
+        "field_event",
+        "where the body of a trigger says it: a key, or keys joined by dots; event when it is not set",
+    ),
+    Declared::setting(
+        "field_subject",
+        "where the body of a trigger says it: a key, or keys joined by dots; subject when it is not set",
+    ),
+    Declared::setting(
+        "field_description",
+        "where the body of a trigger says it: a key, or keys joined by dots; description when it is not set",
+    ),
+    Declared::setting(
+        "field_priority",
+        "where the body of a trigger says it: a key, or keys joined by dots; priority when it is not set",
+    ),
+    Declared::setting(
+        "field_created_at",
+        "where the body of a trigger says it: a key, or keys joined by dots; created_at when it is not set",
+    ),
+    Declared::setting(
+        "field_updated_at",
+        "where the body of a trigger says it: a key, or keys joined by dots; updated_at when it is not set",
+    ),
+    Declared::setting(
+        "field_resolution",
+        "where the body of a trigger says it: a key, or keys joined by dots; resolution when it is not set",
+    ),
+    Declared::setting(
+        "field_tags",
+        "where the body of a trigger says it: a key, or keys joined by dots; tags when it is not set",
+    ),
+    Declared::secret(WEBHOOK_SECRET, "the signing secret that Zendesk shows with the webhook").required(),
+    Declared::secret(API_KEY, "an API token, or an OAuth access token").required(),
+];
+
+/// All settings, read; [`DECLARED`] says what each of them means.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Settings<'a> {
     pub(crate) api_auth: ApiAuth<'a>,

@@ -1,6 +1,6 @@
 //! Plugins on the wire: what serves, what lies in the folder, loading it, and what happened.
 
-use plugin_abi::export::InfoRecord;
+use plugin_abi::{declared::Declaration, export::InfoRecord};
 use serde::{Deserialize, Serialize};
 
 use super::LastError;
@@ -98,6 +98,9 @@ pub struct PluginDetail {
     pub plugin: Plugin,
     /// What the plugin says of itself; null while nothing serves.
     pub info: Option<InfoRecord>,
+    /// The settings and secrets that it declares; null when it declares nothing, or nothing serves.
+    #[serde(default)]
+    pub declares: Option<Declaration>,
     /// The private copy that is mapped; null while nothing serves.
     pub copy: Option<String>,
     /// What shut in the process that tried it; null while nothing serves.

@@ -108,7 +108,7 @@ impl fmt::Display for Pin {
 
 /// A text that names neither a version nor a digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is neither a version such as 1.4.0 nor at least {DIGITS_MIN} digits of a SHA-256")]
+#[error("\"{}\" is neither a version such as 1.4.0 nor at least {DIGITS_MIN} digits of a SHA-256", .0.escape_debug())]
 pub struct InvalidPin(String);
 
 impl ToolRecord {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::choice::Offer;
 use super::record::Because;
 use super::{
-    Code, Counts, FileRecord, GenerationState, InfoRecord, Known, Level, Pin, PluginManager, Refusal, Sha256Sum,
-    Shared, Signature, Tool, ToolRecord, ToolType,
+    Code, Counts, Declaration, FileRecord, GenerationState, InfoRecord, Known, Level, Pin, PluginManager, Refusal,
+    Sha256Sum, Shared, Signature, Tool, ToolRecord, ToolType,
 };
 use crate::plugin::generation::{Generation, LastError};
 
@@ -175,6 +175,8 @@ pub struct PluginDetail {
     pub row: PluginRow,
     /// What the plugin says of itself.
     pub info: Option<InfoRecord>,
+    /// The settings and secrets that the plugin declares; `None` when it declares nothing, or nothing serves.
+    pub declares: Option<Declaration>,
     /// The private copy that is mapped.
     pub copy: Option<PathBuf>,
     /// Which walls stood around the process that tried it.
@@ -223,6 +225,7 @@ impl PluginManager {
         Some(PluginDetail {
             row: self.shared.row(&known, tool_type),
             info: artifact.map(|artifact| artifact.info().clone()),
+            declares: artifact.and_then(|artifact| artifact.declares().cloned()),
             copy: artifact.map(|artifact| artifact.copy().to_owned()),
             confinement: artifact.map(|artifact| artifact.confinement()),
             generations: generations

@@ -207,7 +207,7 @@ async fn a_full_tenant_is_refused_alone_until_it_has_room() {
     assert!(matches!(deliver("acme", "6", bytes(20_000)).await, Accepted::New(_)));
 }
 
-/// What the triggers count is what is there.
+/// What is counted, by triggers and by the host, is what is there.
 #[tokio::test]
 async fn what_is_counted_is_what_is_there() {
     let bed = Bed::new();
@@ -266,6 +266,7 @@ impl Bed {
         let record = EnhancementRecord { note: Some("longer".repeat(20)), ..self.record(lease.id, incarnation) };
         self.store.record_enhancement(record.clone()).await.unwrap();
         self.store.record_enhancement(EnhancementRecord { errors: vec![failure(1)], ..record }).await.unwrap();
+        assert_eq!(self.store.retry_dead(DeadLetters::All).await, Ok(1));
         (incarnation, lease.id)
     }
 }
