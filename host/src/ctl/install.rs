@@ -16,7 +16,7 @@ use super::{
     verify,
 };
 use crate::{
-    admin::wire::{Host, Installed, Plugin, PluginDetail, Problem, Reload, Reloaded, Rules},
+    admin::wire::{Candidate, Host, Installed, Plugin, PluginDetail, Problem, Reload, Reloaded, Rules},
     config::Permissions,
     ids::ToolType,
     plugin::{
@@ -53,7 +53,7 @@ pub(super) fn run(client: &Client, console: &Console, wanted: &Install) -> Resul
     let mut plugins = served(client, &sound)?;
     let mut failure = failure(&place, &sound, &outcome, &plugins);
     if let (Some(failure), Some(before)) = (&mut failure, before)
-        && is_refused(&place, &outcome)
+        && is_refused(&place, &outcome, &plugins)
     {
         before.put_back(folder, &name).map_err(|error| unwritable(folder, &name, &error))?;
         let _looked_at: Vec<Reloaded> =
@@ -205,20 +205,39 @@ fn is_this(plugin: &Plugin, sound: &InspectedArtifact) -> bool {
     plugin.state == "active" && plugin.sha256.as_ref() == Some(&sound.sha256.to_string())
 }
 
-fn is_refused(place: &Path, outcome: &[Reloaded]) -> bool {
+/// Now, or since it was refused before: then a look at the folder says nothing of it.
+fn is_refused(place: &Path, outcome: &[Reloaded], plugins: &[Plugin]) -> bool {
     outcome.iter().any(|reloaded| Path::new(&reloaded.path) == place && reloaded.code.is_some())
+        || candidate_at(place, plugins).is_some()
+}
+
+fn candidate_at<'a>(place: &Path, plugins: &'a [Plugin]) -> Option<&'a Candidate> {
+    plugins.iter().filter_map(|plugin| plugin.candidate.as_ref()).find(|candidate| Path::new(&candidate.path) == place)
 }
 
 /// What there is to say when the file that was installed does not serve.
-fn failure(path: &Path, sound: &InspectedArtifact, outcome: &[Reloaded], plugins: &[Plugin]) -> Option<Failure> {
-    let path = path.to_string_lossy();
+fn failure(place: &Path, sound: &InspectedArtifact, outcome: &[Reloaded], plugins: &[Plugin]) -> Option<Failure> {
+    let path = place.to_string_lossy();
     let refused = outcome.iter().filter(|reloaded| reloaded.path == path);
     if let Some(problem) = refused.filter_map(|reloaded| refusal(reloaded, plugins)).next() {
         return Some(Failure::failed(problem));
     }
+    if let Some(candidate) = candidate_at(place, plugins) {
+        let again = Reloaded {
+            tool_type: Some(sound.info.tool_type.clone()),
+            path: candidate.path.clone(),
+            version: candidate.version.clone(),
+            sha256: candidate.sha256.clone(),
+            generation: None,
+            code: Some(candidate.code.clone()),
+            reason: Some(candidate.reason.clone()),
+            mend: Code::parse(&candidate.code).map(|code| code.mend().to_owned()),
+        };
+        return refusal(&again, plugins).map(Failure::failed);
+    }
     let sha256 = sound.sha256.to_string();
     let row = plugins.first();
-    if row.is_some_and(|row| is_this(row, sound)) && !is_refused(Path::new(&*path), outcome) {
+    if row.is_some_and(|row| is_this(row, sound)) && !is_refused(place, outcome, plugins) {
         return None;
     }
     let (tool_type, version) = (&sound.info.tool_type, &sound.info.version);

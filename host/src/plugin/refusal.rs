@@ -48,6 +48,11 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 impl Code {
+    /// The code with this text.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().find(|code| code.as_str() == text).copied()
+    }
+
     /// Whether the same bytes would be refused again; else it depends on what is around them, and is worth another look.
     pub fn is_of_the_bytes(self) -> bool {
         !matches!(

@@ -164,6 +164,64 @@ fn colour_changes_nothing_but_colour() {
     }
 }
 
+/// Where a page shows a table, it shows the one of today.
+#[test]
+fn tables_in_the_documentation_have_these_headings() {
+    let tables = [
+        &plugins::COLUMNS,
+        &plugins::FILE_COLUMNS,
+        &jobs::COLUMNS,
+        &events::COLUMNS,
+        &tenants::COLUMNS,
+        &crate::ctl::status::COLUMNS,
+    ];
+    let mut heads = Vec::new();
+    for Columns { short, wide, below } in tables {
+        for middle in [&[][..], wide] {
+            let head = [short, middle].concat();
+            heads.push(head.iter().copied().chain(*below).collect::<Vec<_>>());
+            heads.push(head);
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut pages = vec![root.join("README.md")];
+    for folder in ["docs/tutorial", "docs/how-to", "docs/reference"] {
+        pages.extend(fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()));
+    }
+    let mut seen = 0;
+    for page in pages {
+        for line in fs::read_to_string(&page).unwrap().lines() {
+            let words: Vec<_> = line.split("  ").map(str::trim).filter(|word| !word.is_empty()).collect();
+            let is_head = words.len() > 2 && heads.iter().any(|head| head[0] == words[0]) && line == line.to_uppercase();
+            if is_head {
+                assert!(heads.contains(&words), "{}: {line}", page.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 5, "only {seen} tables were found");
+}
+
+#[test]
+fn the_command_lines_page_has_the_headings() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/cli.md")).unwrap();
+    for (command, Columns { short, wide, below }) in [
+        ("list", &plugins::COLUMNS),
+        ("list --files", &plugins::FILE_COLUMNS),
+        ("events", &events::COLUMNS),
+        ("status", &crate::ctl::status::COLUMNS),
+        ("tenant list", &tenants::COLUMNS),
+        ("job list", &jobs::COLUMNS),
+    ] {
+        let cells = [short.join(", "), wide.join(", "), below.unwrap_or_default().to_owned()];
+        let row = cells.iter().fold(format!("| `{command}` |"), |row, cell| match cell.as_str() {
+            "" => format!("{row} |"),
+            cell => format!("{row} {cell} |"),
+        });
+        assert!(page.contains(&row), "{row}");
+    }
+}
+
 #[test]
 fn broken_states_come_first() {
     assert!(severity("refused") < severity("draining") && severity("draining") < severity("active"));
