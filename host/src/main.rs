@@ -71,7 +71,10 @@ fn main() -> ExitCode {
         Command::CheckConfig(_) => {
             match config.file() {
                 Some(file) => eprintln!("the configuration is good: {}", file.display()),
-                None => eprintln!("the configuration is good; there is no {} here, so all of it is defaults and environment", config::DEFAULT_FILE),
+                None => eprintln!(
+                    "the configuration is good; there is no {} here, so all of it is defaults and environment",
+                    config::DEFAULT_FILE
+                ),
             }
             ExitCode::SUCCESS
         }

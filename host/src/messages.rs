@@ -24,8 +24,22 @@ const WITHOUT_MEND: [(&str, &str); 9] = [
 
 /// Things that are counted: with a number before them they need a word for one and another for many.
 const COUNTED: [&str; 16] = [
-    "jobs", "job", "webhooks", "files", "file", "threads", "thread", "tenants", "secrets", "cases", "generations", "plugins",
-    "tickets", "notes", "things", "letters",
+    "jobs",
+    "job",
+    "webhooks",
+    "files",
+    "file",
+    "threads",
+    "thread",
+    "tenants",
+    "secrets",
+    "cases",
+    "generations",
+    "plugins",
+    "tickets",
+    "notes",
+    "things",
+    "letters",
 ];
 
 /// One place that makes a message.
@@ -100,7 +114,9 @@ struct Attribute {
 
 impl Attribute {
     fn at(tokens: &[TokenTree], at: usize) -> Option<Self> {
-        let (TokenTree::Punct(hash), TokenTree::Group(group)) = (tokens.get(at)?, tokens.get(at + 1)?) else { return None };
+        let (TokenTree::Punct(hash), TokenTree::Group(group)) = (tokens.get(at)?, tokens.get(at + 1)?) else {
+            return None;
+        };
         if hash.as_char() != '#' || group.delimiter() != Delimiter::Bracket {
             return None;
         }
@@ -124,7 +140,9 @@ fn call(tokens: &[TokenTree], at: usize) -> Option<(String, &Group)> {
     let TokenTree::Ident(of) = tokens.get(at)? else { return None };
     let colons = tokens.get(at + 1..at + 3)?;
     let are_colons = colons.iter().all(|token| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ':'));
-    let (TokenTree::Ident(name), TokenTree::Group(arguments)) = (tokens.get(at + 3)?, tokens.get(at + 4)?) else { return None };
+    let (TokenTree::Ident(name), TokenTree::Group(arguments)) = (tokens.get(at + 3)?, tokens.get(at + 4)?) else {
+        return None;
+    };
     are_colons.then(|| (format!("{of}::{name}"), arguments))
 }
 
@@ -185,7 +203,8 @@ fn messages() -> BTreeSet<Message> {
 /// Written anew with `PATCHBAY_WRITE_SNAPSHOTS=1`: whoever adds a message reads it there among the others.
 #[test]
 fn every_message_is_in_the_list() {
-    let lines: BTreeSet<_> = messages().into_iter().map(|Message { code, text, .. }| format!("{code}: {text}\n")).collect();
+    let lines: BTreeSet<_> =
+        messages().into_iter().map(|Message { code, text, .. }| format!("{code}: {text}\n")).collect();
     let list: String = lines.into_iter().collect();
     let file = source().join("messages.txt");
     if env::var_os("PATCHBAY_WRITE_SNAPSHOTS").is_some() {
@@ -215,7 +234,9 @@ fn one_of_a_thing_is_not_many() {
             let next = text[at + 2..].split(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
             // A limit is a number that is known, and many; several are more than one.
             let is_limit = placeholder.chars().any(char::is_alphabetic)
-                && (placeholder.to_uppercase() == placeholder || placeholder.ends_with("_max") || placeholder == "several");
+                && (placeholder.to_uppercase() == placeholder
+                    || placeholder.ends_with("_max")
+                    || placeholder == "several");
             let is_counted = COUNTED.contains(&next) && next.ends_with('s');
             assert!(is_limit || !is_counted, "{code}: {text}: say it with counted()");
         }

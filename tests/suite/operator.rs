@@ -144,7 +144,8 @@ fn a_status_ends_with_0_and_names_what_is_wrong() {
     line.open_ticket("1");
     assert_eq!(line.host.send(&created("acme", "1")).status, 503);
     let status = line.host.ctl(&["status"]);
-    let what: Vec<_> = status["wrong"].as_array().unwrap().iter().map(|wrong| wrong["what"].as_str().unwrap()).collect();
+    let what: Vec<_> =
+        status["wrong"].as_array().unwrap().iter().map(|wrong| wrong["what"].as_str().unwrap()).collect();
     assert_eq!(what, ["refused", "jobs paused", "webhooks refused", "disabled"], "{status:#}");
     let row = line.host.plugin(TOOL_TYPE);
     assert_eq!(row["last_error"]["message"], "an operator has disabled it: the tool is being migrated", "{row:#}");

@@ -25,8 +25,7 @@ impl Asker {
     /// # Errors
     /// 400 for a reason that cannot be taken; 500 when the system does not say who it is.
     pub(super) fn decides(self, reason: Option<String>) -> Result<Decided, Fault> {
-        let unknown =
-            || {
+        let unknown = || {
             let problem = Problem::new("UNKNOWN_ASKER", "the system does not say which user asks");
             problem.state("nothing was changed").mend("ask with plugin-ctl, over the admin socket")
         };

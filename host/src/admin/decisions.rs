@@ -73,9 +73,12 @@ fn fault(tool_type: &ToolType, undecided: Undecided, manager: &PluginManager) ->
             let problem = Problem::new("ENDING", message).mend("ask again once it has started");
             return Fault::new(StatusCode::SERVICE_UNAVAILABLE, problem).state("nothing was changed");
         }
-        Undecided::NothingServes => {
-            ("NOTHING_SERVES", format!("plugin-ctl info {tool_type} says why; when it was stopped or refused, plugin-ctl enable {tool_type} tries again"))
-        }
+        Undecided::NothingServes => (
+            "NOTHING_SERVES",
+            format!(
+                "plugin-ctl info {tool_type} says why; when it was stopped or refused, plugin-ctl enable {tool_type} tries again"
+            ),
+        ),
         Undecided::NothingBefore(_) => (
             "NOTHING_BEFORE",
             format!(

@@ -112,7 +112,9 @@ async fn retry(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wir
     let found = parts.find(&id).await?;
     if found.state != JobState::Dead {
         let message = format!("job {} is {}; only dead letters can be put back", found.id, found.state.as_str());
-        return Err(Fault::conflict(Problem::new("NOT_DEAD", message)));
+        return Err(Fault::conflict(
+            Problem::new("NOT_DEAD", message).mend(format!("plugin-ctl job show {id} says where it stands")),
+        ));
     }
     if parts.store.retry_dead(DeadLetters::One(found.id)).await? == 0 {
         return Err(parts.not_put_back(&found));

@@ -118,11 +118,7 @@ async fn installed(
 }
 
 /// Whatever else lies in the folder is not what was asked about.
-fn of_one(
-    tool_type: &ToolType,
-    mut outcome: Vec<Reloaded>,
-    manager: &PluginManager,
-) -> Result<Vec<Reloaded>, Fault> {
+fn of_one(tool_type: &ToolType, mut outcome: Vec<Reloaded>, manager: &PluginManager) -> Result<Vec<Reloaded>, Fault> {
     outcome.retain(|reloaded| reloaded.tool_type.as_ref() == Some(tool_type));
     match (outcome.is_empty(), manager.why_missing(tool_type)) {
         (true, Some(refusal)) => Err(missing(tool_type, &refusal)),

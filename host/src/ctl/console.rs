@@ -127,9 +127,12 @@ impl Console {
             return Ok(());
         }
         if !self.can_ask {
-            let problem = Problem::new("NOT_CONFIRMED", format!("this needs to be confirmed, and there is no terminal to ask on: {question}"))
-                .state("nothing was changed")
-                .mend("add --yes");
+            let problem = Problem::new(
+                "NOT_CONFIRMED",
+                format!("this needs to be confirmed, and there is no terminal to ask on: {question}"),
+            )
+            .state("nothing was changed")
+            .mend("add --yes");
             return Err(Failure::usage(problem));
         }
         let mut answer = String::new();

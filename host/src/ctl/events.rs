@@ -11,8 +11,8 @@ use super::{
     client::Client,
     console::Console,
     failure::{Exit, Failure},
-    plugins::short,
     layout::Layout,
+    plugins::short,
     table::{Columns, Row, cell, cut, number, plain, table},
     users::Users,
 };

@@ -124,7 +124,8 @@ fn trust(rules: Option<&Rules>) -> Result<Trust, Failure> {
 
 /// Whether the host would map a file that was written here by this user.
 fn allowed(staged: &Staged, place: &Path, rules: Option<&Rules>) -> Result<(), Failure> {
-    let Some((policy, user)) = rules.and_then(|rules| Some((Permissions::parse(&rules.permissions)?, rules.user))) else {
+    let Some((policy, user)) = rules.and_then(|rules| Some((Permissions::parse(&rules.permissions)?, rules.user)))
+    else {
         return Ok(());
     };
     let finding = permissions::finding_for(staged.plugin(), policy, user);

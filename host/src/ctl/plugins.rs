@@ -36,7 +36,10 @@ pub(super) fn list(client: &Client, console: &Console) -> Result<Shown, Failure>
     if plugins.is_empty() {
         let host: Host = client.get("/v1/host")?;
         let folder = plain(&host.plugin_folder).into_owned();
-        return Ok(Shown::new(format!("No plugin serves; {folder} has none. Put one there: plugin-ctl install FILE\n"), &plugins));
+        return Ok(Shown::new(
+            format!("No plugin serves; {folder} has none. Put one there: plugin-ctl install FILE\n"),
+            &plugins,
+        ));
     }
     Ok(Shown::new(list_text(&plugins, console.layout()), &plugins))
 }

@@ -153,7 +153,9 @@ impl<R: Read> SecretReader<R> {
         };
         if text.is_empty() || text.len() > SECRET_BYTES_MAX {
             let message = format!("secret {name} must have 1 to {SECRET_BYTES_MAX} bytes");
-            return Err(Failure::failed(Problem::new("INVALID_SECRET", message).mend("look at the file: it may be the wrong one")));
+            return Err(Failure::failed(
+                Problem::new("INVALID_SECRET", message).mend("look at the file: it may be the wrong one"),
+            ));
         }
         let invisible = invisible_ends(&text);
         Ok(ReadSecret { secret: Secret::new(text.to_string()), exposed: !value.starts_with('@'), invisible })

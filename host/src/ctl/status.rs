@@ -96,11 +96,17 @@ fn plugin_at_fault(plugin: &Plugin) -> Option<Wrong> {
     };
     let mend = match (what, &plugin.tool_type) {
         ("missing", Some(tool_type)) => {
-            format!("plugin-ctl install --kept {tool_type} brings back what is kept, plugin-ctl install FILE another file")
+            format!(
+                "plugin-ctl install --kept {tool_type} brings back what is kept, plugin-ctl install FILE another file"
+            )
         }
-        ("quarantined", Some(tool_type)) => format!("plugin-ctl install a better version, or plugin-ctl enable {tool_type}"),
+        ("quarantined", Some(tool_type)) => {
+            format!("plugin-ctl install a better version, or plugin-ctl enable {tool_type}")
+        }
         (_, Some(tool_type)) => format!("plugin-ctl info {tool_type}"),
-        (_, None) => "plugin-ctl verify FILE says more; take it out of the folder if it does not belong there".to_owned(),
+        (_, None) => {
+            "plugin-ctl verify FILE says more; take it out of the folder if it does not belong there".to_owned()
+        }
     };
     Some(Wrong { what, place: place(plugin), reason: remark(plugin), mend })
 }

@@ -122,7 +122,8 @@ fn grid(headings: &[&str], rows: &[Vec<Cell>], layout: &Layout) -> Table {
 
 /// How wide a row is in a table of its own.
 fn natural_width(headings: &[&str], row: &[Cell]) -> usize {
-    let widths = headings.iter().zip(row).map(|(heading, cell)| display_width(heading).max(display_width(&cell.content())));
+    let widths =
+        headings.iter().zip(row).map(|(heading, cell)| display_width(heading).max(display_width(&cell.content())));
     widths.map(|width| width + usize::from(GAP)).sum::<usize>().saturating_sub(GAP.into())
 }
 
@@ -145,7 +146,9 @@ fn overflow(headings: &[&str], cells: &[Cell], layout: &Layout) -> Vec<String> {
         let pair = format!("{}: {value}", heading.to_lowercase());
         let mut pieces = layout.below(&pair).into_iter();
         match (lines.last_mut(), pieces.next()) {
-            (Some(line), Some(piece)) if layout.width.is_none_or(|width| display_width(line) + display_width(&piece) <= width) => {
+            (Some(line), Some(piece))
+                if layout.width.is_none_or(|width| display_width(line) + display_width(&piece) <= width) =>
+            {
                 line.push_str(&format!("  {}", piece.trim_start()));
             }
             (_, piece) => lines.extend(piece),
@@ -158,7 +161,9 @@ fn overflow(headings: &[&str], cells: &[Cell], layout: &Layout) -> Vec<String> {
 /// What is said below a list that may have been cut short.
 pub(super) fn cut(things: &str, limit: u32, limit_max: u32) -> String {
     if limit >= limit_max {
-        return format!("These are the newest {limit} {things}, and there may be more; {limit} is the most that are listed");
+        return format!(
+            "These are the newest {limit} {things}, and there may be more; {limit} is the most that are listed"
+        );
     }
     format!("These are the newest {limit} {things}, and there may be more: --limit N, at most {limit_max}")
 }

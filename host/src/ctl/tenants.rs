@@ -47,12 +47,10 @@ pub(super) fn run(
         TenantCommand::Add(given) => {
             let tenant = new_tenant(given, &mut SecretReader::new(io::stdin()), console)?;
             let added: Vec<Tenant> = client()?.post("/v1/tenants", &[tenant])?;
-            Ok(one(added
-                .first()
-                .ok_or_else(|| {
-                    let problem = Problem::new("BAD_ANSWER", "the host does not say what it added");
-                    Failure::failed(problem.mend("plugin-ctl tenant list shows whether it was added"))
-                })?))
+            Ok(one(added.first().ok_or_else(|| {
+                let problem = Problem::new("BAD_ANSWER", "the host does not say what it added");
+                Failure::failed(problem.mend("plugin-ctl tenant list shows whether it was added"))
+            })?))
         }
         TenantCommand::Update(given) => update::run(given, &mut SecretReader::new(io::stdin()), client, console),
         TenantCommand::List => {

@@ -75,7 +75,10 @@ fn header(bytes: &[u8]) -> Result<&Header, Refusal> {
     let header = Header::parse(bytes).map_err(|fault| truncated(&fault))?;
     let machine = header.e_machine.get(ENDIAN);
     if machine != MACHINE {
-        return Err(Refusal::new(Code::Machine, format!("the file is for {}, this host for {}", named(machine), named(MACHINE))));
+        return Err(Refusal::new(
+            Code::Machine,
+            format!("the file is for {}, this host for {}", named(machine), named(MACHINE)),
+        ));
     }
     if header.e_phnum.get(ENDIAN) == elf::PN_XNUM {
         // By its section headers there are others, which the dynamic linker does not look for.

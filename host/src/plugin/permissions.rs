@@ -31,9 +31,7 @@ const UNMAPPED: u32 = 65534;
 pub fn check(path: &Path, policy: Permissions) -> Result<(), Refusal> {
     match finding(path, policy) {
         Ok(None) => Ok(()),
-        Ok(Some(finding)) => {
-            Err(Refusal::new(Code::Permissions, sentence(&finding, policy)))
-        }
+        Ok(Some(finding)) => Err(Refusal::new(Code::Permissions, sentence(&finding, policy))),
         Err(fault) => Err(Refusal::new(Code::Open, fault.to_string())),
     }
 }
@@ -123,12 +121,7 @@ impl Judge {
     fn new(named: &Path, target: &Path, policy: Permissions, host: u32) -> io::Result<Self> {
         let folder = if target.is_dir() { target } else { named.parent().unwrap_or(named) };
         let root = fs::metadata("/")?;
-        Ok(Self {
-            policy,
-            host,
-            volume: fs::metadata(folder)?.dev(),
-            root: (root.uid(), root.gid()),
-        })
+        Ok(Self { policy, host, volume: fs::metadata(folder)?.dev(), root: (root.uid(), root.gid()) })
     }
 
     fn owned(&self, metadata: &Metadata, list: Option<AccessList>) -> Owned {

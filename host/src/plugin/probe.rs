@@ -166,7 +166,11 @@ fn attempt(here: &ProbeProcess, order: Order) -> Result<Report, Refusal> {
     trial::stage("counting threads");
     let others = tasks.count().map_err(unconfined)?.saturating_sub(1);
     if others > 0 {
-        let started = if others == 1 { "1 thread that the plugin started".to_owned() } else { format!("{others} of the plugin's threads") };
+        let started = if others == 1 {
+            "1 thread that the plugin started".to_owned()
+        } else {
+            format!("{others} of the plugin's threads")
+        };
         return Err(Refusal::new(Code::Threads, format!("{started} still ran after the plugin was dropped")));
     }
     trial::stage("closing the library");

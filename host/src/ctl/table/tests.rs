@@ -132,7 +132,8 @@ fn no_word_is_broken_and_no_line_longer_than_it_must_be() {
     let whole = words(&all(&layout(None)));
     let headings = [&plugins::COLUMNS, &jobs::COLUMNS, &events::COLUMNS, &tenants::COLUMNS];
     let headings = headings.iter().flat_map(|columns| columns.short.iter().chain(columns.wide));
-    let labels = words(&headings.map(|heading| format!("{} {0}:", heading.to_lowercase())).collect::<Vec<_>>().join(" "));
+    let labels =
+        words(&headings.map(|heading| format!("{} {0}:", heading.to_lowercase())).collect::<Vec<_>>().join(" "));
     for width in [1, 20, 40, 60, 80, 120, 200] {
         let text = all(&layout(Some(width)));
         for word in words(&text) {
@@ -192,7 +193,8 @@ fn tables_in_the_documentation_have_these_headings() {
     for page in pages {
         for line in fs::read_to_string(&page).unwrap().lines() {
             let words: Vec<_> = line.split("  ").map(str::trim).filter(|word| !word.is_empty()).collect();
-            let is_head = words.len() > 2 && heads.iter().any(|head| head[0] == words[0]) && line == line.to_uppercase();
+            let is_head =
+                words.len() > 2 && heads.iter().any(|head| head[0] == words[0]) && line == line.to_uppercase();
             if is_head {
                 assert!(heads.contains(&words), "{}: {line}", page.display());
                 seen += 1;

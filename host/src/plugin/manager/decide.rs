@@ -149,7 +149,8 @@ impl Shared {
         let before = self.before(&record, sha256).ok_or_else(|| Undecided::NothingBefore(active.version().clone()))?;
         let mut amended = record.clone();
         if let Some(bad) = amended.of_mut(sha256) {
-            bad.passed_over = Some(decided.why.clone().unwrap_or_else(|| "by an operator, who gave no reason".to_owned()));
+            bad.passed_over =
+                Some(decided.why.clone().unwrap_or_else(|| "by an operator, who gave no reason".to_owned()));
         }
         self.amend(tool_type, amended)?;
         let reloaded = self.serve_best_now(tool_type);
