@@ -76,23 +76,16 @@ pub(super) fn table(columns: &Columns, rows: impl IntoIterator<Item = Row>, layo
             }
         })
         .unzip();
-    // A row that is too long by itself does not make the others' columns as wide.
-    let too_long = |row: &[Cell]| layout.width.is_some_and(|width| natural_width(&headings, row) > width);
-    let usual: Vec<_> = rows.iter().filter(|row| !too_long(row)).cloned().collect();
-    let fitting = match layout.width {
-        Some(width) => fitting(&grid(&headings, &usual, layout).column_max_content_widths(), width),
-        None => headings.len(),
-    };
-    let shown: Vec<_> = usual.iter().map(|row| row[..fitting].to_vec()).collect();
-    let grid = grid(&headings[..fitting], &shown, layout);
+    let widths: Vec<_> = rows.iter().map(|row| widths(&headings, row)).collect();
+    let fit = layout.width.map_or_else(|| Fit::all(headings.len(), rows.len()), |width| Fit::within(width, &widths));
+    let usual = rows.iter().zip(&fit.usual).filter(|(_, usual)| **usual);
+    let shown: Vec<_> = usual.map(|(row, _)| row[..fit.columns].to_vec()).collect();
+    let grid = grid(&headings[..fit.columns], &shown, layout);
     let mut grid_lines = grid.lines();
     let mut lines: Vec<String> = grid_lines.next().into_iter().collect();
-    for (row, below) in rows.iter().zip(below) {
-        let in_line = if too_long(row) { 1 } else { fitting };
-        match too_long(row) {
-            true => lines.push(row[0].content()),
-            false => lines.extend(grid_lines.next()),
-        }
+    for ((row, below), usual) in rows.iter().zip(below).zip(fit.usual) {
+        let in_line = if usual { fit.columns } else { 1 };
+        lines.extend(if usual { grid_lines.next() } else { Some(row[0].content()) });
         lines.extend(overflow(&headings[in_line..], &row[in_line..], layout));
         lines.extend(below.iter().flat_map(|below| layout.below(&plain(below))));
     }
@@ -120,22 +113,40 @@ fn grid(headings: &[&str], rows: &[Vec<Cell>], layout: &Layout) -> Table {
     table
 }
 
-/// How wide a row is in a table of its own.
-fn natural_width(headings: &[&str], row: &[Cell]) -> usize {
-    let widths =
-        headings.iter().zip(row).map(|(heading, cell)| display_width(heading).max(display_width(&cell.content())));
-    widths.map(|width| width + usize::from(GAP)).sum::<usize>().saturating_sub(GAP.into())
+/// How wide the columns of a table would be that has this row alone.
+fn widths(headings: &[&str], row: &[Cell]) -> Vec<usize> {
+    let cells = headings.iter().zip(row);
+    cells.map(|(heading, cell)| display_width(heading).max(display_width(&cell.content()))).collect()
 }
 
-/// How many columns of these widths fit into a line; the first one is always shown.
-fn fitting(widths: &[u16], width: usize) -> usize {
-    let ends = widths.iter().scan(0, |end, width| {
-        *end += usize::from(*width);
-        let here = *end;
-        *end += usize::from(GAP);
-        Some(here)
-    });
-    ends.take_while(|end| *end <= width).count().max(1)
+/// What of a table stands in its lines.
+struct Fit {
+    /// So many columns, from the first one on.
+    columns: usize,
+    /// Whether a row stands in the columns. A few may be too long for a line: they do not make it too short for the others.
+    usual: Vec<bool>,
+}
+
+impl Fit {
+    fn all(columns: usize, rows: usize) -> Self {
+        Self { columns, usual: vec![true; rows] }
+    }
+
+    /// As many columns as fit the width, when all rows but a third at most are to stand in them.
+    fn within(width: usize, rows: &[Vec<usize>]) -> Self {
+        let columns = rows.first().map_or(0, Vec::len);
+        let line = |widths: &[usize]| widths.iter().sum::<usize>() + usize::from(GAP) * widths.len().saturating_sub(1);
+        for columns in (2..=columns).rev() {
+            let usual: Vec<_> = rows.iter().map(|row| line(&row[..columns]) <= width).collect();
+            let counted = || rows.iter().zip(&usual).filter(|(_, usual)| **usual).map(|(row, _)| row);
+            let widest = |at: usize| counted().map(|row| row[at]).max().unwrap_or(0);
+            let widest: Vec<_> = (0..columns).map(widest).collect();
+            if 3 * (rows.len() - counted().count()) <= rows.len() && line(&widest) <= width {
+                return Self { columns, usual };
+            }
+        }
+        Self::all(1, rows.len())
+    }
 }
 
 /// `heading: value` of the columns that did not fit, as many in a line as do.
