@@ -17,7 +17,7 @@ use super::{
 use crate::{
     clock::rfc3339,
     ids::ToolType,
-    nearest::nearest,
+    nearest::near,
     plugin::{
         artifact::{self, InspectedArtifact},
         generation::LastError,
@@ -131,7 +131,7 @@ fn of_one(tool_type: &ToolType, mut outcome: Vec<Reloaded>, manager: &PluginMana
 pub(super) fn unknown(tool_type: &ToolType, manager: &PluginManager) -> Fault {
     let rows = manager.list();
     let known = rows.iter().filter_map(|row| row.tool_type.as_ref()).map(ToolType::as_str);
-    let mend = match nearest(tool_type.as_str(), known) {
+    let mend = match near(tool_type.as_str(), known) {
         Some(near) => format!("did you mean {near}? plugin-ctl list shows what serves"),
         None => "plugin-ctl list shows what serves, plugin-ctl list --files what lies in the folder".to_owned(),
     };
