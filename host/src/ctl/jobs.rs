@@ -51,7 +51,7 @@ pub(super) fn run(command: JobCommand, client: &Client, console: &Console) -> Re
         }
         JobCommand::Resume => {
             let queue: Queue = client.post("/v1/jobs/resume", &())?;
-            Ok(Shown::new(format!("Jobs run again; there are {}.\n", count(queue.live)), &queue))
+            Ok(Shown::new(format!("Jobs run again: {} in the queue.\n", count(queue.live)), &queue))
         }
         JobCommand::Purge { yes } => {
             let queue: Queue = client.get("/v1/jobs/depth")?;

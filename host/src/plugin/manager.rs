@@ -49,6 +49,7 @@ use crate::{
     threads,
 };
 
+mod absent;
 mod choice;
 mod decide;
 mod kept;
