@@ -148,7 +148,7 @@ codes! {
     Pinned "PINNED": "another version is pinned", "plugin-ctl unpin lets the highest version serve, plugin-ctl pin another one";
     Crashed "CRASHED": "the plugin has ended the host several times within minutes", "show the events to the vendor; plugin-ctl enable tries it again";
     HostEnded "HOST_ENDED": "the host ended while it tried the plugin", "see in the service manager's and the kernel's log why the host ended; plugin-ctl enable tries this very file again";
-    LoaderStuck "LOADER_STUCK": "opening or closing a library did not end, which blocks the dynamic linker of the whole process", "nothing: the host takes webhooks on, ends in order and wants to be restarted (exit code 75); the plugin is then left out. With plugins.when_stuck = \"stay\", restart the host yourself";
+    LoaderStuck "LOADER_STUCK": "opening or closing a library did not end, which blocks the dynamic linker of the whole process", "nothing: the host keeps accepting webhooks, shuts down cleanly with exit code 75 and, once it has been restarted, runs without the plugin. With plugins.when_stuck = \"stay\", restart the host yourself";
     Retained "RETAINED": "too many earlier generations of this tool type are still in memory", "see plugin-ctl info for what keeps them; restart the host when it is convenient";
     Copy "COPY": "the host could not make its private copy", "check space and rights of the state folder";
     Load "LOAD": "the dynamic linker refused the file", "the reason has the linker's own words: what is denied or mounted noexec is yours to mend; for a symbol or version that is not there ask the vendor for a build for this machine's glibc";
