@@ -42,7 +42,7 @@ fn the_seeded_library_is_one() {
     let inspected = patchbay::plugin::elf::inspect(&fs::read(library).unwrap());
     // It is for one machine; on another its mutations end at that.
     if cfg!(target_arch = "x86_64") {
-        assert_eq!(inspected.unwrap().tool_type, "jira");
+        assert_eq!(inspected.unwrap().info.tool_type, "jira");
     }
 }
 
