@@ -291,11 +291,11 @@ mod tests {
 
     #[test]
     fn what_is_not_found_says_where_to_look_next() {
-        let text = found_text("17\x1b", &[], false);
+        let text = found_text("17\x1b", &[], &layout());
         assert!(text.contains("plugin-ctl tenant show") && !text.contains('\x1b'), "{text}");
         let many = vec![job("1", "dead"); JOBS_LISTED_DEFAULT as usize];
-        assert!(found_text("17", &many, false).contains("--after ID"));
-        assert!(!found_text("17", &many[1..], false).contains("--after"));
+        assert!(found_text("17", &many, &layout()).contains("--after ID"));
+        assert!(!found_text("17", &many[1..], &layout()).contains("--after"));
     }
 
     #[test]
