@@ -5,7 +5,6 @@ use std::{
     io::{self, Read},
 };
 
-
 use super::{
     Shown,
     args::{AddTenant, OneTenant, TenantCommand},

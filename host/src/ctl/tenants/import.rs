@@ -60,7 +60,7 @@ pub(super) fn run(
     let (tenants, missing): (Vec<_>, Vec<_>) =
         imported.into_iter().map(|Imported { tenant, missing }| (tenant, missing)).unzip();
     let added: Vec<Tenant> = client()?.post(&why.on("/v1/tenants"), &tenants)?;
-    let mut text = list_text(&added, console.color());
+    let mut text = list_text(&added, console.layout());
     let added = added.iter().zip(&missing).map(|(tenant, missing)| Added { tenant, missing_secrets: missing });
     let added: Vec<_> = added.collect();
     added.iter().filter(|added| !added.missing_secrets.is_empty()).for_each(|added| say_missing(&mut text, added));
