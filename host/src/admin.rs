@@ -179,7 +179,8 @@ async fn to_the_end(request: Request, next: Next) -> Response {
             Ok(panic) => panic::resume_unwind(panic),
             // The runtime is shutting down.
             Err(_) => {
-                Fault::new(StatusCode::SERVICE_UNAVAILABLE, Problem::new("ENDING", "the host ends")).into_response()
+                let problem = Problem::new("ENDING", "the host ends").mend("ask again once it has started");
+                Fault::new(StatusCode::SERVICE_UNAVAILABLE, problem).into_response()
             }
         },
     }

@@ -138,7 +138,7 @@ impl From<DirectoryError> for Fault {
                     known => format!("{}it has {}", did_you_mean(name, known), known.join(", ")),
                 };
                 let problem = Problem::new("UNKNOWN_SECRET", error.to_string()).why(has).state("nothing was changed");
-                Self::new(StatusCode::NOT_FOUND, problem)
+                Self::new(StatusCode::NOT_FOUND, problem.mend("plugin-ctl tenant show ID lists its secrets"))
             }
         }
     }

@@ -108,7 +108,8 @@ fn read(file: &Path) -> Result<Vec<Imported>, Failure> {
             file: Some(file.display().to_string()),
             ..Problem::new("IMPORT_UNREADABLE", "the file cannot be imported")
         };
-        Failure::failed(problem.why(why).state("nothing was changed"))
+        let mend = "write one JSON object in each line, as docs/reference/cli.md shows, or one array of them";
+        Failure::failed(problem.why(why).state("nothing was changed").mend(mend))
     };
     let mut bytes = Zeroizing::new(Vec::new());
     read_at_most(file, ADMIN_BODY_BYTES_MAX as u64 + 1, &mut bytes).map_err(|error| unreadable(error.to_string()))?;

@@ -173,7 +173,10 @@ fn refuse(mut problems: Vec<Problem>) -> Result<(), Failure> {
         1 => Err(Failure::failed(problems.remove(0))),
         several => {
             let problem = Problem::new("UNKNOWN_NAME", format!("the plugin does not read {several} of these names"));
-            Err(Failure::failed(Problem { causes: problems, ..problem.state("nothing was changed") }))
+            Err(Failure::failed(Problem {
+                causes: problems,
+                ..problem.state("nothing was changed").mend("write them as the plugin declares them, or say --force")
+            }))
         }
     }
 }

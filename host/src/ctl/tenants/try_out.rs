@@ -36,6 +36,7 @@ fn request(given: &TryTenant) -> Result<Try, Failure> {
     });
     bounded.map_err(|why| {
         let problem = Problem::new("BODY_UNREADABLE", "the webhook's body cannot be read").why(why);
+        let problem = problem.mend("check the path, and that you may read the file");
         Failure::failed(Problem { file: Some(given.body.display().to_string()), ..problem })
     })?;
     let at = given.at.map(|at| at.format(&Rfc3339)).transpose();

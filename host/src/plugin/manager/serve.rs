@@ -196,8 +196,9 @@ impl Shared {
         }
         let retained = self.lock().retained(tool_type);
         if retained >= self.config.retained_max {
+            let generations = if retained == 1 { "generation" } else { "generations" };
             let message = format!(
-                "{retained} generations of this tool type could not be unmapped; plugins.retained_max is reached"
+                "{retained} {generations} of this tool type could not be unmapped; plugins.retained_max is reached"
             );
             return Err(Refusal::new(Code::Retained, message));
         }
