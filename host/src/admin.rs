@@ -1,19 +1,26 @@
 //! The admin API: HTTP on a Unix socket for plugin-ctl, and `/metrics` on a TCP address. One file for each noun.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic, sync::Arc, time::Duration};
 
-use axum::{Extension, Router, extract::DefaultBodyLimit, http::header, routing::get};
+use axum::{
+    Extension, Router,
+    extract::{DefaultBodyLimit, Request},
+    http::{StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
 use tokio::{
     net::{TcpListener, UnixListener, UnixStream},
     sync::{Mutex, watch},
 };
 
-use self::{asker::Asker, fault::Fault};
+use self::{asker::Asker, fault::Fault, wire::Problem};
 use crate::{
     clock::Clock,
     housekeeping::DiskRoom,
     ids::TenantId,
-    plugin::{manager::PluginManager, tokens::Tokens},
+    plugin::{manager::PluginManager, routes::Routes, tokens::Tokens},
     store::Store,
     telemetry::metrics::{CONTENT_TYPE, Metrics},
     tenant::directory::TenantDirectory,
@@ -41,7 +48,7 @@ pub use self::{
     events::{EVENTS_LISTED_DEFAULT, EVENTS_LISTED_MAX, EVENTS_WAIT_S_MAX},
     jobs::{JOBS_LISTED_DEFAULT, JOBS_LISTED_MAX},
     socket::{BindError, bind},
-    tenants::{GRACE_S_MAX, KEEP_DAYS_MAX, TENANTS_PER_REQUEST_MAX},
+    tenants::{GRACE_S_MAX, KEEP_DAYS_MAX, TENANTS_PER_REQUEST_MAX, TOOL_TYPE_DEFAULT},
 };
 
 /// Largest body that the admin API reads, in bytes: a file of many tenants.
@@ -58,6 +65,8 @@ pub struct AdminParts {
     pub host: wire::Host,
     /// The plugins.
     pub manager: PluginManager,
+    /// Which of them serves a tool type.
+    pub routes: Routes,
     /// The tenants.
     pub directory: TenantDirectory,
     /// Their access tokens.
@@ -129,22 +138,51 @@ fn router(parts: AdminParts, ended: watch::Receiver<()>) -> Router {
     let router = plugins::routes(parts.manager.clone())
         .merge(decisions::routes(parts.manager))
         .merge(host::routes(parts.host))
-        .merge(tenants::routes(
-            parts.directory.clone(),
-            parts.tokens,
-            parts.store.clone(),
-            parts.disk.clone(),
-            parts.metrics,
+        .merge(tenants::routes(tenants::Parts {
+            directory: parts.directory.clone(),
+            routes: parts.routes,
+            tokens: parts.tokens,
+            store: parts.store.clone(),
+            disk: parts.disk.clone(),
+            metrics: parts.metrics,
+            journal: journal.clone(),
+            clock: parts.clock.clone(),
+            wake: Arc::clone(&parts.wake),
+        }))
+        .merge(events::routes(parts.store.clone(), journal.clone(), ended))
+        .merge(jobs::routes(
+            parts.directory,
+            parts.credentials,
+            parts.store,
+            parts.disk,
+            parts.clock.clone(),
+            journal,
             Arc::clone(&parts.wake),
-        ))
-        .merge(events::routes(parts.store.clone(), journal, ended))
-        .merge(jobs::routes(parts.directory, parts.credentials, parts.store, parts.disk, Arc::clone(&parts.wake)));
+        ));
     #[cfg(feature = "test-hooks")]
     let router = router.merge(test_clock::routes(parts.clock, parts.wake)).merge(test_fault::routes());
     router
         .fallback(async || Fault::unknown_route())
         .method_not_allowed_fallback(async || Fault::unknown_route())
         .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
+        .layer(middleware::from_fn(to_the_end))
+}
+
+/// Lets a request that changes something run to its end although whoever asked goes away: what was done is noted then.
+async fn to_the_end(request: Request, next: Next) -> Response {
+    if request.method().is_safe() {
+        return next.run(request).await;
+    }
+    match tokio::spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => panic::resume_unwind(panic),
+            // The runtime is shutting down.
+            Err(_) => {
+                Fault::new(StatusCode::SERVICE_UNAVAILABLE, Problem::new("ENDING", "the host ends")).into_response()
+            }
+        },
+    }
 }
 
 #[cfg(test)]

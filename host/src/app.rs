@@ -38,7 +38,7 @@ use crate::{
     },
     shutdown::{self, Shutdown},
     state_lock::{Before, StateLock},
-    store::{EventsFrom, Hooks, LastEnd, PLUGIN_EVENTS_MAX, PluginEvent, Store, StoreConfig},
+    store::{EventFilter, EventsFrom, Hooks, LastEnd, PLUGIN_EVENTS_MAX, PluginEvent, Store, StoreConfig},
     telemetry::{self, LogControl, metrics::Metrics},
     tenant::{
         directory::TenantDirectory,
@@ -46,7 +46,7 @@ use crate::{
         secrets::{KeyFile, KeyRing},
     },
     threads,
-    worker::{Worker, WorkerParts, credentials::Credentials},
+    worker::{Worker, WorkerParts, credentials::Credentials, tools::Tools},
 };
 
 /// How long the plugins may take after that to be taken apart.
@@ -91,6 +91,7 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let lock = Arc::new(StateLock::take(&config.state_dir)?);
     folders::say(&config);
+    config.warnings().for_each(|warning| tracing::warn!("{warning}"));
     let (trigger, shutdown) = Shutdown::new();
     let reloads = shutdown::on_signals(trigger.clone()).context("signals")?;
     let clock = Clock::system();
@@ -111,6 +112,8 @@ async fn serve(
         format!("the tenants cannot be read with the keys of {}", config.secrets.key_file.display())
     })?;
 
+    say_who_is_paused(&directory);
+
     let routes = Routes::default();
     let journal = Journal::start(store.clone());
     let stuck = Arc::new(AtomicBool::new(false));
@@ -121,6 +124,7 @@ async fn serve(
         directory: directory.clone(),
         routes: routes.clone(),
         credentials: credentials.clone(),
+        tools: Tools::default(),
         metrics: metrics.clone(),
         clock: clock.clone(),
         limits: limits.clone(),
@@ -175,6 +179,7 @@ async fn serve(
             state_folder: config.state_dir.to_string_lossy().into_owned(),
         },
         manager: manager.clone(),
+        routes: routes.clone(),
         directory: directory.clone(),
         tokens: Arc::clone(&services.tokens),
         credentials,
@@ -221,7 +226,7 @@ async fn serve(
         metrics,
         clock,
         bodies: BodyRoom::default(),
-        warned: Arc::default(),
+        told: Arc::default(),
     };
     let here = std::env::current_dir().unwrap_or_default();
     let shown = config.admin.socket.strip_prefix(&here).unwrap_or(&config.admin.socket);
@@ -324,7 +329,10 @@ async fn crashes(config: &Config, store: &Store, clock: &Clock, before: Before) 
         store.record_plugin_events(vec![event]).await?;
         on_trial.forget().context("what an earlier host was trying")?;
     }
-    Ok((blame::blamed(store.plugin_events(EventsFrom::Newest, None, PLUGIN_EVENTS_MAX).await?), last_end))
+    Ok((
+        blame::blamed(store.plugin_events(EventsFrom::Newest, EventFilter::default(), PLUGIN_EVENTS_MAX).await?),
+        last_end,
+    ))
 }
 
 /// Starts all threads of the blocking pool: once a plugin is mapped, the start of a thread may have to wait for it.
@@ -366,6 +374,28 @@ async fn forget_unused(services: Services, rates: TenantRates) {
         services.tokens.forget_stale();
         rates.forget_idle();
     }
+}
+
+/// Nothing else shows at a start that notes are not posted.
+fn say_who_is_paused(directory: &TenantDirectory) {
+    let paused: Vec<_> =
+        directory.list().iter().filter(|tenant| tenant.paused).map(|tenant| tenant.id.clone()).collect();
+    if directory.is_all_paused() {
+        tracing::warn!(
+            "the jobs of all tenants are paused: webhooks are accepted, and no note is posted; plugin-ctl job resume"
+        );
+        return;
+    }
+    let whose = match &paused[..] {
+        [] => return,
+        [one] => format!("tenant {one}"),
+        [first, others @ ..] => format!("tenant {first} and {} others", others.len()),
+    };
+    tracing::warn!(
+        tenants = paused.len(),
+        "the jobs of {whose} are paused: webhooks are accepted, and no note is posted for them; plugin-ctl tenant list shows \
+         which, plugin-ctl tenant resume ID lets them run"
+    );
 }
 
 /// Plugins that no trusted key has signed have all rights of the host: the start says so, as a warning to whoever set keys.

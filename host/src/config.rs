@@ -14,7 +14,7 @@ use std::{
 };
 
 use check::{Check, MEBIBYTES_MAX};
-use layers::Layers;
+use layers::{Laid, Layers};
 use raw::Raw;
 
 use crate::{
@@ -54,6 +54,7 @@ pub struct Config {
     pub log: Log,
     file: Option<PathBuf>,
     values: toml::Table,
+    warnings: Vec<Fault>,
 }
 
 /// `[server]`
@@ -263,7 +264,7 @@ impl Config {
             layers.file(file, &cwd.join(file));
         }
         layers.environment(env);
-        let (values, places, mut faults) = layers.finish();
+        let Laid { values, places, mut faults, warnings } = layers.finish();
         let raw = match Raw::deserialize_from(&values) {
             Ok(raw) => raw,
             Err(error) => {
@@ -276,12 +277,17 @@ impl Config {
         let base = file.as_deref().and_then(Path::parent).unwrap_or(cwd);
         let mut check = Check::new(&places, base, &raw.state_dir, faults);
         let config = Self::checked(&raw, &mut check, file.clone(), values);
-        check.finish().map(|()| config)
+        check.finish().map(|()| Self { warnings, ..config })
     }
 
     /// The file that was read, if one was.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
+    }
+
+    /// What was ignored, and probably was not meant to be: a sentence each.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        self.warnings.iter().map(Fault::to_string)
     }
 
     /// Keys (`section.key`) whose value differs in `other`, sorted.
@@ -361,6 +367,7 @@ impl Config {
             },
             file,
             values,
+            warnings: Vec::new(),
         }
     }
 

@@ -68,11 +68,13 @@ pub fn run(args: Args, console: &Console) -> Result<Shown, Failure> {
         Command::Disable(about) => decisions::decide(&client()?, console, "disable", about),
         Command::Enable(about) => decisions::decide(&client()?, console, "enable", about),
         Command::Install(wanted) => install::run(&client()?, console, &wanted),
-        Command::Events { follow: false, limit, tool_type } => {
-            events::list(&client()?, console, limit, tool_type.as_ref())
-        }
-        Command::Events { follow: true, limit, tool_type } => {
-            events::follow(&client()?, console, limit, tool_type.as_ref())
+        Command::Events { follow, limit, tool_type, tenant } => {
+            let wanted = events::Wanted { tool_type, tenant };
+            if follow {
+                events::follow(&client()?, console, limit, &wanted)
+            } else {
+                events::list(&client()?, console, limit, &wanted)
+            }
         }
         Command::Verify { file, trusted_key, verbose } => verify::run(&file, trusted_key, verbose),
         Command::Conformance(wanted) => conformance::run(&wanted),

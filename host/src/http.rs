@@ -2,7 +2,7 @@
 
 pub mod answer;
 pub mod body;
-mod counted;
+pub(crate) mod counted;
 mod forwarded;
 mod linger;
 mod media;
@@ -10,3 +10,4 @@ pub mod routes;
 pub mod server;
 pub(crate) mod stalled;
 pub mod tenant_scan;
+pub mod told;

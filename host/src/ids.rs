@@ -130,6 +130,49 @@ impl JobId {
     }
 }
 
+/// The beginning of a job's id, or all of it: 1 to 32 hexadecimal digits, hyphens where a UUID has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobIdPrefix(String);
+
+impl JobIdPrefix {
+    /// Hexadecimal digits of a whole id.
+    const DIGITS: usize = 32;
+    /// Where a UUID has hyphens.
+    const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+
+    /// Reads what people copy from a log or a table, whole or cut.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        if let Ok(id) = JobId::parse(text) {
+            return Ok(Self(id.0.simple().to_string()));
+        }
+        let is_digit =
+            |(at, byte): (usize, u8)| byte.is_ascii_hexdigit() || (byte == b'-' && Self::HYPHENS.contains(&at));
+        let digits: String = text.chars().filter(|c| *c != '-').map(|c| c.to_ascii_lowercase()).collect();
+        if text.bytes().enumerate().all(is_digit) && (1..=Self::DIGITS).contains(&digits.len()) {
+            return Ok(Self(digits));
+        }
+        Err(InvalidId {
+            kind: "job id",
+            pattern: "a UUID or the beginning of one",
+            found: text.chars().take(80).collect(),
+        })
+    }
+
+    /// How many digits of the id it has.
+    pub fn digits(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The first and the last id that begins so.
+    pub fn range(&self) -> (JobId, JobId) {
+        let filled = |with: &str| {
+            let digits = format!("{}{}", self.0, with.repeat(Self::DIGITS - self.0.len()));
+            JobId(Uuid::try_parse(&digits).expect("32 hexadecimal digits are a UUID"))
+        };
+        (filled("0"), filled("f"))
+    }
+}
+
 fn checked(
     kind: &'static str,
     pattern: &'static str,
@@ -163,6 +206,19 @@ shown_as_text!(TenantId, ToolType, CorrelationId);
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.hyphenated().fmt(f)
+    }
+}
+
+impl fmt::Display for JobIdPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, digit) in self.0.char_indices() {
+            // Three hyphens stand before the fourth, so digits are behind where the text has them.
+            if matches!(at, 8 | 12 | 16 | 20) {
+                f.write_str("-")?;
+            }
+            fmt::Write::write_char(f, digit)?;
+        }
+        Ok(())
     }
 }
 
@@ -201,5 +257,25 @@ mod tests {
         assert_eq!(JobId::parse(&id.to_string()).unwrap(), id);
         assert_eq!(JobId::from_bytes(*id.as_bytes()), id);
         assert!(JobId::parse("17").is_err());
+    }
+
+    #[test]
+    fn the_beginning_of_a_job_id_stands_for_all_that_begin_so() {
+        let whole = "019ab3c4-d5e6-7f01-8234-56789abcdef0";
+        for length in 1..=whole.len() {
+            let text = &whole[..length];
+            let prefix = JobIdPrefix::parse(text).unwrap();
+            assert_eq!(prefix.to_string(), text.trim_end_matches('-'));
+            let (first, last) = prefix.range();
+            assert!((first..=last).contains(&JobId::parse(whole).unwrap()), "{text}");
+        }
+        let id = JobId::parse(whole).unwrap();
+        assert_eq!(JobIdPrefix::parse(&whole.replace('-', "").to_uppercase()).unwrap().range(), (id, id));
+        let (first, last) = JobIdPrefix::parse("019").unwrap().range();
+        assert_eq!(first.to_string(), "01900000-0000-0000-0000-000000000000");
+        assert_eq!(last.to_string(), "019fffff-ffff-ffff-ffff-ffffffffffff");
+        for text in ["", "-", "0-19", "019ab3c4d-", "xyz", "019ab3c4-d5e6-7f01-8234-56789abcdef01", "0ä"] {
+            assert!(JobIdPrefix::parse(text).is_err(), "{text:?}");
+        }
     }
 }

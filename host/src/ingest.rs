@@ -2,7 +2,7 @@
 //!
 //! tenant ▸ route ▸ validate the raw bytes ▸ extract ▸ source ▸ charge ▸ check ▸ dedup and durable write, in this order.
 
-use std::{borrow::Cow, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use hyper::{HeaderMap, Method};
@@ -21,6 +21,7 @@ use crate::{
     plugin::{
         generation::{CallError, ReceivedWebhook, Verdict},
         routes::{NoRoute, Routes},
+        why::Why,
     },
     queue::job::{Accepted, DedupKey, JobKind, NewJob},
     store::{Store, StoreError},
@@ -28,10 +29,16 @@ use crate::{
     texts,
 };
 
+mod try_out;
+
+pub use self::try_out::{Examiner, Tried, try_out};
+
 /// Most characters of a ticket's id.
 pub const TICKET_ID_CHARS_MAX: usize = 100;
 /// How often a webhook is looked at when its tenant gets another tool each time; then its sender is to come again.
 const LOOKS_MAX: usize = 5;
+/// The word for a tenant that there is not.
+pub const UNKNOWN_TENANT: &str = "unknown_tenant";
 
 /// A request to a webhook route, its body whole.
 #[derive(Debug)]
@@ -63,6 +70,8 @@ pub struct Receipt {
     pub status: Status,
     /// The ticket, when there is one.
     pub ticket_id: Option<String>,
+    /// What happened to it, in a word.
+    pub event: &'static str,
 }
 
 /// How a delivery was taken.
@@ -92,7 +101,7 @@ impl Status {
 pub enum Rejection {
     /// The sender: unknown, disabled, or not who it says. Nobody outside learns which.
     #[error("not authentic: {0}")]
-    NotAuthentic(Cow<'static, str>),
+    NotAuthentic(Why),
     /// The sender, who is authentic: the body cannot be read.
     #[error("{0}")]
     Malformed(String),
@@ -122,6 +131,23 @@ pub enum Rejection {
     StoreFull,
 }
 
+/// A delivery that was not taken, with what was known of it by then.
+#[derive(Debug)]
+pub struct Refused {
+    /// Why.
+    pub rejection: Rejection,
+    /// What it says that has happened, in a word.
+    pub event: Option<&'static str>,
+    /// The ticket.
+    pub ticket_id: Option<String>,
+}
+
+impl<T: Into<Rejection>> From<T> for Refused {
+    fn from(rejection: T) -> Self {
+        Self { rejection: rejection.into(), event: None, ticket_id: None }
+    }
+}
+
 /// What the front half needs.
 #[derive(Clone)]
 pub struct Ingest {
@@ -146,7 +172,7 @@ impl Ingest {
     ///
     /// # Errors
     /// [`Rejection`]; nothing has been kept then.
-    pub async fn take(&self, delivery: Delivery) -> Result<Receipt, Rejection> {
+    pub async fn take(&self, delivery: Delivery) -> Result<Receipt, Refused> {
         let tenant = self.tenant(delivery.tenant_id.as_deref())?;
         let source = delivery.source;
         let mut webhook = Arc::new(delivery.for_tenant(tenant));
@@ -159,7 +185,7 @@ impl Ingest {
             let tenant = self.tenant(Some(webhook.tenant.id.as_str()))?;
             webhook = Arc::new(ReceivedWebhook { tenant, ..ReceivedWebhook::clone(&webhook) });
         }
-        Err(Rejection::Plugin(CallError::Closed))
+        Err(CallError::Closed.into())
     }
 
     /// `None`, and nothing has been kept, when its tenant has another tool by now.
@@ -167,46 +193,49 @@ impl Ingest {
         &self,
         webhook: &Arc<ReceivedWebhook>,
         source: Option<IpAddr>,
-    ) -> Result<Option<Receipt>, Rejection> {
-        let tenant = &webhook.tenant;
+    ) -> Result<Option<Receipt>, Refused> {
+        let (started, tenant) = (Instant::now(), &webhook.tenant);
         let plugin = self.routes.enter(&tenant.tool_type)?;
         let verdict = plugin.receive(Arc::clone(webhook)).await?;
         // Looked at last, so that a refusal for it is one for a bad signature in all that its sender sees.
         check_source(tenant, source)?;
         // Only what is authentic is charged: else anybody could use up a tenant's rate.
-        if !matches!(verdict, Verdict::NotAuthentic) && !self.rates.take(&tenant.id) {
-            return Err(Rejection::RateLimited);
+        if !matches!(verdict, Verdict::NotAuthentic(_)) && !self.rates.take(&tenant.id) {
+            return Err(Rejection::RateLimited.into());
         }
-        let metadata = match verdict {
-            Verdict::NotAuthentic => return Err(not_authentic("the plugin did not validate it")),
-            Verdict::Unreadable(PluginError::Validation(fields)) => return Err(Rejection::Invalid(fields)),
-            Verdict::Unreadable(error) => return Err(Rejection::Malformed(error.to_string())),
-            Verdict::Authentic(metadata) => checked(*metadata, tenant)?,
-        };
+        let metadata = said(verdict)?;
+        let event = metadata.event.as_str();
+        let ticket_id = Some(metadata.ticket_id.clone()).filter(|id| !id.is_empty());
+        let refused = |rejection| Refused { rejection, event: Some(event), ticket_id: ticket_id.clone() };
+        let metadata = checked(metadata, tenant).map_err(refused)?;
         let generation = plugin.number();
         drop(plugin);
-        let ticket_id = Some(metadata.ticket_id.clone()).filter(|id| !id.is_empty());
         let status = match kind_of_job(&metadata, tenant) {
             None => Some(Status::Ignored),
-            Some(kind) => self.accept(kind, metadata, webhook).await?,
+            Some(kind) => self.accept(kind, metadata, webhook).await.map_err(refused)?,
         };
         let Some(status) = status else { return Ok(None) };
         tracing::debug!(
             correlation_id = %webhook.correlation_id,
             tenant = %tenant.id,
             tool_type = %tenant.tool_type,
+            platform = %tenant.tool_type,
             generation,
+            event,
             ticket = ticket_id.as_deref().unwrap_or_default(),
+            operation = "ingest",
+            outcome = status.as_str(),
+            duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
             "delivery {}",
             status.as_str()
         );
-        Ok(Some(Receipt { status, ticket_id }))
+        Ok(Some(Receipt { status, ticket_id, event }))
     }
 
     fn tenant(&self, id: Option<&str>) -> Result<Arc<Tenant>, Rejection> {
-        let id = id.ok_or(not_authentic("it names no tenant"))?;
-        let tenant = self.directory.get(id).ok_or(not_authentic("there is no such tenant"))?;
-        if tenant.enabled { Ok(tenant) } else { Err(not_authentic("the tenant is disabled")) }
+        let id = id.ok_or_else(|| not_authentic("no_tenant", "it names no tenant"))?;
+        let tenant = self.directory.get(id).ok_or_else(|| not_authentic(UNKNOWN_TENANT, "there is no such tenant"))?;
+        check_enabled(&tenant).map(|()| tenant)
     }
 
     async fn accept(
@@ -257,8 +286,22 @@ impl Delivery {
     }
 }
 
-fn not_authentic(why: &'static str) -> Rejection {
-    Rejection::NotAuthentic(Cow::Borrowed(why))
+fn not_authentic(kind: &'static str, why: &'static str) -> Rejection {
+    Rejection::NotAuthentic(Why::host(kind, why))
+}
+
+fn check_enabled(tenant: &Tenant) -> Result<(), Rejection> {
+    if tenant.enabled { Ok(()) } else { Err(not_authentic("tenant_disabled", "the tenant is disabled")) }
+}
+
+/// What an authentic webhook says, as the plugin reads it.
+fn said(verdict: Verdict) -> Result<TicketMetadata, Rejection> {
+    match verdict {
+        Verdict::NotAuthentic(why) => Err(Rejection::NotAuthentic(why.unwrap_or_else(Why::unknown))),
+        Verdict::Unreadable(PluginError::Validation(fields)) => Err(Rejection::Invalid(fields)),
+        Verdict::Unreadable(error) => Err(Rejection::Malformed(error.to_string())),
+        Verdict::Authentic(metadata) => Ok(*metadata),
+    }
 }
 
 /// Whether the tenant takes webhooks from there. One without a list takes them from anywhere.
@@ -270,7 +313,7 @@ fn check_source(tenant: &Tenant, source: Option<IpAddr>) -> Result<(), Rejection
         Some(source) => format!("it came from {source}, which is not in the tenant's allow_from"),
         None => "the proxy's X-Forwarded-For names no address, and the tenant has an allow_from".to_owned(),
     };
-    Err(Rejection::NotAuthentic(Cow::Owned(why)))
+    Err(Rejection::NotAuthentic(Why::host("source", why)))
 }
 
 /// Which work a webhook makes. `Updated` makes none unless the tenant asks for it: else our own note would make the next job.
@@ -358,7 +401,7 @@ mod tests {
         assert!(check_source(&tenant, address("203.0.113.7")).is_ok());
         for (source, word) in [(address("203.0.114.7"), "203.0.114.7"), (None, "X-Forwarded-For")] {
             match check_source(&tenant, source) {
-                Err(Rejection::NotAuthentic(why)) => assert!(why.contains(word), "{why}"),
+                Err(Rejection::NotAuthentic(why)) => assert!(why.text.contains(word), "{why}"),
                 other => panic!("{other:?}"),
             }
         }

@@ -15,6 +15,7 @@ pub mod ids;
 pub mod ingest;
 pub mod limits;
 pub mod mailbox;
+pub mod nearest;
 pub mod networks;
 pub mod open_files;
 pub mod plugin;

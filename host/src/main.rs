@@ -69,6 +69,7 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::CheckConfig(_) => {
+            config.warnings().for_each(|warning| eprintln!("warning: {warning}"));
             eprintln!("the configuration is good");
             ExitCode::SUCCESS
         }

@@ -21,7 +21,9 @@ mod encoding;
 mod erase;
 mod error;
 mod events;
+mod found;
 mod history;
+mod hurry;
 mod jobs;
 mod migrations;
 mod plugin_records;
@@ -31,6 +33,7 @@ mod rescue;
 mod tenants;
 mod usage;
 mod views;
+mod waits;
 mod writer;
 
 use self::{accept::Known, reader::Readers, usage::HistoryBytes, writer::Writer};
@@ -39,15 +42,17 @@ pub use self::{
     dead::{DeadLetters, TENANT_CHANGED},
     erase::{Keeping, RemovedTenant},
     error::StoreError,
-    events::{EventsFrom, PLUGIN_EVENTS_MAX, PluginEvent},
+    events::{EventFilter, EventsFrom, PLUGIN_EVENTS_MAX, PluginEvent},
+    found::JobFilter,
     history::{
-        DEAD, DONE, EnhancementRecord, POSSIBLY_TWICE, ReopenedTicket, ResolvedTicket, SIMILAR_TERMS_MAX, SimilarTicket,
+        DEAD, DONE, EnhancementRecord, Kept, KeptBy, POSSIBLY_TWICE, ReopenedTicket, ResolvedTicket, SIMILAR_TERMS_MAX,
+        SimilarTicket,
     },
     reader::READERS_MAX,
     rescue::{ENDS_THE_HOST, LastEnd, Rescued, Suspect},
     tenants::{LiveJobs, SecretRow},
     usage::{Holdings, Owned, TenantRoom},
-    views::{Depth, JobFilter, TenantDue},
+    views::{Depth, TenantDue},
     writer::{CommitStats, WRITES_PER_COMMIT_MAX, WRITES_WAITING_MAX},
 };
 

@@ -92,6 +92,8 @@ pub struct NewTenant {
     pub replay_ahead_s: u32,
     /// Which events are enhanced; usually [`EnhanceOn::Created`] alone.
     pub enhance_on: BTreeSet<EnhanceOn>,
+    /// Whether its webhooks are taken and its jobs run.
+    pub enabled: bool,
 }
 
 /// A checked tenant. It is never changed, only replaced.
@@ -147,7 +149,7 @@ pub enum InvalidTenant {
 }
 
 impl NewTenant {
-    /// A tenant with nothing but the defaults.
+    /// A tenant with nothing but the defaults; it is enabled.
     pub fn new(id: TenantId, tool_type: ToolType, base_url: impl Into<String>) -> Self {
         Self {
             id,
@@ -159,15 +161,16 @@ impl NewTenant {
             replay_window_s: REPLAY_WINDOW_S_DEFAULT,
             replay_ahead_s: REPLAY_AHEAD_S_DEFAULT,
             enhance_on: BTreeSet::from([EnhanceOn::Created]),
+            enabled: true,
         }
     }
 
-    /// Checks every part; the tenant is enabled. Of several faults it tells the first.
+    /// Checks every part. Of several faults it tells the first.
     pub fn check(self) -> Result<Tenant, InvalidTenant> {
         self.check_all().map_err(|mut faults| faults.swap_remove(0))
     }
 
-    /// Checks every part, and tells every fault, of which there is at least one; the tenant is enabled.
+    /// Checks every part, and tells every fault, of which there is at least one.
     pub fn check_all(self) -> Result<Tenant, Vec<InvalidTenant>> {
         let mut faults = Vec::new();
         let base_url = check_url(&self.base_url).map_err(|fault| faults.push(fault)).ok();
@@ -207,7 +210,7 @@ impl NewTenant {
             settings: self.settings,
             allow_origins,
             allow_from,
-            enabled: true,
+            enabled: self.enabled,
             paused: false,
             replay_window_s: self.replay_window_s,
             replay_ahead_s: self.replay_ahead_s,

@@ -17,7 +17,7 @@ use crate::{
     plugin::{generation::OwnedNote, routes::Routes},
     queue::job::JobKind,
     shutdown::Shutdown,
-    store::{ENDS_THE_HOST, LastEnd, Rescued, Store, StoreError},
+    store::{ENDS_THE_HOST, Kept, LastEnd, Rescued, Store, StoreError},
     telemetry::metrics::Metrics,
     tenant::directory::TenantDirectory,
 };
@@ -32,6 +32,8 @@ mod stages;
 mod suspects;
 #[cfg(test)]
 mod tests;
+pub mod tools;
+mod waits;
 mod wakes;
 
 use claims::Claims;
@@ -39,6 +41,7 @@ use credentials::Credentials;
 use decision::{Failure, GAVE_UP, millis};
 use held::Held;
 use stages::Staffed;
+use tools::Tools;
 use wakes::Wakes;
 
 /// What the worker works with.
@@ -52,6 +55,8 @@ pub struct WorkerParts {
     pub routes: Routes,
     /// Whose credentials the tools refuse.
     pub credentials: Credentials,
+    /// What the tools answered lately.
+    pub tools: Tools,
     /// Where attempts are counted.
     pub metrics: Metrics,
     /// The clock of the store: a job is due by the same time for both.
@@ -106,7 +111,8 @@ impl Worker {
                  first minute nothing else does"
             );
         }
-        let claims = Claims::new(Arc::new(parts), &due, suspects, Arc::clone(&wakes), drain_by);
+        let waits = parts.store.open_waits().await?;
+        let claims = Claims::new(Arc::new(parts), &due, suspects, waits, Arc::clone(&wakes), drain_by);
         let task = Mutex::new(Some(tokio::spawn(claims.run())));
         Ok(Self { inner: Arc::new(Inner { wakes, drain_by: sender, task }) })
     }
@@ -143,7 +149,7 @@ enum Outcome {
     Posted(Posted),
     /// An earlier attempt was cut off between the history and the queue.
     InHistory,
-    Recorded,
+    Recorded(Kept),
     Reopened,
     /// A webhook said that the ticket was solved, the tool does not.
     NotSolved,
@@ -188,6 +194,9 @@ async fn work(parts: &WorkerParts, held: &Held) -> Option<i64> {
         correlation_id = %job.correlation_id,
         tenant = %job.tenant,
         tool_type = %job.tool_type,
+        platform = %job.tool_type,
+        event = job.metadata.event.as_str(),
+        ticket = job.metadata.ticket_id,
         generation = tracing::field::Empty,
         job = %job.lease.id,
         attempt = job.attempt,
@@ -218,10 +227,7 @@ async fn attempt(parts: &WorkerParts, held: &Held) -> Result<Outcome, Failure> {
             fault::reached(Point::Written);
             Ok(Outcome::Posted(written.post().await?))
         }
-        JobKind::Record => {
-            stages::record(parts, held).await?;
-            Ok(Outcome::Recorded)
-        }
+        JobKind::Record => Ok(Outcome::Recorded(stages::record(parts, held).await?)),
         JobKind::Reopen => {
             stages::reopen(parts, held).await?;
             Ok(Outcome::Reopened)

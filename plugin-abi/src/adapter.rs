@@ -1,6 +1,7 @@
 //! The plugin's side of the boundary: a vendor's type behind the raw ABI, and the wall that no panic passes.
 
 use std::{
+    borrow::Cow,
     cell::RefCell,
     panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind},
     sync::{Mutex, PoisonError},
@@ -14,8 +15,9 @@ use crate::{
     message::Message,
     plugin::{Host, HostCalls, Tenant},
     raw::{Field, Guarded, Method, Operation, RawHost, RawSink, Tag, find},
+    signature::Why,
     types::{KeyForm, LogLevel, Webhook},
-    wire,
+    wire::{self, SaidWhy, Validated},
 };
 
 /// Most bytes of a panic's message that are kept.
@@ -36,7 +38,7 @@ impl<P: TicketingToolPlugin> Guarded for Adapter<P> {
     fn create(host: RawHost<'_>, request: &[Field<'_>], sink: RawSink<'_>) -> Option<Box<Self>> {
         hook::install();
         let made = guard(|| {
-            let link = Link(host);
+            let link = Link::new(host);
             P::new(&Host { calls: &link, call: 0, version: wire::sent_text(request, Tag::HOST_VERSION) })
         });
         match made {
@@ -51,12 +53,13 @@ impl<P: TicketingToolPlugin> Guarded for Adapter<P> {
 
     fn call(&self, method: Method, host: RawHost<'_>, request: &[Field<'_>], sink: RawSink<'_>) {
         let done = guard(|| {
-            let link = Link(host);
+            let link = Link::new(host);
             let (tenant, webhook) = (Tenant { calls: &link, call: 0, request }, Webhook { request });
             match method {
                 Method::VALIDATE_WEBHOOK => {
                     let authentic = self.0.validate_webhook(&tenant, &webhook)?;
-                    sink.reply(&[Field::new(Tag::OUTCOME, wire::flag_bytes(authentic))]);
+                    let why = link.why.into_inner().unwrap_or_else(PoisonError::into_inner).filter(|_| !authentic);
+                    wire::write_validated(&Validated { authentic, why }, |fields| sink.reply(fields));
                 }
                 Method::EXTRACT_METADATA => {
                     let metadata = self.0.extract_metadata(&tenant, &webhook)?;
@@ -155,9 +158,17 @@ mod hook {
 }
 
 /// Host calls as messages. The raw host carries the call's number, so the one passed along is not looked at.
-struct Link<'a>(RawHost<'a>);
+struct Link<'a> {
+    host: RawHost<'a>,
+    /// Why the call's webhook is not authentic, as it was said last. Taken along in the reply, so no operation is needed.
+    why: Mutex<Option<SaidWhy>>,
+}
 
-impl Link<'_> {
+impl<'a> Link<'a> {
+    fn new(host: RawHost<'a>) -> Self {
+        Self { host, why: Mutex::new(None) }
+    }
+
     /// Asks, and reads the reply unless it is an error.
     fn ask<T>(
         &self,
@@ -166,7 +177,7 @@ impl Link<'_> {
         read: impl Fn(&[Field<'_>]) -> Result<T, wire::Unreadable>,
     ) -> Result<T, PluginError> {
         let mut answer = None;
-        self.0.operate(operation, request, &mut |reply| {
+        self.host.operate(operation, request, &mut |reply| {
             answer = Some(match wire::read_error(reply) {
                 Ok(Some(error)) => Err(error),
                 Ok(None) => read(reply).map_err(|fault| PluginError::api(format!("the host's reply: {}", fault.0))),
@@ -180,7 +191,7 @@ impl Link<'_> {
 impl HostCalls for Link<'_> {
     fn log(&self, _call: u64, level: LogLevel, text: &str) {
         let request = [Field::new(Tag::LEVEL, wire::level_bytes(level)), Field::text(Tag::TEXT, text)];
-        self.0.operate(Operation::LOG, &request, &mut |_| {});
+        self.host.operate(Operation::LOG, &request, &mut |_| {});
     }
 
     fn now(&self, _call: u64) -> OffsetDateTime {
@@ -215,5 +226,10 @@ impl HostCalls for Link<'_> {
     fn http(&self, _call: u64, request: &Request) -> Result<Response, PluginError> {
         request.fault()?;
         wire::write_request(request, |fields| self.ask(Operation::HTTP, fields, wire::read_response))
+    }
+
+    fn not_authentic(&self, _call: u64, why: &Why<'_>) {
+        let said = SaidWhy { kind: Cow::Borrowed(why.kind()), text: why.to_string() };
+        *self.why.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
     }
 }

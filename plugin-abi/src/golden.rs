@@ -217,6 +217,9 @@ fn messages() -> Lines {
     for (name, flag) in [("yes", true), ("no", false)] {
         written(name, &[Field::new(Tag::OUTCOME, wire::flag_bytes(flag))], &mut lines);
     }
+    let why = Some(wire::SaidWhy { kind: "stale".into(), text: "w".to_owned() });
+    let validated = wire::Validated { authentic: false, why };
+    wire::write_validated(&validated, |fields| written("not authentic", fields, &mut lines));
     for error in errors() {
         wire::write_error(&error, |fields| written(&format!("error {}", error.kind()), fields, &mut lines));
     }

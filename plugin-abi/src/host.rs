@@ -4,12 +4,15 @@ use std::{collections::BTreeMap, time::Duration};
 
 use time::OffsetDateTime;
 
-pub use crate::plugin::HostCalls;
 use crate::{
     PluginError,
     raw::{Field, Method, Operation, Operations, RawInstance, Tag, find},
     types::{KeyForm, Note, Ticket, TicketMetadata},
     wire,
+};
+pub use crate::{
+    plugin::HostCalls,
+    wire::{SaidWhy, Validated},
 };
 
 /// Why a call of a plugin gave no answer.
@@ -164,8 +167,8 @@ pub fn validate_webhook<C: HostCalls>(
     host: &HostSide<C>,
     call: u64,
     request: &[Field<'_>],
-) -> Result<bool, CallFault> {
-    perform(plugin, Method::VALIDATE_WEBHOOK, host, call, request, wire::read_flag)
+) -> Result<Validated, CallFault> {
+    perform(plugin, Method::VALIDATE_WEBHOOK, host, call, request, wire::read_validated)
 }
 
 /// Calls `extract_metadata`.

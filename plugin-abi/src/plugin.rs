@@ -9,7 +9,8 @@ use crate::{
     export::PluginInfo,
     http::{Request, Response},
     raw::{Field, Pairs, Tag, find},
-    settings, signature,
+    settings,
+    signature::{self, Why},
     types::{KeyForm, LogLevel, Note, Ticket, TicketMetadata, Webhook},
     wire,
     {PluginError, types::Priority},
@@ -85,6 +86,8 @@ pub trait HostCalls: Sync {
     ) -> Result<bool, PluginError>;
     fn verify_secret(&self, call: u64, secret: &str, presented: &[u8]) -> Result<bool, PluginError>;
     fn http(&self, call: u64, request: &Request) -> Result<Response, PluginError>;
+    /// Keeps why the webhook is not authentic, for the reply. Only the plugin's side has a use for it.
+    fn not_authentic(&self, _call: u64, _why: &Why<'_>) {}
 }
 
 /// What a plugin has while it is made: a log, a clock and the host's version.
@@ -194,10 +197,29 @@ impl<'a> Tenant<'a> {
         wire::sent_duration(self.request, Tag::REPLAY_AHEAD).unwrap_or(signature::AHEAD_USUAL)
     }
 
-    /// Whether a webhook that was received then may have been signed at that time, by the tenant's two limits.
+    /// Whether a webhook that was received then may have been signed at that time, by the tenant's two limits. When not, the
+    /// operator's log says by how much.
     pub fn is_fresh(&self, signed_at: OffsetDateTime, received_at: OffsetDateTime) -> bool {
-        let age = received_at - signed_at;
-        age <= self.replay_window() && -age <= self.replay_ahead()
+        let (age, window, ahead) = (received_at - signed_at, self.replay_window(), self.replay_ahead());
+        let too_old = Duration::try_from(age - window).ok().filter(|by| !by.is_zero());
+        let too_new = Duration::try_from(-age - ahead).ok().filter(|by| !by.is_zero());
+        let why = match (too_old, too_new) {
+            (Some(by), _) => Why::Stale { by, allowed: window },
+            (_, Some(by)) => Why::Ahead { by, allowed: ahead },
+            _ => return true,
+        };
+        self.calls.not_authentic(self.call, &why);
+        false
+    }
+
+    /// `Ok(false)`, with a reason for the host's log and for `plugin-ctl tenant show`; the sender is never told. What is said
+    /// last counts, and what is said of a webhook that is authentic after all is forgotten. A host of 1.0 does not hear it.
+    ///
+    /// # Errors
+    /// None: the result is what [`validate_webhook`](TicketingToolPlugin::validate_webhook) returns.
+    pub fn not_authentic(&self, why: &Why<'_>) -> Result<bool, PluginError> {
+        self.calls.not_authentic(self.call, why);
+        Ok(false)
     }
 
     /// Writes a line into the host's log, which names plugin, tenant and webhook. Bounded in length and rate.

@@ -1,8 +1,10 @@
 //! Ready schemes by which tools sign their webhooks. All of them verify over the raw bytes, refuse what is absent,
-//! repeated or malformed in the same way as a wrong signature, and leave keys and comparisons to the host.
+//! repeated or malformed in the same way as a wrong signature, and leave keys and comparisons to the host. Why they say no
+//! goes to the operator's log ([`Why`]), never to the sender.
 
 mod connect;
 mod presented;
+mod why;
 
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use crate::{
 pub use self::{
     connect::atlassian_connect,
     presented::{Presented, header_setting},
+    why::Why,
 };
 
 /// How far a sender's clock may be ahead of ours where nobody says otherwise.
@@ -29,6 +32,10 @@ pub(crate) const AHEAD_USUAL: Duration = Duration::from_secs(30);
 const SIGNATURES_MAX: usize = 5;
 /// Bytes of a SHA-256.
 const MAC_BYTES: usize = 32;
+/// How [`hub`] wants its header, for the operator's log.
+const HUB_FORM: &str = "sha256= and 64 hexadecimal digits";
+/// How [`stripe`] wants its header, for the operator's log.
+const STRIPE_FORM: &str = "t=, the whole seconds since 1970, and v1= with 64 hexadecimal digits";
 
 /// How a signature is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +47,16 @@ pub enum Encoding {
     Base64,
 }
 
+impl Encoding {
+    /// How a MAC is written so, for the operator's log.
+    fn form(self) -> &'static str {
+        match self {
+            Self::Hex => "64 hexadecimal digits",
+            Self::Base64 => "the Base64 of 32 bytes",
+        }
+    }
+}
+
 /// `sha256=<hex>` over the raw body, as GitHub and Jira write it. The method is read from the header and must be
 /// `sha256`: it is the only one that is taken.
 ///
@@ -47,10 +64,10 @@ pub enum Encoding {
 /// `Configuration` when the secret cannot be used.
 pub fn hub(tenant: &Tenant<'_>, secret: &str, webhook: &Webhook<'_>, header: &str) -> Result<bool, PluginError> {
     let Some((method, digits)) = webhook.header_text(header).and_then(|value| value.trim().split_once('=')) else {
-        return Ok(false);
+        return tenant.not_authentic(&Why::header(webhook, header, HUB_FORM));
     };
     if !method.eq_ignore_ascii_case("sha256") {
-        return Ok(false);
+        return tenant.not_authentic(&Why::HeaderUnreadable { header, expected: HUB_FORM });
     }
     verify(tenant, secret, KeyForm::Text, &[webhook.body()], digits, Encoding::Hex)
 }
@@ -66,7 +83,9 @@ pub fn bare(
     header: &str,
     encoding: Encoding,
 ) -> Result<bool, PluginError> {
-    let Some(digits) = webhook.header_text(header) else { return Ok(false) };
+    let Some(digits) = webhook.header_text(header) else {
+        return tenant.not_authentic(&Why::header(webhook, header, encoding.form()));
+    };
     verify(tenant, secret, KeyForm::Text, &[webhook.body()], digits.trim(), encoding)
 }
 
@@ -79,6 +98,16 @@ pub enum Unit {
     Seconds,
     /// Milliseconds since the epoch.
     Millis,
+}
+
+impl Unit {
+    /// How a time stamp's header is written, for the operator's log.
+    fn form(self) -> &'static str {
+        match self {
+            Self::Seconds => "a time: RFC 3339, or whole seconds since 1970",
+            Self::Millis => "a time: RFC 3339, or whole milliseconds since 1970",
+        }
+    }
 }
 
 /// How a time stamp and the body are signed.
@@ -129,12 +158,16 @@ pub fn timestamped(
     webhook: &Webhook<'_>,
     scheme: &Timestamped<'_>,
 ) -> Result<bool, PluginError> {
-    let (Some(digits), Some(stamp)) =
-        (webhook.header_text(scheme.signature_header), webhook.header_text(scheme.timestamp_header))
-    else {
-        return Ok(false);
+    let (signature, timestamp) = (scheme.signature_header, scheme.timestamp_header);
+    let Some(digits) = webhook.header_text(signature) else {
+        return tenant.not_authentic(&Why::header(webhook, signature, scheme.encoding.form()));
     };
-    let Some(at) = instant(stamp, scheme.unit) else { return Ok(false) };
+    let Some(stamp) = webhook.header_text(timestamp) else {
+        return tenant.not_authentic(&Why::header(webhook, timestamp, scheme.unit.form()));
+    };
+    let Some(at) = instant(stamp, scheme.unit) else {
+        return tenant.not_authentic(&Why::HeaderUnreadable { header: timestamp, expected: scheme.unit.form() });
+    };
     let parts = [stamp.as_bytes(), scheme.separator.as_bytes(), webhook.body()];
     Ok(verify(tenant, secret, scheme.key_form, &parts, digits.trim(), scheme.encoding)?
         && tenant.is_fresh(at, webhook.received_at()))
@@ -146,12 +179,18 @@ pub fn timestamped(
 /// # Errors
 /// `Configuration` when the secret cannot be used.
 pub fn stripe(tenant: &Tenant<'_>, secret: &str, webhook: &Webhook<'_>, header: &str) -> Result<bool, PluginError> {
-    let Some(value) = webhook.header_text(header) else { return Ok(false) };
+    let Some(value) = webhook.header_text(header) else {
+        return tenant.not_authentic(&Why::header(webhook, header, STRIPE_FORM));
+    };
+    let unreadable = Why::HeaderUnreadable { header, expected: STRIPE_FORM };
     let items = || value.split(',').filter_map(|item| item.trim().split_once('='));
     let mut stamps = items().filter(|(name, _)| *name == "t").map(|(_, stamp)| stamp);
     // Of two time stamps only one would be judged.
-    let (Some(stamp), None) = (stamps.next(), stamps.next()) else { return Ok(false) };
-    let Some(at) = instant(stamp, Unit::Seconds) else { return Ok(false) };
+    let (Some(stamp), None) = (stamps.next(), stamps.next()) else { return tenant.not_authentic(&unreadable) };
+    let Some(at) = instant(stamp, Unit::Seconds) else { return tenant.not_authentic(&unreadable) };
+    if !items().any(|(name, _)| name == "v1") {
+        return tenant.not_authentic(&unreadable);
+    }
     let parts = [stamp.as_bytes(), b".", webhook.body()];
     let mut verified = false;
     for (_, digits) in items().filter(|(name, _)| *name == "v1").take(SIGNATURES_MAX) {
@@ -166,16 +205,22 @@ pub fn stripe(tenant: &Tenant<'_>, secret: &str, webhook: &Webhook<'_>, header: 
 /// # Errors
 /// `Configuration` when the secret is not Base64.
 pub fn standard_webhooks(tenant: &Tenant<'_>, secret: &str, webhook: &Webhook<'_>) -> Result<bool, PluginError> {
-    let (Some(id), Some(stamp), Some(signatures)) = (
-        webhook.header_text("webhook-id"),
-        webhook.header_text("webhook-timestamp"),
-        webhook.header_text("webhook-signature"),
-    ) else {
-        return Ok(false);
+    let [id, stamp, signatures] =
+        ["webhook-id", "webhook-timestamp", "webhook-signature"].map(|name| (name, webhook.header_text(name)));
+    let ((_, Some(id)), (stamp_header, Some(stamp)), (_, Some(signatures))) = (id, stamp, signatures) else {
+        let absent = [id, stamp, signatures].into_iter().find(|(_, text)| text.is_none());
+        let header = absent.map_or("webhook-signature", |(name, _)| name);
+        return tenant.not_authentic(&Why::header(webhook, header, "text"));
     };
-    let Some(at) = instant(stamp, Unit::Seconds) else { return Ok(false) };
+    let Some(at) = instant(stamp, Unit::Seconds) else {
+        return tenant.not_authentic(&Why::HeaderUnreadable { header: stamp_header, expected: Unit::Seconds.form() });
+    };
     let parts = [id.as_bytes(), b".", stamp.as_bytes(), b".", webhook.body()];
     let mut verified = false;
+    if !signatures.split(' ').any(|one| one.starts_with("v1,")) {
+        let expected = "v1, and the Base64 of 32 bytes";
+        return tenant.not_authentic(&Why::HeaderUnreadable { header: "webhook-signature", expected });
+    }
     for digits in signatures.split(' ').filter_map(|one| one.strip_prefix("v1,")).take(SIGNATURES_MAX) {
         // No early end: how many were tried before the right one is nobody's business.
         verified |= verify(tenant, secret, KeyForm::Base64, &parts, digits, Encoding::Base64)?;
@@ -193,7 +238,9 @@ pub fn static_token(
     webhook: &Webhook<'_>,
     header: &str,
 ) -> Result<bool, PluginError> {
-    let Some(presented) = webhook.header(header) else { return Ok(false) };
+    let Some(presented) = webhook.header(header) else {
+        return tenant.not_authentic(&Why::header(webhook, header, "a token"));
+    };
     let presented = presented.trim_ascii();
     let presented = if header == "authorization" {
         presented.strip_prefix(b"Bearer ").unwrap_or(presented).trim_ascii()
@@ -217,11 +264,16 @@ pub fn basic(tenant: &Tenant<'_>, user: &str, secret: &str, webhook: &Webhook<'_
         let colon = pair.iter().position(|byte| *byte == b':')?;
         Some((&pair[..colon], &pair[colon + 1..]))
     }) else {
-        return Ok(false);
+        let why = Why::header(webhook, "authorization", "Basic with a user and a password");
+        return tenant.not_authentic(&why);
     };
     // Both are looked at whatever the first says.
     let verified = tenant.verify_secret(secret, password)?;
-    Ok(verified & (presented_user == user.as_bytes()))
+    let is_the_user = presented_user == user.as_bytes();
+    if !is_the_user {
+        tenant.not_authentic(&Why::Other("the user of Authorization: Basic is another one"))?;
+    }
+    Ok(verified & is_the_user)
 }
 
 /// The claims of a JSON Web Token signed with HS256 under the secret, or `None` when it is not authentic or not in force.
@@ -235,9 +287,12 @@ pub fn jwt_hs256(
     token: &str,
     received_at: OffsetDateTime,
 ) -> Result<Option<serde_json::Map<String, serde_json::Value>>, PluginError> {
-    let Some((signed, digits)) = token.rsplit_once('.') else { return Ok(None) };
-    let Some((head, claims)) = signed.split_once('.') else { return Ok(None) };
-    let (Some(mac), Some(head), Some(claims)) = (url_decoded(digits), json_of(head), json_of(claims)) else {
+    let parts = token.rsplit_once('.').and_then(|(signed, digits)| Some((signed, digits, signed.split_once('.')?)));
+    let decoded = parts.and_then(|(signed, digits, (head, claims))| {
+        Some((signed, url_decoded(digits)?, json_of(head)?, json_of(claims)?))
+    });
+    let Some((signed, mac, head, claims)) = decoded else {
+        tenant.not_authentic(&Why::Other("what should be a JSON Web Token is none"))?;
         return Ok(None);
     };
     let authentic = mac.len() == MAC_BYTES && tenant.verify_hmac_sha256(secret, &[signed.as_bytes()], &mac)?;
@@ -248,6 +303,16 @@ pub fn jwt_hs256(
         && seconds("iat").is_none_or(|at| at <= now.saturating_add(ahead))
         && seconds("nbf").is_none_or(|at| at <= now.saturating_add(ahead));
     let algorithm = head.get("alg").and_then(serde_json::Value::as_str) == Some("HS256");
+    let refused = match () {
+        () if !algorithm => Some("the JSON Web Token is not signed with HS256"),
+        () if mac.len() != MAC_BYTES => Some("the signature of the JSON Web Token has not 32 bytes"),
+        () if !in_force => Some("the JSON Web Token is not in force: its exp, iat and nbf say when it is"),
+        () => None,
+    };
+    // A wrong signature is the host's to tell.
+    if let Some(why) = refused.filter(|_| authentic || !algorithm || mac.len() != MAC_BYTES) {
+        tenant.not_authentic(&Why::Other(why))?;
+    }
     Ok((authentic & in_force & algorithm).then_some(claims))
 }
 
@@ -276,7 +341,11 @@ pub fn verify(
         Encoding::Base64 => base64_decoded(digits, &mut mac),
     };
     // What cannot be decoded takes the same way as what does not match.
-    Ok(tenant.verify_hmac_sha256_with(secret, key_form, parts, &mac)? & whole)
+    let verified = tenant.verify_hmac_sha256_with(secret, key_form, parts, &mac)?;
+    if !whole {
+        tenant.not_authentic(&Why::SignatureUnreadable { expected: encoding.form() })?;
+    }
+    Ok(verified & whole)
 }
 
 fn hex_decoded(digits: &str, mac: &mut [u8; MAC_BYTES]) -> bool {

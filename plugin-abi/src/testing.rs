@@ -20,6 +20,7 @@ use crate::{
     http::{Request, Response},
     plugin::{Host, HostCalls, Tenant},
     raw::{Field, Tag},
+    signature::Why,
     types::{KeyForm, LogLevel, Webhook},
     wire,
 };
@@ -47,6 +48,7 @@ pub struct FakeHost {
     routes: Mutex<Vec<Route>>,
     requests: Mutex<Vec<Request>>,
     log: Mutex<Vec<(LogLevel, String)>>,
+    why: Mutex<Option<String>>,
 }
 
 /// What the tool answers to requests of one method to one path.
@@ -87,6 +89,7 @@ impl FakeHost {
             routes: Mutex::default(),
             requests: Mutex::default(),
             log: Mutex::default(),
+            why: Mutex::default(),
         };
         host.at(OffsetDateTime::now_utc()).attempt(1)
     }
@@ -200,6 +203,11 @@ impl FakeHost {
     pub fn logged(&self) -> Vec<(LogLevel, String)> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// What the plugin said last of why a webhook is not authentic ([`Tenant::not_authentic`]).
+    pub fn why_not_authentic(&self) -> Option<String> {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl HostCalls for FakeHost {
@@ -240,6 +248,10 @@ impl HostCalls for FakeHost {
         }
         let next = self.answers.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         next.unwrap_or_else(|| Err(PluginError::api("FakeHost has no answer scripted for this request")))
+    }
+
+    fn not_authentic(&self, _call: u64, why: &Why<'_>) {
+        *self.why.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_string());
     }
 }
 

@@ -166,6 +166,19 @@ pub enum Event {
     Other,
 }
 
+impl Event {
+    /// `created`, `updated`, `resolved`, `reopened` or `other`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Updated => "updated",
+            Self::Resolved { .. } => "resolved",
+            Self::Reopened => "reopened",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// A ticket's priority on the host's scale. There are these three in all of 1.x.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {

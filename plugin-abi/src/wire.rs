@@ -20,6 +20,8 @@ pub const REPLY_BYTES_MAX: usize = 16 << 20;
 pub const REPLY_FIELDS_MAX: usize = 4096;
 /// Most bytes that the host keeps of one text of a ticket; the rest is cut off.
 pub const TICKET_TEXT_BYTES_MAX: usize = 256 << 10;
+/// Most bytes of the reason why a webhook is not authentic.
+const WHY_BYTES_MAX: usize = 1 << 10;
 
 /// A message that does not hold what it must.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -275,6 +277,46 @@ pub(crate) fn note_fields<'a>(note: &Note<'a>) -> [Field<'a>; 4] {
         Field::text(Tag::NOTE_TEXT, note.text),
         Field::text(Tag::NOTE_MARKER, note.marker),
     ]
+}
+
+/// What `validate_webhook` answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Validated {
+    /// Whether the webhook is from whom it says.
+    pub authentic: bool,
+    /// Why not, where the plugin says it.
+    pub why: Option<SaidWhy>,
+}
+
+/// Why a webhook is not authentic, as a plugin says it. The host believes none of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SaidWhy {
+    /// [`Why::kind`](crate::signature::Why::kind), or what a newer SDK has.
+    pub kind: Cow<'static, str>,
+    /// A sentence for the operator.
+    pub text: String,
+}
+
+pub(crate) fn write_validated<R>(validated: &Validated, then: impl FnOnce(&[Field<'_>]) -> R) -> R {
+    let outcome = Field::new(Tag::OUTCOME, flag_bytes(validated.authentic));
+    match &validated.why {
+        None => then(&[outcome]),
+        Some(why) => {
+            let text = &why.text[..why.text.floor_char_boundary(WHY_BYTES_MAX)];
+            then(&[outcome, Field::text(Tag::WHY_KIND, &why.kind), Field::text(Tag::WHY_TEXT, text)])
+        }
+    }
+}
+
+/// What is said of the reason beside a good answer must not spoil the answer.
+pub(crate) fn read_validated(fields: &[Field<'_>]) -> Read<Validated> {
+    let said = |tag| {
+        let text = String::from_utf8_lossy(sent_bytes(fields, tag)).into_owned();
+        (!text.is_empty() && text.len() <= WHY_BYTES_MAX).then_some(text)
+    };
+    let authentic = read_flag(fields)?;
+    let why = if authentic { None } else { said(Tag::WHY_KIND).zip(said(Tag::WHY_TEXT)) };
+    Ok(Validated { authentic, why: why.map(|(kind, text)| SaidWhy { kind: kind.into(), text }) })
 }
 
 pub(crate) fn flag_bytes(flag: bool) -> &'static [u8] {

@@ -157,7 +157,7 @@ impl Loaded {
         match method {
             "validate" => context
                 .with_webhook(&webhook, |fields| host::validate_webhook(plugin, host, 2, fields))
-                .map(Answer::Flag),
+                .map(|validated| Answer::Flag(validated.authentic)),
             "extract" => context
                 .with_webhook(&webhook, |fields| host::extract_metadata(plugin, host, 2, fields))
                 .map(Answer::Metadata),

@@ -108,7 +108,7 @@ impl OnLanes {
                 let mut accepted = 0;
                 for delivery in share {
                     match generation.receive(received(&tenant, &delivery)).await {
-                        Ok(Verdict::NotAuthentic) => {}
+                        Ok(Verdict::NotAuthentic(_)) => {}
                         Ok(Verdict::Authentic(_) | Verdict::Unreadable(_)) => {
                             eprintln!("taken for authentic: {delivery:?}");
                             accepted += 1;

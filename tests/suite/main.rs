@@ -4,6 +4,7 @@
 
 mod abi;
 mod answers;
+mod audited;
 mod backup;
 mod bad_replacements;
 mod bulkheads;
@@ -30,6 +31,7 @@ mod given_up;
 mod hostile;
 mod hostile_tool;
 mod imports;
+mod jobs_found;
 mod journal;
 mod keys;
 mod killed_at;
@@ -71,6 +73,8 @@ mod stuck_linker;
 mod supervised;
 mod tenant_refused;
 mod tenant_update;
+mod tenants_typed;
+mod told;
 mod too_large;
 mod trust;
 mod unfinished_heads;

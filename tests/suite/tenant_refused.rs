@@ -50,12 +50,18 @@ fn refusals_are_counted_by_status_with_the_last_reason() {
         request
     };
     let in_body = |request: SignedRequest| SignedRequest { path: "/api/webhooks/ticket-created".into(), ..request };
-    let invalid = "the plugin did not validate it";
+    let (missing, wrong) = ("signature is missing", "the signature does not belong to this body");
     for (what, tenant, request, status, reason) in [
-        ("no signature", "acme", forged(created("acme", "1")), 401, invalid),
-        ("another's signature", "acme", SignedRequest { body: b"{}".to_vec(), ..created("acme", "1") }, 401, invalid),
-        ("the tenant in the body", "acme", in_body(forged(created("acme", "1"))), 401, invalid),
-        ("no secret at all", "bare", created("bare", "1"), 401, invalid),
+        ("no signature", "acme", forged(created("acme", "1")), 401, missing),
+        ("another's signature", "acme", SignedRequest { body: b"{}".to_vec(), ..created("acme", "1") }, 401, wrong),
+        ("the tenant in the body", "acme", in_body(forged(created("acme", "1"))), 401, missing),
+        (
+            "no secret at all",
+            "bare",
+            created("bare", "1"),
+            401,
+            "plugin-ctl tenant update bare --secret webhook_secret=",
+        ),
         ("disabled", "asleep", created("asleep", "1"), 401, "the tenant is disabled"),
         (
             "a broken template",
@@ -81,7 +87,13 @@ fn refusals_are_counted_by_status_with_the_last_reason() {
             422,
             "came for; ticket_id: must",
         ),
-        ("no plugin", "nowhere", created("nowhere", "1"), 503, "no plugin serves this tool type"),
+        (
+            "no plugin",
+            "nowhere",
+            created("nowhere", "1"),
+            503,
+            "no plugin serves this tool type; served are: desk_good",
+        ),
     ] {
         let before = refusals(&line, tenant)[status.to_string()]["count"].as_u64().unwrap();
         assert_eq!(line.host.send(&request).status, status, "{what}");

@@ -272,6 +272,16 @@ fn sighup_changes_who_is_trusted_and_takes_the_file_that_waits() {
 }
 
 #[test]
+fn what_is_no_longer_good_enough_is_warned_of_once() {
+    let host = trusting(&[&Vendor::new()]).plugin(Artifact::GOOD).start();
+    hang_up(&host, "plugins.require_signature", "true");
+    let is_marked = || (host.plugin("desk_good")["candidate"]["code"] == "UNSIGNED").then_some(());
+    wait_until("it is marked", WAIT_MAX, is_marked);
+    let warned = host.log().lines().filter(|line| line.contains("WARN") && line.contains("UNSIGNED")).count();
+    assert_eq!(warned, 1, "{}", host.log());
+}
+
+#[test]
 fn an_older_signed_version_is_refused() {
     let vendor = Vendor::new();
     let host = requiring(&[&vendor]).start();

@@ -1,10 +1,12 @@
-//! Who asks over the admin socket: the user that the system names for the other end, never what a request says.
+//! Who asks over the admin socket, and why: the user that the system names for the other end, never what a request says,
+//! and the reason that it gives.
 
 use axum::{
     extract::FromRequestParts,
     http::{StatusCode, request::Parts},
 };
 use tokio::net::UnixStream;
+use url::form_urlencoded;
 
 use super::{fault::Fault, wire::Problem};
 use crate::plugin::journal::{Actor, Decided, checked_reason};
@@ -39,5 +41,21 @@ impl<S: Send + Sync> FromRequestParts<S> for Asker {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Fault> {
         Ok(parts.extensions.get().copied().unwrap_or(Self(None)))
+    }
+}
+
+/// What a request about tenants or jobs decides: who asks, and its `why=` as the reason. An extractor; it must come before
+/// the body's.
+#[derive(Debug)]
+pub(super) struct By(pub(super) Decided);
+
+impl<S: Send + Sync> FromRequestParts<S> for By {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Fault> {
+        let asker = Asker::from_request_parts(parts, state).await?;
+        let query = parts.uri.query().unwrap_or_default();
+        let why = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "why");
+        asker.decides(why.map(|(_, text)| text.into_owned())).map(Self)
     }
 }

@@ -1,4 +1,4 @@
-//! `/v1/events`: what happened to plugins, now or as it comes.
+//! `/v1/events`: what happened to plugins, tenants and jobs, now or as it comes.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use tokio::{sync::watch, time::Instant};
 use super::{fault::Fault, wire};
 use crate::{
     clock::rfc3339,
-    ids::ToolType,
+    ids::{TenantId, ToolType},
     plugin::journal::Journal,
-    store::{EventsFrom, PLUGIN_EVENTS_MAX, PluginEvent, Store},
+    store::{EventFilter, EventsFrom, PLUGIN_EVENTS_MAX, PluginEvent, Store},
 };
 
 /// Events that a list shows unless told otherwise.
@@ -39,6 +39,7 @@ struct Wanted {
     /// Those that come after this one, from there on; else the newest.
     after: Option<i64>,
     tool_type: Option<String>,
+    tenant: Option<String>,
     limit: Option<u32>,
     wait_s: Option<u64>,
 }
@@ -61,13 +62,16 @@ async fn list(
     if wait_s > EVENTS_WAIT_S_MAX {
         return Err(Fault::bad_request(format!("the wait is at most {EVENTS_WAIT_S_MAX} s")));
     }
-    let tool_type = wanted.tool_type.as_deref().map(ToolType::parse).transpose()?;
+    let filter = EventFilter {
+        tool_type: wanted.tool_type.as_deref().map(ToolType::parse).transpose()?,
+        tenant: wanted.tenant.as_deref().map(TenantId::parse).transpose()?,
+    };
     let from = wanted.after.map_or(EventsFrom::Newest, EventsFrom::After);
     let (mut kept, until) = (parts.journal.kept(), Instant::now() + Duration::from_secs(wait_s));
     loop {
         // Before the look: what is kept after it must be seen as a change.
         kept.mark_unchanged();
-        let events = parts.store.plugin_events(from, tool_type.clone(), limit).await?;
+        let events = parts.store.plugin_events(from, filter.clone(), limit).await?;
         let news = async { kept.changed().await.is_ok() };
         let go_on = events.is_empty()
             && tokio::select! {
@@ -94,5 +98,6 @@ fn event(event: PluginEvent) -> wire::PluginEvent {
         sha256: event.sha256,
         who: event.who,
         why: event.why,
+        tenant: event.tenant,
     }
 }

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::wire::Problem;
 use crate::{
     ids::InvalidId,
+    nearest::did_you_mean,
     store::StoreError,
     tenant::{
         InvalidTenant,
@@ -130,6 +131,14 @@ impl From<DirectoryError> for Fault {
             DirectoryError::Change(faults) => faults.into(),
             DirectoryError::Secret(error) => error.into(),
             DirectoryError::Store(error) => error.into(),
+            DirectoryError::NoSecret { ref name, ref known, .. } => {
+                let has = match &known[..] {
+                    [] => "it has no secrets at all".to_owned(),
+                    known => format!("{}it has {}", did_you_mean(name, known), known.join(", ")),
+                };
+                let problem = Problem::new("UNKNOWN_SECRET", error.to_string()).why(has).state("nothing was changed");
+                Self::new(StatusCode::NOT_FOUND, problem)
+            }
         }
     }
 }

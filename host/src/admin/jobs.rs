@@ -1,4 +1,4 @@
-//! `/v1/jobs`: looking at jobs, putting dead letters back, and throwing them away.
+//! `/v1/jobs`: finding jobs and looking at them, trying them again, and throwing dead letters away.
 
 use axum::{
     Json, Router,
@@ -6,26 +6,36 @@ use axum::{
     routing::{get, post},
 };
 use serde::Deserialize;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     Wake,
+    asker::By,
     fault::Fault,
     wire::{self, Problem},
 };
 use crate::{
-    clock::rfc3339,
+    clock::{Clock, rfc3339},
     housekeeping::DiskRoom,
-    ids::{JobId, TenantId},
-    queue::job::{JobError, JobState, JobView},
-    store::{DeadLetters, JobFilter, Store},
+    ids::{JobIdPrefix, TenantId},
+    plugin::journal::{Decided, Happened, Journal},
+    queue::{
+        job::{JobError, JobState, JobView},
+        wait::{JobWait, WaitReason},
+    },
+    store::{JobFilter, PluginEvent, Store, StoreError},
     tenant::directory::TenantDirectory,
     worker::credentials::Credentials,
 };
+
+mod again;
 
 /// Jobs that a list shows unless told otherwise.
 pub const JOBS_LISTED_DEFAULT: u32 = 100;
 /// Jobs that a list shows at most.
 pub const JOBS_LISTED_MAX: u32 = 1_000;
+/// Ids that are named when a prefix is that of several.
+const NAMED_MAX: u32 = 5;
 
 #[derive(Clone)]
 struct Parts {
@@ -33,6 +43,8 @@ struct Parts {
     credentials: Credentials,
     store: Store,
     disk: DiskRoom,
+    clock: Clock,
+    journal: Journal,
     wake: Wake,
 }
 
@@ -41,9 +53,24 @@ struct Parts {
 struct Wanted {
     state: Option<String>,
     tenant: Option<String>,
+    ticket: Option<String>,
+    /// An RFC 3339 time.
+    since: Option<String>,
+    /// The same as a time before now, by the host's clock.
+    within_s: Option<u32>,
+    reason: Option<String>,
+    after: Option<String>,
     limit: Option<u32>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    text: String,
+    limit: Option<u32>,
+}
+
+type Asked<T> = Result<Query<T>, QueryRejection>;
 type Answer<T> = Result<Json<T>, Fault>;
 
 pub(super) fn routes(
@@ -51,33 +78,60 @@ pub(super) fn routes(
     credentials: Credentials,
     store: Store,
     disk: DiskRoom,
+    clock: Clock,
+    journal: Journal,
     wake: Wake,
 ) -> Router {
     Router::new()
         .route("/v1/jobs", get(list))
         .route("/v1/jobs/depth", get(depth))
+        .route("/v1/jobs/find", get(find))
+        .route("/v1/jobs/dead", get(again::dead))
         .route("/v1/jobs/pause", post(pause))
         .route("/v1/jobs/resume", post(resume))
-        .route("/v1/jobs/retry-dead", post(retry_dead))
-        .route("/v1/jobs/purge-dead", post(purge_dead))
+        .route("/v1/jobs/retry-dead", post(again::retry_dead))
+        .route("/v1/jobs/retry-waiting", post(again::retry_waiting))
+        .route("/v1/jobs/purge-dead", post(again::purge_dead))
         .route("/v1/jobs/{id}", get(show))
-        .route("/v1/jobs/{id}/retry", post(retry))
-        .with_state(Parts { directory, credentials, store, disk, wake })
+        .route("/v1/jobs/{id}/retry", post(again::retry))
+        .with_state(Parts { directory, credentials, store, disk, clock, journal, wake })
 }
 
-async fn list(State(parts): State<Parts>, wanted: Result<Query<Wanted>, QueryRejection>) -> Answer<Vec<wire::Job>> {
-    let Query(wanted) = wanted.map_err(|error| Fault::bad_request(error.body_text()))?;
-    let limit = wanted.limit.unwrap_or(JOBS_LISTED_DEFAULT);
-    if !(1..=JOBS_LISTED_MAX).contains(&limit) {
-        return Err(Fault::bad_request(format!("the limit is 1 to {JOBS_LISTED_MAX} jobs")));
-    }
+async fn list(State(parts): State<Parts>, wanted: Asked<Wanted>) -> Answer<Vec<wire::Job>> {
+    let wanted = asked(wanted)?;
     let state = wanted.state.map(|text| {
         JobState::parse(&text)
             .filter(|state| *state != JobState::Purged)
             .ok_or_else(|| Fault::bad_request("the state is queued, running, waiting, dead or done"))
     });
-    let tenant = wanted.tenant.map(|text| TenantId::parse(&text)).transpose()?;
-    let jobs = parts.store.jobs(JobFilter { state: state.transpose()?, tenant, limit }).await?;
+    let since_ms = match (wanted.since, wanted.within_s) {
+        (Some(text), _) => Some(time_ms(&text)?),
+        (None, within_s) => within_s.map(|s| parts.clock.now_ms().saturating_sub(i64::from(s) * 1_000)),
+    };
+    let after = match wanted.after {
+        Some(id) => Some(parts.find(&id).await?.id),
+        None => None,
+    };
+    let tenant = tenant(wanted.tenant)?;
+    let filter = JobFilter {
+        state: state.transpose()?,
+        tenant: tenant.clone(),
+        ticket: wanted.ticket,
+        since_ms,
+        reason: wanted.reason,
+        after,
+        limit: limit(wanted.limit)?,
+    };
+    let jobs = parts.store.jobs(filter).await?;
+    if jobs.is_empty() {
+        parts.must_know(tenant.as_ref())?;
+    }
+    Ok(Json(jobs.iter().map(|view| parts.job(view)).collect()))
+}
+
+async fn find(State(parts): State<Parts>, wanted: Asked<Text>) -> Answer<Vec<wire::Job>> {
+    let Text { text, limit: most } = asked(wanted)?;
+    let jobs = parts.store.find_jobs(&text, limit(most)?).await?;
     Ok(Json(jobs.iter().map(|view| parts.job(view)).collect()))
 }
 
@@ -85,81 +139,101 @@ async fn depth(State(parts): State<Parts>) -> Answer<wire::Queue> {
     parts.depth().await
 }
 
-async fn pause(State(parts): State<Parts>) -> Answer<wire::Queue> {
+async fn pause(State(parts): State<Parts>, By(decided): By) -> Answer<wire::Queue> {
     parts.directory.set_all_paused(true).await?;
     tracing::info!("the jobs of all tenants are paused");
+    parts.note(Happened::JobsPaused, "the jobs of all tenants wait", None, &decided).await;
     parts.depth().await
 }
 
-async fn resume(State(parts): State<Parts>) -> Answer<wire::Queue> {
+async fn resume(State(parts): State<Parts>, By(decided): By) -> Answer<wire::Queue> {
     parts.directory.set_all_paused(false).await?;
     tracing::info!("jobs run again");
     (parts.wake)(None);
+    parts.note(Happened::JobsResumed, "jobs run again", None, &decided).await;
     parts.depth().await
 }
 
 async fn show(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::JobDetail> {
     let view = parts.find(&id).await?;
-    Ok(Json(wire::JobDetail {
-        job: parts.job(&view),
-        errors: view.errors.into_iter().map(attempt).collect(),
-        sent: view.sent,
-        note: view.note,
-    }))
+    parts.detail(view).await
 }
 
-async fn retry(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::JobDetail> {
-    let found = parts.find(&id).await?;
-    if found.state != JobState::Dead {
-        let message = format!("job {} is {}; only dead letters can be put back", found.id, found.state.as_str());
-        return Err(Fault::conflict(Problem::new("NOT_DEAD", message)));
-    }
-    if parts.store.retry_dead(DeadLetters::One(found.id)).await? == 0 {
-        return Err(parts.not_put_back(&found));
-    }
-    tracing::info!(job = %found.id, tenant = %found.tenant, "dead letter put back");
-    (parts.wake)(Some(&found.tenant));
-    show(State(parts), Path(id)).await
+fn asked<T>(query: Asked<T>) -> Result<T, Fault> {
+    query.map(|Query(wanted)| wanted).map_err(|error| Fault::bad_request(error.body_text()))
 }
 
-async fn retry_dead(State(parts): State<Parts>) -> Answer<wire::Changed> {
-    let jobs = parts.store.retry_dead(DeadLetters::All).await?;
-    tracing::info!(jobs, "dead letters put back");
-    (parts.wake)(None);
-    Ok(Json(wire::Changed { jobs }))
+fn limit(wanted: Option<u32>) -> Result<u32, Fault> {
+    let limit = wanted.unwrap_or(JOBS_LISTED_DEFAULT);
+    let is_allowed = (1..=JOBS_LISTED_MAX).contains(&limit);
+    is_allowed.then_some(limit).ok_or_else(|| Fault::bad_request(format!("the limit is 1 to {JOBS_LISTED_MAX} jobs")))
 }
 
-async fn purge_dead(State(parts): State<Parts>) -> Answer<wire::Changed> {
-    parts.disk.make_room();
-    let jobs = parts.store.purge_dead(DeadLetters::All).await?;
-    tracing::info!(jobs, "dead letters thrown away");
-    Ok(Json(wire::Changed { jobs }))
+fn tenant(wanted: Option<String>) -> Result<Option<TenantId>, Fault> {
+    Ok(wanted.map(|text| TenantId::parse(&text)).transpose()?)
+}
+
+fn time_ms(text: &str) -> Result<i64, Fault> {
+    let at = OffsetDateTime::parse(text, &Rfc3339)
+        .map_err(|_| Fault::bad_request(format!("{text:?} is no RFC 3339 time such as 2026-03-02T09:15:00Z")))?;
+    Ok(i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX))
 }
 
 impl Parts {
-    async fn find(&self, id: &str) -> Result<JobView, Fault> {
-        let id = JobId::parse(id)?;
-        let found = self.store.job(id).await?;
-        found.ok_or_else(|| Fault::not_found("UNKNOWN_JOB", format!("there is no job {id}")))
+    async fn note(&self, happened: Happened, what: &str, tenant: Option<&TenantId>, decided: &Decided) {
+        let event = PluginEvent::new(happened, what).by(decided);
+        let about = tenant.and_then(|id| self.directory.get(id.as_str()));
+        let event = match (about, tenant) {
+            (Some(tenant), _) => event.of_tenant(&tenant),
+            (None, Some(gone)) => event.of_any(gone),
+            (None, None) => event,
+        };
+        self.journal.keep([event]).await;
     }
 
-    /// Why a dead letter cannot run: its tenant is gone, or has another tool.
-    fn not_put_back(&self, dead: &JobView) -> Fault {
-        let (id, tenant, tool_type) = (dead.id, &dead.tenant, &dead.tool_type);
-        let problem = match self.directory.get(tenant.as_str()) {
-            Some(now) if now.tool_type == *tool_type => {
-                Problem::new("TENANT_GONE", format!("job {id} belongs to another {tenant}, which was removed"))
-                    .mend(format!("throw away what that one left behind: plugin-ctl tenant erase {tenant}"))
+    /// The one job whose id is this or begins so.
+    async fn find(&self, id: &str) -> Result<JobView, Fault> {
+        let prefix = JobIdPrefix::parse(id)?;
+        let mut found = self.store.jobs_beginning(&prefix, NAMED_MAX + 1).await?;
+        match found.len() {
+            0 => Err(Fault::not_found("UNKNOWN_JOB", format!("there is no job {prefix}"))),
+            1 => Ok(found.remove(0)),
+            several => {
+                let named = found.iter().take(NAMED_MAX as usize).map(|job| job.id.to_string());
+                let more = if several > NAMED_MAX as usize { " and more" } else { "" };
+                let ids = named.collect::<Vec<_>>().join(", ");
+                let message = format!("the ids of several jobs begin with {prefix}: {ids}{more}");
+                Err(Fault::conflict(Problem::new("AMBIGUOUS_JOB", message).mend("give more of the id")))
             }
-            Some(now) => Problem::new(
-                "TENANT_CHANGED",
-                format!("job {id} is for {tool_type}, but tenant {tenant} has {} now", now.tool_type),
-            )
-            .mend("throw the dead letters away: plugin-ctl job purge; their tickets are in the tool before"),
-            None => Problem::new("TENANT_GONE", format!("job {id} belongs to {tenant}, which is gone"))
-                .mend(format!("throw away what it left behind: plugin-ctl tenant erase {tenant}")),
-        };
-        Fault::conflict(problem.state("it stays a dead letter"))
+        }
+    }
+
+    async fn detail(&self, view: JobView) -> Answer<wire::JobDetail> {
+        let waits = self.store.waits_of(&view).await?;
+        Ok(Json(wire::JobDetail {
+            job: self.job(&view),
+            waits: waits.iter().map(|wait| shown_wait(wait, &view)).collect(),
+            errors: view.errors.into_iter().map(attempt).collect(),
+            sent: view.sent,
+            note: view.note,
+        }))
+    }
+
+    /// That a name which matches nothing is nobody's, is more likely what whoever typed it wants to know.
+    fn must_know(&self, tenant: Option<&TenantId>) -> Result<(), Fault> {
+        match tenant {
+            Some(tenant) if self.directory.get(tenant.as_str()).is_none() => {
+                Err(StoreError::UnknownTenant(tenant.clone()).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn changed(&self, jobs: u64, tenant: Option<&TenantId>) -> Answer<wire::Changed> {
+        if jobs == 0 {
+            self.must_know(tenant)?;
+        }
+        Ok(Json(wire::Changed { jobs }))
     }
 
     async fn depth(&self) -> Answer<wire::Queue> {
@@ -181,6 +255,7 @@ impl Parts {
             correlation_id: view.correlation_id.to_string(),
             attempts: view.attempt,
             accepted_at: rfc3339(view.accepted_ms),
+            retried_at: view.retried_ms.map(rfc3339),
             due_at: view.due_ms.map(rfc3339),
             ended_at: view.ended_ms.map(rfc3339),
             outcome: view.outcome.clone(),
@@ -197,4 +272,32 @@ impl Parts {
 
 fn attempt(error: JobError) -> wire::JobError {
     wire::JobError { attempt: error.attempt, at: rfc3339(error.at_ms), code: error.kind, message: error.message }
+}
+
+fn shown_wait(wait: &JobWait, job: &JobView) -> wire::JobWait {
+    let (tenant, tool_type) = (&job.tenant, &job.tool_type);
+    let message = match wait.reason {
+        WaitReason::TenantDisabled => {
+            format!("the tenant is disabled, until plugin-ctl tenant enable {tenant}")
+        }
+        WaitReason::Paused => {
+            format!("jobs are paused, until plugin-ctl tenant resume {tenant} or, when all are, plugin-ctl job resume")
+        }
+        WaitReason::NoPlugin => format!("no plugin serves {tool_type}; plugin-ctl list shows which there are"),
+        WaitReason::PluginDisabled => {
+            format!("the plugin of {tool_type} is disabled, until plugin-ctl enable {tool_type}")
+        }
+        WaitReason::PluginQuarantined => {
+            format!("the plugin of {tool_type} is quarantined, until plugin-ctl enable {tool_type}")
+        }
+        WaitReason::CredentialRefused => format!(
+            "the tool refuses the tenant's credential, until it takes it again or plugin-ctl tenant rotate-secret {tenant} NAME"
+        ),
+    };
+    wire::JobWait {
+        reason: wait.reason.as_str().to_owned(),
+        message,
+        since: rfc3339(wait.since_ms),
+        until: wait.until_ms.map(rfc3339),
+    }
 }

@@ -80,7 +80,7 @@ async fn reload(
         }
         (Some(_), true) => return Err(Fault::bad_request("tool_type and all exclude each other")),
     };
-    tracing::info!(?what, who = %decided.who, "a reload was asked for");
+    tracing::info!(?what, who = %decided.who, why = decided.why, "a reload was asked for");
     manager.journal().note(event);
     let mut outcome = manager.reload(what.clone()).await;
     if let Reload::One(tool_type) = &what {
@@ -106,7 +106,7 @@ async fn installed(
     let InspectedArtifact { sha256, info, .. } = inspected
         .map_err(|uninspected| Fault::bad_request(format!("{file} in the plugin folder: {}", uninspected.refusal)))?;
     let tool_type = ToolType::parse(&info.tool_type)?;
-    tracing::info!(%tool_type, file, who = %decided.who, "a file was installed");
+    tracing::info!(%tool_type, file, who = %decided.who, why = decided.why, "a file was installed");
     let event = PluginEvent::new(Happened::Installed, file).of(&tool_type).with_sha256(Some(sha256)).by(&decided);
     manager.journal().note(PluginEvent { version: Some(info.version), ..event });
     let mut outcome = manager.reload(Reload::Changed).await;

@@ -7,24 +7,27 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::StatusCode,
-    routing::{get, post, put},
+    routing::{delete, get, post},
 };
-
-use serde::Deserialize;
 
 use super::{
     Wake,
+    asker::By,
     fault::{Body, Fault},
     wire::{self, LastError, Problem},
 };
 use crate::{
-    clock::rfc3339,
+    clock::{Clock, rfc3339},
     housekeeping::DiskRoom,
     ids::{TenantId, ToolType},
-    plugin::tokens::Tokens,
-    store::{Holdings, Owned, Store, StoreError},
+    plugin::{
+        journal::{Decided, Happened, Journal},
+        routes::Routes,
+        tokens::Tokens,
+    },
+    store::{PluginEvent, Store, StoreError},
     telemetry::metrics::Metrics,
     tenant::{
         EnhanceOn, InvalidTenant, NewTenant, Tenant, check_name,
@@ -35,51 +38,49 @@ use crate::{
 };
 
 mod change;
+mod removal;
+mod secret;
+mod try_out;
+
+pub use self::{removal::KEEP_DAYS_MAX, secret::GRACE_S_MAX};
 
 /// Tenants that one request may add.
 pub const TENANTS_PER_REQUEST_MAX: usize = 10_000;
-/// The longest time for which a replaced secret stays good, in seconds: 90 days.
-pub const GRACE_S_MAX: u32 = 90 * 24 * 3_600;
-
-/// The longest time for which what is stored for a removed tenant is kept, in days.
-pub const KEEP_DAYS_MAX: u32 = 3_650;
-
-const DAY_MS: i64 = 24 * 3_600_000;
+/// Tenants that one request adds, at most, with an entry in the journal for each.
+const EVENTS_PER_REQUEST_MAX: usize = 100;
 
 /// The tool type of a tenant that names none.
-const TOOL_TYPE_DEFAULT: &str = "servicedesk_plus";
+pub const TOOL_TYPE_DEFAULT: &str = "servicedesk_plus";
 
+/// What the routes need.
 #[derive(Clone)]
-struct Parts {
-    directory: TenantDirectory,
-    tokens: Arc<Tokens>,
-    store: Store,
-    disk: DiskRoom,
-    metrics: Metrics,
-    wake: Wake,
+pub(super) struct Parts {
+    pub(super) directory: TenantDirectory,
+    pub(super) routes: Routes,
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) store: Store,
+    pub(super) disk: DiskRoom,
+    pub(super) metrics: Metrics,
+    pub(super) journal: Journal,
+    pub(super) clock: Clock,
+    pub(super) wake: Wake,
 }
 
 type Answer<T> = Result<Json<T>, Fault>;
 
-pub(super) fn routes(
-    directory: TenantDirectory,
-    tokens: Arc<Tokens>,
-    store: Store,
-    disk: DiskRoom,
-    metrics: Metrics,
-    wake: Wake,
-) -> Router {
+pub(super) fn routes(parts: Parts) -> Router {
     Router::new()
         .route("/v1/tenants", get(list).post(add))
-        .route("/v1/tenants/{id}", get(show).patch(change::change).delete(remove))
-        .route("/v1/tenants/{id}/holdings", get(holdings))
-        .route("/v1/tenants/{id}/remains", get(remains).delete(erase))
+        .route("/v1/tenants/{id}", get(show).patch(change::change).delete(removal::remove))
+        .route("/v1/tenants/{id}/holdings", get(removal::holdings))
+        .route("/v1/tenants/{id}/remains", get(removal::remains).delete(removal::erase))
         .route("/v1/tenants/{id}/enable", post(enable))
         .route("/v1/tenants/{id}/disable", post(disable))
         .route("/v1/tenants/{id}/pause", post(pause))
         .route("/v1/tenants/{id}/resume", post(resume))
-        .route("/v1/tenants/{id}/secrets/{name}", put(rotate_secret))
-        .with_state(Parts { directory, tokens, store, disk, metrics, wake })
+        .route("/v1/tenants/{id}/try", post(try_out::try_out))
+        .route("/v1/tenants/{id}/secrets/{name}", delete(secret::remove).put(secret::rotate))
+        .with_state(parts)
 }
 
 async fn list(State(parts): State<Parts>) -> Json<Vec<wire::Tenant>> {
@@ -93,120 +94,87 @@ async fn show(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire
 /// Adds all or, when anything about any of them is wrong, none.
 async fn add(
     State(parts): State<Parts>,
+    By(decided): By,
     Body(wanted): Body<Vec<wire::NewTenant>>,
 ) -> Result<(StatusCode, Json<Vec<wire::Tenant>>), Fault> {
     let checked = check_all(&parts.directory, wanted)?;
     let (total, mut added) = (checked.len(), Vec::with_capacity(checked.len()));
+    let mut failed = None;
     for Checked { tenant, secrets } in checked {
-        let tenant = parts.directory.add(tenant, secrets).await.map_err(|error| {
-            Fault::from(error).state(format!("{} of {total} tenants were added before this one", added.len()))
-        })?;
-        tracing::info!(tenant = %tenant.id, tool_type = %tenant.tool_type, "tenant added");
-        added.push(parts.shown(&tenant, Some(0)));
+        match parts.directory.add(tenant, secrets).await {
+            Ok(tenant) => {
+                tracing::info!(tenant = %tenant.id, tool_type = %tenant.tool_type, "tenant added");
+                added.push(tenant);
+            }
+            Err(error) => {
+                let state = format!("{} of {total} tenants were added before this one", added.len());
+                failed = Some(Fault::from(error).state(state));
+                break;
+            }
+        }
     }
-    Ok((StatusCode::CREATED, Json(added)))
-}
-
-async fn enable(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::Tenant> {
-    let id = TenantId::parse(&id)?;
-    parts.directory.enable(&id).await?;
-    tracing::info!(tenant = %id, "tenant enabled");
-    (parts.wake)(Some(&id));
-    parts.with_jobs(&id).await
-}
-
-async fn disable(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::Tenant> {
-    let id = TenantId::parse(&id)?;
-    parts.directory.disable(&id).await?;
-    tracing::info!(tenant = %id, "tenant disabled");
-    parts.with_jobs(&id).await
-}
-
-async fn pause(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::Tenant> {
-    let id = TenantId::parse(&id)?;
-    parts.directory.set_paused(&id, true).await?;
-    tracing::info!(tenant = %id, "the tenant's jobs are paused");
-    parts.with_jobs(&id).await
-}
-
-async fn resume(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::Tenant> {
-    let id = TenantId::parse(&id)?;
-    parts.directory.set_paused(&id, false).await?;
-    tracing::info!(tenant = %id, "the tenant's jobs run again");
-    (parts.wake)(Some(&id));
-    parts.with_jobs(&id).await
-}
-
-async fn remove(
-    State(parts): State<Parts>,
-    Path(id): Path<String>,
-    Query(how): Query<Removal>,
-) -> Answer<wire::RemovedTenant> {
-    let id = TenantId::parse(&id)?;
-    if how.keep_days.is_some_and(|days| !(1..=KEEP_DAYS_MAX).contains(&days)) {
-        return Err(Fault::bad_request(format!("it is kept for 1 to {KEEP_DAYS_MAX} days")));
-    }
-    parts.disk.make_room();
-    let removed = parts.directory.remove(&id, how.keep_days.map(|days| i64::from(days) * DAY_MS)).await?;
-    let kept_until = removed.kept_until_ms.map(rfc3339);
-    let Holdings { jobs, dead_letters, solved_tickets, notes } = removed.holdings;
-    tracing::info!(tenant = %id, jobs, dead_letters, solved_tickets, notes, kept_until, "tenant removed");
-    Ok(Json(wire::RemovedTenant { id: id.to_string(), holdings: removed.holdings.into(), kept_until }))
-}
-
-async fn holdings(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::Holdings> {
-    let id = TenantId::parse(&id)?;
-    let tenant = parts.directory.get(id.as_str()).ok_or(StoreError::UnknownTenant(id))?;
-    Ok(Json(parts.store.holdings(Owned::by(&tenant.id, tenant.incarnation)).await?.into()))
-}
-
-async fn remains(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::Remains> {
-    let id = TenantId::parse(&id)?;
-    let holdings = parts.store.remains(&id).await?.into();
-    Ok(Json(wire::Remains { id: id.to_string(), holdings }))
-}
-
-async fn erase(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire::Remains> {
-    let id = TenantId::parse(&id)?;
-    parts.disk.make_room();
-    let erased = parts.store.erase_remains(&id).await?;
-    let Holdings { jobs, dead_letters, solved_tickets, notes } = erased;
-    tracing::info!(tenant = %id, jobs, dead_letters, solved_tickets, notes, "what removed tenants left behind is erased");
-    Ok(Json(wire::Remains { id: id.to_string(), holdings: erased.into() }))
-}
-
-/// How a tenant is removed.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Removal {
-    /// For how many days what is stored for it is kept; without it, it is erased.
-    keep_days: Option<u32>,
-}
-
-impl From<Holdings> for wire::Holdings {
-    fn from(Holdings { jobs, dead_letters, solved_tickets, notes }: Holdings) -> Self {
-        Self { jobs, dead_letters, solved_tickets, notes }
+    parts.journal.keep(added_events(&added).into_iter().map(|event| event.by(&decided))).await;
+    match failed {
+        Some(fault) => Err(fault),
+        None => Ok((StatusCode::CREATED, Json(added.iter().map(|tenant| parts.shown(tenant, Some(0))).collect()))),
     }
 }
 
-async fn rotate_secret(
-    State(parts): State<Parts>,
-    Path((id, name)): Path<(String, String)>,
-    Body(wanted): Body<wire::RotateSecret>,
-) -> Answer<wire::Tenant> {
-    let id = TenantId::parse(&id)?;
-    if wanted.grace_s > GRACE_S_MAX {
-        return Err(Fault::bad_request(format!("the grace is at most {GRACE_S_MAX} s")));
+/// An entry for each or, of so many that they would push all others out of the journal, one for all.
+fn added_events(added: &[Arc<Tenant>]) -> Vec<PluginEvent> {
+    if let [first, .., last] = added
+        && added.len() > EVENTS_PER_REQUEST_MAX
+    {
+        let message = format!("{} tenants, the first of them {}, the last {}", added.len(), first.id, last.id);
+        return vec![PluginEvent::new(Happened::TenantAdded, message)];
     }
-    let secret = SecretText::new(wanted.value.into_text())?;
-    parts.directory.set_secret(&id, &name, secret, i64::from(wanted.grace_s) * 1_000).await?;
-    tracing::info!(tenant = %id, secret = name, grace_s = wanted.grace_s, "secret replaced");
-    // Its jobs may have waited for that.
-    (parts.wake)(Some(&id));
-    parts.with_jobs(&id).await
+    let event = |tenant: &Arc<Tenant>| {
+        let message = format!("tenant {}, its tool at {}", tenant.id, tenant.base_url);
+        PluginEvent::new(Happened::TenantAdded, message).of_tenant(tenant)
+    };
+    added.iter().map(event).collect()
+}
+
+async fn enable(State(parts): State<Parts>, Path(id): Path<String>, By(decided): By) -> Answer<wire::Tenant> {
+    let tenant = parts.directory.enable(&TenantId::parse(&id)?).await?;
+    (parts.wake)(Some(&tenant.id));
+    parts.done(Happened::TenantEnabled, "its webhooks are taken, its jobs run", &tenant, &decided).await;
+    parts.with_jobs(&tenant.id).await
+}
+
+async fn disable(State(parts): State<Parts>, Path(id): Path<String>, By(decided): By) -> Answer<wire::Tenant> {
+    let tenant = parts.directory.disable(&TenantId::parse(&id)?).await?;
+    parts.done(Happened::TenantDisabled, "its webhooks are refused, its jobs wait", &tenant, &decided).await;
+    parts.with_jobs(&tenant.id).await
+}
+
+async fn pause(State(parts): State<Parts>, Path(id): Path<String>, By(decided): By) -> Answer<wire::Tenant> {
+    let tenant = parts.directory.set_paused(&TenantId::parse(&id)?, true).await?;
+    parts.done(Happened::TenantPaused, "its jobs wait", &tenant, &decided).await;
+    parts.with_jobs(&tenant.id).await
+}
+
+async fn resume(State(parts): State<Parts>, Path(id): Path<String>, By(decided): By) -> Answer<wire::Tenant> {
+    let tenant = parts.directory.set_paused(&TenantId::parse(&id)?, false).await?;
+    (parts.wake)(Some(&tenant.id));
+    parts.done(Happened::TenantResumed, "its jobs run again", &tenant, &decided).await;
+    parts.with_jobs(&tenant.id).await
 }
 
 impl Parts {
+    /// Says in the log and in the journal what somebody has done to a tenant.
+    async fn done(&self, happened: Happened, what: &str, tenant: &Tenant, decided: &Decided) {
+        tracing::info!(
+            tenant = %tenant.id, event = happened.as_str(), who = %decided.who, why = decided.why.as_deref(), "{what}"
+        );
+        self.note(happened, what, tenant, decided).await;
+    }
+
+    async fn note(&self, happened: Happened, what: &str, tenant: &Tenant, decided: &Decided) {
+        let event = PluginEvent::new(happened, format!("tenant {}: {what}", tenant.id));
+        self.journal.keep([event.of_tenant(tenant).by(decided)]).await;
+    }
+
     async fn with_jobs(&self, id: &TenantId) -> Answer<wire::Tenant> {
         let tenant = self.directory.get(id.as_str()).ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
         let live_jobs = self.store.live_jobs(id).await?;
@@ -322,6 +290,7 @@ fn check_one(directory: &TenantDirectory, new: wire::NewTenant) -> Result<Checke
     tenant.allow_from = new.allow_from;
     tenant.replay_window_s = new.replay_window_s.unwrap_or(tenant.replay_window_s);
     tenant.replay_ahead_s = new.replay_ahead_s.unwrap_or(tenant.replay_ahead_s);
+    tenant.enabled = new.enabled.unwrap_or(tenant.enabled);
     if let Some(names) = new.enhance_on {
         tenant.enhance_on = events(&names)?;
     }

@@ -69,13 +69,14 @@ impl Bed {
         let (store, directory) = runtime.block_on(open_in(folder.path(), &clock));
         let (metrics, limits) = (Metrics::new(), SharedLimits::new(config.clone()));
         let services = Services::new(directory.clone(), &config.http, clock.clone());
+        let routes = Routes::default();
         let manager = PluginManager::start(ManagerParts {
             copies: folder.path().join("copies"),
             services: services.clone(),
             limits: limits.clone(),
             config: config.plugins,
             metrics: metrics.clone(),
-            routes: Routes::default(),
+            routes: routes.clone(),
             on_routes: Arc::new(|| {}),
             store: store.clone(),
             records: Vec::new(),
@@ -102,8 +103,19 @@ impl Bed {
         let credentials = Credentials::new(directory.clone());
         let disk = DiskRoom::of(folder.path().to_owned(), &limits);
         let store_of = store.clone();
-        let parts =
-            AdminParts { host, manager, directory, tokens, credentials, store: store_of, disk, metrics, clock, wake };
+        let parts = AdminParts {
+            host,
+            manager,
+            routes,
+            directory,
+            tokens,
+            credentials,
+            store: store_of,
+            disk,
+            metrics,
+            clock,
+            wake,
+        };
         let served = runtime.spawn(serve(listener, parts.clone(), async {
             let _ended = stopped.await;
         }));

@@ -17,7 +17,7 @@ pub use self::{
         Reason, Reload, Reloaded,
     },
     secret::{Secret, Secrets},
-    tenant::{ChangedTenant, Refusals, TenantChange},
+    tenant::{ChangedTenant, Header, Metadata, Refusals, TenantChange, Tried, Try},
 };
 
 /// What went wrong, last: of a plugin's generation or of a job.
@@ -76,6 +76,9 @@ pub struct NewTenant {
     /// Which events are enhanced: `created`, `updated`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enhance_on: Option<Vec<String>>,
+    /// Whether its webhooks are taken and its jobs run; they are, when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
 }
 
 /// A tenant as it may be shown: no secret's text.
@@ -221,8 +224,11 @@ pub struct Job {
     pub correlation_id: String,
     /// Attempts made, a running one included.
     pub attempts: u32,
-    /// When it was accepted, or put back.
+    /// When it was accepted.
     pub accepted_at: String,
+    /// When it was put back, if it was a dead letter; null otherwise.
+    #[serde(default)]
+    pub retried_at: Option<String>,
     /// When it may next be taken (running: when its lease ends); live jobs only.
     pub due_at: Option<String>,
     /// When it was given up or finished.
@@ -247,10 +253,26 @@ pub struct JobDetail {
     pub job: Job,
     /// Failed attempts, the oldest first.
     pub errors: Vec<JobError>,
+    /// What its tenant's jobs waited for while it was there, the oldest first. No attempt was spent on it.
+    #[serde(default)]
+    pub waits: Vec<JobWait>,
     /// Whether an attempt may have posted the note.
     pub sent: bool,
     /// The note that was posted; done jobs only.
     pub note: Option<String>,
+}
+
+/// A time in which the jobs of a tenant could not run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobWait {
+    /// `tenant_disabled`, `paused`, `no_plugin`, `plugin_disabled`, `plugin_quarantined` or `credential_refused`.
+    pub reason: String,
+    /// Why, and what ends it.
+    pub message: String,
+    /// When it began, or when the job came.
+    pub since: String,
+    /// When it was over, or the job ended; null while it lasts.
+    pub until: Option<String>,
 }
 
 /// A failed attempt.
@@ -280,7 +302,7 @@ pub struct Queue {
     pub paused: bool,
 }
 
-/// How many dead letters a command changed.
+/// How many jobs a command changed, or is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {
     /// The number.

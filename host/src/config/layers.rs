@@ -8,14 +8,28 @@ use toml::{
 };
 
 use super::{FILE_BYTES_MAX, Fault, Place, Raw};
+use crate::nearest::nearest;
 
 /// Where the values that are not defaults come from, by key.
 pub(super) type Places = BTreeMap<String, Place>;
 
 const ENV_PREFIX: &str = "PATCHBAY_";
 const ENV_STATE_DIR: &str = "PATCHBAY_STATE_DIR";
+/// In so many letters a variable may differ from the name of a key and still be taken for a slip. Kubernetes sets
+/// `PATCHBAY_SERVICE_HOST` and the like for a service of that name, which differ in more.
+const SLIPS_MAX: usize = 2;
 /// Characters of a wrong value that a message repeats.
 const SHOWN_MAX: usize = 60;
+
+/// All layers, one over the other.
+pub(super) struct Laid {
+    /// One table.
+    pub(super) values: Table,
+    pub(super) places: Places,
+    pub(super) faults: Vec<Fault>,
+    /// What is ignored, and probably was not meant to be.
+    pub(super) warnings: Vec<Fault>,
+}
 
 /// The layers so far. Only values of a known key and of that key's type get in.
 pub(super) struct Layers {
@@ -24,13 +38,14 @@ pub(super) struct Layers {
     values: BTreeMap<String, Value>,
     places: Places,
     faults: Vec<Fault>,
+    warnings: Vec<Fault>,
 }
 
 impl Layers {
     pub(super) fn defaults() -> Self {
         let table = Table::try_from(Raw::default()).expect("texts, numbers and lists are all TOML values");
         let defaults = flat(&table);
-        Self { values: defaults.clone(), defaults, places: Places::new(), faults: Vec::new() }
+        Self { values: defaults.clone(), defaults, places: Places::new(), faults: Vec::new(), warnings: Vec::new() }
     }
 
     /// Reads the file at `path`, which the operator knows as `shown`.
@@ -55,18 +70,26 @@ impl Layers {
         }
     }
 
-    /// Takes `PATCHBAY_STATE_DIR` and every `PATCHBAY_<SECTION>__<KEY>`; other names are not configuration.
+    /// Takes `PATCHBAY_STATE_DIR` and every `PATCHBAY_<SECTION>__<KEY>`; other names are not configuration, but what is
+    /// nearly the name of a key is worth a warning.
     pub(super) fn environment(&mut self, env: impl Iterator<Item = (String, String)>) {
-        let mut ours: Vec<_> = env
-            .filter(|(name, _)| {
-                name == ENV_STATE_DIR || name.strip_prefix(ENV_PREFIX).is_some_and(|rest| rest.contains("__"))
-            })
-            .collect();
+        let (mut ours, others): (Vec<_>, Vec<_>) = env.partition(|(name, _)| {
+            name == ENV_STATE_DIR || name.strip_prefix(ENV_PREFIX).is_some_and(|rest| rest.contains("__"))
+        });
         ours.sort();
+        let mut others: Vec<_> = others.into_iter().map(|(name, _)| name).collect();
+        others.sort();
+        for name in others {
+            let similar = self.defaults.keys().map(|key| env_name(key)).filter(|known| is_nearly(&name, known));
+            if let Some(meant) = nearest(&name, similar) {
+                let text = format!("it is no configuration, and is ignored; did you mean {meant}?");
+                self.warnings.push(Fault { place: Place::Environment(name), text });
+            }
+        }
         for (name, text) in ours {
             let place = Place::Environment(name.clone());
             let Some(key) = self.defaults.keys().find(|key| env_name(key) == name).cloned() else {
-                let nearest = nearest(&name, self.defaults.keys().map(|key| env_name(key)));
+                let nearest = nearest(&name, self.defaults.keys().map(|key| env_name(key))).unwrap_or_default();
                 self.faults.push(Fault { place, text: format!("no key has this name; did you mean {nearest}?") });
                 continue;
             };
@@ -75,8 +98,8 @@ impl Layers {
         }
     }
 
-    /// The values as one table, their places, and the faults.
-    pub(super) fn finish(self) -> (Table, Places, Vec<Fault>) {
+    /// What was found.
+    pub(super) fn finish(self) -> Laid {
         let mut table = Table::new();
         for (key, value) in self.values {
             match key.split_once('.') {
@@ -90,7 +113,7 @@ impl Layers {
                 }
             }
         }
-        (table, self.places, self.faults)
+        Laid { values: table, places: self.places, faults: self.faults, warnings: self.warnings }
     }
 
     fn document(&mut self, source: &Source<'_>, root: &DeTable<'_>) {
@@ -111,7 +134,7 @@ impl Layers {
                 DeValue::Table(_) if !self.defaults.contains_key(&**name.get_ref()) => {
                     let sections =
                         self.defaults.keys().filter_map(|key| key.split_once('.')).map(|(s, _)| s.to_owned());
-                    let nearest = nearest(name.get_ref(), sections);
+                    let nearest = nearest(name.get_ref(), sections).unwrap_or_default();
                     let text = format!("[{}] is not a known section; did you mean [{nearest}]?", name.get_ref());
                     self.faults.push(Fault { place, text });
                 }
@@ -129,7 +152,7 @@ impl Layers {
             let shown = source.text.get(value.span()).unwrap_or_default();
             self.put(key, place, plain(value.get_ref()), shown);
         } else {
-            let nearest = nearest(&key, self.defaults.keys().cloned());
+            let nearest = nearest(&key, self.defaults.keys()).map_or("", String::as_str);
             self.faults.push(Fault { place, text: format!("{key} is not a known key; did you mean {nearest}?") });
         }
     }
@@ -169,6 +192,13 @@ pub(super) fn flat(table: &Table) -> BTreeMap<String, Value> {
 /// `server.listen` → `PATCHBAY_SERVER__LISTEN`.
 pub(super) fn env_name(key: &str) -> String {
     format!("{ENV_PREFIX}{}", key.replace('.', "__").to_uppercase())
+}
+
+/// Whether this is the variable of a key but for a slip or two. Case does not count.
+fn is_nearly(name: &str, known: &str) -> bool {
+    // The distance is at least that of the lengths, and costs more to tell.
+    name.len().abs_diff(known.len()) <= SLIPS_MAX
+        && strsim::damerau_levenshtein(&name.to_uppercase(), known) <= SLIPS_MAX
 }
 
 struct Source<'a> {
@@ -241,17 +271,4 @@ fn kind(default: &Value) -> &'static str {
         Value::Array(_) => "a list of texts",
         _ => "a text",
     }
-}
-
-/// The known name that looks most like `wrong`. The last part of a name weighs double: people forget the section
-/// more often than they forget the key. Case does not count: a variable in lower case is a likely slip.
-fn nearest(wrong: &str, known: impl Iterator<Item = String>) -> String {
-    let leaf = |name: &str| name.rsplit(['.', '_']).next().unwrap_or_default().to_owned();
-    let wrong = wrong.to_lowercase();
-    known
-        .min_by_key(|name| {
-            let name = name.to_lowercase();
-            strsim::damerau_levenshtein(&wrong, &name) + strsim::damerau_levenshtein(&leaf(&wrong), &leaf(&name))
-        })
-        .unwrap_or_default()
 }

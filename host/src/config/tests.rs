@@ -340,3 +340,41 @@ fn reloadable_keys_are_keys() {
     let known = defaults();
     assert!(RELOADABLE.iter().all(|key| known.contains_key(*key)));
 }
+
+#[test]
+fn a_variable_that_is_nearly_a_key_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let warnings = |name: &str| -> Vec<String> {
+        let env = std::iter::once((name.to_owned(), "1".to_owned()));
+        let config = Config::load(None, env, folder.path()).unwrap();
+        config.warnings().collect()
+    };
+    for (name, meant) in [
+        ("PATCHBAY_SERVER_LISTEN", "PATCHBAY_SERVER__LISTEN"),
+        ("PATCHBAY_SERVR_LISTEN", "PATCHBAY_SERVER__LISTEN"),
+        ("PATCHBY_SERVER__LISTEN", "PATCHBAY_SERVER__LISTEN"),
+        ("patchbay_log__level", "PATCHBAY_LOG__LEVEL"),
+        ("PATCHBAY_STATE_DIRS", "PATCHBAY_STATE_DIR"),
+        ("PATCHBAY_PLUGINS_DIR", "PATCHBAY_PLUGINS__DIR"),
+    ] {
+        let expected = format!("environment {name}: it is no configuration, and is ignored; did you mean {meant}?");
+        assert_eq!(warnings(name), [expected]);
+    }
+    let services = std::iter::once("PATCHBAY".to_owned())
+        .chain(defaults().into_keys().map(|key| layers::env_name(key.split('.').next().unwrap())));
+    let kubernetes = services.flat_map(|service| {
+        [
+            "SERVICE_HOST",
+            "SERVICE_PORT",
+            "SERVICE_PORT_HTTP",
+            "PORT",
+            "PORT_80_TCP",
+            "PORT_80_TCP_ADDR",
+            "PORT_80_TCP_PROTO",
+        ]
+        .map(|what| format!("{service}_{what}"))
+    });
+    for name in kubernetes.chain(["PATCHBAY_SOCKET", "PATCHBAY_SRV_LISTEN", "PATH", "HOME"].map(str::to_owned)) {
+        assert_eq!(warnings(&name), [""; 0], "{name}");
+    }
+}

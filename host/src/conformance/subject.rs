@@ -112,7 +112,8 @@ impl Subject {
     pub(super) fn validate(&self, what: &str, delivery: &Delivery) -> Checked<Result<bool, PluginError>> {
         self.watched(&format!("validate_webhook ({what})"), &FAST, || {
             self.context(&delivery.settings, 0, None).with_webhook(&self.parts(delivery), |request| {
-                validate_webhook(self.plugin.instance(), self.plugin.host(), FAST_CALL, request)
+                let validated = validate_webhook(self.plugin.instance(), self.plugin.host(), FAST_CALL, request);
+                validated.map(|validated| validated.authentic)
             })
         })
     }

@@ -2,18 +2,34 @@
 
 use std::{collections::BTreeSet, ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{ArgAction, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
+use clap::{
+    ArgAction, Parser, Subcommand, ValueEnum,
+    builder::{NonEmptyStringValueParser, PossibleValuesParser},
+};
 
-use super::{failure::Failure, new::Scheme, secret::GivenSecret, span};
+use super::{
+    failure::Failure,
+    new::Scheme,
+    secret::GivenSecret,
+    span::{self, Since},
+};
 use crate::{
     admin::{
-        EVENTS_LISTED_DEFAULT, EVENTS_LISTED_MAX, GRACE_S_MAX, JOBS_LISTED_DEFAULT, JOBS_LISTED_MAX, KEEP_DAYS_MAX,
-        wire::Problem,
+        EVENTS_LISTED_DEFAULT, EVENTS_LISTED_MAX, GRACE_S_MAX, JOBS_LISTED_DEFAULT, JOBS_LISTED_MAX, wire::Problem,
     },
     conformance::{self, FUZZ_S_MAX, LEVEL_MAX},
-    ids::{JobId, TenantId, ToolType},
+    ids::{JobIdPrefix, TenantId, ToolType},
     plugin::{journal::checked_reason, signature::TrustedKey},
     tenant::{EnhanceOn, REPLAY_WINDOW_S_MAX},
+};
+
+mod tenant;
+
+mod why;
+
+pub use self::{
+    tenant::{OneTenant, RemoveTenant, TryTenant},
+    why::{Why, WhyJobs},
 };
 
 const EXAMPLES: &str = "Examples:
@@ -23,11 +39,12 @@ const EXAMPLES: &str = "Examples:
   plugin-ctl install libacme_desk.so               try it, put it into the folder, say what serves then
   plugin-ctl reload acme_desk                      load its file anew; nothing is lost meanwhile
   plugin-ctl rollback acme_desk --reason 'notes are empty since 1.4.0'
-  plugin-ctl events --follow                       what happens to plugins, as it happens
+  plugin-ctl events --follow                       what happens to plugins and tenants, as it happens
   plugin-ctl tenant add acme --base-url https://desk.acme.example --secret webhook_secret=@key.txt
   plugin-ctl tenant update acme --replay-ahead 2m  change what is named, and nothing else
   plugin-ctl job list --state dead                 what was given up, and why
-  plugin-ctl job retry --dead                      put all of it back
+  plugin-ctl job find 4711                         what became of that ticket
+  plugin-ctl job retry --dead                      put back all that was given up
 ";
 
 /// Looks after a running patchbay: its plugins, tenants and jobs.
@@ -123,7 +140,7 @@ pub enum Command {
         before_help = "Example:\n  plugin-ctl install libacme_desk.so --reason 'ticket 4711: notes with tables'\n"
     )]
     Install(Install),
-    /// Show what happened to plugins, the newest last
+    /// Show what happened to plugins, tenants and jobs, the newest last
     Events {
         /// Go on and show each one as it comes, also over a restart of the host; Ctrl-C ends it
         #[arg(long)]
@@ -131,6 +148,9 @@ pub enum Command {
         /// Only those of this tool type
         #[arg(long, value_parser = ToolType::parse, value_name = "TYPE")]
         tool_type: Option<ToolType>,
+        /// Only those of this tenant
+        #[arg(long, value_parser = TenantId::parse, value_name = "ID")]
+        tenant: Option<TenantId>,
         /// At most this many
         #[arg(long, default_value_t = EVENTS_LISTED_DEFAULT,
               value_parser = clap::value_parser!(u32).range(1..=i64::from(EVENTS_LISTED_MAX)))]
@@ -155,7 +175,7 @@ pub enum Command {
     /// Add, show, change and remove tenants
     #[command(subcommand)]
     Tenant(TenantCommand),
-    /// Look at jobs, pause them, and put dead letters back
+    /// Find jobs and look at them, pause them, and try them again
     #[command(subcommand)]
     Job(JobCommand),
 }
@@ -231,7 +251,7 @@ pub struct New {
 }
 
 const UPDATE_EXAMPLES: &str = "Examples:
-  plugin-ctl tenant update acme --set project=HELP --unset group
+  plugin-ctl tenant update acme --set portal=itdesk --unset basic_user
   plugin-ctl tenant update acme --base-url https://desk-new.acme.example --secret api_key=@key.txt
   plugin-ctl tenant update acme --tool-type jira --base-url https://acme.example \\
       --secret webhook_secret=@webhook.txt --secret api_key=@key.txt
@@ -257,55 +277,29 @@ pub enum TenantCommand {
         id: TenantId,
     },
     /// Remove a tenant with its secrets and all that is stored for it
-    Remove {
-        /// Its id
-        #[arg(value_parser = TenantId::parse)]
-        id: TenantId,
-        /// Keep what is stored for so many days, hidden from whoever gets the id; its jobs become dead letters
-        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=i64::from(KEEP_DAYS_MAX)))]
-        keep: Option<u32>,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
-    },
+    Remove(RemoveTenant),
     /// Erase what is still stored for removed tenants that had this id
     Erase {
-        /// The id
-        #[arg(value_parser = TenantId::parse)]
-        id: TenantId,
+        /// The id, and why
+        #[command(flatten)]
+        about: OneTenant,
         /// Do not ask
         #[arg(long)]
         yes: bool,
     },
     /// Take a tenant's webhooks again, and run its jobs
-    Enable {
-        /// Its id
-        #[arg(value_parser = TenantId::parse)]
-        id: TenantId,
-    },
+    Enable(OneTenant),
     /// Refuse a tenant's webhooks; its jobs wait
-    Disable {
-        /// Its id
-        #[arg(value_parser = TenantId::parse)]
-        id: TenantId,
-    },
+    Disable(OneTenant),
     /// Let a tenant's jobs wait; its webhooks are taken all the same
-    Pause {
-        /// Its id
-        #[arg(value_parser = TenantId::parse)]
-        id: TenantId,
-    },
+    Pause(OneTenant),
     /// Let a paused tenant's jobs run again
-    Resume {
-        /// Its id
-        #[arg(value_parser = TenantId::parse)]
-        id: TenantId,
-    },
+    Resume(OneTenant),
     /// Set a secret; the one before it stays good for a while
     RotateSecret {
-        /// The tenant's id
-        #[arg(value_parser = TenantId::parse)]
-        id: TenantId,
+        /// The tenant, and why
+        #[command(flatten)]
+        about: OneTenant,
         /// The secret's name
         name: String,
         /// Its new text: @FILE is read from a file, @- from standard input
@@ -314,13 +308,43 @@ pub enum TenantCommand {
         /// For how long the text before it stays good: a number and s, m, h or d
         #[arg(long, default_value = "24h", value_parser = |text: &str| span::seconds(text, GRACE_S_MAX), value_name = "TIME")]
         grace: u32,
+        /// Set it also when the tenant has none of this name and its plugin declares none
+        #[arg(long)]
+        force: bool,
     },
-    /// Add many tenants: JSON lines or a JSON array; all are checked before any is added
+    /// Take a secret away; whatever needs it is refused from then on
+    RemoveSecret {
+        /// The tenant, and why
+        #[command(flatten)]
+        about: OneTenant,
+        /// The secret's name
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Write tenants as JSON lines that import takes back; of secrets their names alone
+    Export {
+        /// This one alone
+        #[arg(value_parser = TenantId::parse)]
+        id: Option<TenantId>,
+    },
+    /// Add many tenants: JSON lines or a JSON array, of export, or of show --json; all are checked before any is added
     Import {
         /// The file, or - for standard input
         file: PathBuf,
+        /// Why they are added
+        #[command(flatten)]
+        why: Why,
     },
+    /// Hand a webhook to a tenant's plugin and show what it says; nothing is kept, and nothing is counted
+    #[command(before_help = TRY_EXAMPLES)]
+    Try(TryTenant),
 }
+
+const TRY_EXAMPLES: &str = "Example:
+  plugin-ctl tenant try acme --body body.json --header 'X-Hub-Signature: sha256=5b1f…' --at 2026-11-20T10:00:00Z
+";
 
 /// What `tenant add` is told.
 #[derive(Debug, clap::Args)]
@@ -337,6 +361,9 @@ pub struct AddTenant {
     /// What a change may name too
     #[command(flatten)]
     pub options: TenantOptions,
+    /// Why it is added
+    #[command(flatten)]
+    pub why: Why,
 }
 
 /// What `tenant update` is told.
@@ -366,6 +393,9 @@ pub struct UpdateTenant {
     /// Do not ask before live jobs become dead letters
     #[arg(long)]
     pub yes: bool,
+    /// Why it is changed
+    #[command(flatten)]
+    pub why: Why,
 }
 
 /// What `tenant add` and `tenant update` are told alike.
@@ -393,49 +423,126 @@ pub struct TenantOptions {
     /// Which events get notes: created or created,updated; for a new tenant created unless it is said
     #[arg(long, value_parser = EnhanceOn::list, value_name = "LIST")]
     pub enhance_on: Option<BTreeSet<EnhanceOn>>,
+    /// Take settings and secrets also of names that the plugin does not declare
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// The commands about jobs.
 #[derive(Debug, Subcommand)]
 pub enum JobCommand {
-    /// Show jobs, the newest first; without --state all that are not done
-    List {
-        /// Only those in this state
-        #[arg(long)]
-        state: Option<State>,
-        /// Only those of this tenant
-        #[arg(long, value_parser = TenantId::parse, value_name = "ID")]
-        tenant: Option<TenantId>,
-        /// At most this many
-        #[arg(long, default_value_t = JOBS_LISTED_DEFAULT,
-              value_parser = clap::value_parser!(u32).range(1..=i64::from(JOBS_LISTED_MAX)))]
-        limit: u32,
+    /// Show jobs, the newest first; without --state all that are not done, of one ticket also those
+    #[command(before_help = LIST_EXAMPLES)]
+    List(ListJobs),
+    /// Find jobs by a ticket, a correlation id, or a job's id or its beginning; also those that are done
+    Find {
+        /// The ticket or id
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        text: String,
     },
-    /// Show one job with all its failed attempts
+    /// Show one job with all its failed attempts, and what it waited for
     Show {
-        /// Its id
-        #[arg(value_parser = JobId::parse)]
-        id: JobId,
+        /// Its id, or a beginning that no other job's id has
+        #[arg(value_parser = JobIdPrefix::parse)]
+        id: JobIdPrefix,
     },
-    /// Put dead letters back into the queue
-    Retry {
-        /// This one
-        #[arg(value_parser = JobId::parse, required_unless_present = "dead")]
-        id: Option<JobId>,
-        /// All of them
-        #[arg(long, conflicts_with = "id")]
-        dead: bool,
-    },
+    /// Put dead letters back into the queue, and let waiting jobs run now
+    Retry(RetryJobs),
     /// Let the jobs of all tenants wait; webhooks are taken all the same
-    Pause,
+    Pause(WhyJobs),
     /// Let jobs run again; those of tenants that are paused by themselves still wait
-    Resume,
-    /// Delete all dead letters for good
+    Resume(WhyJobs),
+    /// Delete dead letters for good: all, or those that are named
     Purge {
+        /// Which
+        #[command(flatten)]
+        which: Which,
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        /// Why they are deleted
+        #[command(flatten)]
+        why: WhyJobs,
     },
+}
+
+const LIST_EXAMPLES: &str = "Examples:
+  plugin-ctl job list --ticket 4711 --tenant acme
+  plugin-ctl job list --state dead --since 2h --reason authentication
+";
+
+/// Which jobs `job list` shows.
+#[derive(Debug, clap::Args)]
+pub struct ListJobs {
+    /// Only those in this state
+    #[arg(long)]
+    pub state: Option<State>,
+    /// Only those of this tenant
+    #[arg(long, value_parser = TenantId::parse, value_name = "ID")]
+    pub tenant: Option<TenantId>,
+    /// Only those of this ticket
+    #[arg(long, value_name = "ID")]
+    pub ticket: Option<String>,
+    /// Only those accepted since then: a time back (2h, 3d), or an RFC 3339 time
+    #[arg(long, value_parser = Since::parse, value_name = "TIME")]
+    pub since: Option<Since>,
+    /// Only those that ended for this reason, or whose last error has this code
+    #[arg(long, value_name = "CODE")]
+    pub reason: Option<String>,
+    /// Only those older than this one: the last of the list before
+    #[arg(long, value_parser = JobIdPrefix::parse, value_name = "ID")]
+    pub after: Option<JobIdPrefix>,
+    /// At most this many
+    #[arg(long, default_value_t = JOBS_LISTED_DEFAULT,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(JOBS_LISTED_MAX)))]
+    pub limit: u32,
+}
+
+/// What `job retry` is told.
+#[derive(Debug, clap::Args)]
+pub struct RetryJobs {
+    /// What is tried again
+    #[command(flatten)]
+    pub what: Retried,
+    /// Which of them
+    #[command(flatten)]
+    pub which: Which,
+    /// Why they are tried again
+    #[command(flatten)]
+    pub why: WhyJobs,
+}
+
+/// What `job retry` tries again: one of these.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct Retried {
+    /// This one, by its id or a beginning that no other job's id has: a dead letter, or a job that waits
+    #[arg(value_parser = JobIdPrefix::parse, conflicts_with_all = ["tenant", "reason"])]
+    pub id: Option<JobIdPrefix>,
+    /// Dead letters: all, or those that are named
+    #[arg(long)]
+    pub dead: bool,
+    /// Jobs that wait for their time: all, or those of a tenant
+    #[arg(long, conflicts_with = "reason")]
+    pub waiting: bool,
+}
+
+/// Which of all jobs a command is about.
+#[derive(Debug, clap::Args)]
+pub struct Which {
+    /// Only those of this tenant
+    #[arg(long, value_parser = TenantId::parse, value_name = "ID")]
+    pub tenant: Option<TenantId>,
+    /// Only those that were given up for this reason, or whose last error has this code
+    #[arg(long, value_name = "CODE")]
+    pub reason: Option<String>,
+}
+
+impl Which {
+    /// Whether nothing is left out.
+    pub fn is_all(&self) -> bool {
+        self.tenant.is_none() && self.reason.is_none()
+    }
 }
 
 /// Where a job stands.

@@ -1,4 +1,4 @@
-//! `events`: what happened to plugins, as a journal is read: the newest last, and with `--follow` each as it comes.
+//! `events`: what happened to plugins, tenants and jobs, as a journal is read: the newest last, and with `--follow` each as it comes.
 
 use std::{
     fmt::Write as _,
@@ -16,8 +16,12 @@ use super::{
     users::Users,
 };
 use crate::{
-    admin::{EVENTS_LISTED_MAX, wire::PluginEvent},
-    ids::ToolType,
+    admin::{
+        EVENTS_LISTED_MAX,
+        wire::{Plugin, PluginEvent, Problem, Tenant},
+    },
+    ids::{TenantId, ToolType},
+    nearest::did_you_mean,
 };
 
 /// How long a request waits for an event, in seconds: after so long it is seen that nobody reads any more.
@@ -33,13 +37,15 @@ const WIDTHS: [usize; 7] = [24, 18, 4, 9, 12, 12, 12];
 /// The column of numbers.
 const NUMBERS: usize = 2;
 
-pub(super) fn list(
-    client: &Client,
-    console: &Console,
-    limit: u32,
-    tool_type: Option<&ToolType>,
-) -> Result<Shown, Failure> {
-    let events: Vec<PluginEvent> = client.get(&newest(limit, tool_type))?;
+/// Which events are wanted: those that are about all of this.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    pub(super) tool_type: Option<ToolType>,
+    pub(super) tenant: Option<TenantId>,
+}
+
+pub(super) fn list(client: &Client, console: &Console, limit: u32, wanted: &Wanted) -> Result<Shown, Failure> {
+    let events = newest(client, limit, wanted)?;
     Ok(Shown::new(list_text(&events, limit, &Users::of_this_machine(), console.color()), &events))
 }
 
@@ -47,14 +53,9 @@ pub(super) fn list(
 ///
 /// # Errors
 /// When the host cannot be reached at first, or stays away.
-pub(super) fn follow(
-    client: &Client,
-    console: &Console,
-    limit: u32,
-    tool_type: Option<&ToolType>,
-) -> Result<Shown, Failure> {
+pub(super) fn follow(client: &Client, console: &Console, limit: u32, wanted: &Wanted) -> Result<Shown, Failure> {
     let users = Users::of_this_machine();
-    let mut events: Vec<PluginEvent> = client.get(&newest(limit, tool_type))?;
+    let mut events = newest(client, limit, wanted)?;
     let mut last = 0;
     let mut written = console.head(&line(&HEADINGS.map(str::to_owned)));
     loop {
@@ -67,18 +68,13 @@ pub(super) fn follow(
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(Console::unwritable(&error)),
             _ => return Ok(Shown::already()),
         }
-        events = news(client, console, last, tool_type)?;
+        events = news(client, console, last, wanted)?;
     }
 }
 
 /// Waits for what comes after this event, also over a restart of the host.
-fn news(
-    client: &Client,
-    console: &Console,
-    last: i64,
-    tool_type: Option<&ToolType>,
-) -> Result<Vec<PluginEvent>, Failure> {
-    let path = format!("/v1/events?after={last}&limit={EVENTS_LISTED_MAX}&wait_s={WAIT_S}{}", only(tool_type));
+fn news(client: &Client, console: &Console, last: i64, wanted: &Wanted) -> Result<Vec<PluginEvent>, Failure> {
+    let path = format!("/v1/events?after={last}&limit={EVENTS_LISTED_MAX}&wait_s={WAIT_S}{}", wanted.query());
     let mut away: Option<Instant> = None;
     loop {
         match client.get(&path) {
@@ -100,17 +96,64 @@ fn news(
     }
 }
 
-fn newest(limit: u32, tool_type: Option<&ToolType>) -> String {
-    format!("/v1/events?limit={limit}{}", only(tool_type))
+/// The newest events. Where there are none because the filter names what nobody knows, that is a failure.
+fn newest(client: &Client, limit: u32, wanted: &Wanted) -> Result<Vec<PluginEvent>, Failure> {
+    let events: Vec<PluginEvent> = client.get(&format!("/v1/events?limit={limit}{}", wanted.query()))?;
+    if events.is_empty() {
+        wanted.check(client)?;
+    }
+    Ok(events)
 }
 
-fn only(tool_type: Option<&ToolType>) -> String {
-    tool_type.map(|tool_type| format!("&tool_type={tool_type}")).unwrap_or_default()
+impl Wanted {
+    fn query(&self) -> String {
+        let tool_type = self.tool_type.as_ref().map(|tool_type| format!("&tool_type={tool_type}"));
+        let tenant = self.tenant.as_ref().map(|tenant| format!("&tenant={tenant}"));
+        [tool_type, tenant].into_iter().flatten().collect()
+    }
+
+    /// # Errors
+    /// When the host has no such tool type or tenant, and never had an event about it.
+    fn check(&self, client: &Client) -> Result<(), Failure> {
+        let has_events = |wanted: Self| -> Result<bool, Failure> {
+            let events: Vec<PluginEvent> = client.get(&format!("/v1/events?limit=1{}", wanted.query()))?;
+            Ok(!events.is_empty())
+        };
+        if self.tool_type.is_none() && self.tenant.is_none() {
+            return Ok(());
+        }
+        let tenants: Vec<Tenant> = client.get("/v1/tenants")?;
+        if let Some(tool_type) = &self.tool_type {
+            let plugins: Vec<Plugin> = client.get("/v1/plugins")?;
+            let of_plugins = plugins.iter().filter_map(|plugin| plugin.tool_type.as_deref());
+            let known: Vec<_> = of_plugins.chain(tenants.iter().map(|tenant| tenant.tool_type.as_str())).collect();
+            let alone = Self { tool_type: Some(tool_type.clone()), tenant: None };
+            if !known.contains(&tool_type.as_str()) && !has_events(alone)? {
+                return Err(unknown("UNKNOWN_PLUGIN", "tool type", "list", tool_type.as_str(), &known));
+            }
+        }
+        if let Some(tenant) = &self.tenant {
+            let known: Vec<_> = tenants.iter().map(|tenant| tenant.id.as_str()).collect();
+            let alone = Self { tenant: Some(tenant.clone()), tool_type: None };
+            if !known.contains(&tenant.as_str()) && !has_events(alone)? {
+                return Err(unknown("UNKNOWN_TENANT", "tenant", "tenant list", tenant.as_str(), &known));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A filter that matches nothing because nobody knows what it names; `list` is the command that shows what there is.
+fn unknown(code: &str, what: &str, list: &str, name: &str, known: &[&str]) -> Failure {
+    let nearest = did_you_mean(name, known);
+    let problem = Problem::new(code, format!("there is no {what} {name}, and no event is about one"))
+        .mend(format!("{nearest}plugin-ctl {list} shows which there are"));
+    Failure::failed(problem)
 }
 
 fn list_text(events: &[PluginEvent], limit: u32, users: &Users, color: bool) -> String {
     if events.is_empty() {
-        return "Nothing has happened to plugins yet.\n".to_owned();
+        return "Nothing like that has happened yet.\n".to_owned();
     }
     let rows = events.iter().map(|event| {
         let columns = columns(event, users).into_iter().enumerate();
@@ -165,6 +208,7 @@ mod tests {
             code: "retained".to_owned(),
             message: "a thread\x1b[2J still runs".to_owned(),
             sha256: Some("9f2c".repeat(16)),
+            tenant: None,
         }
     }
 
@@ -197,6 +241,6 @@ mod tests {
             ]
         );
         assert!(!list_text(&events, 3, &users(), false).contains("--limit"));
-        assert_eq!(list_text(&[], 1, &users(), false), "Nothing has happened to plugins yet.\n");
+        assert_eq!(list_text(&[], 1, &users(), false), "Nothing like that has happened yet.\n");
     }
 }

@@ -1,4 +1,4 @@
-//! `job …`: looking at jobs, putting dead letters back, and throwing them away.
+//! `job …`: finding jobs and looking at them, trying them again, and throwing dead letters away.
 
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -12,50 +12,58 @@ use super::{
     tenants::count,
 };
 use crate::{
-    admin::wire::{Changed, Job, JobDetail, Queue},
-    store::POSSIBLY_TWICE,
+    admin::{
+        JOBS_LISTED_DEFAULT,
+        wire::{Job, JobDetail, JobWait, Queue},
+    },
+    queue::job::{JobKind, JobState},
+    store::{DONE, POSSIBLY_TWICE},
 };
+
+mod again;
+mod query;
 
 pub(super) fn run(command: JobCommand, client: &Client, console: &Console) -> Result<Shown, Failure> {
     match command {
-        JobCommand::List { state, tenant, limit } => {
-            let mut path = format!("/v1/jobs?limit={limit}");
-            if let Some(state) = state {
-                write!(path, "&state={}", state.as_str()).expect("a String takes all");
-            }
-            if let Some(tenant) = tenant {
-                write!(path, "&tenant={tenant}").expect("a String takes all");
-            }
-            let jobs: Vec<Job> = client.get(&path)?;
-            Ok(Shown::new(list_text(&jobs, limit, console.color()), &jobs))
+        JobCommand::List(wanted) => {
+            let jobs: Vec<Job> = client.get(&query::list(&wanted))?;
+            Ok(Shown::new(list_text(&jobs, wanted.limit, console.color()), &jobs))
+        }
+        JobCommand::Find { text } => {
+            let jobs: Vec<Job> = client.get(&query::find(&text))?;
+            Ok(Shown::new(found_text(&text, &jobs, console.color()), &jobs))
         }
         JobCommand::Show { id } => Ok(one(&client.get(&format!("/v1/jobs/{id}"))?)),
-        JobCommand::Retry { id: Some(id), .. } => Ok(one(&client.post(&format!("/v1/jobs/{id}/retry"), &())?)),
-        JobCommand::Retry { id: None, .. } => {
-            let changed: Changed = client.post("/v1/jobs/retry-dead", &())?;
-            let queue: Queue = client.get("/v1/jobs/depth")?;
-            let mut text = format!("{} put back into the queue.\n", count(changed.jobs));
-            if queue.dead > 0 {
-                writeln!(text, "{} stay dead letters: tenants that are gone, or given up since.", count(queue.dead))
-                    .expect("a String takes all");
-            }
-            Ok(Shown::new(text, &changed))
-        }
-        JobCommand::Pause => {
-            let queue: Queue = client.post("/v1/jobs/pause", &())?;
+        JobCommand::Retry(wanted) => again::retry(&wanted, client),
+        JobCommand::Pause(why) => {
+            let queue: Queue = client.post(&why.on("/v1/jobs/pause"), &())?;
             Ok(Shown::new(format!("Jobs are paused; {} will wait.\n", count(queue.live)), &queue))
         }
-        JobCommand::Resume => {
-            let queue: Queue = client.post("/v1/jobs/resume", &())?;
+        JobCommand::Resume(why) => {
+            let queue: Queue = client.post(&why.on("/v1/jobs/resume"), &())?;
             Ok(Shown::new(format!("Jobs run again; there are {}.\n", count(queue.live)), &queue))
         }
-        JobCommand::Purge { yes } => {
-            let queue: Queue = client.get("/v1/jobs/depth")?;
-            console.confirm(&format!("Delete all dead letters for good ({})?", count(queue.dead)), yes)?;
-            let changed: Changed = client.post("/v1/jobs/purge-dead", &())?;
-            Ok(Shown::new(format!("{} deleted for good.\n", count(changed.jobs)), &changed))
-        }
+        JobCommand::Purge { which, yes, why } => again::purge(&which, yes, &why, client, console),
     }
+}
+
+fn found_text(text: &str, jobs: &[Job], color: bool) -> String {
+    if jobs.is_empty() {
+        return format!(
+            "No job is of a ticket or webhook {}, and no job's id begins so.\n\
+             What became of a webhook that made no job, the log says, and how many there were: plugin-ctl tenant show ID\n",
+            plain(text)
+        );
+    }
+    let mut shown = list_text(jobs, u32::MAX, color);
+    if jobs.len() >= JOBS_LISTED_DEFAULT as usize {
+        writeln!(
+            shown,
+            "The newest {JOBS_LISTED_DEFAULT}; there may be more: plugin-ctl job list --ticket ID --after ID"
+        )
+        .expect("a String takes all");
+    }
+    shown
 }
 
 fn list_text(jobs: &[Job], limit: u32, color: bool) -> String {
@@ -65,8 +73,9 @@ fn list_text(jobs: &[Job], limit: u32, color: bool) -> String {
     let mut sorted: Vec<_> = jobs.iter().collect();
     sorted.sort_by_key(|job| severity(&job.state));
     let rows = sorted.into_iter().map(|job| {
-        let error = job.last_error.as_ref().map(|error| format!("{}: {}", error.code, error.message));
-        let next = job.due_at.as_deref().or(job.ended_at.as_deref());
+        // A running job's time is the end of its lease: nobody waits for that.
+        let due = job.due_at.as_deref().filter(|_| !is(job, JobState::Running));
+        let next = due.or(job.ended_at.as_deref());
         vec![
             cell(Some(&job.id)),
             state(&shown_state(job)),
@@ -77,20 +86,23 @@ fn list_text(jobs: &[Job], limit: u32, color: bool) -> String {
             number(job.attempts),
             cell(Some(&job.accepted_at)),
             cell(next),
-            cell(error.as_deref().or(job.outcome.as_deref())),
+            cell(reason(job).as_deref()),
         ]
     });
     let headings =
         ["JOB", "STATE", "TENANT", "TOOL TYPE", "KIND", "TICKET", "ATTEMPTS", "ACCEPTED", "DUE OR ENDED", "REASON"];
     let mut text = table(&headings, rows, color);
     if u32::try_from(jobs.len()).is_ok_and(|listed| listed >= limit) {
-        writeln!(text, "The newest {limit}; there may be more: --limit N").expect("a String takes all");
+        let last = jobs.last().map_or("ID", |job| &job.id);
+        writeln!(text, "The newest {limit}; there may be more: --limit N, or the next ones: --after {last}")
+            .expect("a String takes all");
     }
     text
 }
 
 fn one(detail: &JobDetail) -> Shown {
     let job = &detail.job;
+    let running = is(job, JobState::Running);
     let mut text = fields([
         ("job", Some(job.id.clone())),
         ("state", Some(shown_state(job).into_owned())),
@@ -100,12 +112,16 @@ fn one(detail: &JobDetail) -> Shown {
         ("ticket", Some(job.ticket_id.clone())),
         ("correlation id", Some(job.correlation_id.clone())),
         ("attempts", Some(job.attempts.to_string())),
-        ("may have posted", Some(if detail.sent { "yes" } else { "no" }.to_owned())),
+        ("may have posted", may_have_posted(detail)),
         ("accepted", Some(job.accepted_at.clone())),
-        ("due", job.due_at.clone()),
+        ("put back", job.retried_at.clone()),
+        (if running { "lease ends" } else { "due" }, job.due_at.clone()),
         ("ended", job.ended_at.clone()),
         ("outcome", job.outcome.as_deref().map(outcome)),
     ]);
+    for wait in &detail.waits {
+        writeln!(text, "{}", plain(&shown_wait(wait))).expect("a String takes all");
+    }
     for error in detail.errors.iter().rev() {
         let line = format!("attempt {} at {}: {}: {}", error.attempt, error.at, error.code, error.message);
         writeln!(text, "{}", plain(&line)).expect("a String takes all");
@@ -114,6 +130,33 @@ fn one(detail: &JobDetail) -> Shown {
         writeln!(text, "note:\n{}", plain_lines(note)).expect("a String takes all");
     }
     Shown::new(text, detail)
+}
+
+/// Why the job was not done yet, or how it ended when that was not as it should.
+fn reason(job: &Job) -> Option<String> {
+    if is(job, JobState::Done) {
+        return job.outcome.clone().filter(|outcome| outcome != DONE);
+    }
+    let error = job.last_error.as_ref().map(|error| format!("{}: {}", error.code, error.message));
+    error.or_else(|| job.outcome.clone())
+}
+
+/// Only where it is in question: what is done says how it ended, and other kinds of jobs post nothing.
+fn may_have_posted(detail: &JobDetail) -> Option<String> {
+    let in_question = detail.job.kind == JobKind::Enhance.as_str() && !is(&detail.job, JobState::Done);
+    in_question.then(|| if detail.sent { "yes" } else { "no" }.to_owned())
+}
+
+fn shown_wait(wait: &JobWait) -> String {
+    let JobWait { reason, message, since, until } = wait;
+    match until {
+        None => format!("waits since {since}: {reason}: {message}"),
+        Some(until) => format!("waited from {since} to {until}: {reason}"),
+    }
+}
+
+fn is(job: &Job, state: JobState) -> bool {
+    job.state == state.as_str()
 }
 
 /// The state, and what keeps the job from running.
@@ -151,6 +194,7 @@ mod tests {
             correlation_id: "c".to_owned(),
             attempts: 2,
             accepted_at: "2026-11-20T10:00:00Z".to_owned(),
+            retried_at: None,
             due_at: None,
             ended_at: None,
             outcome: None,
@@ -175,10 +219,70 @@ mod tests {
     }
 
     #[test]
+    fn a_list_says_why_only_where_something_is_wrong_and_when_only_what_comes() {
+        let done = Job { outcome: Some(DONE.to_owned()), ..job("1", "done") };
+        assert!(!list_text(&[done.clone()], 3, false).contains("api"));
+        let twice = Job { outcome: Some(POSSIBLY_TWICE.to_owned()), ..done };
+        assert!(list_text(&[twice], 3, false).contains(POSSIBLY_TWICE));
+        for (state, shown) in [("running", false), ("waiting", true)] {
+            let job = Job { due_at: Some("2026-11-20T10:01:30Z".to_owned()), ..job("1", state) };
+            assert_eq!(list_text(&[job], 3, false).contains("10:01:30Z"), shown, "{state}");
+        }
+    }
+
+    #[test]
+    fn a_wait_is_shown_with_its_reason_and_since_when() {
+        let shown = |until: Option<&str>| {
+            let wait = JobWait {
+                reason: "paused".to_owned(),
+                message: "jobs are paused".to_owned(),
+                since: "T1".to_owned(),
+                until: until.map(str::to_owned),
+            };
+            one(&JobDetail { job: job("1", "queued"), errors: Vec::new(), waits: vec![wait], sent: false, note: None })
+                .text
+        };
+        assert!(shown(None).contains("waits since T1: paused: jobs are paused\n"), "{}", shown(None));
+        assert!(shown(Some("T2")).contains("waited from T1 to T2: paused\n"), "{}", shown(Some("T2")));
+    }
+
+    #[test]
+    fn whether_a_note_was_posted_is_in_question_only_before_the_end() {
+        for (kind, state, sent, expected) in [
+            ("enhance", "waiting", true, Some("may have posted: yes")),
+            ("enhance", "dead", false, Some("may have posted: no")),
+            ("enhance", "done", true, None),
+            ("record", "waiting", false, None),
+        ] {
+            let job = Job { kind: kind.to_owned(), ..job("1", state) };
+            let text = one(&JobDetail { job, errors: Vec::new(), waits: Vec::new(), sent, note: None }).text;
+            let line = text.lines().find(|line| line.starts_with("may have posted"));
+            let line = line.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+            assert_eq!(line.as_deref(), expected, "{kind} {state}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_found_says_where_to_look_next() {
+        let text = found_text("17\x1b", &[], false);
+        assert!(text.contains("plugin-ctl tenant show") && !text.contains('\x1b'), "{text}");
+        let many = vec![job("1", "dead"); JOBS_LISTED_DEFAULT as usize];
+        assert!(found_text("17", &many, false).contains("--after ID"));
+        assert!(!found_text("17", &many[1..], false).contains("--after"));
+    }
+
+    #[test]
     fn attempts_are_shown_newest_first() {
         let error = |attempt| JobError { attempt, at: "t".to_owned(), code: "api".to_owned(), message: "m".to_owned() };
         let note = Some("line 1\nline 2".to_owned());
-        let text = one(&JobDetail { job: job("1", "done"), errors: vec![error(1), error(2)], sent: true, note }).text;
+        let text = one(&JobDetail {
+            job: job("1", "done"),
+            errors: vec![error(1), error(2)],
+            waits: Vec::new(),
+            sent: true,
+            note,
+        })
+        .text;
         assert!(text.find("attempt 2") < text.find("attempt 1"), "{text}");
         assert!(text.ends_with("note:\nline 1\nline 2\n"), "{text}");
     }
@@ -187,7 +291,7 @@ mod tests {
     fn what_may_have_been_done_twice_is_said_in_words() {
         let ended = |outcome: &str| {
             let job = Job { outcome: Some(outcome.to_owned()), ..job("1", "done") };
-            one(&JobDetail { job, errors: Vec::new(), sent: true, note: None }).text
+            one(&JobDetail { job, errors: Vec::new(), waits: Vec::new(), sent: true, note: None }).text
         };
         assert!(ended(POSSIBLY_TWICE).contains("possibly twice"));
         assert!(ended("not_found").contains("not_found"));

@@ -1,4 +1,35 @@
-//! Times as people type them: a number and a unit.
+//! Times as people type them: a number and a unit, or a date.
+
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// The longest time back, in seconds: ten years.
+const BACK_S_MAX: u32 = 3_650 * 86_400;
+
+/// From when on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// So many seconds before now, by the host's clock.
+    Back(u32),
+    /// This time.
+    At(OffsetDateTime),
+}
+
+impl Since {
+    /// `2h`, `3d`, or an RFC 3339 time.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
+            return Ok(Self::At(at));
+        }
+        let is_span = text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        match seconds(text, BACK_S_MAX) {
+            Ok(back) => Ok(Self::Back(back)),
+            Err(why) if is_span => Err(why),
+            Err(_) => {
+                Err("must be a time back, such as 2h or 3d, or an RFC 3339 time such as 2026-03-02T09:15:00Z".into())
+            }
+        }
+    }
+}
 
 /// A time such as `24h`, in seconds, at most `most_s`: whole days.
 pub(super) fn seconds(text: &str, most_s: u32) -> Result<u32, String> {
@@ -22,6 +53,23 @@ pub(super) fn seconds(text: &str, most_s: u32) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn since_is_a_span_back_or_a_time() {
+        use time::macros::datetime;
+        for (text, expected) in [
+            ("2h", Some(Since::Back(7_200))),
+            ("3650d", Some(Since::Back(BACK_S_MAX))),
+            ("3651d", None),
+            ("2026-03-02T09:15:00Z", Some(Since::At(datetime!(2026-03-02 09:15 UTC)))),
+            ("2026-03-02T10:15:00.000+01:00", Some(Since::At(datetime!(2026-03-02 09:15 UTC)))),
+            ("2026-03-02", None),
+            ("yesterday", None),
+            ("", None),
+        ] {
+            assert_eq!(Since::parse(text).ok(), expected, "{text:?}");
+        }
+    }
 
     #[test]
     fn a_span_is_a_number_with_a_unit() {

@@ -2,36 +2,32 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
     io::{self, Read},
-    path::Path,
 };
 
 use comfy_table::Cell;
-use plugin_abi::json::Json;
-use serde::Deserialize as _;
-use serde_json::Value;
-use zeroize::Zeroizing;
 
 use super::{
     Shown,
-    args::{AddTenant, TenantCommand},
+    args::{AddTenant, OneTenant, TenantCommand},
     client::Client,
     console::Console,
     failure::Failure,
-    secret::{GivenSecret, SecretReader, invisible_ends, invisible_warning},
+    secret::{GivenSecret, SecretReader},
     table::{cell, number, state, table},
 };
 use crate::{
-    admin::{
-        ADMIN_BODY_BYTES_MAX,
-        wire::{Holdings, NewTenant, Problem, Remains, RemovedTenant, RotateSecret, Secrets, Tenant},
-    },
-    ids::TenantId,
+    admin::wire::{NewTenant, Problem, Secrets, Tenant},
     tenant::EnhanceOn,
 };
 
+mod export;
+mod import;
+mod names;
+mod removal;
+mod secret;
 mod shown;
+mod try_out;
 mod update;
 
 use shown::{one, state_of};
@@ -43,43 +39,52 @@ pub(super) fn run(
     console: &Console,
 ) -> Result<Shown, Failure> {
     match command {
-        TenantCommand::Add(given) => {
-            let tenant = new_tenant(given, &mut SecretReader::new(io::stdin()), console)?;
-            let added: Vec<Tenant> = client()?.post("/v1/tenants", &[tenant])?;
-            Ok(one(added
-                .first()
-                .ok_or_else(|| Failure::failed(Problem::new("BAD_ANSWER", "the host does not say what it added")))?))
-        }
+        TenantCommand::Add(given) => add(given, client, console),
         TenantCommand::Update(given) => update::run(given, &mut SecretReader::new(io::stdin()), client, console),
         TenantCommand::List => {
             let tenants: Vec<Tenant> = client()?.get("/v1/tenants")?;
             Ok(Shown::new(list_text(&tenants, console.color()), &tenants))
         }
         TenantCommand::Show { id } => Ok(one(&client()?.get(&format!("/v1/tenants/{id}"))?)),
-        TenantCommand::Enable { id } => Ok(one(&client()?.post(&format!("/v1/tenants/{id}/enable"), &())?)),
-        TenantCommand::Disable { id } => Ok(one(&client()?.post(&format!("/v1/tenants/{id}/disable"), &())?)),
-        TenantCommand::Pause { id } => Ok(one(&client()?.post(&format!("/v1/tenants/{id}/pause"), &())?)),
-        TenantCommand::Resume { id } => Ok(one(&client()?.post(&format!("/v1/tenants/{id}/resume"), &())?)),
-        TenantCommand::Remove { id, keep, yes } => remove(&client()?, &id, keep, yes, console),
-        TenantCommand::Erase { id, yes } => erase(&client()?, &id, yes, console),
-        TenantCommand::RotateSecret { id, name, value, grace } => {
-            let value = SecretReader::new(io::stdin()).value(&name, &value)?.taken(&name, console);
-            crate::tenant::check_name(&name)
-                .map_err(|error| Failure::usage(Problem::new("INVALID_TENANT", error.to_string())))?;
-            let path = format!("/v1/tenants/{id}/secrets/{name}");
-            Ok(one(&client()?.put(&path, &RotateSecret { value, grace_s: grace })?))
+        TenantCommand::Enable(about) => set(&client()?, &about, "enable"),
+        TenantCommand::Disable(about) => set(&client()?, &about, "disable"),
+        TenantCommand::Pause(about) => set(&client()?, &about, "pause"),
+        TenantCommand::Resume(about) => set(&client()?, &about, "resume"),
+        TenantCommand::Remove(given) => removal::remove(&client()?, &given, console),
+        TenantCommand::Erase { about, yes } => removal::erase(&client()?, &about, yes, console),
+        TenantCommand::RotateSecret { about, name, value, grace, force } => {
+            let rotation = secret::Rotation { about, name, grace_s: grace, force };
+            secret::rotate(rotation, &value, client, console)
         }
-        TenantCommand::Import { file } => {
-            let tenants = read_import(&file)?;
-            warn_of_invisible_ends(&tenants, console);
-            let added: Vec<Tenant> = client()?.post("/v1/tenants", &tenants)?;
-            Ok(Shown::new(list_text(&added, console.color()), &added))
-        }
+        TenantCommand::RemoveSecret { about, name, yes } => secret::remove(&client()?, &about, &name, yes, console),
+        TenantCommand::Export { id } => export::run(&client()?, id.as_ref()),
+        TenantCommand::Import { file, why } => import::run(&file, &why, client, console),
+        TenantCommand::Try(given) => try_out::run(&given, client),
     }
 }
 
+fn add(
+    given: AddTenant,
+    client: impl FnOnce() -> Result<Client, Failure>,
+    console: &Console,
+) -> Result<Shown, Failure> {
+    let (why, force) = (given.why.clone(), given.options.force);
+    let tenant = new_tenant(given, &mut SecretReader::new(io::stdin()), console)?;
+    let client = client()?;
+    names::Named::by_new(&tenant).check(&client, console, force)?;
+    let added: Vec<Tenant> = client.post(&why.on("/v1/tenants"), &[tenant])?;
+    let nothing = || Failure::failed(Problem::new("BAD_ANSWER", "the host does not say what it added"));
+    Ok(one(added.first().ok_or_else(nothing)?))
+}
+
+/// `verb` is the route.
+fn set(client: &Client, about: &OneTenant, verb: &str) -> Result<Shown, Failure> {
+    let path = about.why.on(format!("/v1/tenants/{}/{verb}", about.id));
+    Ok(one(&client.post(&path, &())?))
+}
+
 fn new_tenant(given: AddTenant, reader: &mut SecretReader<impl Read>, console: &Console) -> Result<NewTenant, Failure> {
-    let AddTenant { id, tool_type, base_url, options } = given;
+    let AddTenant { id, tool_type, base_url, options, why: _ } = given;
     Ok(NewTenant {
         id: id.to_string(),
         tool_type: tool_type.map(|tool_type| tool_type.to_string()),
@@ -91,6 +96,7 @@ fn new_tenant(given: AddTenant, reader: &mut SecretReader<impl Read>, console: &
         replay_window_s: options.replay_window,
         replay_ahead_s: options.replay_ahead,
         enhance_on: options.enhance_on.map(events),
+        enabled: None,
     })
 }
 
@@ -130,59 +136,6 @@ fn events(events: impl IntoIterator<Item = EnhanceOn>) -> Vec<String> {
     events.into_iter().map(|event| event.as_str().to_owned()).collect()
 }
 
-fn warn_of_invisible_ends(tenants: &[NewTenant], console: &Console) {
-    for tenant in tenants {
-        for (name, secret) in &tenant.secrets.0 {
-            if let Some(ends) = invisible_ends(secret.expose()) {
-                console.warn(&invisible_warning(&format!("tenant {}: secret {name}", tenant.id), &ends));
-            }
-        }
-    }
-}
-
-fn remove(
-    client: &Client,
-    id: &TenantId,
-    keep_days: Option<u32>,
-    yes: bool,
-    console: &Console,
-) -> Result<Shown, Failure> {
-    let tenant: Tenant = client.get(&format!("/v1/tenants/{id}"))?;
-    let holdings: Holdings = client.get(&format!("/v1/tenants/{id}/holdings"))?;
-    let (secrets, held) = (count_secrets(&tenant), held(&holdings));
-    let question = match keep_days {
-        None => format!("Remove tenant {id} with {secrets}, {held}? All of it is erased."),
-        Some(days) => {
-            format!("Remove tenant {id} with {secrets}, and keep for {}: {held}?", counted(days.into(), "day"))
-        }
-    };
-    console.confirm(&question, yes)?;
-    let query = keep_days.map(|days| format!("?keep_days={days}")).unwrap_or_default();
-    let removed: RemovedTenant = client.delete(&format!("/v1/tenants/{id}{query}"))?;
-    let held = self::held(&removed.holdings);
-    let text = match &removed.kept_until {
-        None => format!("Tenant {id} is removed, and what was stored for it is erased: {held}.\n"),
-        Some(until) => format!("Tenant {id} is removed. Kept until {until}: {held}.\n"),
-    };
-    Ok(Shown::new(text, &removed))
-}
-
-fn erase(client: &Client, id: &TenantId, yes: bool, console: &Console) -> Result<Shown, Failure> {
-    let path = format!("/v1/tenants/{id}/remains");
-    let remains: Remains = client.get(&path)?;
-    console.confirm(&format!("Erase what removed tenants left behind as {id}: {}?", held(&remains.holdings)), yes)?;
-    let erased: Remains = client.delete(&path)?;
-    Ok(Shown::new(format!("Erased what removed tenants left behind as {id}: {}.\n", held(&erased.holdings)), &erased))
-}
-
-/// `1 job, 2 dead letters, …`
-fn held(holdings: &Holdings) -> String {
-    let Holdings { jobs, dead_letters, solved_tickets, notes } = *holdings;
-    [(jobs, "job"), (dead_letters, "dead letter"), (solved_tickets, "solved ticket"), (notes, "note")]
-        .map(|(number, what)| counted(number, what))
-        .join(", ")
-}
-
 fn counted(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
@@ -192,13 +145,14 @@ pub(super) fn count(jobs: u64) -> String {
     counted(jobs, "job")
 }
 
-fn count_secrets(tenant: &Tenant) -> String {
-    counted(newest(tenant) as u64, "secret")
+/// How many secrets it has, by name.
+fn newest(tenant: &Tenant) -> usize {
+    newest_secrets(tenant).count()
 }
 
 /// Secrets by name: a replaced one that is still good is not another.
-fn newest(tenant: &Tenant) -> usize {
-    tenant.secrets.iter().filter(|secret| secret.expires_at.is_none()).count()
+fn newest_secrets(tenant: &Tenant) -> impl Iterator<Item = &str> {
+    tenant.secrets.iter().filter(|secret| secret.expires_at.is_none()).map(|secret| secret.name.as_str())
 }
 
 fn list_text(tenants: &[Tenant], color: bool) -> String {
@@ -215,81 +169,6 @@ fn list_text(tenants: &[Tenant], color: bool) -> String {
         ]
     });
     table(&["TENANT", "STATE", "TOOL TYPE", "BASE URL", "SECRETS"], rows, color)
-}
-
-/// Reads JSON lines or one JSON array. No complaint quotes the file: it holds secrets.
-fn read_import(file: &Path) -> Result<Vec<NewTenant>, Failure> {
-    let unreadable = |why: String| {
-        let problem = Problem {
-            file: Some(file.display().to_string()),
-            ..Problem::new("IMPORT_UNREADABLE", "the file cannot be imported")
-        };
-        Failure::failed(problem.why(why).state("nothing was changed"))
-    };
-    let mut bytes = Zeroizing::new(Vec::new());
-    let read =
-        |input: &mut dyn Read, bytes: &mut Vec<u8>| input.take(ADMIN_BODY_BYTES_MAX as u64 + 1).read_to_end(bytes);
-    let outcome = if file == Path::new("-") {
-        read(&mut io::stdin(), &mut bytes)
-    } else {
-        File::open(file).and_then(|mut file| read(&mut file, &mut bytes))
-    };
-    outcome.map_err(|error| unreadable(error.to_string()))?;
-    if bytes.len() > ADMIN_BODY_BYTES_MAX {
-        return Err(unreadable(format!("it has over {ADMIN_BODY_BYTES_MAX} bytes")));
-    }
-    parse_import(&bytes).map_err(unreadable)
-}
-
-/// PowerShell writes UTF-16, and editors put a byte order mark before UTF-8.
-fn parse_import(bytes: &[u8]) -> Result<Vec<NewTenant>, String> {
-    Json::new(bytes, None).read(|bytes| {
-        let text =
-            str::from_utf8(bytes).map_err(|error| format!("it is no UTF-8 from byte {} on", error.valid_up_to()))?;
-        import_of(text)
-    })
-}
-
-fn import_of(text: &str) -> Result<Vec<NewTenant>, String> {
-    if text.trim_start().starts_with('[') {
-        let values: Vec<Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        return values.iter().zip(1..).map(|(value, n)| tenant(&format!("tenant {n}"), value)).collect();
-    }
-    let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
-    lines
-        .map(|(line, n)| {
-            let place = format!("line {n}");
-            // Only the column: the error's own line is that of the piece.
-            let value = serde_json::from_str(line)
-                .map_err(|error| format!("{place}, column {}: this is no JSON", error.column()))?;
-            tenant(&place, &value)
-        })
-        .collect()
-}
-
-fn tenant(place: &str, value: &Value) -> Result<NewTenant, String> {
-    if !value.is_object() {
-        return Err(format!("{place}: a tenant is a JSON object"));
-    }
-    if value.to_string().contains(char::REPLACEMENT_CHARACTER) {
-        // A secret that holds one fits nothing.
-        return Err(format!("{place}: a character cannot be read; save the file as UTF-8"));
-    }
-    NewTenant::deserialize(value).map_err(|_| match NewTenant::deserialize(&without_contents(value)) {
-        Err(error) => format!("{place}: {error}"),
-        Ok(_) => format!("{place}: a number is out of range"),
-    })
-}
-
-/// The value with its texts and numbers replaced, so that an error about it quotes no secret.
-fn without_contents(value: &Value) -> Value {
-    match value {
-        Value::String(_) => "…".into(),
-        Value::Number(_) => 0.into(),
-        Value::Array(items) => items.iter().map(without_contents).collect(),
-        Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), without_contents(value))).collect(),
-        Value::Null | Value::Bool(_) => value.clone(),
-    }
 }
 
 #[cfg(test)]

@@ -67,6 +67,13 @@ fn plugins() -> Value {
     }])
 }
 
+/// The plugin of jira with what it declares.
+fn declaring(declares: Value) -> Value {
+    let mut detail = plugins()[0].clone();
+    detail.as_object_mut().unwrap().extend([("generations".to_owned(), json!([])), ("declares".to_owned(), declares)]);
+    detail
+}
+
 fn tenant() -> Value {
     json!({
         "id": "acme", "tool_type": "jira", "base_url": "https://a.example/", "enabled": true, "settings": {},
@@ -93,7 +100,17 @@ fn the_command_line_is_sound_and_what_is_wrong_is_usage() {
         "events --follow --tool-type jira",
         "install lib.so --reason because --name other.so",
         "job retry --dead",
+        "job retry --dead --tenant acme --reason api",
+        "job retry --waiting --tenant acme",
+        "job retry 019ab3c4-d5e6",
+        "job purge --tenant acme --reason api --yes",
+        "job list --ticket 17 --since 2h --reason api --after 019ab3c4 --tenant acme",
+        "job list --since 2026-03-02T09:15:00Z",
+        "job find 17",
         "tenant add acme --base-url https://a.example --enhance-on created,updated",
+        "tenant try acme --body b.json --header A:b --at 2026-11-20T10:00:00Z",
+        "tenant remove-secret acme key --yes --reason because",
+        "tenant export",
         "tenant update acme --enhance-on updated --unset a --unset b --remove-origin https://a.example --yes",
         "--help",
     ] {
@@ -111,10 +128,20 @@ fn the_command_line_is_sound_and_what_is_wrong_is_usage() {
         "install",
         "reload --reason",
         "job retry",
+        "job retry --tenant acme",
+        "job retry --dead --waiting",
+        "job retry 019ab3c4 --dead",
+        "job retry 019ab3c4 --tenant acme",
+        "job retry --waiting --reason api",
+        "job show 17x",
+        "job find",
+        "job list --since yesterday",
         "job list --limit 0",
         "tenant add a_b",
         "tenant add acme --base-url https://a.example --enhance-on solved",
         "tenant update",
+        "tenant try acme",
+        "tenant try acme --body b.json --at yesterday",
         "tenant update acme --replay-window 8d",
         "tenant update acme --tool-type Jira",
     ] {
@@ -232,7 +259,7 @@ fn nothing_is_removed_unasked() {
         Some("DELETE") => (200, held(None)),
         Some("POST") => (200, json!({"jobs": 3})),
         _ if line.contains("holdings") || line.contains("remains") => (200, held(None)),
-        _ if line.contains("jobs") => (200, json!({"live": 0, "dead": 3, "oldest_age_ms": 0})),
+        _ if line.contains("/v1/jobs/dead") => (200, json!({"jobs": 3})),
         _ => (200, tenant()),
     });
     for (line, question) in [
@@ -267,18 +294,94 @@ fn nothing_is_dead_lettered_unasked() {
     changed["dead_lettered"] = 41.into();
     let host = Host::answering(move |line| match line {
         "PATCH /v1/tenants/asks" => (409, refused.clone()),
+        "GET /v1/plugins" => (200, plugins()),
+        "GET /v1/plugins/jira" => (200, declaring(Value::Null)),
         _ => (200, changed.clone()),
     });
     let failure = host.run("tenant update asks --tool-type jira").unwrap_err();
     assert_eq!((failure.exit, failure.problem.code.as_str()), (Exit::Usage, "NOT_CONFIRMED"));
     assert!(failure.problem.message.contains("has 41 live jobs"), "{failure:?}");
-    assert_eq!(host.asked(), ["PATCH /v1/tenants/asks"]);
+    let looked = |id: &str, then: &str| {
+        [&format!("GET /v1/tenants/{id}"), "GET /v1/plugins", "GET /v1/plugins/jira", then].map(str::to_owned)
+    };
+    assert_eq!(host.asked(), looked("asks", "PATCH /v1/tenants/asks"));
     let shown = host.run("tenant update acme --tool-type jira --yes").unwrap();
     assert!(shown.text.contains("41 jobs by this change (tenant_changed)\n"), "{}", shown.text);
     assert_eq!((&shown.json["dead_lettered"], &shown.json["id"]), (&41.into(), &"acme".into()));
-    assert_eq!(host.asked(), ["PATCH /v1/tenants/acme"]);
+    assert_eq!(host.asked(), looked("acme", "PATCH /v1/tenants/acme"));
     let nothing = host.run("tenant update acme").unwrap_err();
     assert_eq!((nothing.exit, host.asked().len()), (Exit::Usage, 0), "{nothing:?}");
+}
+
+#[test]
+fn names_that_the_plugin_does_not_declare_are_refused_unless_forced() {
+    let declares = json!({
+        "settings": [{"name": "api_user", "about": "a"}],
+        "secrets": [{"name": "api_key", "about": "b", "required": true}],
+    });
+    let host = Host::answering(move |line| match line {
+        "GET /v1/plugins" => (200, plugins()),
+        "GET /v1/plugins/jira" => (200, declaring(declares.clone())),
+        "POST /v1/tenants?why=ticket-7" => (201, json!([tenant()])),
+        _ => (200, tenant()),
+    });
+    let add = "tenant add acme --tool-type jira --base-url https://a.example";
+    for (given, whys) in [
+        (" --set api_usr=x", &["did you mean api_user? it reads api_user"][..]),
+        (" --set api_user=x --secret webhook=x", &["it reads api_key"]),
+        (" --set api_usr=x --secret api_ky=x", &["did you mean api_user?", "did you mean api_key?"]),
+    ] {
+        let problem = host.run(&format!("{add}{given}")).unwrap_err().problem;
+        let problems = if problem.causes.is_empty() { vec![*problem.clone()] } else { problem.causes.clone() };
+        let found: Vec<_> = problems.into_iter().map(|problem| problem.why.unwrap_or_default()).collect();
+        assert_eq!((problem.code.as_str(), found.len()), ("UNKNOWN_NAME", whys.len()), "{given}: {found:?}");
+        assert!(found.iter().zip(whys).all(|(found, why)| found.contains(why)), "{given}: {found:?}");
+        assert!(!host.asked().iter().any(|line| line.starts_with("POST")), "{given}");
+    }
+    host.run(&format!("{add} --set api_usr=x --force --reason ticket-7")).unwrap();
+    assert_eq!(host.asked().last().unwrap(), "POST /v1/tenants?why=ticket-7");
+}
+
+#[test]
+fn a_secret_that_nobody_knows_is_not_set_unless_that_is_meant() {
+    let host = Host::answering(move |line| match line {
+        "GET /v1/plugins/jira" => (404, json!({"code": "UNKNOWN_PLUGIN", "message": "m"})),
+        _ => {
+            let mut tenant = tenant();
+            tenant["secrets"] = json!([{"name": "api_key", "created_at": "t", "expires_at": null}]);
+            (200, tenant)
+        }
+    });
+    let problem = host.run("tenant rotate-secret acme api_ky x").unwrap_err().problem;
+    assert_eq!(problem.code, "UNKNOWN_SECRET");
+    assert_eq!(problem.why.as_deref(), Some("did you mean api_key? it has api_key"));
+    assert!(host.asked().iter().all(|line| line.starts_with("GET")));
+    host.run("tenant rotate-secret acme api_ky x --force").unwrap();
+    host.run("tenant rotate-secret acme api_key x --reason because").unwrap();
+    let put: Vec<_> = host.asked().into_iter().filter(|line| line.starts_with("PUT")).collect();
+    let path = "PUT /v1/tenants/acme/secrets/";
+    assert_eq!(put, [format!("{path}api_ky"), format!("{path}api_key?why=because")]);
+}
+
+#[test]
+fn a_filter_that_nobody_knows_is_told() {
+    let host = Host::answering(|line| match line {
+        "GET /v1/plugins" => (200, plugins()),
+        "GET /v1/tenants" => (200, json!([tenant()])),
+        _ => (200, json!([])),
+    });
+    for (line, code, words) in [
+        ("events --tool-type jirra", "UNKNOWN_PLUGIN", "did you mean jira?"),
+        ("events --tenant acne", "UNKNOWN_TENANT", "did you mean acme?"),
+        ("events --follow --tenant zenx", "UNKNOWN_TENANT", "plugin-ctl tenant list"),
+    ] {
+        let failure = host.run(line).unwrap_err();
+        assert_eq!((failure.exit, failure.problem.code.as_str()), (Exit::Failed, code), "{line}");
+        assert!(failure.problem.mend.unwrap().contains(words), "{line}");
+    }
+    for line in ["events", "events --tool-type jira --tenant acme"] {
+        assert_eq!(host.run(line).unwrap().text, "Nothing like that has happened yet.\n", "{line}");
+    }
 }
 
 #[test]

@@ -93,55 +93,83 @@ pub fn taken(receipt: &Receipt, correlation_id: &CorrelationId) -> Answer {
     json(StatusCode::ACCEPTED, "application/json", &body, correlation_id)
 }
 
-/// The answer to a delivery that was not taken, with the seconds after which to try again where that may help.
+/// The answer to a delivery that was not taken.
 pub fn rejected(rejection: &Rejection, correlation_id: &CorrelationId) -> Answer {
-    use Rejection as R;
-    let temporary =
-        |code, seconds| problem(StatusCode::SERVICE_UNAVAILABLE, code, None, &[], Some(seconds), correlation_id);
-    match rejection {
-        R::NotAuthentic(_) => problem(StatusCode::UNAUTHORIZED, "not_authentic", None, &[], None, correlation_id),
-        R::Malformed(detail) => problem(StatusCode::BAD_REQUEST, "malformed", Some(detail), &[], None, correlation_id),
-        R::Invalid(faults) => {
-            let detail = Some("the webhook is authentic, but fields of it are missing or wrong");
-            problem(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail, faults, None, correlation_id)
+    let Refusal { status, code, retry_after_s } = Refusal::of(rejection);
+    let (detail, faults): (_, &[FieldError]) = match rejection {
+        Rejection::Malformed(detail) => (Some(detail.as_str()), &[]),
+        Rejection::Invalid(faults) => (Some("the webhook is authentic, but fields of it are missing or wrong"), faults),
+        _ => (None, &[]),
+    };
+    problem(status, code, detail, faults, retry_after_s, correlation_id)
+}
+
+/// How a delivery that was not taken is answered, but for what only its sender can use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status.
+    pub status: StatusCode,
+    /// The stable word.
+    pub code: &'static str,
+    /// The seconds after which to try again, where that may help.
+    pub retry_after_s: Option<u16>,
+}
+
+impl Refusal {
+    /// The one place that says which.
+    pub fn of(rejection: &Rejection) -> Self {
+        use Rejection as R;
+        let refusal = |status, code, retry_after_s| Self { status, code, retry_after_s };
+        let temporary = |code, seconds| refusal(StatusCode::SERVICE_UNAVAILABLE, code, Some(seconds));
+        match rejection {
+            R::NotAuthentic(_) => refusal(StatusCode::UNAUTHORIZED, "not_authentic", None),
+            R::Malformed(_) => refusal(StatusCode::BAD_REQUEST, "malformed", None),
+            R::Invalid(_) => refusal(StatusCode::UNPROCESSABLE_ENTITY, "invalid", None),
+            R::NoRoute(NoRoute::Missing) => temporary("plugin_missing", 30),
+            R::NoRoute(NoRoute::Quarantined) => temporary("plugin_quarantined", 30),
+            R::NoRoute(NoRoute::Disabled) => temporary("plugin_disabled", 30),
+            R::Plugin(error) => match error {
+                CallError::Saturated | CallError::HeldUp(_) => temporary("plugin_saturated", 2),
+                CallError::ShutOut(_) => temporary("plugin_shut_out", 30),
+                CallError::Closed => temporary("plugin_replaced", 1),
+                CallError::Overrun(_) => temporary("plugin_overrun", 10),
+                CallError::InvalidReply(_) => temporary("plugin_invalid_reply", 30),
+                CallError::Plugin(PluginError::Panicked { .. }) => temporary("plugin_panicked", 10),
+                CallError::Plugin(PluginError::Configuration(_)) => temporary("tenant_configuration", 30),
+                CallError::Plugin(_) => temporary("plugin_failed", 10),
+                CallError::Lost => refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal", None),
+            },
+            R::TenantFull => temporary("tenant_full", 30),
+            R::StoreFull => temporary("store_full", 30),
+            R::Store(StoreError::Saturated { .. }) => temporary("store_saturated", 2),
+            R::Store(_) => temporary("store_unavailable", 10),
+            // The rate is at least one in a second, so there is a place again after the least wait that can be said.
+            R::RateLimited => refusal(StatusCode::TOO_MANY_REQUESTS, "rate_limited", Some(1)),
         }
-        R::NoRoute(NoRoute::Missing) => temporary("plugin_missing", 30),
-        R::NoRoute(NoRoute::Quarantined) => temporary("plugin_quarantined", 30),
-        R::NoRoute(NoRoute::Disabled) => temporary("plugin_disabled", 30),
-        R::Plugin(error) => match error {
-            CallError::Saturated | CallError::HeldUp(_) => temporary("plugin_saturated", 2),
-            CallError::ShutOut(_) => temporary("plugin_shut_out", 30),
-            CallError::Closed => temporary("plugin_replaced", 1),
-            CallError::Overrun(_) => temporary("plugin_overrun", 10),
-            CallError::InvalidReply(_) => temporary("plugin_invalid_reply", 30),
-            CallError::Plugin(PluginError::Panicked { .. }) => temporary("plugin_panicked", 10),
-            CallError::Plugin(PluginError::Configuration(_)) => temporary("tenant_configuration", 30),
-            CallError::Plugin(_) => temporary("plugin_failed", 10),
-            CallError::Lost => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", None, &[], None, correlation_id),
-        },
-        R::TenantFull => temporary("tenant_full", 30),
-        R::StoreFull => temporary("store_full", 30),
-        R::Store(StoreError::Saturated { .. }) => temporary("store_saturated", 2),
-        R::Store(_) => temporary("store_unavailable", 10),
-        // The rate is at least one in a second, so there is a place again after the least wait that can be said.
-        R::RateLimited => problem(StatusCode::TOO_MANY_REQUESTS, "rate_limited", None, &[], Some(1), correlation_id),
+    }
+}
+
+impl BadRequest {
+    /// The status and the stable word.
+    pub fn status_and_code(&self) -> (StatusCode, &'static str) {
+        match self {
+            BadRequest::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            BadRequest::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            BadRequest::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            BadRequest::Slow => (StatusCode::REQUEST_TIMEOUT, "body_timeout"),
+            BadRequest::Crowded => (StatusCode::SERVICE_UNAVAILABLE, "saturated"),
+            BadRequest::TransferEncoding => (StatusCode::BAD_REQUEST, "transfer_encoding"),
+            BadRequest::Host => (StatusCode::BAD_REQUEST, "host"),
+            BadRequest::Chunks => (StatusCode::BAD_REQUEST, "chunks"),
+            BadRequest::ContentEncoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding"),
+            BadRequest::Charset(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_charset"),
+        }
     }
 }
 
 /// The answer to what never became a delivery.
 pub fn refused(fault: &BadRequest, correlation_id: &CorrelationId) -> Answer {
-    let (status, code) = match fault {
-        BadRequest::NotFound => (StatusCode::NOT_FOUND, "not_found"),
-        BadRequest::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
-        BadRequest::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-        BadRequest::Slow => (StatusCode::REQUEST_TIMEOUT, "body_timeout"),
-        BadRequest::Crowded => (StatusCode::SERVICE_UNAVAILABLE, "saturated"),
-        BadRequest::TransferEncoding => (StatusCode::BAD_REQUEST, "transfer_encoding"),
-        BadRequest::Host => (StatusCode::BAD_REQUEST, "host"),
-        BadRequest::Chunks => (StatusCode::BAD_REQUEST, "chunks"),
-        BadRequest::ContentEncoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding"),
-        BadRequest::Charset(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_charset"),
-    };
+    let (status, code) = fault.status_and_code();
     let wait_s = matches!(fault, BadRequest::Crowded).then_some(2);
     let mut answer = problem(status, code, Some(&fault.to_string()), &[], wait_s, correlation_id);
     match fault {
@@ -213,6 +241,7 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
+    use crate::plugin::why::Why;
 
     const PAGE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/answers.md"));
 
@@ -254,7 +283,7 @@ mod tests {
         use Rejection as R;
         let panicked = PluginError::Panicked { message: String::new(), location: String::new() };
         for (rejection, status, wait) in [
-            (R::NotAuthentic("x".into()), 401, None),
+            (R::NotAuthentic(Why::unknown()), 401, None),
             (R::Malformed("x".into()), 400, None),
             (R::Invalid(vec![FieldError::new("a", "b")]), 422, None),
             (R::NoRoute(NoRoute::Missing), 503, Some(30)),

@@ -1,64 +1,101 @@
-//! What became of a delivery, counted with the tenant that it names; and the event when a tenant begins to be refused.
+//! What became of a delivery: counted with the tenant that it names, and told in the log; and the event when a tenant begins
+//! to be refused.
 
-use hyper::StatusCode;
-
-use super::routes::FrontDoor;
+use super::{
+    answer::Refusal,
+    routes::FrontDoor,
+    told::{TakenNote, Told},
+};
 use crate::{
     config::TenantRate,
-    ingest::{Receipt, Rejection, Status},
-    plugin::{journal::Happened, redact},
+    ids::CorrelationId,
+    ingest::{Receipt, Refused, Rejection, Status},
+    plugin::{journal::Happened, redact, routes::NoRoute},
     store::PluginEvent,
-    tenant::tally::REASON_BYTES_MAX,
+    tenant::{Tenant, directory::TenantDirectory, tally::REASON_BYTES_MAX},
 };
 
 /// How much of a reason is searched for secrets, in bytes: more than is kept, since half a secret is not known again.
 const SEARCHED_BYTES_MAX: usize = 4 << 10;
 
 impl FrontDoor {
-    /// Counts a delivery that was taken.
-    pub(super) fn count_taken(&self, tenant_id: Option<&str>, receipt: &Receipt) {
-        let Some(tally) = tenant_id.and_then(|id| self.ingest.directory.tally(id)) else { return };
-        match receipt.status {
-            Status::Accepted => tally.accepted(self.clock.now_ms()),
-            Status::Duplicate => tally.duplicate(),
-            Status::Ignored => tally.ignored(),
+    /// Counts and tells of a delivery that was taken.
+    pub(super) fn count_taken(&self, tenant_id: Option<&str>, receipt: &Receipt, correlation_id: &CorrelationId) {
+        let Some((id, tally)) = tenant_id.and_then(|id| Some((id, self.ingest.directory.tally(id)?))) else { return };
+        let note = match receipt.status {
+            Status::Accepted => return tally.accepted(self.clock.now_ms()),
+            Status::Duplicate => {
+                tally.duplicate();
+                TakenNote::Duplicate
+            }
+            Status::Ignored => {
+                tally.ignored();
+                TakenNote::Ignored
+            }
+        };
+        if let Some(tenant) = self.ingest.directory.get(id) {
+            self.told.taken(note, &tenant, receipt, correlation_id);
         }
     }
 
-    /// Counts a delivery that was refused with this status, when there is such a tenant.
-    pub(super) fn count_refused(&self, tenant_id: Option<&str>, rejection: &Rejection, status: StatusCode) {
-        let directory = &self.ingest.directory;
-        let Some((id, tenant, tally)) = tenant_id.and_then(|id| Some((id, directory.get(id)?, directory.tally(id)?)))
-        else {
-            return;
+    /// Counts a delivery that was refused, when there is such a tenant, and tells of it.
+    pub(super) fn count_refused(&self, tenant_id: Option<&str>, refused: &Refused, correlation_id: &CorrelationId) {
+        let (directory, rejection) = (&self.ingest.directory, &refused.rejection);
+        let Refusal { status, code, .. } = Refusal::of(rejection);
+        let known = tenant_id.and_then(|id| Some((directory.get(id)?, directory.tally(id)?)));
+        let Some((tenant, tally)) = known else {
+            return self.told.unknown_tenant(rejection, correlation_id);
         };
-        let mut reason = reason(rejection, self.limits.now().tenant_rate);
-        if is_others_text(rejection) {
-            redact::clean_webhook_text(directory, &tenant, &mut reason);
-        }
-        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
-        // One line in the log and in the journal, whatever a sender wrote.
-        let reason = reason.replace(char::is_control, " ");
-        if tally.refused(status.as_u16(), reason.clone(), self.clock.now_ms()) {
-            let status = status.as_u16();
-            tracing::warn!(tenant = id, tool_type = %tenant.tool_type, status, "the tenant's webhooks are refused: {reason}");
+        let reason = told(directory, &tenant, rejection, self.reason(rejection));
+        let (status, id) = (status.as_u16(), &tenant.id);
+        let begins = tally.refused(status, reason.clone(), self.clock.now_ms());
+        self.told.refused(&Told { tenant: &tenant, refused, status, code, reason: &reason, correlation_id, begins });
+        if begins {
             let message = format!("tenant {id}: {status}, {reason}; see plugin-ctl tenant show {id}");
-            self.manager.journal().note(PluginEvent::new(Happened::TenantRefused, message).of(&tenant.tool_type));
+            self.manager.journal().note(PluginEvent::new(Happened::TenantRefused, message).of_tenant(&tenant));
         }
     }
+
+    fn reason(&self, rejection: &Rejection) -> String {
+        match rejection {
+            Rejection::NoRoute(NoRoute::Missing) => {
+                let served = self.ingest.routes.served();
+                let served: Vec<_> = served.iter().map(|tool_type| tool_type.as_str()).collect();
+                match &served[..] {
+                    [] => format!("{rejection}; no tool type is served"),
+                    served => format!("{rejection}; served are: {}", served.join(", ")),
+                }
+            }
+            rejection => reason(rejection, Some(self.limits.now().tenant_rate)),
+        }
+    }
+}
+
+/// A refusal's reason for the operator: one line whatever a sender wrote, of bounded length, and without the tenant's
+/// secrets.
+pub(crate) fn told(directory: &TenantDirectory, tenant: &Tenant, rejection: &Rejection, mut reason: String) -> String {
+    if is_others_text(rejection) {
+        redact::clean_webhook_text(directory, tenant, &mut reason);
+    }
+    reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+    reason.replace(char::is_control, " ")
 }
 
 /// Whether a sender, a plugin or a tool may have written some of the reason.
 fn is_others_text(rejection: &Rejection) -> bool {
-    use Rejection::{NoRoute, NotAuthentic, RateLimited, Store};
-    !matches!(rejection, NotAuthentic(_) | RateLimited | NoRoute(_) | Store(_))
+    match rejection {
+        Rejection::NotAuthentic(why) => why.is_plugins,
+        Rejection::RateLimited | Rejection::NoRoute(_) | Rejection::Store(_) => false,
+        _ => true,
+    }
 }
 
-/// What an operator is told; only of an authentic sender's webhook does it hold anything of the webhook.
-fn reason(rejection: &Rejection, rate: TenantRate) -> String {
-    let mut reason = match rejection {
-        Rejection::NotAuthentic(why) => why.clone().into_owned(),
-        Rejection::Invalid(faults) => {
+/// What an operator is told; only of an authentic sender's webhook does it hold anything of the webhook. `rate` is the
+/// limit that a sender may have gone beyond.
+pub(crate) fn reason(rejection: &Rejection, rate: Option<TenantRate>) -> String {
+    let mut reason = match (rejection, rate) {
+        (Rejection::NotAuthentic(why), _) => why.to_string(),
+        (Rejection::Invalid(faults), _) => {
             let mut fields = String::new();
             for fault in faults {
                 if fields.len() > SEARCHED_BYTES_MAX {
@@ -69,11 +106,10 @@ fn reason(rejection: &Rejection, rate: TenantRate) -> String {
             }
             fields
         }
-        Rejection::RateLimited => {
-            let TenantRate { per_s, burst } = rate;
+        (Rejection::RateLimited, Some(TenantRate { per_s, burst })) => {
             format!("more than server.tenant_rate_per_s = {per_s} (server.tenant_burst = {burst})")
         }
-        other => other.to_string(),
+        (other, _) => other.to_string(),
     };
     reason.truncate(reason.floor_char_boundary(SEARCHED_BYTES_MAX));
     reason
@@ -84,7 +120,7 @@ mod tests {
     use plugin_abi::{PluginError, error::FieldError};
 
     use super::*;
-    use crate::plugin::{generation::CallError, routes::NoRoute};
+    use crate::plugin::{generation::CallError, why::Why};
 
     #[test]
     fn a_reason_says_what_is_known() {
@@ -93,7 +129,7 @@ mod tests {
         };
         let failed = CallError::Plugin(PluginError::Configuration("no secret".to_owned()));
         for (rejection, expected) in [
-            (Rejection::NotAuthentic("the tenant is disabled".into()), "the tenant is disabled"),
+            (Rejection::NotAuthentic(Why::host("x", "the tenant is disabled")), "the tenant is disabled"),
             (Rejection::Malformed("malformed: line 1 column 7".to_owned()), "malformed: line 1 column 7"),
             (fields(&[]), ""),
             (fields(&[("ticket_id", "is missing")]), "ticket_id: is missing"),
@@ -102,17 +138,16 @@ mod tests {
             (NoRoute::Missing.into(), &NoRoute::Missing.to_string()),
             (failed.clone().into(), &failed.to_string()),
         ] {
-            assert_eq!(reason(&rejection, TenantRate { per_s: 5, burst: 9 }), expected, "{rejection:?}");
+            assert_eq!(reason(&rejection, Some(TenantRate { per_s: 5, burst: 9 })), expected, "{rejection:?}");
         }
     }
 
     #[test]
     fn a_reason_at_its_limit_and_one_past_it() {
-        let rate = TenantRate { per_s: 1, burst: 1 };
         for (bytes, kept) in [(SEARCHED_BYTES_MAX, SEARCHED_BYTES_MAX), (SEARCHED_BYTES_MAX + 1, SEARCHED_BYTES_MAX)] {
-            assert_eq!(reason(&Rejection::Malformed("x".repeat(bytes)), rate).len(), kept);
+            assert_eq!(reason(&Rejection::Malformed("x".repeat(bytes)), None).len(), kept);
         }
         let many = (0..10_000).map(|at| FieldError::new(at.to_string(), "x".repeat(1_000))).collect();
-        assert_eq!(reason(&Rejection::Invalid(many), rate).len(), SEARCHED_BYTES_MAX);
+        assert_eq!(reason(&Rejection::Invalid(many), None).len(), SEARCHED_BYTES_MAX);
     }
 }

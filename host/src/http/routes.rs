@@ -17,6 +17,7 @@ use super::{
     linger::Unread,
     media::check_media,
     tenant_scan,
+    told::Tellings,
 };
 use crate::{
     clock::Clock,
@@ -25,7 +26,7 @@ use crate::{
     limits::SharedLimits,
     plugin::manager::PluginManager,
     store::Store,
-    telemetry::{metrics::Metrics, seldom::Seldom},
+    telemetry::metrics::Metrics,
 };
 
 /// Every 401 leaves a whole number of these after the body's last byte: why it was refused does not show in the time.
@@ -50,8 +51,8 @@ pub struct FrontDoor {
     pub clock: Clock,
     /// Memory for bodies.
     pub bodies: BodyRoom,
-    /// When to warn of deliveries that are not taken.
-    pub warned: Arc<Seldom>,
+    /// The log's lines about what is not taken.
+    pub told: Arc<Tellings>,
 }
 
 /// Where a request goes.
@@ -115,7 +116,7 @@ impl FrontDoor {
         let is_unread = outcome.is_err() && has_body;
         unread.set(is_unread);
         let mut answer = outcome.unwrap_or_else(|fault| {
-            tracing::debug!(%correlation_id, route = label, "request not taken: {fault}");
+            self.told.not_taken(label, &fault, &correlation_id);
             answer::refused(&fault, &correlation_id)
         });
         // What is left of an unread body would be read as the next request. Of a chunked request hyper drops a Content-Length,
@@ -183,14 +184,13 @@ impl FrontDoor {
         };
         match self.ingest.take(delivery).await {
             Ok(receipt) => {
-                self.count_taken(tenant_id.as_deref(), &receipt);
+                self.count_taken(tenant_id.as_deref(), &receipt, correlation_id);
                 Ok(answer::taken(&receipt, correlation_id))
             }
-            Err(rejection) => {
-                self.report(&rejection, correlation_id);
-                let answer = answer::rejected(&rejection, correlation_id);
-                self.count_refused(tenant_id.as_deref(), &rejection, answer.status());
-                if matches!(rejection, Rejection::NotAuthentic(_)) {
+            Err(refused) => {
+                let answer = answer::rejected(&refused.rejection, correlation_id);
+                self.count_refused(tenant_id.as_deref(), &refused, correlation_id);
+                if matches!(refused.rejection, Rejection::NotAuthentic(_)) {
                     sleep_until(next_tick(received, Instant::now())).await;
                 }
                 Ok(answer)
@@ -205,25 +205,6 @@ impl FrontDoor {
         match tokio::time::timeout(READY_TIME_MAX, self.store.ping()).await {
             Ok(Ok(())) => answer::health(true, "ready", correlation_id),
             Ok(Err(_)) | Err(_) => answer::health(false, "the store does not answer", correlation_id),
-        }
-    }
-
-    /// What a sender causes is for the debug log; what an operator must mend is a warning, one for all that come at once.
-    fn report(&self, rejection: &Rejection, correlation_id: &CorrelationId) {
-        let operators = match rejection {
-            Rejection::NotAuthentic(_) | Rejection::Malformed(_) | Rejection::Invalid(_) | Rejection::RateLimited => {
-                false
-            }
-            Rejection::NoRoute(_)
-            | Rejection::Plugin(_)
-            | Rejection::Store(_)
-            | Rejection::TenantFull
-            | Rejection::StoreFull => true,
-        };
-        if operators && self.warned.is_due() {
-            tracing::warn!(%correlation_id, "deliveries are not taken, their senders are asked to come again: {rejection}");
-        } else {
-            tracing::debug!(%correlation_id, "delivery not taken: {rejection}");
         }
     }
 }

@@ -151,6 +151,13 @@ impl CallTime {
         blame(self.limit, now - began.at, with_tool, starved)
     }
 
+    /// How long the call has waited until now for its tool, and with a thread that could have run for a processor.
+    pub fn waited(&self) -> Duration {
+        let spent = *self.lock();
+        let starved = spent.began.map(|began| starved(began.thread).saturating_sub(began.starved));
+        spent.with_tool(self.pulse.now()) + starved.unwrap_or_default()
+    }
+
     /// Whether the deadline has passed and the call goes on by the plugin's own doing.
     pub fn is_stuck(&self) -> bool {
         self.is_over() && self.lock().with_tool_since.is_none() && self.blame() == Blame::Plugin

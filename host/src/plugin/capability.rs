@@ -25,15 +25,16 @@ use zeroize::Zeroizing;
 
 use super::{
     call_time::CallTime,
-    egress::{Answer, Egress, Outgoing, Share},
+    egress::{Answer, Asker, Egress, Outgoing, Share},
     pulse::Pulse,
     redact::{self, Redaction},
     tokens::Tokens,
+    why::{self, Why},
 };
 use crate::{
     clock::Clock,
     config,
-    ids::{CorrelationId, ToolType},
+    ids::{CorrelationId, JobId, ToolType},
     tenant::{
         Tenant,
         directory::TenantDirectory,
@@ -84,6 +85,8 @@ pub struct CallScope {
     pub time: Arc<CallTime>,
     /// What the call's log lines are known by.
     pub correlation_id: CorrelationId,
+    /// The job that it is part of, if it is part of one.
+    pub job: Option<JobId>,
 }
 
 /// The callbacks of one generation.
@@ -105,6 +108,8 @@ struct Place {
     /// How many calls have begun here: with the place's index it makes a call's number, never given twice.
     begun: u64,
     scope: Option<CallScope>,
+    /// Why the last comparison that the call asked for has failed.
+    unproven: Option<Why>,
     /// What the tool's answers take of the room for them. The plugin has its own copy of an answer, for as long as it
     /// likes: until its next request, or the end of the call, that counts as one with the host's.
     answers: Vec<Share>,
@@ -126,6 +131,7 @@ impl Capability {
         let mut at = self.places[place].lock().unwrap_or_else(PoisonError::into_inner);
         at.begun += 1;
         at.scope = Some(scope);
+        at.unproven = None;
         at.begun * PLACES_MAX + place as u64
     }
 
@@ -140,6 +146,12 @@ impl Capability {
         }
     }
 
+    /// Why the last comparison that this call asked for has failed, if it has.
+    pub fn unproven(&self, call: u64) -> Option<Why> {
+        let mut at = self.place(call)?.lock().unwrap_or_else(PoisonError::into_inner);
+        if at.begun == call / PLACES_MAX { at.unproven.take() } else { None }
+    }
+
     /// From now on new requests to tools are answered `Cancelled`; those under way end by their time-outs.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
@@ -151,11 +163,32 @@ impl Capability {
         call: u64,
         then: impl FnOnce(&CallScope) -> Result<T, PluginError>,
     ) -> Result<T, PluginError> {
+        self.at_place(call, |scope, _| then(scope))
+    }
+
+    /// Runs a comparison for the call, and keeps why it has failed. Of several the last one counts.
+    fn compare(
+        &self,
+        call: u64,
+        compare: impl FnOnce(&Tenant) -> Result<Result<(), Why>, PluginError>,
+    ) -> Result<bool, PluginError> {
+        self.at_place(call, |scope, unproven| {
+            *unproven = compare(&scope.tenant)?.err();
+            Ok(unproven.is_none())
+        })
+    }
+
+    fn at_place<T>(
+        &self,
+        call: u64,
+        then: impl FnOnce(&CallScope, &mut Option<Why>) -> Result<T, PluginError>,
+    ) -> Result<T, PluginError> {
         let over = || PluginError::Configuration("this call is over".to_owned());
         let place = self.place(call).ok_or_else(over)?;
-        let at = place.lock().unwrap_or_else(PoisonError::into_inner);
-        match &at.scope {
-            Some(scope) if at.begun == call / PLACES_MAX => then(scope),
+        let mut at = place.lock().unwrap_or_else(PoisonError::into_inner);
+        let Place { begun, scope, unproven, .. } = &mut *at;
+        match scope {
+            Some(scope) if *begun == call / PLACES_MAX => then(scope, unproven),
             _ => Err(over()),
         }
     }
@@ -226,8 +259,11 @@ impl HostCalls for Capability {
         parts: &[&[u8]],
         mac: &[u8],
     ) -> Result<bool, PluginError> {
-        self.with_scope(call, |scope| {
-            let Some(secrets) = presentable(self.secrets(&scope.tenant, secret), secret)? else { return Ok(false) };
+        self.compare(call, |tenant| {
+            let secrets = match presentable(self.secrets(tenant, secret), tenant, secret)? {
+                Ok(secrets) => secrets,
+                Err(why) => return Ok(Err(why)),
+            };
             let mut verified = false;
             for key in secrets.iter().filter(|key| !key.expose().is_empty()) {
                 let key = key_bytes(key, key_form, secret)?;
@@ -236,15 +272,20 @@ impl HostCalls for Capability {
                 // During a rotation both are tried, and nobody can tell from the time which of them it was.
                 verified |= expected.verify_slice(mac).is_ok();
             }
-            Ok(verified)
+            Ok(if verified { Ok(()) } else { Err(wrong_signature(secret)) })
         })
     }
 
     fn verify_secret(&self, call: u64, secret: &str, presented: &[u8]) -> Result<bool, PluginError> {
-        self.with_scope(call, |scope| {
-            let Some(secrets) = presentable(self.secrets(&scope.tenant, secret), secret)? else { return Ok(false) };
+        self.compare(call, |tenant| {
+            let secrets = match presentable(self.secrets(tenant, secret), tenant, secret)? {
+                Ok(secrets) => secrets,
+                Err(why) => return Ok(Err(why)),
+            };
             let known = secrets.iter().filter(|known| !known.expose().is_empty());
-            Ok(known.fold(false, |found, known| found | bool::from(known.expose().as_bytes().ct_eq(presented))))
+            let verified =
+                known.fold(false, |found, known| found | bool::from(known.expose().as_bytes().ct_eq(presented)));
+            Ok(if verified { Ok(()) } else { Err(wrong_secret(secret)) })
         })
     }
 
@@ -275,7 +316,11 @@ impl Capability {
     /// with another, whatever its method: the tool looks at the token before it does anything (RFC 6750, section 3.1).
     fn send(&self, scope: &CallScope, request: &Request, deadline: Instant) -> Result<Answer, PluginError> {
         let (tenant, tokens) = (&scope.tenant, &self.services.tokens);
-        let send = |credential| self.services.egress.send(Outgoing { tenant, request, credential, deadline });
+        let asker = Asker { correlation_id: &scope.correlation_id, job: scope.job };
+        let send = |credential| {
+            let asker = Some(asker);
+            self.services.egress.send(Outgoing { tenant, request, credential, deadline, asker })
+        };
         let Some(credential) = request.parts().2 else { return send(None) };
         let name = credential.secret();
         let Some(token) = tokens.token(tenant, name, deadline)? else {
@@ -335,18 +380,42 @@ fn header(credential: &Credential, secret: &str) -> Result<(String, Zeroizing<St
 /// An absent secret verifies nothing; one that cannot be opened, or that no sender knows, is the configuration's fault.
 fn presentable(
     secrets: Result<Arc<[SecretText]>, SecretError>,
+    tenant: &Tenant,
     name: &str,
-) -> Result<Option<Arc<[SecretText]>>, PluginError> {
+) -> Result<Result<Arc<[SecretText]>, Why>, PluginError> {
     match secrets {
         Ok(secrets) if secrets.iter().any(|secret| !matches!(secret.oauth2(), Ok(None))) => {
             let message =
                 format!("the tenant's secret {name} is of the kind oauth2, which proves nothing of a webhook");
             Err(PluginError::Configuration(message))
         }
-        Ok(secrets) => Ok(Some(secrets)),
-        Err(SecretError::Missing { .. }) => Ok(None),
+        Ok(secrets) if secrets.iter().all(|secret| secret.expose().is_empty()) => {
+            Ok(Err(no_secret(tenant, name, true)))
+        }
+        Ok(secrets) => Ok(Ok(secrets)),
+        Err(SecretError::Missing { .. }) => Ok(Err(no_secret(tenant, name, false))),
         Err(fault) => Err(PluginError::Configuration(fault.to_string())),
     }
+}
+
+fn no_secret(tenant: &Tenant, name: &str, is_empty: bool) -> Why {
+    let (kind, what) = if is_empty { (why::SECRET_EMPTY, "is empty") } else { (why::SECRET_MISSING, "is not there") };
+    let id = &tenant.id;
+    let text =
+        format!("the tenant's secret {name} {what}: set it with plugin-ctl tenant update {id} --secret {name}=@FILE");
+    Why::compared(kind, text)
+}
+
+fn wrong_signature(name: &str) -> Why {
+    let text = format!(
+        "the signature does not belong to this body and the secret {name}: the tool has another secret, or something on the \
+         way has changed the body"
+    );
+    Why::compared(why::SIGNATURE_WRONG, text)
+}
+
+fn wrong_secret(name: &str) -> Why {
+    Why::compared(why::SECRET_WRONG, format!("what the webhook presents is not the tenant's secret {name}"))
 }
 
 fn key_bytes(secret: &SecretText, form: KeyForm, name: &str) -> Result<Zeroizing<Vec<u8>>, PluginError> {

@@ -30,6 +30,7 @@ use self::{
 };
 use crate::{
     config,
+    ids::{CorrelationId, JobId},
     tenant::{Tenant, address::is_never_called},
 };
 
@@ -53,6 +54,8 @@ const IDLE_PER_HOST_MAX: usize = 64;
 const IDLE_MAX: usize = 256;
 /// Addresses of one name that are tried; ureq has places for as many.
 const ADDRESSES_MAX: usize = 16;
+/// From this status on an answer says that the request has failed.
+const FAILED_STATUS: u16 = 400;
 /// Headers that belong to the host.
 const OWN_HEADERS: &[&str] = &["host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"];
 
@@ -74,6 +77,17 @@ pub struct Outgoing<'a> {
     pub credential: Option<(String, Zeroizing<String>)>,
     /// When the call that it is part of ends.
     pub deadline: Instant,
+    /// For the log.
+    pub asker: Option<Asker<'a>>,
+}
+
+/// On whose behalf a request is made, as the log knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker<'a> {
+    /// The webhook's id.
+    pub correlation_id: &'a CorrelationId,
+    /// The job, of a job's call.
+    pub job: Option<JobId>,
 }
 
 /// What a tool answered.
@@ -128,7 +142,8 @@ impl Egress {
         let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let credential = outgoing.credential.as_ref();
         let time_max = timeout.unwrap_or(self.read);
-        let asked = Asked { method, url: &url, headers, credential, body, time_max, deadline: outgoing.deadline };
+        let (deadline, asker) = (outgoing.deadline, outgoing.asker);
+        let asked = Asked { method, url: &url, headers, credential, body, time_max, deadline, asker };
         let mut answer = self.ask(outgoing.tenant, &asked, self.answer_bytes_max).map_err(|failure| {
             failure.error(|status, why| {
                 let message = format!("{method} {}: the tool's answer {status} {why}", url.path());
@@ -163,7 +178,7 @@ impl Egress {
         let url = target(tenant, url.as_str())?;
         let headers = vec![("content-type", content_type), ("accept", "application/json")];
         let (body, time_max) = (Some(body), self.read);
-        let asked = Asked { method: "POST", url: &url, headers, credential, body, time_max, deadline };
+        let asked = Asked { method: "POST", url: &url, headers, credential, body, time_max, deadline, asker: None };
         let answer = self.ask(tenant, &asked, TOKEN_BYTES_MAX).map_err(|failure| {
             failure.error(|status, why| PluginError::api(format!("the token endpoint's answer {status} {why}")))
         })?;
@@ -178,15 +193,7 @@ impl Egress {
             Err(Failure::Dead(_)) if matches!(asked.method, "GET" | "HEAD") => attempt(),
             answer => answer,
         };
-        tracing::debug!(
-            tenant = %tenant.id,
-            method = asked.method,
-            host = asked.url.host_str().unwrap_or_default(),
-            path = asked.url.path(),
-            status = answer.as_ref().map_or(0, |answer| answer.status),
-            took_ms = started.elapsed().as_millis(),
-            "request to the tool"
-        );
+        say(tenant, asked, answer.as_ref(), started.elapsed());
         answer
     }
 
@@ -267,6 +274,7 @@ struct Asked<'a> {
     body: Option<&'a [u8]>,
     time_max: Duration,
     deadline: Instant,
+    asker: Option<Asker<'a>>,
 }
 
 enum Failure {
@@ -281,6 +289,14 @@ enum Failure {
 }
 
 impl Failure {
+    /// The status of the answer, where one came.
+    fn status(&self) -> Option<u16> {
+        match self {
+            Self::TooLarge { status, .. } => Some(*status),
+            Self::Refused(_) | Self::Dead(_) | Self::NoAnswer(_) => None,
+        }
+    }
+
     fn error(self, too_large: impl FnOnce(u16, String) -> PluginError) -> PluginError {
         match self {
             Self::Refused(error) => error,
@@ -288,6 +304,41 @@ impl Failure {
             Self::Dead(message) | Self::NoAnswer(message) => PluginError::api(message),
         }
     }
+}
+
+/// One line for each request: that something was changed, that something failed, and for the debug log what was only read.
+/// Neither query nor headers nor body: a secret may stand there.
+fn say(tenant: &Tenant, asked: &Asked<'_>, answer: Result<&Answer, &Failure>, took: Duration) {
+    let status = answer.map_or_else(Failure::status, |answer| Some(answer.status));
+    let failed = answer.is_err() || status.is_some_and(|status| status >= FAILED_STATUS);
+    let changes = !matches!(asked.method, "GET" | "HEAD");
+    macro_rules! line {
+        ($level:ident, $said:literal) => {
+            tracing::$level!(
+                correlation_id = asked.asker.map(|asker| asker.correlation_id.as_str()),
+                job = asked.asker.and_then(|asker| asker.job).map(tracing::field::display),
+                tenant = %tenant.id,
+                tool_type = %tenant.tool_type,
+                platform = %tenant.tool_type,
+                method = asked.method,
+                host = asked.url.host_str().unwrap_or_default(),
+                path = asked.url.path(),
+                status,
+                outcome = if failed { "failed" } else { "answered" },
+                duration_ms = millis(took),
+                $said
+            )
+        };
+    }
+    match (failed, changes) {
+        (true, _) => line!(warn, "request to the tool failed"),
+        (false, true) => line!(info, "request to the tool"),
+        (false, false) => line!(debug, "request to the tool"),
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn refused(message: String) -> Failure {

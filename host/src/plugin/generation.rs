@@ -18,6 +18,7 @@ use self::{
 use super::{
     admission::Admission,
     artifact::VerifiedArtifact,
+    budget::Budgets,
     capability::{Capability, Services},
     crash::{self, Step, Watched},
     lane::{LaneLimits, LaneStarter, Lanes, REPLACED_MAX},
@@ -38,7 +39,7 @@ mod calls;
 mod ending;
 
 pub use self::{
-    calls::{CallError, JobCall, OwnedNote, ReceivedWebhook, Verdict},
+    calls::{CallError, Examined, JobCall, OwnedNote, ReceivedWebhook, Verdict},
     ending::Retained,
 };
 
@@ -99,6 +100,7 @@ pub struct Generation {
     emptied: Notify,
     account: Account,
     admission: Arc<Admission>,
+    budgets: Arc<Budgets>,
     watched: Arc<Watched>,
 }
 
@@ -201,6 +203,7 @@ impl Generation {
         };
         let (fast, slow) = (start("f", fast), start("s", slow));
         Ok(Self {
+            budgets: Arc::new(Budgets::new(tool_type.clone(), number, Arc::clone(&metrics))),
             number,
             version,
             artifact,

@@ -1,13 +1,14 @@
-//! The journal of what happened to plugins: what an entry says, and keeping entries in the order in which they come,
-//! without making whoever tells them wait for the disk.
+//! The journal of what happened to plugins, and of what was done to tenants and jobs: what an entry says, and keeping
+//! entries in the order in which they come.
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{artifact::Sha256Sum, generation::Generation};
 use crate::{
     clock::Clock,
-    ids::ToolType,
+    ids::{TenantId, ToolType},
     store::{PluginEvent, Store},
+    tenant::Tenant,
 };
 
 /// Most characters of a reason.
@@ -17,7 +18,7 @@ const WAITING_MAX: usize = 1024;
 
 macro_rules! codes {
     ($($variant:ident $text:literal : $meaning:literal;)*) => {
-        /// What can happen to a plugin, or to the webhooks that it looks at. More may come.
+        /// What can happen to plugins, tenants and jobs. More may come.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Happened {
             $(#[doc = $meaning] $variant,)*
@@ -61,6 +62,20 @@ codes! {
     EndedInProbe "ended_in_probe": "the host ended without order while it tried an artifact";
     LoaderStuck "loader_stuck": "an artifact has blocked the dynamic linker";
     TenantRefused "tenant_refused": "a tenant's webhooks begin to be refused; at most once an hour for a tenant";
+    TenantAdded "tenant_added": "a tenant has been added; of more than 100 at a time, one entry for all";
+    TenantChanged "tenant_changed": "a tenant has been changed; the entry names what, of settings and secrets their names alone";
+    SecretSet "secret_set": "a secret of a tenant has been set, or replaced";
+    SecretRemoved "secret_removed": "a secret of a tenant has been removed";
+    TenantEnabled "tenant_enabled": "a tenant's webhooks are taken again, and its jobs run";
+    TenantDisabled "tenant_disabled": "a tenant's webhooks are refused, and its jobs wait";
+    TenantPaused "tenant_paused": "a tenant's jobs wait; its webhooks are taken";
+    TenantResumed "tenant_resumed": "a paused tenant's jobs run again";
+    TenantRemoved "tenant_removed": "a tenant has been removed; of all entries about it this one stays when its data are erased";
+    TenantErased "tenant_erased": "what removed tenants had left behind under an id has been erased";
+    JobsRetried "jobs_retried": "dead letters have been put back into the queue, or waiting jobs were made due";
+    JobsPurged "jobs_purged": "dead letters have been deleted for good";
+    JobsPaused "jobs_paused": "the jobs of all tenants wait";
+    JobsResumed "jobs_resumed": "jobs run again, but those of tenants that are paused by themselves";
 }
 
 impl PluginEvent {
@@ -78,6 +93,8 @@ impl PluginEvent {
             message: message.into(),
             who: Actor::Host.to_string(),
             why: None,
+            tenant: None,
+            incarnation: None,
         }
     }
 
@@ -85,6 +102,18 @@ impl PluginEvent {
     #[must_use]
     pub fn of(self, tool_type: &ToolType) -> Self {
         Self { tool_type: Some(tool_type.to_string()), ..self }
+    }
+
+    /// The same about this tenant. It goes when what is stored for the tenant is erased.
+    #[must_use]
+    pub fn of_tenant(self, tenant: &Tenant) -> Self {
+        Self { incarnation: Some(tenant.incarnation), ..self.of_any(&tenant.id) }.of(&tenant.tool_type)
+    }
+
+    /// The same about whatever tenant has, or had, this id. It stays when what is stored is erased.
+    #[must_use]
+    pub fn of_any(self, tenant: &TenantId) -> Self {
+        Self { tenant: Some(tenant.to_string()), ..self }
     }
 
     /// The same about these bytes.
@@ -115,7 +144,7 @@ impl PluginEvent {
     }
 }
 
-/// Who does something to a plugin.
+/// Who does something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Actor {
     /// The host by itself.
@@ -180,7 +209,7 @@ pub struct Journal {
 }
 
 enum Keep {
-    Event(PluginEvent),
+    Event(Box<PluginEvent>),
     Flush(oneshot::Sender<()>),
 }
 
@@ -197,14 +226,14 @@ impl Journal {
                 let (mut events, mut flushed) = (Vec::new(), Vec::new());
                 for keep in next.drain(..) {
                     match keep {
-                        Keep::Event(event) => events.push(event),
+                        Keep::Event(event) => events.push(*event),
                         Keep::Flush(done) => flushed.push(done),
                     }
                 }
                 let count = events.len();
                 match store.record_plugin_events(events).await {
                     Ok(()) => tell.send_replace(()),
-                    Err(fault) => tracing::warn!("{count} plugin events were not kept: {fault}"),
+                    Err(fault) => tracing::warn!("{count} events were not kept: {fault}"),
                 }
                 for done in flushed {
                     let _gone = done.send(());
@@ -217,9 +246,20 @@ impl Journal {
     /// Notes that this has happened now; does not block.
     pub fn note(&self, event: PluginEvent) {
         let event = PluginEvent { at_ms: self.clock.now_ms(), ..event };
-        if let Err(fault) = self.keep.try_send(Keep::Event(event)) {
-            tracing::warn!("a plugin event was not kept: {fault}");
+        if let Err(fault) = self.keep.try_send(Keep::Event(Box::new(event))) {
+            tracing::warn!("an event was not kept: {fault}");
         }
+    }
+
+    /// Notes what somebody has done, and returns when it is on disk: whoever did it finds it there.
+    pub async fn keep(&self, events: impl IntoIterator<Item = PluginEvent>) {
+        let at_ms = self.clock.now_ms();
+        for event in events {
+            if self.keep.send(Keep::Event(Box::new(PluginEvent { at_ms, ..event }))).await.is_err() {
+                tracing::warn!("an event was not kept: the host ends");
+            }
+        }
+        self.flush().await;
     }
 
     /// Changes whenever another entry has been kept.

@@ -60,6 +60,15 @@ impl Routes {
         }
     }
 
+    /// The tool types that a plugin serves now, in order.
+    pub fn served(&self) -> Vec<ToolType> {
+        let table = self.table.load();
+        let active = table.iter().filter(|(_, route)| matches!(route, Route::Active(_)));
+        let mut served: Vec<_> = active.map(|(tool_type, _)| tool_type.clone()).collect();
+        served.sort();
+        served
+    }
+
     /// The route of a tool type.
     pub fn get(&self, tool_type: &ToolType) -> Option<Route> {
         self.table.load().get(tool_type).cloned()

@@ -11,7 +11,7 @@ pub struct RetryPolicy {
     pub max_ms: i64,
     /// The share of the wait, 0 to 1, by which it is moved at random, either way.
     pub jitter: f64,
-    /// The age, counted from acceptance, at which a job is given up.
+    /// How long a job may be in the queue, counted from when it was accepted or put back, before it is given up.
     pub give_up_ms: i64,
 }
 
@@ -30,18 +30,14 @@ impl RetryPolicy {
     pub fn next(
         &self,
         attempt: u32,
-        first_accepted_ms: i64,
+        queued_ms: i64,
         now_ms: i64,
         retry_after_ms: Option<i64>,
         random: f64,
     ) -> Decision {
         let wait_ms = self.wait_ms(attempt, random).max(retry_after_ms.unwrap_or(0));
         let at_ms = now_ms.saturating_add(wait_ms);
-        if at_ms.saturating_sub(first_accepted_ms) >= self.give_up_ms {
-            Decision::GiveUp
-        } else {
-            Decision::RetryAt(at_ms)
-        }
+        if at_ms.saturating_sub(queued_ms) >= self.give_up_ms { Decision::GiveUp } else { Decision::RetryAt(at_ms) }
     }
 
     /// The wait after so many attempts, in milliseconds. `random` as above.

@@ -218,8 +218,10 @@ pub struct ClaimedJob {
     pub correlation_id: CorrelationId,
     /// What the plugin read in the webhook.
     pub metadata: TicketMetadata,
-    /// When it was accepted or, if it was a dead letter, put back; milliseconds since the epoch.
+    /// When it was accepted, milliseconds since the epoch.
     pub accepted_ms: i64,
+    /// When it was put back, if it was a dead letter; milliseconds since the epoch.
+    pub retried_ms: Option<i64>,
     /// When the lease ends, milliseconds since the epoch, by the store's clock.
     pub lease_ends_ms: i64,
     /// The number of this attempt, from 1. A claim after an expired lease counts the attempt that was cut off.
@@ -228,6 +230,13 @@ pub struct ClaimedJob {
     pub errors: Vec<JobError>,
     /// Whether an earlier attempt may have posted the note.
     pub sent: bool,
+}
+
+impl ClaimedJob {
+    /// Since when it is in the queue, milliseconds since the epoch: its time to be given up counts from here.
+    pub fn queued_ms(&self) -> i64 {
+        self.retried_ms.unwrap_or(self.accepted_ms)
+    }
 }
 
 /// Where a job stands.
@@ -243,8 +252,8 @@ pub enum JobState {
     Dead,
     /// Finished; known from the history.
     Done,
-    /// Was given up and thrown away; known from the history, where dead letters that are still there look the same. So
-    /// only a single job is ever shown as this.
+    /// Was given up and thrown away; known from the history, where dead letters that are still there look the same. So a job
+    /// is shown as this only after a look for its dead letter.
     Purged,
 }
 
@@ -278,6 +287,8 @@ pub struct JobView {
     pub state: JobState,
     /// Whose ticket it is.
     pub tenant: TenantId,
+    /// Which tenant of that id.
+    pub incarnation: Incarnation,
     /// The tool type it was accepted for.
     pub tool_type: ToolType,
     /// What it does.
@@ -292,8 +303,10 @@ pub struct JobView {
     pub errors: Vec<JobError>,
     /// Whether an attempt may have posted the note.
     pub sent: bool,
-    /// When it was accepted or put back, milliseconds since the epoch.
+    /// When it was accepted, milliseconds since the epoch.
     pub accepted_ms: i64,
+    /// When it was put back, if it was a dead letter; milliseconds since the epoch.
+    pub retried_ms: Option<i64>,
     /// When it may next be taken (running: when its lease ends); live jobs only.
     pub due_ms: Option<i64>,
     /// When it was given up or finished; dead and done jobs only.

@@ -1,9 +1,9 @@
 //! Dead letters: jobs that were given up, kept until somebody puts them back or throws them away.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, ToSql, named_params, params};
 
 use super::{Store, StoreError, views::slots_of};
-use crate::ids::{JobId, TenantId};
+use crate::ids::{Incarnation, JobId, TenantId};
 
 /// Rows that one commit moves, so that accepting never waits long behind an operator's command.
 pub(super) const ROWS_PER_COMMIT: u32 = 1_000;
@@ -13,16 +13,26 @@ pub(super) const TENANT_REMOVED: &str = "tenant_removed";
 pub const TENANT_CHANGED: &str = "tenant_changed";
 
 /// Which dead letters an operation is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeadLetters {
     /// This one.
     One(JobId),
-    /// All of them.
-    All,
+    /// All to which both apply.
+    Of {
+        /// Only those of this tenant.
+        tenant: Option<TenantId>,
+        /// Only those that were given up for this reason, or whose last error has this code.
+        reason: Option<String>,
+    },
+}
+
+impl DeadLetters {
+    /// Every one.
+    pub const ALL: Self = Self::Of { tenant: None, reason: None };
 }
 
 /// The key of a row.
-type Key = (u16, [u8; 16]);
+pub(super) type Key = (u16, [u8; 16]);
 
 impl Store {
     /// Puts dead letters back as jobs that are due now, with their errors kept, no attempt counted and their retry time
@@ -34,9 +44,9 @@ impl Store {
             let put_back = connection
                 .prepare_cached(
                     "INSERT INTO jobs (slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
-                                       accepted_ms, due_ms, fence, errors, sent, incarnation)
+                                       accepted_ms, due_ms, fence, errors, sent, incarnation, first_accepted_ms)
                      SELECT slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
-                            ?3, ?3, fence, errors, sent, incarnation
+                            ?3, ?3, fence, errors, sent, incarnation, coalesce(first_accepted_ms, accepted_ms)
                      FROM dead_letters
                      WHERE slot = ?1 AND id = ?2
                        AND (tenant, incarnation, tool_type) IN (SELECT id, incarnation, tool_type FROM tenants)",
@@ -63,6 +73,19 @@ impl Store {
         self.each_dead(which, delete).await
     }
 
+    /// How many there are.
+    pub async fn count_dead(&self, which: DeadLetters) -> Result<u64, StoreError> {
+        let (mut counted, mut after) = (0, (0, [0; 16]));
+        loop {
+            let keys = self.choose_dead(&which, after).await?;
+            counted += keys.len() as u64;
+            match keys.last() {
+                Some(last) if matches!(which, DeadLetters::Of { .. }) => after = *last,
+                _ => return Ok(counted),
+            }
+        }
+    }
+
     /// Gives up all jobs of a removed tenant, running ones included: their leases are lost. Returns how many.
     pub async fn dead_letter_tenant(&self, tenant: &TenantId) -> Result<u64, StoreError> {
         let mut moved = 0;
@@ -80,6 +103,15 @@ impl Store {
         }
     }
 
+    async fn choose_dead(&self, which: &DeadLetters, after: Key) -> Result<Vec<Key>, StoreError> {
+        let incarnation = match which {
+            DeadLetters::Of { tenant: Some(tenant), .. } => self.incarnation(tenant).await?,
+            DeadLetters::Of { tenant: None, .. } | DeadLetters::One(_) => None,
+        };
+        let which = which.clone();
+        self.inner.main_reads.read(move |connection| choose(connection, &which, incarnation, after)).await
+    }
+
     /// Chooses by reading, then changes by key: the writer never searches.
     async fn each_dead<F>(&self, which: DeadLetters, change: F) -> Result<u64, StoreError>
     where
@@ -87,7 +119,7 @@ impl Store {
     {
         let (mut changed, mut after) = (0, (0, [0; 16]));
         loop {
-            let keys = self.inner.main_reads.read(move |connection| choose(connection, which, after)).await?;
+            let keys = self.choose_dead(&which, after).await?;
             let Some(last) = keys.last().copied() else { return Ok(changed) };
             let change = change.clone();
             changed += self
@@ -107,9 +139,10 @@ impl Store {
 
 /// Jobs as dead letters; which ones is said behind it.
 const BURIED: &str = "INSERT INTO dead_letters (slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
-                               accepted_ms, fence, attempt, errors, sent, died_ms, reason, incarnation)
+                               accepted_ms, fence, attempt, errors, sent, died_ms, reason, incarnation,
+                               first_accepted_ms)
      SELECT slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
-            accepted_ms, fence, attempt, errors, sent, ?3, ?4, incarnation
+            accepted_ms, fence, attempt, errors, sent, ?3, ?4, incarnation, first_accepted_ms
      FROM jobs WHERE slot = ?1 AND";
 
 /// Moves one job to the dead letters; the caller has made sure that it is there. Says how many were moved.
@@ -149,22 +182,45 @@ pub(super) fn bury_tenant(connection: &Connection, tenant: &TenantId, now_ms: i6
     Ok(u32::try_from(ids.len()).unwrap_or(u32::MAX))
 }
 
-/// The next keys in their order.
-fn choose(connection: &Connection, which: DeadLetters, after: Key) -> rusqlite::Result<Vec<Key>> {
+/// The next keys in their order. Those of a tenant are not those of another one that had its id before; when nobody has it now,
+/// they are all there.
+fn choose(
+    connection: &Connection,
+    which: &DeadLetters,
+    incarnation: Option<Incarnation>,
+    after: Key,
+) -> rusqlite::Result<Vec<Key>> {
     let read_key = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-    match which {
-        DeadLetters::One(id) => connection
-            .prepare(&format!(
-                "{} SELECT slot, id FROM dead_letters WHERE slot IN (SELECT slot FROM slots) AND id = ?1",
-                slots_of("dead_letters")
-            ))?
-            .query_map([id.as_bytes()], read_key)?
-            .collect(),
-        DeadLetters::All => connection
-            .prepare_cached("SELECT slot, id FROM dead_letters WHERE (slot, id) > (?1, ?2) ORDER BY slot, id LIMIT ?3")?
-            .query_map(params![after.0, after.1, ROWS_PER_COMMIT], read_key)?
-            .collect(),
+    let (tenant, reason) = match which {
+        DeadLetters::One(id) => {
+            return connection
+                .prepare(&format!(
+                    "{} SELECT slot, id FROM dead_letters WHERE slot IN (SELECT slot FROM slots) AND id = ?1",
+                    slots_of("dead_letters")
+                ))?
+                .query_map([id.as_bytes()], read_key)?
+                .collect();
+        }
+        DeadLetters::Of { tenant, reason } => (tenant, reason),
+    };
+    let tenant = tenant.as_ref().map(|tenant| (tenant.slot(), tenant.as_str()));
+    let mut sql = "SELECT slot, id FROM dead_letters WHERE (slot, id) > (:slot, :id)".to_owned();
+    let mut values: Vec<(&str, &dyn ToSql)> =
+        named_params! { ":slot": after.0, ":id": after.1, ":max": ROWS_PER_COMMIT }.to_vec();
+    if let Some((slot, tenant)) = &tenant {
+        sql.push_str(" AND slot = :of AND tenant = :tenant");
+        values.extend([(":of", slot as &dyn ToSql), (":tenant", tenant)]);
     }
+    if let Some(incarnation) = &incarnation {
+        sql.push_str(" AND incarnation = :incarnation");
+        values.push((":incarnation", incarnation));
+    }
+    if let Some(code) = reason {
+        sql.push_str(" AND (reason = :reason OR errors ->> '$[#-1].kind' = :reason)");
+        values.push((":reason", code));
+    }
+    sql.push_str(" ORDER BY slot, id LIMIT :max");
+    connection.prepare_cached(&sql)?.query_map(&*values, read_key)?.collect()
 }
 
 fn delete(connection: &Connection, (slot, id): Key) -> rusqlite::Result<usize> {

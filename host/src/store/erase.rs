@@ -166,6 +166,8 @@ impl Store {
             (Main, "jobs", "rowid", in_slot.as_str()),
             (Main, "dead_letters", "slot, id", condition),
             (Main, "job_usage", "tenant, incarnation", condition),
+            (Main, "plugin_events", "id", condition),
+            (Main, "tenant_waits", "tenant, incarnation, reason, since_ms", condition),
             (History, "ticket_history", "rowid", condition),
             (History, "enhancement_history", "rowid", condition),
             (History, "reopened_tickets", "tenant, incarnation, ticket_id", condition),

@@ -1,9 +1,9 @@
-//! The journal of what happened to plugins: loads, refusals, swaps. Bounded; the oldest entries go first.
+//! The journal as rows: what happened to plugins, and what was done to tenants and jobs. Bounded; the oldest entries go first.
 
 use rusqlite::params;
 
 use super::{Store, StoreError};
-use crate::ids::ToolType;
+use crate::ids::{Incarnation, TenantId, ToolType};
 
 /// Entries that are kept.
 pub const PLUGIN_EVENTS_MAX: u32 = 10_000;
@@ -31,6 +31,19 @@ pub struct PluginEvent {
     pub who: String,
     /// Why, in the words of whoever asked for it.
     pub why: Option<String>,
+    /// The tenant that it is about, where there is one.
+    pub tenant: Option<String>,
+    /// Which tenant of that id; without it the entry stays when what is stored for the tenant is erased.
+    pub incarnation: Option<Incarnation>,
+}
+
+/// Which entries a list has: those that are all of this.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// About this tool type.
+    pub tool_type: Option<ToolType>,
+    /// About a tenant of this id.
+    pub tenant: Option<TenantId>,
 }
 
 /// Where a list of entries begins.
@@ -52,8 +65,9 @@ impl Store {
             .main
             .apply(move |connection| {
                 let mut insert = connection.prepare_cached(
-                    "INSERT INTO plugin_events (at_ms, tool_type, generation, version, sha256, code, message, who, why)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                    "INSERT INTO plugin_events (at_ms, tool_type, generation, version, sha256, code, message, who, why,
+                                                tenant, incarnation)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
                 )?;
                 for event in events {
                     insert.execute(params![
@@ -65,7 +79,9 @@ impl Store {
                         event.code,
                         event.message,
                         event.who,
-                        event.why
+                        event.why,
+                        event.tenant,
+                        event.incarnation
                     ])?;
                 }
                 connection
@@ -76,11 +92,11 @@ impl Store {
             .await
     }
 
-    /// At most `limit` entries, of this tool type or of all, the oldest first.
+    /// At most `limit` of the entries that the filter lets through, the oldest first.
     pub async fn plugin_events(
         &self,
         from: EventsFrom,
-        tool_type: Option<ToolType>,
+        filter: EventFilter,
         limit: u32,
     ) -> Result<Vec<PluginEvent>, StoreError> {
         let (after, order) = match from {
@@ -90,14 +106,18 @@ impl Store {
         self.inner
             .main_reads
             .read(move |connection| {
+                let tool_type = filter.tool_type.as_ref().map(ToolType::as_str);
+                let tenant = filter.tenant.as_ref().map(TenantId::as_str);
                 connection
                     .prepare_cached(&format!(
-                        "SELECT id, at_ms, tool_type, generation, version, sha256, code, message, who, why
-                         FROM (SELECT * FROM plugin_events WHERE id > ?1 AND (?2 IS NULL OR tool_type = ?2)
+                        "SELECT id, at_ms, tool_type, generation, version, sha256, code, message, who, why, tenant,
+                                incarnation
+                         FROM (SELECT * FROM plugin_events
+                               WHERE id > ?1 AND (?2 IS NULL OR tool_type = ?2) AND (?4 IS NULL OR tenant = ?4)
                                ORDER BY id {order} LIMIT ?3)
                          ORDER BY id"
                     ))?
-                    .query_map(params![after, tool_type.as_ref().map(ToolType::as_str), limit], |row| {
+                    .query_map(params![after, tool_type, limit, tenant], |row| {
                         Ok(PluginEvent {
                             id: row.get(0)?,
                             at_ms: row.get(1)?,
@@ -109,6 +129,8 @@ impl Store {
                             message: row.get(7)?,
                             who: row.get(8)?,
                             why: row.get(9)?,
+                            tenant: row.get(10)?,
+                            incarnation: row.get(11)?,
                         })
                     })?
                     .collect()

@@ -2,11 +2,11 @@
 
 use rusqlite::params;
 
-use self::reopened::{Moment, TicketKey, solved};
+use self::reopened::{Moment, TicketKey, is_known, solved};
 use super::{Store, StoreError, encoding::errors_json};
 use crate::{
     ids::{CorrelationId, Incarnation, JobId, TenantId, ToolType},
-    queue::job::JobError,
+    queue::job::{JobError, JobKind},
 };
 
 mod reopened;
@@ -50,6 +50,8 @@ pub struct EnhancementRecord {
     pub errors: Vec<JobError>,
     /// When the webhook was accepted, milliseconds since the epoch.
     pub accepted_ms: i64,
+    /// When the job was put back, if it was a dead letter; milliseconds since the epoch.
+    pub retried_ms: Option<i64>,
     /// When the job ended, milliseconds since the epoch.
     pub finished_ms: i64,
 }
@@ -81,6 +83,43 @@ pub struct ResolvedTicket {
     pub as_of_ms: i64,
     /// When the webhook that told it was accepted, milliseconds since the epoch.
     pub told_ms: i64,
+    /// The job that keeps it.
+    pub kept_by: KeptBy,
+}
+
+/// The job that has kept a solved ticket: what is shown of it when it is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptBy {
+    /// The job.
+    pub job: JobId,
+    /// The webhook's id.
+    pub correlation_id: CorrelationId,
+    /// [`JobKind::Record`] or [`JobKind::Confirm`].
+    pub kind: JobKind,
+    /// Attempts made.
+    pub attempts: u32,
+}
+
+/// What became of a solved ticket in the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// The history did not know it.
+    Inserted,
+    /// What the history had of it was replaced.
+    Updated,
+    /// The history knows a later solution.
+    Unchanged,
+}
+
+impl Kept {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inserted => "inserted",
+            Self::Updated => "updated",
+            Self::Unchanged => "unchanged",
+        }
+    }
 }
 
 /// A past ticket that resembles a text.
@@ -110,14 +149,15 @@ impl Store {
                         // No REPLACE: it would count the job twice.
                         "INSERT INTO enhancement_history
                              (job_id, slot, tenant, tool_type, ticket_id, correlation_id, outcome, note, attempts,
-                              errors, accepted_ms, finished_ms, incarnation)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+                              errors, accepted_ms, finished_ms, incarnation, retried_ms)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
                          ON CONFLICT (job_id) DO UPDATE SET
                              outcome = excluded.outcome,
                              note = excluded.note,
                              attempts = excluded.attempts,
                              errors = excluded.errors,
                              accepted_ms = excluded.accepted_ms,
+                             retried_ms = excluded.retried_ms,
                              finished_ms = excluded.finished_ms",
                     )?
                     .execute(params![
@@ -134,6 +174,7 @@ impl Store {
                         record.accepted_ms,
                         record.finished_ms,
                         record.incarnation,
+                        record.retried_ms,
                     ])?;
                 Ok(())
             })
@@ -156,18 +197,21 @@ impl Store {
 
     /// Keeps a resolved ticket. Of two records of one ticket the one resolved later counts, and texts that it lacks stay
     /// as they were. A ticket that was reopened later stays open. Call before [`complete`](Store::complete).
-    pub async fn record_resolved(&self, ticket: ResolvedTicket) -> Result<(), StoreError> {
+    pub async fn record_resolved(&self, ticket: ResolvedTicket) -> Result<Kept, StoreError> {
         let recorded_ms = self.inner.clock.now_ms();
         let tags = serde_json::Value::from(ticket.tags).to_string();
         self.inner
             .history
             .apply(move |connection| {
-                connection
+                let key = TicketKey::new(&ticket.tenant, ticket.incarnation, &ticket.ticket_id);
+                let was_known = is_known(connection, key)?;
+                let rows = connection
                     .prepare_cached(
                         "INSERT INTO ticket_history
                              (slot, tenant, tool_type, ticket_id, subject, description, resolution, tags, url,
-                              resolved_ms, recorded_ms, as_of_ms, told_ms, incarnation)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+                              resolved_ms, recorded_ms, as_of_ms, told_ms, incarnation, job_id, correlation_id, job_kind,
+                              job_attempts)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
                          ON CONFLICT (tenant, incarnation, ticket_id) DO UPDATE SET
                              tool_type = excluded.tool_type,
                              subject = coalesce(excluded.subject, subject),
@@ -178,7 +222,11 @@ impl Store {
                              resolved_ms = excluded.resolved_ms,
                              recorded_ms = excluded.recorded_ms,
                              as_of_ms = max(coalesce(as_of_ms, resolved_ms), excluded.as_of_ms),
-                             told_ms = max(coalesce(told_ms, recorded_ms), excluded.told_ms)
+                             told_ms = max(coalesce(told_ms, recorded_ms), excluded.told_ms),
+                             job_id = excluded.job_id,
+                             correlation_id = excluded.correlation_id,
+                             job_kind = excluded.job_kind,
+                             job_attempts = excluded.job_attempts
                          WHERE excluded.resolved_ms >= resolved_ms",
                     )?
                     .execute(params![
@@ -196,9 +244,17 @@ impl Store {
                         ticket.as_of_ms,
                         ticket.told_ms,
                         ticket.incarnation,
+                        ticket.kept_by.job.as_bytes(),
+                        ticket.kept_by.correlation_id.as_str(),
+                        ticket.kept_by.kind.as_str(),
+                        ticket.kept_by.attempts,
                     ])?;
-                let key = TicketKey::new(&ticket.tenant, ticket.incarnation, &ticket.ticket_id);
-                solved(connection, key, Moment(ticket.as_of_ms, ticket.told_ms))
+                solved(connection, key, Moment(ticket.as_of_ms, ticket.told_ms))?;
+                Ok(match (was_known, rows) {
+                    (_, 0) => Kept::Unchanged,
+                    (true, _) => Kept::Updated,
+                    (false, _) => Kept::Inserted,
+                })
             })
             .await
     }

@@ -22,7 +22,7 @@ macro_rules! claim {
              WHERE ",
             $condition,
             " RETURNING id, fence, tool_type, kind, correlation_id, metadata, accepted_ms, due_ms, attempt, errors, sent,
-                        incarnation"
+                        incarnation, first_accepted_ms"
         )
     };
 }
@@ -285,7 +285,8 @@ struct ClaimedRow {
     kind: String,
     correlation_id: String,
     metadata: String,
-    accepted_ms: i64,
+    queued_ms: i64,
+    first_accepted_ms: Option<i64>,
     lease_ends_ms: i64,
     attempt: u32,
     errors: String,
@@ -305,7 +306,7 @@ fn claim_one(connection: &Connection, wish: ClaimWish, now_ms: i64, until_ms: i6
             |row| ClaimedRow::read(slot, row),
         )?
         .collect::<rusqlite::Result<Vec<_>>>()?;
-    rows.sort_by_key(|row| (row.accepted_ms, row.lease.id));
+    rows.sort_by_key(|row| (row.queued_ms, row.lease.id));
     let next_due_ms =
         connection.prepare_cached(NEXT_DUE)?.query_row(params![slot, tenant.as_str()], |row| row.get(0)).optional()?;
     Ok(ClaimedRows { tenant, rows, next_due_ms })
@@ -319,12 +320,13 @@ impl ClaimedRow {
             kind: row.get(3)?,
             correlation_id: row.get(4)?,
             metadata: row.get(5)?,
-            accepted_ms: row.get(6)?,
+            queued_ms: row.get(6)?,
             lease_ends_ms: row.get(7)?,
             attempt: row.get(8)?,
             errors: row.get(9)?,
             sent: row.get(10)?,
             incarnation: row.get(11)?,
+            first_accepted_ms: row.get(12)?,
         })
     }
 
@@ -337,7 +339,8 @@ impl ClaimedRow {
             kind: JobKind::parse(&self.kind).ok_or_else(|| format!("unknown kind {:?}", self.kind))?,
             correlation_id: CorrelationId::parse(&self.correlation_id).map_err(|error| error.to_string())?,
             metadata: metadata_from_json(&self.metadata)?,
-            accepted_ms: self.accepted_ms,
+            accepted_ms: self.first_accepted_ms.unwrap_or(self.queued_ms),
+            retried_ms: self.first_accepted_ms.map(|_| self.queued_ms),
             lease_ends_ms: self.lease_ends_ms,
             attempt: self.attempt,
             errors: errors_from_json(&self.errors)?,

@@ -36,11 +36,14 @@ const MAIN: &[M<'_>] = &[
     M::up(include_str!("migrations/0012_incarnations.sql")),
     M::up(include_str!("migrations/0013_allow_from.sql")),
     M::up(include_str!("migrations/0014_count_in_commits.sql")),
+    M::up(include_str!("migrations/0015_retried.sql")),
+    M::up(include_str!("migrations/0016_audit.sql")),
 ];
 const HISTORY: &[M<'_>] = &[
     M::up(include_str!("migrations/history_0001.sql")),
     M::up(include_str!("migrations/history_0002.sql")),
     M::up(concat!(include_str!("migrations/history_0003.sql"), include_str!("migrations/history_count.sql"))),
+    M::up(include_str!("migrations/history_0004.sql")),
 ];
 
 /// Counts anew what each tenant has in the history, which triggers do otherwise.

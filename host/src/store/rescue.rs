@@ -72,8 +72,8 @@ impl Store {
     }
 
     /// Ends the leases of a host that was cut off: this one is the only one on the file, and nothing runs yet. Each of
-    /// these attempts counts and leaves an error with its job. The jobs are due now; those that were accepted `give_up_ms`
-    /// ago go to the dead letters with `reason`, and those that must have ended the host with [`ENDS_THE_HOST`]. The last that
+    /// these attempts counts and leaves an error with its job. The jobs are due now; those that were accepted or put back
+    /// `give_up_ms` ago go to the dead letters with `reason`, and those that must have ended the host with [`ENDS_THE_HOST`]. The last that
     /// is known of the host is the last extension of a lease, which was good for `lease_ms`.
     pub async fn rescue(
         &self,
@@ -90,7 +90,7 @@ impl Store {
                 let leased = leased(connection)?;
                 let suspected = last_end == LastEnd::Unexplained;
                 let alone = suspected && leased.len() == 1;
-                for Leased { lease, attempt, accepted_ms, began_ms, ends_ms, cut_off, cut_off_alone } in leased {
+                for Leased { lease, attempt, queued_ms, began_ms, ends_ms, cut_off, cut_off_alone } in leased {
                     let ran_ms = ends_ms.saturating_sub(lease_ms).saturating_sub(began_ms);
                     let cut_off_alone = cut_off_alone + u32::from(alone && ran_ms < ENDS_WITHIN_MS);
                     let cut_off = cut_off + u32::from(suspected);
@@ -99,7 +99,7 @@ impl Store {
                     let (slot, id) = (lease.slot, lease.id.as_bytes());
                     if cut_off_alone >= CUT_OFF_ALONE_MAX {
                         rescued.end_the_host += bury(connection, slot, id, now_ms, ENDS_THE_HOST)?;
-                    } else if now_ms.saturating_sub(accepted_ms) >= give_up_ms {
+                    } else if now_ms.saturating_sub(queued_ms) >= give_up_ms {
                         rescued.given_up += bury(connection, slot, id, now_ms, reason)?;
                     } else {
                         rescued.put_back += connection
@@ -120,7 +120,7 @@ impl Store {
 struct Leased {
     lease: Lease,
     attempt: u32,
-    accepted_ms: i64,
+    queued_ms: i64,
     began_ms: i64,
     ends_ms: i64,
     cut_off: u32,
@@ -137,7 +137,7 @@ fn leased(connection: &Connection) -> rusqlite::Result<Vec<Leased>> {
             Ok(Leased {
                 lease: Lease { slot: row.get(0)?, id: JobId::from_bytes(row.get(1)?), fence: row.get(2)? },
                 attempt: row.get(3)?,
-                accepted_ms: row.get(4)?,
+                queued_ms: row.get(4)?,
                 began_ms: row.get(5)?,
                 ends_ms: row.get(6)?,
                 cut_off: row.get(7)?,

@@ -174,6 +174,17 @@ impl Store {
         if known { Ok(()) } else { Err(StoreError::UnknownTenant(id)) }
     }
 
+    /// Deletes a secret, with one of its name that is still good beside it.
+    pub async fn remove_secret(&self, tenant: &TenantId, name: &str) -> Result<(), StoreError> {
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        let delete = move |connection: &Connection| {
+            connection
+                .execute("DELETE FROM tenant_secrets WHERE tenant = ?1 AND name = ?2", [tenant.as_str(), &name])
+                .map(drop)
+        };
+        self.inner.main.apply(delete).await
+    }
+
     /// All tenants, by id.
     pub async fn tenants(&self) -> Result<Vec<Tenant>, StoreError> {
         self.inner

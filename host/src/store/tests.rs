@@ -16,6 +16,7 @@ use crate::{
 mod aside;
 mod changes;
 mod faults;
+mod found;
 mod incarnations;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -113,6 +114,11 @@ pub(super) async fn there(store: &Store, name: &str) -> Incarnation {
         Some(incarnation) => incarnation,
         None => store.insert_tenant(tenant(name), Vec::new()).await.unwrap(),
     }
+}
+
+/// That a webhook's job has kept a solved ticket.
+pub(super) fn kept_by(job: JobId) -> KeptBy {
+    KeptBy { job, correlation_id: CorrelationId::parse("c-2").unwrap(), kind: JobKind::Record, attempts: 1 }
 }
 
 fn tenant(name: &str) -> Tenant {
@@ -379,9 +385,36 @@ async fn the_journal_of_plugins_keeps_order_and_its_limit() {
         (EventsFrom::Newest, Some(jira.clone()), 2, &[3]),
         (EventsFrom::After(0), Some(jira.clone()), 9, &[3]),
     ] {
-        let events = bed.store.plugin_events(from, tool_type, limit).await.unwrap();
+        let filter = EventFilter { tool_type, tenant: None };
+        let events = bed.store.plugin_events(from, filter, limit).await.unwrap();
         assert_eq!(times(events), expected, "{from:?} {limit}");
     }
+}
+
+#[tokio::test]
+async fn entries_about_a_tenant_go_with_what_is_stored_for_it() {
+    let bed = Bed::new();
+    let acme = TenantId::parse("acme").unwrap();
+    let about = |incarnation: Option<i64>, message: &str| PluginEvent {
+        incarnation: incarnation.map(Incarnation::new),
+        ..PluginEvent::new(Happened::TenantChanged, message).of_any(&acme)
+    };
+    let entries = vec![
+        about(Some(1), "of the one before"),
+        about(None, "removed"),
+        about(Some(2), "of the one now"),
+        PluginEvent::new(Happened::JobsPaused, "of nobody"),
+    ];
+    bed.store.record_plugin_events(entries).await.unwrap();
+    let messages = async |tenant: Option<&TenantId>| {
+        let filter = EventFilter { tenant: tenant.cloned(), tool_type: None };
+        let events = bed.store.plugin_events(EventsFrom::Newest, filter, 9).await.unwrap();
+        events.into_iter().map(|event| event.message).collect::<Vec<_>>()
+    };
+    assert_eq!(messages(Some(&acme)).await, ["of the one before", "removed", "of the one now"]);
+    assert_eq!(messages(TenantId::parse("other").ok().as_ref()).await, [""; 0]);
+    bed.store.erase_tenant(&acme, Incarnation::new(1)).await.unwrap();
+    assert_eq!(messages(None).await, ["removed", "of the one now", "of nobody"]);
 }
 
 #[tokio::test]

@@ -11,12 +11,15 @@ use std::{
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
+use self::failing::{Failing, Tell};
 use super::{
     Hooks, StoreFile,
     connection::{bound_wal, open_writer},
     error::{StoreError, shown},
 };
 use crate::mailbox::{Mailbox, NotPut};
+
+mod failing;
 
 /// Operations that may wait for the writer; one more is refused as [`StoreError::Saturated`].
 pub const WRITES_WAITING_MAX: usize = 8_192;
@@ -81,6 +84,7 @@ impl<M: Mirror> Writer<M> {
             path: path.to_owned(),
             queue: Arc::clone(&queue),
             open: Some((connection, mirror)),
+            failing: Failing::default(),
             on_commit: hooks.on_commit,
         };
         let thread = std::thread::Builder::new()
@@ -194,6 +198,7 @@ struct WriterThread<M> {
     queue: Arc<Queue<M>>,
     /// None after a failure, until the next tick has opened the file anew.
     open: Option<(Connection, M)>,
+    failing: Failing,
     on_commit: Arc<dyn Fn(CommitStats) + Send + Sync>,
 }
 
@@ -214,13 +219,32 @@ impl<M: Mirror> WriterThread<M> {
             seconds: started.elapsed().as_secs_f64(),
             committed: outcome.is_ok(),
         });
-        if let Err(error) = &outcome {
-            tracing::error!(file = %self.path.display(), operations = tick.len(), %error, "nothing of this commit was kept");
-        }
+        self.tell(&outcome, tick.len());
         for mut operation in tick.drain(..) {
             operation.answer(&outcome);
         }
         self.bound_log();
+    }
+
+    fn tell(&mut self, outcome: &Result<(), StoreError>, operations: usize) {
+        let tell = self.failing.after(outcome.is_ok(), operations as u64, Instant::now());
+        let (Some(tell), file) = (tell, self.path.display()) else { return };
+        let error = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        match tell {
+            Tell::Begins => tracing::error!(
+                %file, operations,
+                "nothing of this commit was kept, and webhooks are answered 503 while that goes on; it is tried again with \
+                 each write, and said when it works again: {error}"
+            ),
+            Tell::GoesOn { commits, operations } => tracing::error!(
+                %file, commits, operations,
+                "the store still cannot be written: {commits} commits failed since that began; the last: {error}"
+            ),
+            Tell::IsOver { commits, operations } => tracing::warn!(
+                %file, commits, operations,
+                "the store can be written again; {commits} commits failed since that began, and nothing of them was kept"
+            ),
+        }
     }
 
     /// A connection on which anything has failed is closed: after a failed fsync nobody knows which of its pages

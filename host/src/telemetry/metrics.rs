@@ -49,6 +49,7 @@ struct Inner {
     generations: Family<GenerationLabels, Gauge>,
     panics: Family<ToolLabel, Counter>,
     stuck_calls: Family<ToolLabel, Counter>,
+    over_budget: Family<MethodLabels, Counter>,
     reloads: Family<ReloadLabel, Counter>,
     jobs: Family<JobsLabel, Gauge>,
     oldest_age: Gauge<f64, AtomicU64>,
@@ -158,6 +159,12 @@ impl Metrics {
                 &mut r,
                 "plugin_stuck_calls",
                 "Calls whose lane had to be replaced",
+                Family::default(),
+            ),
+            over_budget: registered(
+                &mut r,
+                "plugin_calls_over_budget",
+                "Calls that took more time of their own than a call of that method should",
                 Family::default(),
             ),
             reloads: registered(&mut r, "plugin_reloads", "Loads and replacements of plugins", Family::default()),
@@ -330,6 +337,12 @@ impl PluginMetrics {
     /// A call did not end in time and its lane was replaced.
     pub fn stuck_call(&self) {
         self.stuck_calls.inc();
+    }
+
+    /// A call took more time of its own than it should.
+    pub fn over_budget(&self, method: Method) {
+        let labels = MethodLabels { tool_type: self.tool_type.clone(), method };
+        self.metrics.inner.over_budget.get_or_create(&labels).inc();
     }
 
     fn count(&self, method: Method, outcome: CallOutcome) {

@@ -58,11 +58,11 @@ impl TenantChange {
             replay_window_s: self.replay_window_s.unwrap_or(tenant.replay_window_s),
             replay_ahead_s: self.replay_ahead_s.unwrap_or(tenant.replay_ahead_s),
             enhance_on: self.enhance_on.unwrap_or_else(|| tenant.enhance_on.clone()),
+            enabled: tenant.enabled,
         };
         match new.check_all() {
             Ok(changed) if faults.is_empty() => {
-                let Tenant { incarnation, enabled, paused, .. } = *tenant;
-                Ok(Tenant { incarnation, enabled, paused, ..changed })
+                Ok(Tenant { incarnation: tenant.incarnation, paused: tenant.paused, ..changed })
             }
             Ok(_) => Err(faults),
             Err(more) => Err(faults.into_iter().chain(more).collect()),

@@ -44,6 +44,16 @@ pub enum DirectoryError {
     /// A secret could not be sealed.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The tenant has no secret of this name.
+    #[error("tenant {tenant} has no secret {name:?}")]
+    NoSecret {
+        /// The tenant.
+        tenant: TenantId,
+        /// The name.
+        name: String,
+        /// The names that it has.
+        known: Vec<String>,
+    },
     /// The store refused, or could not be reached.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -103,7 +103,9 @@ pub struct SecretPlace<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// The tenant has no secret of this name, or none that is still good.
-    #[error("tenant {tenant} has no secret {name:?}; set it with plugin-ctl tenant rotate-secret")]
+    #[error(
+        "tenant {tenant} has no secret {name:?}; set it with plugin-ctl tenant update {tenant} --secret {name}=@FILE"
+    )]
     Missing {
         /// The tenant.
         tenant: TenantId,

@@ -14,13 +14,17 @@ use super::{
     held::Held,
     scheduler::{Permits, Scheduler, Turn},
     suspects::{Next, Suspects},
+    waits::Waits,
     wakes::{Wakes, Woken},
     work,
 };
 use crate::{
     ids::TenantId,
     plugin::routes::Route,
-    queue::job::{ClaimWish, ClaimedJob, Fenced, JobKind, Lease},
+    queue::{
+        job::{ClaimWish, ClaimedJob, Fenced, JobKind, Lease},
+        wait::{TenantWait, WaitReason},
+    },
     store::{StoreError, Suspect, TenantDue},
     tenant::Tenant,
 };
@@ -47,6 +51,8 @@ pub(super) struct Claims {
     jobs: JoinSet<Option<i64>>,
     running: HashMap<Id, Running>,
     suspects: Suspects,
+    /// Whose jobs cannot run.
+    waits: Waits,
     /// Whether the store is to be asked which tenants have jobs.
     stale: bool,
     /// The last look for tenants whose tools are slow.
@@ -66,11 +72,12 @@ pub(super) struct Running {
 }
 
 impl Claims {
-    /// With the tenants that have jobs, and the jobs that may be what ends the host.
+    /// With the tenants that have jobs, the jobs that may be what ends the host, and whose jobs could not run.
     pub(super) fn new(
         parts: Arc<WorkerParts>,
         due: &[TenantDue],
         suspects: Vec<Suspect>,
+        waits: Vec<TenantWait>,
         wakes: Arc<Wakes>,
         drain_by: DrainBy,
     ) -> Self {
@@ -79,6 +86,8 @@ impl Claims {
         let looked = (Instant::now(), parts.clock.now_ms());
         let times_reopened = parts.store.times_reopened();
         let (jobs, running, suspects) = (JoinSet::new(), HashMap::new(), Suspects::new(suspects, looked.0));
+        let waits = Waits::new(waits);
+        waits.tenants().for_each(|tenant| scheduler.due(tenant, looked.1));
         Self {
             parts,
             wakes,
@@ -87,6 +96,7 @@ impl Claims {
             jobs,
             running,
             suspects,
+            waits,
             stale: false,
             slow_looked: looked.0,
             looked,
@@ -143,6 +153,7 @@ impl Claims {
                     let directory = &self.parts.directory;
                     self.scheduler.forget_paces(|tenant| directory.get(tenant.as_str()).is_some());
                     tenants.iter().for_each(|due| self.scheduler.due(&due.tenant, due.next_due_ms));
+                    self.waits.tenants().for_each(|tenant| self.scheduler.due(tenant, self.looked.1));
                     self.stale = false;
                 }
                 Err(error) => {
@@ -176,8 +187,10 @@ impl Claims {
             }
             let (wishes, removed) = self.wishes();
             for tenant in removed {
+                self.waits.forget(&tenant);
                 self.bury_all(&tenant).await;
             }
+            self.keep_waits().await;
             if wishes.is_empty() {
                 break;
             }
@@ -221,14 +234,27 @@ impl Claims {
         };
         let mut removed = Vec::new();
         let now_ms = self.looked.1;
+        let waits = &mut self.waits;
         let wishes = self.scheduler.wishes(now_ms, permits, |id| {
             let Some(tenant) = parts.directory.get(id.as_str()) else {
                 removed.push(id.clone());
                 return Turn::Blocked;
             };
-            if is_served(parts, &tenant) { parts.credentials.turn(&tenant, now_ms) } else { Turn::Blocked }
+            let (turn, reason) = turn(parts, &tenant, now_ms);
+            waits.note(&tenant, reason, now_ms);
+            turn
         });
         (wishes, removed)
+    }
+
+    /// Keeps whose jobs cannot run since when, and whose can again. What cannot be kept is missing where it is shown, no more.
+    async fn keep_waits(&mut self) {
+        let changes = self.waits.changes();
+        if !changes.is_empty()
+            && let Err(error) = self.parts.store.keep_waits(changes).await
+        {
+            tracing::warn!("since when the jobs of some tenants cannot run is not kept: {error}");
+        }
     }
 
     async fn claim(&mut self, wishes: Vec<ClaimWish>) {
@@ -323,6 +349,13 @@ impl Claims {
         }
         self.scheduler.ended(&tenant);
         self.suspects.ended(lease.id);
+        if self.waits.is_open(&tenant)
+            && let Some(known) = self.parts.directory.get(tenant.as_str())
+        {
+            // It may have been the last one that waited.
+            let now_ms = self.parts.clock.now_ms();
+            self.waits.note(&known, turn(&self.parts, &known, now_ms).1, now_ms);
+        }
         match ended {
             Ok((_, Some(due_ms))) => self.scheduler.due(&tenant, due_ms),
             Ok((_, None)) => {}
@@ -383,13 +416,31 @@ impl Claims {
 
 /// Whether jobs of this tenant can run now.
 fn may_run(parts: &WorkerParts, tenant: &TenantId) -> bool {
-    parts.directory.get(tenant.as_str()).is_some_and(|tenant| is_served(parts, &tenant))
+    parts.directory.get(tenant.as_str()).is_some_and(|tenant| unserved(parts, &tenant).is_none())
 }
 
-fn is_served(parts: &WorkerParts, tenant: &Tenant) -> bool {
-    tenant.enabled
-        && !parts.directory.is_paused(tenant)
-        && matches!(parts.routes.get(&tenant.tool_type), Some(Route::Active(_)))
+/// What the tenant may do, and what keeps its jobs from running.
+fn turn(parts: &WorkerParts, tenant: &Arc<Tenant>, now_ms: i64) -> (Turn, Option<WaitReason>) {
+    if let Some(reason) = unserved(parts, tenant) {
+        return (Turn::Blocked, Some(reason));
+    }
+    let turn = parts.credentials.turn(tenant, now_ms);
+    (turn, (turn != Turn::Free).then_some(WaitReason::CredentialRefused))
+}
+
+fn unserved(parts: &WorkerParts, tenant: &Tenant) -> Option<WaitReason> {
+    if !tenant.enabled {
+        return Some(WaitReason::TenantDisabled);
+    }
+    if parts.directory.is_paused(tenant) {
+        return Some(WaitReason::Paused);
+    }
+    match parts.routes.get(&tenant.tool_type) {
+        Some(Route::Active(_)) => None,
+        Some(Route::Disabled) => Some(WaitReason::PluginDisabled),
+        Some(Route::Quarantined) => Some(WaitReason::PluginQuarantined),
+        None => Some(WaitReason::NoPlugin),
+    }
 }
 
 /// Ends when no more jobs are to be taken.

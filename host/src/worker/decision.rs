@@ -16,10 +16,10 @@ pub const GAVE_UP: &str = "gave_up";
 /// Why a job became a dead letter when its tenant was gone.
 pub const TENANT_REMOVED: &str = "tenant_removed";
 
-/// Tools tell of a ticket before they show it: for so long after a webhook was accepted it may come to light, milliseconds.
+/// Tools tell of a ticket before they show it: for so long after a job came into the queue it may come to light, milliseconds.
 pub const SHOWN_WITHIN_MS: i64 = 10 * 60_000;
-/// Some tools tell of a solution before they keep it (Jira's post functions): so long after a webhook was accepted the tool
-/// may come to say the same, milliseconds.
+/// Some tools tell of a solution before they keep it (Jira's post functions): so long after a job came into the queue the
+/// tool may come to say the same, milliseconds.
 pub const SOLVED_WITHIN_MS: i64 = 60_000;
 
 /// The wait of a job that found no place in a plugin, or whose plugin was just being replaced; milliseconds.
@@ -90,6 +90,20 @@ impl Failure {
         }
     }
 
+    /// Which step of the attempt has failed.
+    pub fn operation(&self) -> &'static str {
+        match self {
+            Self::Fetch(_) | Self::NoTicket | Self::NotSolvedYet => "get",
+            Self::Post(_) | Self::NotTaken => "update",
+            Self::Store(_) | Self::LeaseLost => "store",
+            Self::TenantRemoved
+            | Self::TenantDisabled
+            | Self::Paused
+            | Self::NoRoute(_)
+            | Self::CredentialRefused { .. } => "claim",
+        }
+    }
+
     /// Whether the tool has said that it did not do what it was asked.
     pub fn is_refusal(&self) -> bool {
         match self {
@@ -118,8 +132,8 @@ pub enum Next {
 pub struct Attempt {
     /// Its number, from 1.
     pub number: u32,
-    /// When the job was accepted, milliseconds since the epoch.
-    pub accepted_ms: i64,
+    /// When the job was accepted or, if it was a dead letter, put back; milliseconds since the epoch.
+    pub queued_ms: i64,
     /// When it failed, milliseconds since the epoch.
     pub failed_ms: i64,
 }
@@ -129,7 +143,7 @@ pub fn decide(failure: &Failure, attempt: Attempt, retry: &Retry, random: f64) -
     let postpone = |wait_ms: i64| Next::PostponeUntil(attempt.failed_ms.saturating_add(wait_ms));
     let again = |retry_after: Option<Duration>| {
         let retry_after_ms = retry_after.map(millis);
-        match policy(retry).next(attempt.number, attempt.accepted_ms, attempt.failed_ms, retry_after_ms, random) {
+        match policy(retry).next(attempt.number, attempt.queued_ms, attempt.failed_ms, retry_after_ms, random) {
             Decision::RetryAt(at_ms) => Next::RetryAt(at_ms),
             Decision::GiveUp => Next::Bury(GAVE_UP),
         }
@@ -137,11 +151,11 @@ pub fn decide(failure: &Failure, attempt: Attempt, retry: &Retry, random: f64) -
     // The last attempt comes just then.
     let until = |age_ms: i64| {
         let wait_ms = policy(retry).wait_ms(attempt.number, random);
-        let last_ms = attempt.accepted_ms.saturating_add(age_ms).max(attempt.failed_ms);
+        let last_ms = attempt.queued_ms.saturating_add(age_ms).max(attempt.failed_ms);
         Next::RetryAt(attempt.failed_ms.saturating_add(wait_ms).min(last_ms))
     };
     let until_shown = || {
-        let is_over = attempt.failed_ms >= attempt.accepted_ms.saturating_add(SHOWN_WITHIN_MS);
+        let is_over = attempt.failed_ms >= attempt.queued_ms.saturating_add(SHOWN_WITHIN_MS);
         if is_over { Next::Bury(failure.kind()) } else { until(SHOWN_WITHIN_MS) }
     };
     match failure {
@@ -218,8 +232,8 @@ mod tests {
         }
     }
 
-    fn next(failure: &Failure, number: u32, accepted_ms: i64) -> Next {
-        decide(failure, Attempt { number, accepted_ms, failed_ms: NOW_MS }, &retry(), 0.5)
+    fn next(failure: &Failure, number: u32, queued_ms: i64) -> Next {
+        decide(failure, Attempt { number, queued_ms, failed_ms: NOW_MS }, &retry(), 0.5)
     }
 
     fn api(status: Option<u16>) -> PluginError {
@@ -287,7 +301,7 @@ mod tests {
             }
             // What an operator may set comes within the ten minutes too.
             let retry = Retry { base: Duration::from_secs(900), give_up: Duration::from_secs(900), ..retry() };
-            let attempt = Attempt { number: 1, accepted_ms: NOW_MS, failed_ms: NOW_MS };
+            let attempt = Attempt { number: 1, queued_ms: NOW_MS, failed_ms: NOW_MS };
             assert_eq!(decide(&failure, attempt, &retry, 0.5), RetryAt(by_ms(0)), "{failure:?}");
         }
     }
@@ -320,7 +334,7 @@ mod tests {
     #[test]
     fn waits_grow_and_end_with_the_age_of_the_job_but_only_attempts_count() {
         let old_ms = NOW_MS - 24 * HOUR_MS;
-        for (failure, number, accepted_ms, expected) in [
+        for (failure, number, queued_ms, expected) in [
             (Failure::NotTaken, 3, NOW_MS, RetryAt(NOW_MS + 8_000)),
             (Failure::NotSolvedYet, 9, NOW_MS, RetryAt(NOW_MS + SOLVED_WITHIN_MS)),
             (Failure::NotSolvedYet, 9, NOW_MS - HOUR_MS, RetryAt(NOW_MS)),
@@ -329,7 +343,7 @@ mod tests {
             (NoRoute::Missing.into(), 3, old_ms, PostponeUntil(NOW_MS + AWAY_MS)),
             (Failure::Fetch(CallError::Saturated), 3, old_ms, PostponeUntil(NOW_MS + SHORTLY_MS)),
         ] {
-            assert_eq!(next(&failure, number, accepted_ms), expected, "{failure:?} {accepted_ms}");
+            assert_eq!(next(&failure, number, queued_ms), expected, "{failure:?} {queued_ms}");
         }
     }
 }

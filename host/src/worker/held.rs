@@ -21,6 +21,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A job that is ours for as long as the lease is good, by the monotonic clock: nobody sets that one.
 pub(super) struct Held {
     pub(super) job: ClaimedJob,
+    /// A moment before the claim was written.
+    pub(super) claimed_at: Instant,
     store: Store,
     lease_time: Duration,
     good_until: Mutex<Instant>,
@@ -29,7 +31,7 @@ pub(super) struct Held {
 impl Held {
     /// `claimed_at` is a moment before the claim was written, so that the lease ends here before it ends in the store.
     pub(super) fn new(store: Store, job: ClaimedJob, claimed_at: Instant, lease_time: Duration) -> Self {
-        Self { job, store, lease_time, good_until: Mutex::new(claimed_at + lease_time) }
+        Self { job, claimed_at, store, lease_time, good_until: Mutex::new(claimed_at + lease_time) }
     }
 
     /// Extends the lease whenever a third of it is over, and ends when it is lost: taken away, or not extended in time.

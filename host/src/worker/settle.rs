@@ -16,21 +16,48 @@ use crate::{
 /// Keeps what became of the attempt. Returns when the job falls due again, milliseconds since the epoch, where that was
 /// decided here.
 pub(super) async fn settle(parts: &WorkerParts, held: &Held, ended: Result<Outcome, Failure>) -> Option<i64> {
+    let duration_ms = millis(held.claimed_at.elapsed());
     let failure = match ended {
         Ok(outcome) => {
             let kept = finish(parts, held, &outcome).await;
             report(parts, kept, AttemptOutcome::Done, || match outcome {
                 Outcome::Posted(Posted { possibly_twice: true, .. }) => {
                     tracing::warn!(
+                        operation = "update",
+                        outcome = POSSIBLY_TWICE,
+                        duration_ms,
                         "the note is on the ticket, possibly twice: the plugin cannot look for an earlier one"
                     );
                 }
-                Outcome::Posted(_) => tracing::info!("the note is on the ticket"),
-                Outcome::InHistory => tracing::info!("the history has the note of an earlier attempt"),
-                Outcome::Recorded => tracing::info!("the solved ticket is in the history"),
-                Outcome::Reopened => tracing::info!("the ticket is open again: it is no longer offered as solved"),
+                Outcome::Posted(_) => {
+                    tracing::info!(operation = "update", outcome = DONE, duration_ms, "the note is on the ticket");
+                }
+                Outcome::InHistory => tracing::info!(
+                    operation = "history",
+                    outcome = DONE,
+                    duration_ms,
+                    "the history has the note of an earlier attempt"
+                ),
+                Outcome::Recorded(kept) => tracing::info!(
+                    operation = "record",
+                    outcome = DONE,
+                    action = kept.as_str(),
+                    duration_ms,
+                    "the solved ticket is in the history"
+                ),
+                Outcome::Reopened => tracing::info!(
+                    operation = "reopen",
+                    outcome = DONE,
+                    duration_ms,
+                    "the ticket is open again: it is no longer offered as solved"
+                ),
                 Outcome::NotSolved => {
-                    tracing::info!("the tool does not say that the ticket is solved: nothing is kept");
+                    tracing::info!(
+                        operation = "get",
+                        outcome = "not_solved",
+                        duration_ms,
+                        "the tool does not say that the ticket is solved: nothing is kept"
+                    );
                 }
             });
             return None;
@@ -38,9 +65,9 @@ pub(super) async fn settle(parts: &WorkerParts, held: &Held, ended: Result<Outco
         Err(failure) => failure,
     };
     let (job, store, failed_ms) = (&held.job, &parts.store, parts.clock.now_ms());
-    let attempt = Attempt { number: job.attempt, accepted_ms: job.accepted_ms, failed_ms };
+    let attempt = Attempt { number: job.attempt, queued_ms: job.queued_ms(), failed_ms };
     let error = JobError::new(job.attempt, failed_ms, failure.kind(), &failure);
-    let reason = failure.kind();
+    let (reason, operation) = (failure.kind(), failure.operation());
     match decide(&failure, attempt, &parts.limits.now().retry, random()) {
         Next::RetryAt(at_ms) => {
             let unsent = failure.is_refusal() && !job.sent;
@@ -53,7 +80,14 @@ pub(super) async fn settle(parts: &WorkerParts, held: &Held, ended: Result<Outco
             };
             let kept = held.persist(put_back).await;
             report(parts, kept, AttemptOutcome::Retry, || {
-                tracing::info!(reason, next = rfc3339(at_ms), "the job will be tried again: {failure}");
+                tracing::info!(
+                    operation,
+                    outcome = "retry",
+                    reason,
+                    duration_ms,
+                    next = rfc3339(at_ms),
+                    "the job will be tried again: {failure}"
+                );
             });
             Some(at_ms)
         }
@@ -61,7 +95,10 @@ pub(super) async fn settle(parts: &WorkerParts, held: &Held, ended: Result<Outco
             let kept = held.persist(|| store.postpone(job.lease, at_ms)).await;
             report(parts, kept, AttemptOutcome::Postponed, || {
                 tracing::info!(
+                    operation,
+                    outcome = "postponed",
                     reason,
+                    duration_ms,
                     next = rfc3339(at_ms),
                     "the job waits and the attempt does not count: {failure}"
                 );
@@ -72,13 +109,25 @@ pub(super) async fn settle(parts: &WorkerParts, held: &Held, ended: Result<Outco
             let kept = bury(parts, held, why, error).await;
             report(parts, kept, AttemptOutcome::Dead, || {
                 parts.metrics.dead_letter(why);
-                tracing::warn!(reason = why, "the job is a dead letter: {failure}");
+                tracing::warn!(
+                    operation,
+                    outcome = DEAD,
+                    reason = why,
+                    duration_ms,
+                    "the job is a dead letter: {failure}"
+                );
             });
             None
         }
         Next::Leave => {
             parts.metrics.attempt(AttemptOutcome::Lost);
-            tracing::warn!(reason, "the job is left until its lease ends: {failure}");
+            tracing::warn!(
+                operation,
+                outcome = "lost",
+                reason,
+                duration_ms,
+                "the job is left until its lease ends: {failure}"
+            );
             None
         }
     }
@@ -132,6 +181,7 @@ fn history(
         attempts: job.attempt,
         errors,
         accepted_ms: job.accepted_ms,
+        retried_ms: job.retried_ms,
         finished_ms: parts.clock.now_ms(),
     }
 }

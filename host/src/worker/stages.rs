@@ -20,7 +20,7 @@ use crate::{
     fault::{self, Point},
     plugin::generation::{CallError, InFlight, JobCall, OwnedNote},
     queue::job::Fenced,
-    store::{ReopenedTicket, ResolvedTicket, StoreError},
+    store::{Kept, KeptBy, ReopenedTicket, ResolvedTicket, StoreError},
     tenant::Tenant,
     texts,
 };
@@ -90,8 +90,10 @@ impl<'a> Staffed<'a> {
         }
     }
 
-    /// Takes note of a credential that the tool refuses. What else goes wrong says nothing of it.
+    /// Takes note of how it stands with the tool, and of a credential that it refuses. What else goes wrong says nothing of
+    /// that.
     fn heard<T>(&self, answer: Result<T, CallError>) -> Result<T, CallError> {
+        self.parts.tools.heard(&self.tenant, &answer);
         if let Err(CallError::Plugin(PluginError::Authentication(_))) = &answer {
             let retry = policy(&self.parts.limits.now().retry);
             let wait_ms = |pause| retry.wait_ms(pause, random());
@@ -147,7 +149,7 @@ impl<'a> Fetched<'a> {
         let Self { staffed: Staffed { parts, held, .. }, ticket } = self;
         let job = &held.job;
         if !is_solved(&ticket) {
-            let age_ms = parts.clock.now_ms().saturating_sub(job.accepted_ms);
+            let age_ms = parts.clock.now_ms().saturating_sub(job.queued_ms());
             return if age_ms < SOLVED_WITHIN_MS { Err(Failure::NotSolvedYet) } else { Ok(Outcome::NotSolved) };
         }
         let resolved_ms = happened_ms(ticket.resolved_at.or(ticket.updated_at), held);
@@ -163,11 +165,12 @@ impl<'a> Fetched<'a> {
             url: ticket.url,
             resolved_ms,
             // The tool has just been asked. Some tell the time of a solution that did not last.
-            as_of_ms: resolved_ms.max(job.accepted_ms),
+            as_of_ms: resolved_ms.max(job.queued_ms()),
             told_ms: job.accepted_ms,
+            kept_by: kept_by(held),
         };
-        keep(held, || parts.store.record_resolved(solved.clone())).await?;
-        Ok(Outcome::Recorded)
+        let kept = keep(held, || parts.store.record_resolved(solved.clone())).await?;
+        Ok(Outcome::Recorded(kept))
     }
 }
 
@@ -194,7 +197,7 @@ impl Written<'_> {
 }
 
 /// Keeps a resolved ticket in the history; the same ticket may be kept again.
-pub(super) async fn record(parts: &WorkerParts, held: &Held) -> Result<(), Failure> {
+pub(super) async fn record(parts: &WorkerParts, held: &Held) -> Result<Kept, Failure> {
     let (job, metadata) = (&held.job, &held.job.metadata);
     let (resolution, resolved_at, tags) = match &metadata.event {
         Event::Resolved { resolution, resolved_at, tags } => (resolution.clone(), *resolved_at, tags.clone()),
@@ -213,6 +216,7 @@ pub(super) async fn record(parts: &WorkerParts, held: &Held) -> Result<(), Failu
         resolved_ms: happened_ms(resolved_at.or(metadata.occurred_at), held),
         as_of_ms: happened_ms(resolved_at.max(metadata.occurred_at), held),
         told_ms: job.accepted_ms,
+        kept_by: kept_by(held),
     };
     keep(held, || parts.store.record_resolved(ticket.clone())).await
 }
@@ -230,13 +234,18 @@ pub(super) async fn reopen(parts: &WorkerParts, held: &Held) -> Result<(), Failu
     keep(held, || parts.store.record_reopened(ticket.clone())).await
 }
 
-async fn keep<F>(held: &Held, write: impl FnMut() -> F) -> Result<(), Failure>
+async fn keep<T, F>(held: &Held, write: impl FnMut() -> F) -> Result<T, Failure>
 where
-    F: Future<Output = Result<(), StoreError>>,
+    F: Future<Output = Result<T, StoreError>>,
 {
-    held.persist(write).await?;
+    let kept = held.persist(write).await?;
     fault::reached(Point::HistoryWritten);
-    Ok(())
+    Ok(kept)
+}
+
+fn kept_by(held: &Held) -> KeptBy {
+    let job = &held.job;
+    KeptBy { job: job.lease.id, correlation_id: job.correlation_id.clone(), kind: job.kind, attempts: job.attempt }
 }
 
 /// When nobody knows when, it was when the webhook was accepted.

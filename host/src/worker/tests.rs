@@ -46,6 +46,7 @@ impl Bed {
             directory,
             routes,
             credentials,
+            tools: Tools::default(),
             metrics,
             clock,
             limits,
@@ -149,7 +150,7 @@ async fn a_resolved_ticket_is_kept_without_any_plugin() {
     metadata.subject = Some("printer on fire".to_owned());
     let job = bed.accept("acme", JobKind::Record, metadata).await;
     assert_eq!(work(&bed.parts, &bed.hold("acme", LEASE).await).await, None);
-    assert_eq!(bed.job(job).await, None);
+    assert_eq!(bed.job(job).await.map(|job| (job.state, job.kind)), Some((JobState::Done, JobKind::Record)));
     let similar = bed.similar("the printer smokes").await;
     assert_eq!(similar[0].resolution.as_deref(), Some("unplug it"));
     assert_eq!(similar[0].resolved_ms, 1_000_000);
@@ -253,9 +254,9 @@ async fn a_dead_letter_that_was_thrown_away_is_not_done() {
     let bed = Bed::new().await;
     let job = bed.accept_ticket("acme", "17").await;
     settle::settle(&bed.parts, &bed.hold("acme", LEASE).await, Err(no_place())).await;
-    let done = || JobFilter { state: Some(JobState::Done), tenant: None, limit: 10 };
+    let done = || JobFilter { state: Some(JobState::Done), limit: 10, ..JobFilter::default() };
     assert_eq!(bed.parts.store.jobs(done()).await.unwrap(), [], "it is a dead letter");
-    assert_eq!(bed.parts.store.purge_dead(DeadLetters::All).await, Ok(1));
+    assert_eq!(bed.parts.store.purge_dead(DeadLetters::ALL).await, Ok(1));
     let view = bed.job(job).await.unwrap();
     assert_eq!((view.state, view.outcome.as_deref(), view.errors.len()), (JobState::Purged, Some("dead"), 1));
     assert_eq!(bed.parts.store.jobs(done()).await.unwrap(), []);
@@ -275,7 +276,7 @@ async fn nothing_is_changed_by_who_has_lost_the_lease() {
         assert_eq!((live.state, live.attempt), (JobState::Running, 2));
         assert!(bed.counted("patchbay_job_attempts_total{outcome=\"lost\"} 1"));
         if buried {
-            let given_up = JobFilter { state: Some(JobState::Purged), tenant: None, limit: 10 };
+            let given_up = JobFilter { state: Some(JobState::Purged), limit: 10, ..JobFilter::default() };
             assert_eq!(bed.parts.store.jobs(given_up).await.unwrap(), [], "the history says nothing of it");
         }
     }
@@ -336,7 +337,7 @@ async fn what_runs_on_when_the_drain_is_over_is_handed_back_with_its_mark() {
     let lease = bed.claim("acme").await.lease;
     assert_eq!(bed.parts.store.mark_sent(lease).await.unwrap(), Fenced::Done);
     let (sender, drain_by) = watch::channel(Some(Instant::now()));
-    let mut claims = Claims::new(Arc::new(bed.parts.clone()), &[], Vec::new(), Arc::default(), drain_by);
+    let mut claims = Claims::new(Arc::new(bed.parts.clone()), &[], Vec::new(), Vec::new(), Arc::default(), drain_by);
     claims.track(Running { tenant: id("acme"), lease, asks_since: None }, std::future::pending());
     claims.track(Running { tenant: id("acme"), lease, asks_since: None }, async { None });
     claims.run().await;
@@ -350,7 +351,7 @@ async fn a_drain_waits_for_jobs_that_end_in_time() {
     let bed = Bed::new().await;
     let (ended, end) = tokio::sync::oneshot::channel();
     let (asked, drain_by) = watch::channel(None);
-    let mut claims = Claims::new(Arc::new(bed.parts.clone()), &[], Vec::new(), Arc::default(), drain_by);
+    let mut claims = Claims::new(Arc::new(bed.parts.clone()), &[], Vec::new(), Vec::new(), Arc::default(), drain_by);
     bed.accept_ticket("acme", "17").await;
     let lease = bed.claim("acme").await.lease;
     let (begun, begin) = tokio::sync::oneshot::channel();

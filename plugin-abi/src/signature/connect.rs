@@ -4,7 +4,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::jwt_hs256;
+use super::{Why, jwt_hs256};
 use crate::{PluginError, http::percent_encode, plugin::Tenant, types::Webhook};
 
 /// `Authorization: JWT <token>` under the secret that the app shares with the site, with the claim `qsh` for this very
@@ -21,13 +21,18 @@ pub fn atlassian_connect(
 ) -> Result<bool, PluginError> {
     let Some(("JWT", token)) = webhook.header_text("authorization").and_then(|value| value.trim().split_once(' '))
     else {
-        return Ok(false);
+        return tenant.not_authentic(&Why::header(webhook, "authorization", "JWT and a JSON Web Token"));
     };
-    let claims = jwt_hs256(tenant, secret, token.trim(), webhook.received_at())?;
+    let Some(claims) = jwt_hs256(tenant, secret, token.trim(), webhook.received_at())? else { return Ok(false) };
     let below_base = webhook.path().strip_prefix(base_path.trim_end_matches('/'));
     let path = below_base.filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(webhook.path());
     let expected = query_string_hash(webhook.method(), path, webhook.query());
-    Ok(claims.is_some_and(|claims| claims.get("qsh").and_then(|qsh| qsh.as_str()) == Some(&expected)))
+    if claims.get("qsh").and_then(|qsh| qsh.as_str()) != Some(&expected) {
+        let why = "the token was made for another request (its claim qsh): look at the base path, and at what a proxy does \
+                   to paths";
+        return tenant.not_authentic(&Why::Other(why));
+    }
+    Ok(true)
 }
 
 /// The claim `qsh` of a request: lower-case hexadecimal digits of a SHA-256.

@@ -136,6 +136,84 @@ fn a_web_token_must_be_signed_in_force_and_hs256() {
     }
 }
 
+type Scheme<'a> = Box<dyn Fn(&Tenant<'_>, &Webhook<'_>) -> bool + 'a>;
+
+/// What an operator reads of each way in which a webhook can fail to prove its sender. What the host compares it tells itself.
+#[test]
+fn the_operator_is_told_why() {
+    let now = datetime!(2026-01-08 10:00:00 UTC);
+    let mac = hex_mac(SECRET.as_bytes(), &[BODY]);
+    let good = format!("sha256={mac}");
+    let stamped = |stamp: &'static str| {
+        let mac = hex_mac(SECRET.as_bytes(), &[stamp.as_bytes(), BODY]);
+        FakeWebhook::post(BODY).received_at(now).header("x-time", stamp).header("x-sig", mac)
+    };
+    let scheme = Timestamped::new("x-sig", "x-time", Encoding::Hex);
+    let by_hub: Scheme<'_> = Box::new(|tenant, webhook| hub(tenant, "hook", webhook, "x-sig").unwrap());
+    let by_time: Scheme<'_> = Box::new(|tenant, webhook| timestamped(tenant, "hook", webhook, &scheme).unwrap());
+    let by_token: Scheme<'_> = Box::new(|tenant, webhook| static_token(tenant, "hook", webhook, "x-token").unwrap());
+    let by_user: Scheme<'_> = Box::new(|tenant, webhook| basic(tenant, "sdp", "hook", webhook).unwrap());
+    let basic_of =
+        |pair: &str| FakeWebhook::post(BODY).header("authorization", format!("Basic {}", STANDARD.encode(pair)));
+    for (scheme, webhook, why) in [
+        (&by_hub, FakeWebhook::post(BODY), Some("the header x-sig is missing")),
+        (
+            &by_hub,
+            FakeWebhook::post(BODY).header("x-sig", "7"),
+            Some("the header x-sig is not sha256= and 64 hexadecimal digits"),
+        ),
+        (
+            &by_hub,
+            FakeWebhook::post(BODY).header("x-sig", "sha1=7"),
+            Some("the header x-sig is not sha256= and 64 hexadecimal digits"),
+        ),
+        (
+            &by_hub,
+            FakeWebhook::post(BODY).header("x-sig", "sha256=7"),
+            Some("the signature is not 64 hexadecimal digits"),
+        ),
+        (
+            &by_hub,
+            FakeWebhook::post(BODY).header("x-sig", good.as_str()).header("x-sig", good.as_str()),
+            Some("the header x-sig is there more than once"),
+        ),
+        (&by_hub, FakeWebhook::post(b"other").header("x-sig", good.as_str()), None),
+        (&by_time, FakeWebhook::post(BODY).header("x-sig", mac.as_str()), Some("the header x-time is missing")),
+        (
+            &by_time,
+            stamped("yesterday"),
+            Some("the header x-time is not a time: RFC 3339, or whole seconds since 1970"),
+        ),
+        (
+            &by_time,
+            stamped("2026-01-08T09:54:48Z"),
+            Some("the signed time is stale by 12 s: it is 312 s old, and 300 s are allowed"),
+        ),
+        (
+            &by_time,
+            stamped("2026-01-08T10:00:37Z"),
+            Some("the signed time is ahead by 7 s: it is 37 s after this host's clock, and 30 s are allowed"),
+        ),
+        (&by_token, FakeWebhook::post(BODY), Some("the header x-token is missing")),
+        (&by_token, FakeWebhook::post(BODY).header("x-token", "wrong"), None),
+        (&by_user, basic_of("spd:s3cret"), Some("the user of Authorization: Basic is another one")),
+        (&by_user, basic_of("sdp:wrong"), None),
+    ] {
+        let host = host();
+        assert!(!scheme(&host.tenant(), &webhook.borrow()), "{webhook:?}");
+        assert_eq!(host.why_not_authentic().as_deref(), why, "{webhook:?}");
+    }
+    let host = host();
+    assert!(by_time(&host.tenant(), &stamped("2026-01-08T09:55:00Z").borrow()));
+    assert_eq!(host.why_not_authentic(), None, "nothing is said of what is authentic");
+}
+
+#[test]
+fn a_time_is_never_late_by_nothing() {
+    let why = Why::Stale { by: Duration::from_nanos(1), allowed: Duration::from_secs(300) };
+    assert_eq!(why.to_string(), "the signed time is stale by 1 s: it is 301 s old, and 300 s are allowed");
+}
+
 #[test]
 fn a_time_stamp_counts_what_the_scheme_says() {
     let now = datetime!(2026-01-08 10:00:00 UTC);

@@ -1,6 +1,6 @@
 //! Who sent a webhook: which proof a tenant's webhooks must carry.
 
-use plugin_abi::prelude::*;
+use plugin_abi::{prelude::*, signature::Why};
 
 use crate::{
     payload,
@@ -30,7 +30,7 @@ pub(crate) fn is_authentic(
             let Some(("Bearer", token)) =
                 webhook.header_text("authorization").and_then(|value| value.trim().split_once(' '))
             else {
-                return Ok(false);
+                return tenant.not_authentic(&Why::header(webhook, "authorization", "Bearer and a JSON Web Token"));
             };
             let claims = signature::jwt_hs256(tenant, WEBHOOK_SECRET, token.trim(), webhook.received_at())?;
             Ok(claims.is_some())

@@ -1,6 +1,9 @@
 //! Who sent a webhook: which proof a tenant's webhooks must carry.
 
-use plugin_abi::{prelude::*, signature::Encoding};
+use plugin_abi::{
+    prelude::*,
+    signature::{Encoding, Why},
+};
 
 use crate::{
     payload::{self, EventWord},
@@ -35,9 +38,12 @@ fn is_signed(tenant: &Tenant<'_>, webhook: &Webhook<'_>) -> Result<bool, PluginE
         has_servicedesk |= name == SERVICEDESK_SIGNATURE;
         has_webhook |= name == WEBHOOK_SIGNATURE;
     }
+    if !has_servicedesk && !has_webhook {
+        return tenant.not_authentic(&Why::HeaderMissing { header: SERVICEDESK_SIGNATURE });
+    }
     let servicedesk_holds = !has_servicedesk || servicedesk_signature_holds(tenant, webhook)?;
     let webhook_holds = !has_webhook || signature::hub(tenant, WEBHOOK_SECRET, webhook, WEBHOOK_SIGNATURE)?;
-    Ok((has_servicedesk || has_webhook) && servicedesk_holds && webhook_holds)
+    Ok(servicedesk_holds && webhook_holds)
 }
 
 fn servicedesk_signature_holds(tenant: &Tenant<'_>, webhook: &Webhook<'_>) -> Result<bool, PluginError> {

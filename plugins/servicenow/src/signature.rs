@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use plugin_abi::{
     prelude::*,
-    signature::{Encoding, Presented, header_setting},
+    signature::{Encoding, Presented, Why, header_setting},
 };
 
 use crate::{clock, settings::WEBHOOK_SECRET};
@@ -93,11 +93,16 @@ impl<'a> Scheme<'a> {
     /// Whether the signature is right and, where a time stamp is signed, recent.
     fn holds(&self, tenant: &Tenant<'_>, webhook: &Webhook<'_>) -> Result<bool, PluginError> {
         let presented = webhook.header_text(&self.signature_header);
-        let Some(digits) = presented.and_then(|value| value.trim().strip_prefix(self.prefix)) else { return Ok(false) };
+        let Some(digits) = presented.and_then(|value| value.trim().strip_prefix(self.prefix)) else {
+            let expected = "signature_prefix and the signature";
+            return tenant.not_authentic(&Why::header(webhook, &self.signature_header, expected));
+        };
         let mut stamp = "";
         if self.signed.contains(&Piece::Timestamp) {
-            let Some(text) = webhook.header_text(&self.timestamp_header) else { return Ok(false) };
-            if !clock::stamp(text).is_some_and(|at| tenant.is_fresh(at, webhook.received_at())) {
+            let why = || Why::header(webhook, &self.timestamp_header, "a time that ServiceNow writes");
+            let Some(text) = webhook.header_text(&self.timestamp_header) else { return tenant.not_authentic(&why()) };
+            let Some(at) = clock::stamp(text) else { return tenant.not_authentic(&why()) };
+            if !tenant.is_fresh(at, webhook.received_at()) {
                 return Ok(false);
             }
             stamp = text;

@@ -147,7 +147,8 @@ fn refused_directly(host: &FakeHost, webhook: &FakeWebhook) -> anyhow::Result<()
 
 fn through_abi<C: HostCalls>(plugin: &LoadedPlugin<C>, call: u64, webhook: &ReceivedWebhook) -> anyhow::Result<()> {
     with_request(webhook, |request| {
-        let valid = black_box(validate_webhook(plugin.instance(), plugin.host(), call, request));
+        let valid =
+            black_box(validate_webhook(plugin.instance(), plugin.host(), call, request)).map(|valid| valid.authentic);
         ensure!(valid == Ok(true), "validate: {valid:?}");
         let metadata = black_box(extract_metadata(plugin.instance(), plugin.host(), call, request));
         ensure!(metadata.is_ok(), "extract: {metadata:?}");
@@ -157,7 +158,8 @@ fn through_abi<C: HostCalls>(plugin: &LoadedPlugin<C>, call: u64, webhook: &Rece
 
 fn refused_through_abi<C: HostCalls>(plugin: &LoadedPlugin<C>, webhook: &ReceivedWebhook) -> anyhow::Result<()> {
     with_request(webhook, |request| {
-        let valid = black_box(validate_webhook(plugin.instance(), plugin.host(), 0, request));
+        let valid =
+            black_box(validate_webhook(plugin.instance(), plugin.host(), 0, request)).map(|valid| valid.authentic);
         ensure!(valid == Ok(false), "validate: {valid:?}");
         Ok(())
     })
@@ -171,6 +173,7 @@ fn in_scope(plugin: &LoadedPlugin<Capability>, pulse: &Pulse, webhook: &Received
         method: Method::VALIDATE_WEBHOOK,
         time: Arc::new(CallTime::new(pulse, Duration::from_secs(1))),
         correlation_id: webhook.correlation_id.clone(),
+        job: None,
     };
     let call = capability.begin(0, scope);
     let done = through_abi(plugin, call, webhook);

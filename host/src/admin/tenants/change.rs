@@ -10,11 +10,12 @@ use axum::{
 use super::{Answer, Parts, events, other};
 use crate::{
     admin::{
-        asker::Asker,
+        asker::By,
         fault::{Body, Fault},
         wire,
     },
     ids::{TenantId, ToolType},
+    plugin::journal::Happened,
     store::{LiveJobs, StoreError, TENANT_CHANGED},
     tenant::{
         InvalidTenant,
@@ -27,23 +28,29 @@ use crate::{
 pub(super) async fn change(
     State(parts): State<Parts>,
     Path(id): Path<String>,
-    asker: Asker,
+    By(decided): By,
     Body(wanted): Body<wire::TenantChange>,
 ) -> Answer<wire::ChangedTenant> {
     let id = TenantId::parse(&id)?;
-    let who = asker.decides(None)?.who;
     let live_jobs = if wanted.dead_letter_jobs { LiveJobs::DeadLetter } else { LiveJobs::Refuse };
     let (change, secrets) = read(wanted).map_err(|faults| Fault::from(ChangeFaults(faults)))?;
     let named = named(&change, &secrets);
     let changed = parts.directory.change(&id, change, secrets, live_jobs).await.map_err(|error| refusal(&id, error))?;
     let dead_lettered = changed.dead_lettered;
     (0..dead_lettered).for_each(|_| parts.metrics.dead_letter(TENANT_CHANGED));
-    tracing::info!(tenant = %id, %who, dead_lettered, "tenant changed: {named}");
+    let dead = match dead_lettered {
+        0 => String::new(),
+        1 => "; 1 job became a dead letter".to_owned(),
+        jobs => format!("; {jobs} jobs became dead letters"),
+    };
+    let (who, why) = (decided.who, decided.why.as_deref());
+    tracing::info!(tenant = %id, %who, why, dead_lettered, "tenant changed: {named}");
+    parts.note(Happened::TenantChanged, &format!("{named}{dead}"), &changed.tenant, &decided).await;
     let Json(tenant) = parts.with_jobs(&id).await?;
     Ok(Json(wire::ChangedTenant { tenant, dead_lettered }))
 }
 
-/// What is changed, for the log; of settings and secrets their names alone.
+/// What is changed, for log and journal; of settings and secrets their names alone.
 fn named(change: &TenantChange, secrets: &[(String, SecretText)]) -> String {
     let names: Vec<_> = secrets.iter().map(|(name, _)| name.as_str()).collect();
     let secrets = (!names.is_empty()).then(|| format!("secrets: {}", names.join(" ")));

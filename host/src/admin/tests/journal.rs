@@ -72,7 +72,10 @@ fn a_request_waits_for_an_event_of_its_tool_type() {
         let other = ToolType::parse("zendesk").unwrap();
         journal.note(store::PluginEvent::new(Happened::Loaded, "another's").of(&other));
         journal.flush().await;
-        assert_eq!(store.plugin_events(store::EventsFrom::After(1), None, 9).await.unwrap().len(), 1);
+        assert_eq!(
+            store.plugin_events(store::EventsFrom::After(1), store::EventFilter::default(), 9).await.unwrap().len(),
+            1
+        );
         let own = ToolType::parse("jira").unwrap();
         journal.note(store::PluginEvent::new(Happened::Loaded, "its own").of(&own));
     });

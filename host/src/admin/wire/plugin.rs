@@ -209,7 +209,7 @@ pub struct Reloaded {
     pub mend: Option<String>,
 }
 
-/// Something that happened to a plugin.
+/// Something that happened to a plugin, or was done to a tenant or to jobs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginEvent {
     /// Its number, which rises.
@@ -222,9 +222,7 @@ pub struct PluginEvent {
     pub generation: Option<u64>,
     /// The plugin's version, where it is known.
     pub version: Option<String>,
-    /// What it was: `installed`, `reload_asked`, `found`, `refused`, `loaded`, `swapped`, `drained`, `retained`, `rolled_back`, `pinned`, `unpinned`,
-    /// `disabled`, `enabled`, `missing`, `quarantined`, `crashed`, `loader_stuck`,
-    /// `tenant_refused`; more may come.
+    /// What it was, as docs/reference/events.md lists it; more may come.
     pub code: String,
     /// A sentence.
     pub message: String,
@@ -234,4 +232,7 @@ pub struct PluginEvent {
     pub who: String,
     /// Why, in the words of whoever asked for it.
     pub why: Option<String>,
+    /// The tenant that it is about, where there is one.
+    #[serde(default)]
+    pub tenant: Option<String>,
 }

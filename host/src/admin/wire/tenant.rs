@@ -72,3 +72,93 @@ pub struct Refusals {
     /// Why the last one was.
     pub last_reason: Option<String>,
 }
+
+/// A webhook that is to be tried.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Try {
+    /// Its body, in Base64.
+    pub body: String,
+    /// Its headers, in order.
+    #[serde(default)]
+    pub headers: Vec<Header>,
+    /// Its path; `/webhooks/ID` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Its query, without the question mark.
+    #[serde(default)]
+    pub query: String,
+    /// When it came; now when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+}
+
+/// A header of a webhook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// What would have become of a webhook that was tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tried {
+    /// Whom it was for.
+    pub tenant: String,
+    /// The tenant's tool type.
+    pub tool_type: String,
+    /// The version of the plugin that looked at it; null when none did.
+    pub version: Option<String>,
+    /// Its generation.
+    pub generation: Option<u64>,
+    /// `accepted`, unless it was delivered before; `ignored`; or `refused`.
+    pub outcome: String,
+    /// The status that its sender would be answered.
+    pub status: u16,
+    /// Why it would be refused.
+    pub reason: Option<String>,
+    /// The kind of job that it would become; see [`Job::kind`](super::Job::kind).
+    pub job: Option<String>,
+    /// What the plugin reads in it, also in one that would be refused.
+    pub metadata: Option<Metadata>,
+    /// Why the plugin reads nothing in one that is not authentic.
+    pub unread: Option<String>,
+}
+
+/// What a plugin reads in a webhook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// The tenant that it names.
+    pub tenant_id: Option<String>,
+    /// The ticket.
+    pub ticket_id: String,
+    /// `created`, `updated`, `resolved`, `reopened` or `other`.
+    pub event: String,
+    /// The ticket's subject.
+    pub subject: Option<String>,
+    /// Its description.
+    pub description: Option<String>,
+    /// `high`, `medium` or `low`.
+    pub priority: String,
+    /// The priority as the tool writes it.
+    pub raw_priority: Option<String>,
+    /// When the ticket was created.
+    pub created_at: Option<String>,
+    /// When the event happened.
+    pub occurred_at: Option<String>,
+    /// What tells one delivery from another.
+    pub delivery_id: Option<String>,
+    /// Where a person can open the ticket.
+    pub url: Option<String>,
+    /// Whether nothing but ticket and event is taken from it, and the rest is read back from the tool.
+    pub read_back: bool,
+    /// How a resolved ticket was solved.
+    pub resolution: Option<String>,
+    /// When it was.
+    pub resolved_at: Option<String>,
+    /// Words that the tool keeps with a resolved ticket.
+    pub tags: Vec<String>,
+}

@@ -23,7 +23,7 @@ fn plugin() -> Value {
 fn job() -> Value {
     json!({
         "id": "0193-…", "state": "waiting", "tenant": "acme", "tool_type": "jira", "kind": "enhance", "ticket_id": "17",
-        "correlation_id": "c", "attempts": 2, "accepted_at": "t", "due_at": "t", "ended_at": null, "outcome": null,
+        "correlation_id": "c", "attempts": 2, "accepted_at": "t", "retried_at": null, "due_at": "t", "ended_at": null, "outcome": null,
         "last_error": null, "paused": false, "credential_refused": false,
     })
 }
@@ -60,17 +60,20 @@ fn every_answer_survives_the_way_there_and_back() {
     ));
     check::<PluginEvent>(&json!({
         "id": 7, "at": "2026-11-20T10:00:00Z", "tool_type": "jira", "generation": null, "version": "1.3.2",
-        "code": "refused", "message": "m", "sha256": "9f", "who": "uid 1000", "why": "a test",
+        "code": "refused", "message": "m", "sha256": "9f", "who": "uid 1000", "why": "a test", "tenant": null,
     }));
     check::<Host>(&json!({"version": "0.1.0", "process_id": 7, "plugin_folder": "/p", "state_folder": "/s"}));
     check::<Job>(&job());
     check::<JobDetail>(&with(
         job(),
-        json!({"errors": [{"attempt": 1, "at": "t", "code": "api", "message": "m"}], "sent": true, "note": null}),
+        json!({
+            "errors": [{"attempt": 1, "at": "t", "code": "api", "message": "m"}], "sent": true, "note": null,
+            "waits": [{"reason": "paused", "message": "m", "since": "t", "until": null}],
+        }),
     ));
     check::<NewTenant>(&json!({
         "id": "acme", "base_url": "https://desk.example", "secrets": {"key": "k"}, "settings": {"a": "b"},
-        "allow_origins": ["https://login.example"], "allow_from": ["10.0.0.0/8"],
+        "allow_origins": ["https://login.example"], "allow_from": ["10.0.0.0/8"], "enabled": false,
     }));
     check::<ChangedTenant>(&json!({
         "id": "acme", "tool_type": "jira", "base_url": "https://desk.example/", "enabled": true, "paused": false,

@@ -1,10 +1,13 @@
 //! What was typed or imported becomes requests; no complaint repeats a secret.
 
-use super::*;
+use super::{
+    import::{Imported, parse},
+    *,
+};
 use crate::{
     admin::wire::TenantChange,
-    ctl::args::{TenantOptions, UpdateTenant},
-    ids::ToolType,
+    ctl::args::{TenantOptions, UpdateTenant, Why},
+    ids::{TenantId, ToolType},
 };
 
 fn given(secrets: &[&str], settings: &[&str]) -> AddTenant {
@@ -13,6 +16,7 @@ fn given(secrets: &[&str], settings: &[&str]) -> AddTenant {
         tool_type: Some(ToolType::parse("jira").unwrap()),
         base_url: "https://desk.example".to_owned(),
         options: options(secrets, settings),
+        why: Why::default(),
     }
 }
 
@@ -25,6 +29,7 @@ fn options(secrets: &[&str], settings: &[&str]) -> TenantOptions {
         replay_window: Some(86_400),
         replay_ahead: Some(60),
         enhance_on: EnhanceOn::list("created,updated").ok(),
+        force: false,
     }
 }
 
@@ -57,6 +62,7 @@ fn nothing() -> UpdateTenant {
         remove_origins: Vec::new(),
         remove_from: Vec::new(),
         yes: true,
+        why: Why::default(),
     }
 }
 
@@ -123,14 +129,15 @@ fn an_import_is_lines_or_an_array() {
             utf16(&marked, u16::to_be_bytes),
             utf16(text.trim_start(), u16::to_le_bytes),
         ] {
-            let tenants = parse_import(&bytes).unwrap_or_else(|why| panic!("{why}: {}", bytes.escape_ascii()));
+            let imported = parse(&bytes).unwrap_or_else(|why| panic!("{why}: {}", bytes.escape_ascii()));
+            let tenants: Vec<_> = imported.into_iter().map(|imported| imported.tenant).collect();
             let ids: Vec<_> = tenants.iter().map(|tenant| tenant.id.as_str()).collect();
             assert_eq!((&ids[..], tenants[1].replay_window_s), (&["a", "b"][..], Some(86_400)), "{text}");
             assert_eq!(serde_json::to_value(&tenants[0]).unwrap()["secrets"]["k"], "süé😀");
         }
     }
     for empty in ["", "\u{feff}", "\u{feff}\r\n"] {
-        assert!(parse_import(empty.as_bytes()).unwrap().is_empty(), "{empty:?}");
+        assert!(parse(empty.as_bytes()).unwrap().is_empty(), "{empty:?}");
     }
 }
 
@@ -157,7 +164,7 @@ fn a_wrong_import_says_where_and_quotes_nothing() {
         (with("\"settings\": {\"k\": \"hunter2\u{fffd}\"}"), "line 1: a character cannot be read"),
     ] {
         for text in [text.clone(), format!("\u{feff}{text}")] {
-            let error = parse_import(text.as_bytes()).unwrap_err();
+            let error = parse(text.as_bytes()).unwrap_err();
             assert!(error.contains(place), "{error}: {text}");
             assert!(!error.contains("hunter2") && !error.contains("8642"), "{error}");
         }
@@ -166,6 +173,31 @@ fn a_wrong_import_says_where_and_quotes_nothing() {
         ONE.as_bytes(),
         b"\n{\"id\": \"b\", \"base_url\": \"https://b.example\", \"secrets\": {\"k\": \"h\xfcnter2\"}}",
     ];
-    let error = parse_import(&latin_1.concat()).unwrap_err();
+    let error = parse(&latin_1.concat()).unwrap_err();
     assert_eq!(error, "line 2: a character cannot be read; save the file as UTF-8");
+}
+
+#[test]
+fn what_has_only_the_names_of_secrets_is_added_disabled() {
+    let exported = r#"{"id": "a", "base_url": "https://a.example", "enabled": true, "secrets": ["k", "l"]}"#;
+    let shown = r#"{"id": "a", "tool_type": "jira", "base_url": "https://a.example/", "enabled": true, "paused": true,
+        "settings": {"x": "y"}, "allow_origins": [], "replay_window_s": 60, "enhance_on": ["updated"], "live_jobs": null,
+        "secrets": [
+            {"name": "k", "created_at": "t", "expires_at": null, "oauth2": null},
+            {"name": "k", "created_at": "t", "expires_at": "t", "oauth2": null},
+            {"name": "l", "created_at": "t", "expires_at": null, "oauth2": null}
+        ], "new": 1}"#;
+    for text in [exported.to_owned(), shown.to_owned(), format!("[{shown}]")] {
+        let [Imported { tenant, missing }] = &parse(text.as_bytes()).unwrap()[..] else { panic!("{text}") };
+        assert_eq!((tenant.enabled, &missing[..]), (Some(false), &["k".to_owned(), "l".to_owned()][..]), "{text}");
+        assert!(tenant.secrets.0.is_empty());
+    }
+    let shown = &parse(format!("[{shown}]").as_bytes()).unwrap()[0].tenant;
+    assert_eq!((shown.settings["x"].as_str(), shown.replay_window_s), ("y", Some(60)));
+    for (secrets, enabled) in [("[]", Some(true)), (r#"{"k": "text"}"#, Some(true))] {
+        let text = exported.replace(r#"["k", "l"]"#, secrets);
+        assert_eq!(parse(text.as_bytes()).unwrap()[0].tenant.enabled, enabled, "{text}");
+    }
+    let error = parse(exported.replace(r#""l""#, "7").as_bytes()).unwrap_err();
+    assert_eq!(error, "line 1: secrets must be an object of names and texts, or a list of names");
 }

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use super::{events, secrets, settings, shown};
+use super::{events, names, secrets, settings, shown};
 use crate::{
     admin::wire::{ChangedTenant, Problem, TenantChange},
     ctl::{Shown, args::UpdateTenant, client::Client, console::Console, failure::Failure, secret::SecretReader},
@@ -18,9 +18,13 @@ pub(super) fn run(
     client: impl FnOnce() -> Result<Client, Failure>,
     console: &Console,
 ) -> Result<Shown, Failure> {
-    let (path, yes) = (format!("/v1/tenants/{}", given.id), given.yes);
+    let shown = format!("/v1/tenants/{}", given.id);
+    let (path, yes, force) = (given.why.on(&*shown), given.yes, given.options.force);
     let change = change(given, reader, console)?;
     let client = client()?;
+    if let Some(named) = names::Named::by_change(&change, || client.get(&shown))? {
+        named.check(&client, console, force)?;
+    }
     let changed: ChangedTenant = match client.patch(&path, &change) {
         Err(refused) if refused.problem.code == LIVE_JOBS => {
             let question = format!("{}. Make them dead letters (tenant_changed)?", refused.problem.message);
@@ -37,7 +41,7 @@ pub(super) fn change(
     reader: &mut SecretReader<impl Read>,
     console: &Console,
 ) -> Result<TenantChange, Failure> {
-    let UpdateTenant { id, tool_type, base_url, options, unset, remove_origins, remove_from, yes } = given;
+    let UpdateTenant { id, tool_type, base_url, options, unset, remove_origins, remove_from, yes, why: _ } = given;
     let is_nothing = options.secrets.is_empty()
         && options.settings.is_empty()
         && (options.allow_origins.is_empty() && options.allow_from.is_empty())

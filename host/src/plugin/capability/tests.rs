@@ -60,6 +60,7 @@ impl Bed {
             method: Method::GET_TICKET,
             time: Arc::new(CallTime::new(&self.capability.services.pulse, Duration::from_secs(60))),
             correlation_id: CorrelationId::fresh(),
+            job: None,
         };
         self.capability.begin(place, scope)
     }

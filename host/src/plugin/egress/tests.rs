@@ -108,7 +108,13 @@ impl Bed {
 
     fn get(&self) -> Result<Answer, PluginError> {
         let deadline = Instant::now() + TIME_MAX;
-        self.egress.send(Outgoing { tenant: &self.tenant, request: &Request::get("/7"), credential: None, deadline })
+        self.egress.send(Outgoing {
+            tenant: &self.tenant,
+            request: &Request::get("/7"),
+            credential: None,
+            deadline,
+            asker: None,
+        })
     }
 
     fn token(&self) -> Result<Zeroizing<Vec<u8>>, PluginError> {

@@ -10,7 +10,8 @@ use hyper::{HeaderMap, Method as HttpMethod};
 use plugin_abi::{
     PluginError,
     host::{
-        CallContext, CallFault, Updated, WebhookParts, extract_metadata, get_ticket, update_ticket, validate_webhook,
+        CallContext, CallFault, Updated, Validated, WebhookParts, extract_metadata, get_ticket, update_ticket,
+        validate_webhook,
     },
     raw::{Field, Method},
     time::OffsetDateTime,
@@ -22,13 +23,15 @@ use super::Generation;
 use crate::{
     ids::{CorrelationId, JobId},
     plugin::{
+        budget::Caller,
         call_time::{Blame, CallTime},
         capability::{CallScope, Capability},
         crash::Step,
         lane::{Lanes, NotTaken, Work},
         loader::LoadedPlugin,
+        why::Why,
     },
-    telemetry::metrics::{CallOutcome, Method as MetricMethod, PluginMetrics},
+    telemetry::metrics::{CallOutcome, Method as MetricMethod},
     tenant::Tenant,
 };
 
@@ -56,12 +59,21 @@ pub struct ReceivedWebhook {
 /// What a plugin makes of a webhook.
 #[derive(Debug)]
 pub enum Verdict {
-    /// It is not from whom it says.
-    NotAuthentic,
+    /// It is not from whom it says. Why, where that is known, is for the operator alone.
+    NotAuthentic(Option<Why>),
     /// It is authentic and says this.
     Authentic(Box<TicketMetadata>),
     /// It is authentic, but cannot be read.
     Unreadable(PluginError),
+}
+
+/// What a plugin makes of a webhook that is only tried.
+#[derive(Debug)]
+pub struct Examined {
+    /// As of any webhook.
+    pub verdict: Verdict,
+    /// What it reads in one that is not authentic, of which it is not asked otherwise.
+    pub unproven: Option<Result<Box<TicketMetadata>, CallError>>,
 }
 
 /// Why a plugin gave no usable answer.
@@ -161,12 +173,29 @@ impl Generation {
     /// # Errors
     /// [`CallError`]; the plugin's `Authentication` is a verdict, not an error.
     pub async fn receive(&self, webhook: Arc<ReceivedWebhook>) -> Result<Verdict, CallError> {
+        self.on_fast_lane(webhook, receive_on_lane).await
+    }
+
+    /// Validates, and extracts in any case: for a webhook that is only tried.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub async fn examine(&self, webhook: Arc<ReceivedWebhook>) -> Result<Examined, CallError> {
+        self.on_fast_lane(webhook, examine_on_lane).await
+    }
+
+    async fn on_fast_lane<T: Send + 'static>(
+        &self,
+        webhook: Arc<ReceivedWebhook>,
+        look: Look<T>,
+    ) -> Result<T, CallError> {
         let Some(_admitted) = self.admission.enter(&webhook.tenant.id) else {
             self.metrics.saturated(MetricMethod::ValidateWebhook);
             return Err(CallError::Saturated);
         };
         let now = self.services.clock.now();
         let (metrics, admission) = (Arc::clone(&self.metrics), Arc::clone(&self.admission));
+        let budgets = Arc::clone(&self.budgets);
         let pulse = self.services.pulse.clone();
         let limit = self.fast_deadline;
         let scope = |time| CallScope {
@@ -174,9 +203,10 @@ impl Generation {
             method: Method::VALIDATE_WEBHOOK,
             time,
             correlation_id: webhook.correlation_id.clone(),
+            job: None,
         };
         let webhook = Arc::clone(&webhook);
-        let answer = self.call(&self.fast, MetricMethod::ValidateWebhook, limit, scope, move |plugin, call| {
+        let answer = self.call(&self.fast, MetricMethod::ValidateWebhook, limit, scope, move |plugin, call, time| {
             let tenant = &webhook.tenant;
             let context = CallContext {
                 tenant_id: tenant.id.as_str(),
@@ -197,7 +227,12 @@ impl Generation {
                 received_at: webhook.received_at,
             };
             let started = pulse.now();
-            let verdict = context.with_webhook(&parts, |request| receive_on_lane(plugin, call, request, &metrics));
+            let caller = Caller { tenant: &tenant.id, correlation_id: &webhook.correlation_id };
+            let measured = |method, outcome, took| {
+                metrics.call(method, outcome, took);
+                budgets.check(method, took, time, caller);
+            };
+            let verdict = context.with_webhook(&parts, |request| look(plugin, call, request, &measured));
             admission.took(pulse.now() - started);
             verdict
         });
@@ -236,15 +271,16 @@ impl Generation {
     ) -> Result<T, CallError> {
         let now = self.services.clock.now();
         let limit = self.slow_deadline;
-        let metrics = Arc::clone(&self.metrics);
+        let (metrics, budgets) = (Arc::clone(&self.metrics), Arc::clone(&self.budgets));
         let scope = |time| CallScope {
             tenant: Arc::clone(&job.tenant),
             method,
             time,
             correlation_id: job.correlation_id.clone(),
+            job: Some(job.job),
         };
         let job = job.clone();
-        let answer = self.call(&self.slow, name, limit, scope, move |plugin, call| {
+        let answer = self.call(&self.slow, name, limit, scope, move |plugin, call, time| {
             let key = job.job.to_string();
             let context = CallContext {
                 tenant_id: job.tenant.id.as_str(),
@@ -261,7 +297,10 @@ impl Generation {
             let answer = context
                 .with_ticket(&job.ticket_id, note.as_ref(), |request| perform(plugin, call, request))
                 .map_err(CallError::from);
-            metrics.call(name, outcome(&answer), started.elapsed());
+            let took = started.elapsed();
+            metrics.call(name, outcome(&answer), took);
+            let caller = Caller { tenant: &job.tenant.id, correlation_id: &job.correlation_id };
+            budgets.check(name, took, time, caller);
             answer
         });
         answer.await
@@ -274,7 +313,7 @@ impl Generation {
         name: MetricMethod,
         limit: Duration,
         scope: impl FnOnce(Arc<CallTime>) -> CallScope,
-        run: impl FnOnce(&LoadedPlugin<Capability>, u64) -> Result<T, CallError> + Send + 'static,
+        run: impl FnOnce(&LoadedPlugin<Capability>, u64, &CallTime) -> Result<T, CallError> + Send + 'static,
     ) -> Result<T, CallError> {
         let step = match name {
             MetricMethod::GetTicket => Step::Get,
@@ -288,10 +327,11 @@ impl Generation {
             return Err(CallError::ShutOut("panics or overruns of its calls; it is let in again within 30 s"));
         }
         let (reply, answer) = oneshot::channel();
+        let spent = Arc::clone(&time);
         let work = move |plugin: &LoadedPlugin<Capability>, place: usize| {
             let capability = &plugin.host().0;
             let call = capability.begin(place, scope);
-            let mut answer = run(plugin, call);
+            let mut answer = run(plugin, call, &spent);
             let error = match &mut answer {
                 Err(CallError::Plugin(error)) => Some(error),
                 _ => None,
@@ -359,26 +399,36 @@ fn late(time: &CallTime, lanes: &Lanes) -> CallError {
     }
 }
 
+/// What is made of a webhook on a lane: the plugin, the call's number, the request, and whom to tell of the calls.
+type Look<T> = fn(&LoadedPlugin<Capability>, u64, &[Field<'_>], Measured<'_>) -> Result<T, CallError>;
+
+/// Told of each call of the plugin's code: how it ended, and how long it took.
+type Measured<'a> = &'a dyn Fn(MetricMethod, CallOutcome, Duration);
+
 fn receive_on_lane(
     plugin: &LoadedPlugin<Capability>,
     call: u64,
     request: &[Field<'_>],
-    metrics: &PluginMetrics,
+    measured: Measured<'_>,
 ) -> Result<Verdict, CallError> {
     let started = Instant::now();
     let valid = validate_webhook(plugin.instance(), plugin.host(), call, request).map_err(CallError::from);
     let validated = Instant::now();
-    metrics.call(MetricMethod::ValidateWebhook, outcome(&valid), validated - started);
+    measured(MetricMethod::ValidateWebhook, outcome(&valid), validated - started);
     match valid {
-        Ok(true) => {}
-        Ok(false) | Err(CallError::Plugin(PluginError::Authentication(_))) => return Ok(Verdict::NotAuthentic),
+        Ok(Validated { authentic: true, .. }) => {}
+        Ok(Validated { why, .. }) => {
+            let why = why.map(Why::said).or_else(|| plugin.host().0.unproven(call));
+            return Ok(Verdict::NotAuthentic(why));
+        }
+        Err(CallError::Plugin(PluginError::Authentication(why))) => return Ok(not_authentic(why)),
         Err(error) => return Err(error),
     }
     let extracted = extract_metadata(plugin.instance(), plugin.host(), call, request).map_err(CallError::from);
-    metrics.call(MetricMethod::ExtractMetadata, outcome(&extracted), validated.elapsed());
+    measured(MetricMethod::ExtractMetadata, outcome(&extracted), validated.elapsed());
     match extracted {
         Ok(metadata) => Ok(Verdict::Authentic(Box::new(metadata))),
-        Err(CallError::Plugin(PluginError::Authentication(_))) => Ok(Verdict::NotAuthentic),
+        Err(CallError::Plugin(PluginError::Authentication(why))) => Ok(not_authentic(why)),
         Err(CallError::Plugin(error @ (PluginError::Malformed(_) | PluginError::Validation(_)))) => {
             Ok(Verdict::Unreadable(error))
         }
@@ -386,14 +436,32 @@ fn receive_on_lane(
     }
 }
 
+fn examine_on_lane(
+    plugin: &LoadedPlugin<Capability>,
+    call: u64,
+    request: &[Field<'_>],
+    measured: Measured<'_>,
+) -> Result<Examined, CallError> {
+    let verdict = receive_on_lane(plugin, call, request, measured)?;
+    let unproven = matches!(verdict, Verdict::NotAuthentic(_)).then(|| {
+        let read = extract_metadata(plugin.instance(), plugin.host(), call, request);
+        read.map(Box::new).map_err(CallError::from)
+    });
+    Ok(Examined { verdict, unproven })
+}
+
+fn not_authentic(why: String) -> Verdict {
+    Verdict::NotAuthentic(Some(Why::error(why)))
+}
+
 /// Whether an answer is a plain no, for the metrics.
 trait Answered {
     fn is_no(&self) -> bool;
 }
 
-impl Answered for bool {
+impl Answered for Validated {
     fn is_no(&self) -> bool {
-        !self
+        !self.authentic
     }
 }
 

@@ -203,6 +203,8 @@ impl Look {
         // Seen before it is read: one that is written meanwhile looks changed afterwards.
         let signature_stamp = artifact::stamp_of(&signature::beside(&path));
         match artifact::inspect(&path, trust) {
+            // It was taken away since the folder was listed: it is no bad file, but none.
+            Err(_) if is_gone(&path) => {}
             Err(uninspected) => {
                 let Uninspected { sha256, stamp, signature, refusal } = *uninspected;
                 let held_up =
@@ -238,6 +240,11 @@ impl Look {
             }
         }
     }
+}
+
+/// Whether nothing has this name. A link to nothing has it.
+fn is_gone(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|fault| fault.kind() == io::ErrorKind::NotFound)
 }
 
 fn names(info: &InfoRecord) -> Result<(ToolType, semver::Version), Refusal> {
@@ -300,6 +307,18 @@ mod tests {
         assert!(look(folder.path(), &files, 4).files.is_empty());
         write(&path, b"x", QUIET);
         assert_eq!(look(folder.path(), &files, 5).files[&path].gone_since, None);
+    }
+
+    #[test]
+    fn what_is_taken_away_while_it_is_looked_at_is_not_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let [gone, dangling] = ["gone.so", "dangling.so"].map(|name| folder.path().join(name));
+        std::os::unix::fs::symlink(folder.path().join("nothing"), &dangling).unwrap();
+        let mut look = Look::default();
+        look.read(gone, None, &Trust::default(), QUIET, 1);
+        look.read(dangling.clone(), None, &Trust::default(), QUIET, 1);
+        assert_eq!(look.files.keys().collect::<Vec<_>>(), [&dangling]);
+        assert!(look.unsettled.is_empty(), "{:?}", look.unsettled);
     }
 
     #[test]

@@ -112,7 +112,11 @@ impl Shared {
                 Ok(Taken::Now(number))
             }
             Err(refusal) => {
-                if !self.lock().is_candidate(tool_type, offer, &refusal) {
+                // The same bytes may be offered twice: from the folder, and as what was kept of them.
+                let same =
+                    |known: &&Candidate| known.sha256 == Some(offer.sha256) && known.refusal.code == refusal.code;
+                let is_said = instead_of.filter(same).is_some() || self.lock().is_candidate(tool_type, offer, &refusal);
+                if !is_said {
                     self.complain(tool_type, offer, &refusal, active.as_deref());
                 }
                 if refusal.code.is_of_the_bytes() {

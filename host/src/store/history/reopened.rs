@@ -128,6 +128,11 @@ pub(super) fn solved(connection: &Connection, key: TicketKey<'_>, solved: Moment
     connection.prepare_cached(then)?.execute(key.params()).map(drop)
 }
 
+/// Whether the history has this ticket.
+pub(super) fn is_known(connection: &Connection, key: TicketKey<'_>) -> rusqlite::Result<bool> {
+    Ok(last_solved(connection, key)?.is_some())
+}
+
 fn last_solved(connection: &Connection, key: TicketKey<'_>) -> rusqlite::Result<Option<Moment>> {
     moment(
         connection,

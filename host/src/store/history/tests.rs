@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     clock::Clock,
     queue::job::{JobKind, JobState},
-    store::{Hooks, JobFilter, StoreConfig},
+    store::{Hooks, JobFilter, StoreConfig, tests::kept_by},
 };
 
 fn store() -> (Store, tempfile::TempDir) {
@@ -31,6 +31,7 @@ fn resolved(tenant_id: &str, ticket: &str, subject: &str, resolution: &str, reso
         resolved_ms,
         as_of_ms: resolved_ms,
         told_ms: resolved_ms,
+        kept_by: kept_by(JobId::fresh()),
     }
 }
 
@@ -54,6 +55,7 @@ async fn a_finished_job_is_known_from_the_history_and_recorded_once() {
         attempts: 2,
         errors: vec![JobError::new(1, 5, "api", "502")],
         accepted_ms: 1,
+        retried_ms: None,
         finished_ms: 9,
     };
     store.record_enhancement(record.clone()).await.unwrap();
@@ -63,7 +65,12 @@ async fn a_finished_job_is_known_from_the_history_and_recorded_once() {
     assert_eq!((view.state, view.kind, view.attempt), (JobState::Done, JobKind::Enhance, 2));
     assert_eq!((view.note.as_deref(), view.ended_ms, view.errors), (Some("second"), Some(9), record.errors));
     for (tenant_id, count) in [("acme", 1), ("other", 0)] {
-        let filter = JobFilter { state: Some(JobState::Done), tenant: Some(tenant(tenant_id)), limit: 10 };
+        let filter = JobFilter {
+            state: Some(JobState::Done),
+            tenant: Some(tenant(tenant_id)),
+            limit: 10,
+            ..JobFilter::default()
+        };
         assert_eq!(store.jobs(filter).await.unwrap().len(), count, "{tenant_id}");
     }
 }
@@ -71,9 +78,14 @@ async fn a_finished_job_is_known_from_the_history_and_recorded_once() {
 #[tokio::test]
 async fn the_later_resolution_counts_in_row_and_index() {
     let (store, _folder) = store();
-    store.record_resolved(resolved("acme", "1", "printer jam", "replaced tray", 100)).await.unwrap();
-    store.record_resolved(resolved("acme", "1", "printer jam", "changed drum", 200)).await.unwrap();
-    store.record_resolved(resolved("acme", "1", "printer jam", "stale words", 150)).await.unwrap();
+    for (resolution, at_ms, kept) in [
+        ("replaced tray", 100, Kept::Inserted),
+        ("changed drum", 200, Kept::Updated),
+        ("stale words", 150, Kept::Unchanged),
+    ] {
+        let ticket = resolved("acme", "1", "printer jam", resolution, at_ms);
+        assert_eq!(store.record_resolved(ticket).await, Ok(kept), "{resolution}");
+    }
     store
         .record_resolved(ResolvedTicket { subject: None, ..resolved("acme", "1", "", "changed drum", 200) })
         .await

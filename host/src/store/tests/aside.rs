@@ -20,7 +20,8 @@ async fn a_dead_letter_is_kept_and_put_back_with_a_fence_that_no_old_lease_match
     assert_eq!(bed.store.retry_dead(DeadLetters::One(job)).await, Ok(0));
     let [again] = bed.claim("acme", 10).await.try_into().unwrap();
     assert_eq!((again.attempt, again.lease.fence, again.errors.len()), (1, 2, 1));
-    assert!(bed.clock.now_ms() - again.accepted_ms < HOUR_MS, "its retry time starts anew");
+    assert!(bed.clock.now_ms() - again.queued_ms() < HOUR_MS, "its retry time starts anew");
+    assert_eq!(again.accepted_ms, view.accepted_ms, "it was accepted when it was");
     assert_eq!(bed.store.complete(dead).await, Ok(Fenced::Lost));
 }
 
@@ -38,11 +39,11 @@ async fn dead_letters_are_retried_and_purged_in_batches_of_any_number() {
     let all = JOBS as u64;
     assert_eq!(bed.store.live_jobs(&id("acme")).await, Ok(all));
     assert_eq!(bed.store.dead_letter_tenant(&id("acme")).await, Ok(all));
-    assert_eq!(bed.store.retry_dead(DeadLetters::All).await, Ok(all));
+    assert_eq!(bed.store.retry_dead(DeadLetters::ALL).await, Ok(all));
     let removed = bed.store.remove_tenant(&id("acme"), Some(HOUR_MS)).await.unwrap();
     assert_eq!(removed.holdings, Holdings { jobs: all, ..Holdings::default() });
-    assert_eq!(bed.store.retry_dead(DeadLetters::All).await, Ok(0), "the tenant is gone");
-    assert_eq!(bed.store.purge_dead(DeadLetters::All).await, Ok(all));
+    assert_eq!(bed.store.retry_dead(DeadLetters::ALL).await, Ok(0), "the tenant is gone");
+    assert_eq!(bed.store.purge_dead(DeadLetters::ALL).await, Ok(all));
     assert_eq!(bed.store.depth().await.unwrap().dead, 0);
 }
 
@@ -83,7 +84,7 @@ async fn jobs_are_listed_by_state_and_tenant_newest_first() {
         (Some(JobState::Dead), Some("other"), 10, vec![]),
         (Some(JobState::Done), Some("acme"), 10, vec![]),
     ] {
-        let filter = JobFilter { state, tenant: tenant.map(id), limit };
+        let filter = JobFilter { state, tenant: tenant.map(id), limit, ..JobFilter::default() };
         let found: Vec<_> = bed.store.jobs(filter.clone()).await.unwrap().iter().map(|job| job.id).collect();
         assert_eq!(found, expected, "{filter:?}");
     }

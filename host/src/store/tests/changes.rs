@@ -93,8 +93,8 @@ async fn what_was_accepted_for_another_tool_type_is_not_put_back() {
         let job = bed.accept("acme", "17").await;
         bed.store.change_tenant(other, Vec::new(), LiveJobs::DeadLetter).await.unwrap();
         assert_eq!(bed.store.retry_dead(DeadLetters::One(job)).await, Ok(put_back));
-        assert_eq!(bed.store.retry_dead(DeadLetters::All).await, Ok(0));
+        assert_eq!(bed.store.retry_dead(DeadLetters::ALL).await, Ok(0));
         bed.store.change_tenant(tenant("acme"), Vec::new(), LiveJobs::DeadLetter).await.unwrap();
-        assert_eq!(bed.store.retry_dead(DeadLetters::All).await, Ok(1), "its tool is back");
+        assert_eq!(bed.store.retry_dead(DeadLetters::ALL).await, Ok(1), "its tool is back");
     }
 }

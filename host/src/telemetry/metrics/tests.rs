@@ -25,6 +25,7 @@ fn each_method_has_its_metric() {
     acme.call(Method::New, CallOutcome::Panicked, ms(125));
     acme.saturated(Method::ValidateWebhook);
     acme.stuck_call();
+    acme.over_budget(Method::ExtractMetadata);
     metrics.set_generations([(ToolType::parse("acme_desk").unwrap(), GenerationState::Active, 1)]);
     metrics.set_queue(3, 1, ms(1_500));
     metrics.reload(ReloadOutcome::Refused);
@@ -45,6 +46,7 @@ fn each_method_has_its_metric() {
         r#"patchbay_plugin_call_duration_seconds_count{tool_type="acme_desk",method="new"} 1"#,
         r#"patchbay_plugin_call_duration_seconds_sum{tool_type="acme_desk",method="get_ticket"} 0.25"#,
         r#"patchbay_plugin_call_duration_seconds_sum{tool_type="acme_desk",method="new"} 0.125"#,
+        r#"patchbay_plugin_calls_over_budget_total{tool_type="acme_desk",method="extract_metadata"} 1"#,
         r#"patchbay_plugin_calls_total{tool_type="acme_desk",method="get_ticket",outcome="not_found"} 1"#,
         r#"patchbay_plugin_calls_total{tool_type="acme_desk",method="new",outcome="panicked"} 1"#,
         r#"patchbay_plugin_calls_total{tool_type="acme_desk",method="validate_webhook",outcome="saturated"} 1"#,

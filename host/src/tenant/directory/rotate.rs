@@ -1,4 +1,4 @@
-//! A secret's successor: set by an operator, or given by a tool in exchange for the one before.
+//! A secret's successor: set by an operator, given by a tool in exchange for the one before, or none at all.
 
 use std::{
     sync::{Arc, mpsc},
@@ -38,7 +38,7 @@ impl TenantDirectory {
         name: &str,
         secret: SecretText,
         grace_ms: i64,
-    ) -> Result<(), DirectoryError> {
+    ) -> Result<Arc<Tenant>, DirectoryError> {
         check_name(name)?;
         let (id, name, grace_ms) = (id.clone(), name.to_owned(), grace_ms.max(0));
         self.changing(move |inner| async move {
@@ -46,10 +46,34 @@ impl TenantDirectory {
             oauth2::check(&entry.tenant, &name, &secret)?;
             inner.put_secret(&entry, &name, &secret, grace_ms).await?;
             // A tenant of its own from here on: whoever remembers how the one before fared sees that something has changed.
-            if let Some(entry) = inner.entry(id.as_str()) {
-                inner.replace(&entry, Tenant::clone(&entry.tenant), entry.sealed.clone());
+            let entry = inner.entry(id.as_str()).ok_or(StoreError::UnknownTenant(id))?;
+            Ok(inner.replace(&entry, Tenant::clone(&entry.tenant), entry.sealed.clone()))
+        })
+        .await
+    }
+
+    /// Takes a secret away, with one that is still good beside it. What was opened of it is overwritten as soon as no call
+    /// uses it any more; calls that are under way and ask for it from now on find none.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NoSecret`] when the tenant has none of this name.
+    pub async fn remove_secret(&self, id: &TenantId, name: &str) -> Result<Arc<Tenant>, DirectoryError> {
+        let (id, name) = (id.clone(), name.to_owned());
+        self.changing(move |inner| async move {
+            let entry = inner.entry(id.as_str()).ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
+            if !entry.sealed.contains_key(&name) {
+                let known = entry.sealed.keys().cloned().collect();
+                return Err(DirectoryError::NoSecret { tenant: id, name, known });
             }
-            Ok(())
+            inner.store.remove_secret(&id, &name).await?;
+            let without = |sealed: &Sealed| {
+                let mut sealed = sealed.clone();
+                sealed.remove(&name);
+                sealed
+            };
+            let sealed = without(&entry.sealed);
+            inner.adopt(&entry, &name, without);
+            Ok(inner.replace(&Arc::new(entry.with_sealed(sealed.clone())), Tenant::clone(&entry.tenant), sealed))
         })
         .await
     }
@@ -115,14 +139,18 @@ impl Inner {
             return Err(refused("secrets", &format!("there may be {SECRET_NAMES_MAX} at most")));
         }
         self.store.put_secret(row, grace_ms).await?;
-        let had_it = |earlier: &Entry| {
-            earlier.tenant.id == entry.tenant.id
-                && earlier.sealed.get(name).and_then(|rows| rows.last()).map_or(0, |row| row.version) == last
-        };
-        for earlier in self.earlier().iter_mut().filter(|earlier| had_it(earlier)) {
-            *earlier = Arc::new(earlier.with_sealed(with(&earlier.sealed)));
-        }
+        self.adopt(entry, name, with);
         self.put(entry.with_sealed(sealed));
         Ok(version)
+    }
+
+    /// Does with a secret in what the tenant was before its changes what has been done with the one in `entry`, where it is
+    /// the same.
+    fn adopt(&self, entry: &Entry, name: &str, change: impl Fn(&Sealed) -> Sealed) {
+        let version = |entry: &Entry| entry.sealed.get(name).and_then(|rows| rows.last()).map(|row| row.version);
+        let has_it = |earlier: &Entry| earlier.tenant.id == entry.tenant.id && version(earlier) == version(entry);
+        for earlier in self.earlier().iter_mut().filter(|earlier| has_it(earlier)) {
+            *earlier = Arc::new(earlier.with_sealed(change(&earlier.sealed)));
+        }
     }
 }

@@ -158,6 +158,26 @@ async fn a_rotated_secret_and_its_successor_are_good_until_the_grace_ends() {
 }
 
 #[tokio::test]
+async fn a_removed_secret_is_gone_also_for_calls_that_are_under_way() {
+    let bed = Bed::new().await;
+    let held = bed.add("acme", &[("key", "one"), ("other", "x")]).await.unwrap();
+    bed.rotate("two", GRACE_MS).await;
+    assert_eq!(bed.texts("key").unwrap(), ["two", "one"]);
+    let after = bed.directory.remove_secret(&id("acme"), "key").await.unwrap();
+    assert!(!Arc::ptr_eq(&held, &after), "whoever remembers how it fared sees that something has changed");
+    for tenant in [&held, &after] {
+        assert!(matches!(bed.directory.secrets(tenant, "key"), Err(SecretError::Missing { .. })));
+        assert_eq!(bed.directory.secrets(tenant, "other").unwrap()[0].expose(), "x");
+    }
+    let bed = bed.restarted().await;
+    assert!(matches!(bed.texts("key"), Err(SecretError::Missing { .. })));
+    match bed.directory.remove_secret(&id("acme"), "key").await {
+        Err(DirectoryError::NoSecret { known, .. }) => assert_eq!(known, ["other"]),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn an_opened_secret_is_kept_for_its_time_and_then_forgotten() {
     let bed = Bed::new().await;
     bed.add("acme", &[("key", "one")]).await.unwrap();

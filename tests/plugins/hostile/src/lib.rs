@@ -196,6 +196,7 @@ fn perform(deed: &str) {
             let _dropped = PanicsWhenDropped;
             panic!("the first of two");
         }
+        "nap" => thread::sleep(Duration::from_millis(50)),
         "hang" => loop {
             thread::park();
         },

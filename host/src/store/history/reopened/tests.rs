@@ -3,9 +3,12 @@
 use super::*;
 use crate::{
     clock::Clock,
-    ids::{CorrelationId, ToolType},
+    ids::{CorrelationId, JobId, ToolType},
     queue::job::{Accepted, ClaimWish, DedupKey, Fenced, JobKind, NewJob},
-    store::{Hooks, ResolvedTicket, StoreConfig, TenantRoom, tests::there},
+    store::{
+        Hooks, ResolvedTicket, StoreConfig, TenantRoom,
+        tests::{kept_by, there},
+    },
 };
 use plugin_abi::types::{Event, TicketMetadata};
 
@@ -64,6 +67,7 @@ impl Bed {
             resolved_ms,
             as_of_ms,
             told_ms,
+            kept_by: kept_by(JobId::fresh()),
         };
         self.store.record_resolved(ticket).await.unwrap();
     }

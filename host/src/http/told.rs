@@ -1,0 +1,176 @@
+//! What the log says of webhooks that make no job: for each tenant and kind of reason one line, and after a while another,
+//! with how many were left out. Each single one is a line at `debug`.
+
+use std::time::Duration;
+
+use super::answer::BadRequest;
+use crate::{
+    ids::{CorrelationId, TenantId},
+    ingest::{Receipt, Refused, Rejection},
+    telemetry::seldom::SeldomBy,
+    tenant::Tenant,
+};
+
+/// Between two lines about one tenant and one kind of reason.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// Tenants and kinds of reasons that are kept apart at once.
+const KEYS_MAX: usize = 10_000;
+/// The status of all that is not authentic.
+const UNAUTHORIZED: u16 = 401;
+/// A status that a sender cannot help.
+const SERVER_STATUS_MIN: u16 = 500;
+
+/// When to tell of what. Any thread.
+#[derive(Debug)]
+pub struct Tellings(SeldomBy<(Whose, &'static str)>);
+
+/// Whose webhooks a line is about. Anybody can name tenants that there are not: all of them together have one line.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Whose {
+    Tenant(TenantId),
+    Nobody,
+}
+
+/// Why an authentic webhook makes no job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TakenNote {
+    /// It was delivered before.
+    Duplicate,
+    /// It tells of nothing that makes work.
+    Ignored,
+}
+
+/// A refusal of a tenant's webhook.
+pub(super) struct Told<'a> {
+    pub(super) tenant: &'a Tenant,
+    pub(super) refused: &'a Refused,
+    pub(super) status: u16,
+    pub(super) code: &'static str,
+    /// Without secrets, and in one line.
+    pub(super) reason: &'a str,
+    pub(super) correlation_id: &'a CorrelationId,
+    /// Whether the tenant begins to be refused. That is told at once, and as a warning.
+    pub(super) begins: bool,
+}
+
+impl Default for Tellings {
+    fn default() -> Self {
+        Self(SeldomBy::new(TOLD_EVERY, KEYS_MAX))
+    }
+}
+
+impl Tellings {
+    /// An authentic webhook makes no job.
+    pub(super) fn taken(&self, note: TakenNote, tenant: &Tenant, receipt: &Receipt, correlation_id: &CorrelationId) {
+        let reason = receipt.status.as_str();
+        let said = match note {
+            TakenNote::Duplicate => "the webhook was delivered before and makes no second job",
+            TakenNote::Ignored => "the webhook is authentic and makes no job: its event makes none for this tenant",
+        };
+        let Some(left_out) = self.0.due((Whose::Tenant(tenant.id.clone()), reason)) else { return };
+        tracing::info!(
+            %correlation_id,
+            tenant = %tenant.id,
+            tool_type = %tenant.tool_type,
+            platform = %tenant.tool_type,
+            event = receipt.event,
+            ticket = receipt.ticket_id.as_deref().unwrap_or_default(),
+            reason,
+            outcome = reason,
+            left_out,
+            "{said}{}",
+            more(left_out)
+        );
+    }
+
+    /// A tenant's webhook was refused.
+    pub(super) fn refused(&self, told: &Told<'_>) {
+        let Told { tenant, refused, status, code, reason: why, correlation_id, begins } = *told;
+        let (kind, operators) = match &refused.rejection {
+            Rejection::NotAuthentic(why) => (why.kind, why.is_operators()),
+            _ => (code, status >= SERVER_STATUS_MIN),
+        };
+        let due = self.0.due((Whose::Tenant(tenant.id.clone()), kind));
+        let more = more(due.unwrap_or_default());
+        let (id, event, ticket) = (&tenant.id, refused.event, refused.ticket_id.as_deref());
+        let operation = operation(&refused.rejection);
+        macro_rules! line {
+            ($level:ident, $($said:tt)*) => {
+                tracing::$level!(
+                    %correlation_id,
+                    tenant = %id,
+                    tool_type = %tenant.tool_type,
+                    platform = %tenant.tool_type,
+                    event,
+                    ticket,
+                    operation,
+                    outcome = "refused",
+                    reason = kind,
+                    status,
+                    left_out = due,
+                    $($said)*
+                )
+            };
+        }
+        match () {
+            () if begins => line!(warn, "the tenant's webhooks are refused: {why}{more}"),
+            () if due.is_none() => line!(debug, "delivery not taken: {why}"),
+            () if status == 503 => {
+                line!(warn, "webhooks of tenant {id} are refused with 503 and will be resent: {why}{more}");
+            }
+            () if operators => line!(warn, "webhooks of tenant {id} are refused with {status}: {why}{more}"),
+            () => line!(info, "webhooks of tenant {id} are refused with {status}: {why}{more}"),
+        }
+    }
+
+    /// A webhook named no tenant that there is. What it named is not written: it may be a secret in the wrong place.
+    pub(super) fn unknown_tenant(&self, rejection: &Rejection, correlation_id: &CorrelationId) {
+        let Rejection::NotAuthentic(why) = rejection else { return };
+        let (reason, status) = (why.kind, UNAUTHORIZED);
+        let Some(left_out) = self.0.due((Whose::Nobody, reason)) else {
+            tracing::debug!(%correlation_id, reason, status, "delivery not taken: {why}");
+            return;
+        };
+        let more = more(left_out);
+        tracing::info!(
+            %correlation_id, reason, operation = "route", outcome = "refused", status, left_out,
+            "a webhook is refused with {status}: {why}{more}"
+        );
+    }
+
+    /// A request never became a delivery.
+    pub(super) fn not_taken(&self, route: &'static str, fault: &BadRequest, correlation_id: &CorrelationId) {
+        let (status, reason) = fault.status_and_code();
+        let status = status.as_u16();
+        // Whoever looks for something here asks for any path.
+        let is_a_webhook = !matches!(fault, BadRequest::NotFound | BadRequest::Method(_));
+        let due = is_a_webhook.then(|| self.0.due((Whose::Nobody, reason))).flatten();
+        let Some(left_out) = due else {
+            tracing::debug!(%correlation_id, route, reason, status, "request not taken: {fault}");
+            return;
+        };
+        let more = more(left_out);
+        if status >= SERVER_STATUS_MIN {
+            tracing::warn!(%correlation_id, route, reason, status, outcome = "refused", left_out, "requests are refused with {status}: {fault}{more}");
+        } else {
+            tracing::info!(%correlation_id, route, reason, status, outcome = "refused", left_out, "a request is refused with {status}: {fault}{more}");
+        }
+    }
+}
+
+/// Which step of the front half has refused it.
+fn operation(rejection: &Rejection) -> &'static str {
+    match rejection {
+        Rejection::NotAuthentic(_) => "validate",
+        Rejection::Malformed(_) | Rejection::Invalid(_) => "extract",
+        Rejection::RateLimited => "charge",
+        Rejection::NoRoute(_) => "route",
+        Rejection::Plugin(_) => "receive",
+        Rejection::Store(_) | Rejection::TenantFull | Rejection::StoreFull => "accept",
+    }
+}
+
+/// What a line adds for those that had none.
+fn more(left_out: u64) -> String {
+    if left_out == 0 { String::new() } else { format!(" (and {left_out} more since the last such line)") }
+}

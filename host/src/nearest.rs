@@ -1,0 +1,48 @@
+//! The known name that looks most like one that is not known.
+
+/// The known name that looks most like `wrong`. The last part of a name weighs double: people forget the section
+/// more often than they forget the key. Case does not count: a variable in lower case is a likely slip.
+pub fn nearest<T: AsRef<str>>(wrong: &str, known: impl IntoIterator<Item = T>) -> Option<T> {
+    let leaf = |name: &str| name.rsplit(['.', '_']).next().unwrap_or_default().to_owned();
+    let wrong = wrong.to_lowercase();
+    known.into_iter().min_by_key(|name| {
+        let name = name.as_ref().to_lowercase();
+        strsim::damerau_levenshtein(&wrong, &name) + strsim::damerau_levenshtein(&leaf(&wrong), &leaf(&name))
+    })
+}
+
+/// The known name that was probably meant: no more letters differ than a slip of the fingers leaves, one in three.
+pub fn near<T: AsRef<str>>(wrong: &str, known: impl IntoIterator<Item = T>) -> Option<T> {
+    let (wrong, slips_max) = (wrong.to_lowercase(), 1.max(wrong.chars().count() / 3));
+    let slips = |name: &T| strsim::damerau_levenshtein(&wrong, &name.as_ref().to_lowercase());
+    known.into_iter().min_by_key(slips).filter(|name| slips(name) <= slips_max)
+}
+
+/// `did you mean NAME? ` when one is near, else nothing: for the beginning of a sentence.
+pub fn did_you_mean<T: AsRef<str>>(wrong: &str, known: impl IntoIterator<Item = T>) -> String {
+    near(wrong, known).map(|name| format!("did you mean {}? ", name.as_ref())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_slip_explains_is_near() {
+        let known = ["jira", "zendesk", "servicedesk_plus"];
+        for (wrong, expected) in [
+            ("jirra", Some("jira")),
+            ("JIRA", Some("jira")),
+            ("zendsek", Some("zendesk")),
+            ("service_desk_plus", Some("servicedesk_plus")),
+            ("freshservice", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(near(wrong, known), expected, "{wrong:?}");
+        }
+        assert_eq!(near("jira", [""; 0]), None);
+        assert_eq!(did_you_mean("jirra", known), "did you mean jira? ");
+        assert_eq!(did_you_mean("x", known), "");
+    }
+}

@@ -1,0 +1,117 @@
+//! Since when each tenant's jobs cannot run, and why: noted when a tenant's turn comes, kept when it changes. No IO.
+
+use std::collections::HashMap;
+
+use crate::{
+    ids::TenantId,
+    queue::wait::{TenantWait, WaitReason},
+    tenant::Tenant,
+};
+
+/// What the claim loop knows of it. Where nothing waits, a note costs a look into an empty map.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    /// Those that last.
+    open: HashMap<TenantId, TenantWait>,
+    /// What has begun or ended since it was kept last.
+    changes: Vec<TenantWait>,
+}
+
+impl Waits {
+    /// With those that lasted when the host ended.
+    pub(super) fn new(open: Vec<TenantWait>) -> Self {
+        Self { open: open.into_iter().map(|wait| (wait.tenant.clone(), wait)).collect(), changes: Vec::new() }
+    }
+
+    /// A job of the tenant is due, and this keeps it from running, or nothing does.
+    pub(super) fn note(&mut self, tenant: &Tenant, reason: Option<WaitReason>, now_ms: i64) {
+        let known = self.open.get(&tenant.id);
+        if known.map(|wait| (wait.incarnation, wait.reason)) == reason.map(|reason| (tenant.incarnation, reason)) {
+            return;
+        }
+        if let Some(over) = self.open.remove(&tenant.id) {
+            // The clock may have been set back.
+            self.changes.push(TenantWait { until_ms: Some(now_ms.max(over.since_ms)), ..over });
+        }
+        if let Some(reason) = reason {
+            let (id, incarnation) = (tenant.id.clone(), tenant.incarnation);
+            let wait = TenantWait { tenant: id.clone(), incarnation, reason, since_ms: now_ms, until_ms: None };
+            self.open.insert(id, wait.clone());
+            self.changes.push(wait);
+        }
+    }
+
+    /// There is no such tenant any more, and what is kept of it goes with it.
+    pub(super) fn forget(&mut self, tenant: &TenantId) {
+        self.open.remove(tenant);
+    }
+
+    /// Whether the tenant's jobs wait as far as is known.
+    pub(super) fn is_open(&self, tenant: &TenantId) -> bool {
+        self.open.contains_key(tenant)
+    }
+
+    /// Those whose jobs wait as far as is known.
+    pub(super) fn tenants(&self) -> impl Iterator<Item = &TenantId> {
+        self.open.keys()
+    }
+
+    /// What is to be kept now.
+    pub(super) fn changes(&mut self) -> Vec<TenantWait> {
+        std::mem::take(&mut self.changes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ids::{Incarnation, ToolType},
+        tenant::NewTenant,
+    };
+    use WaitReason::{NoPlugin, Paused};
+
+    fn tenant(incarnation: i64) -> Tenant {
+        let (id, tool_type) = (TenantId::parse("acme").unwrap(), ToolType::parse("jira").unwrap());
+        let tenant = NewTenant::new(id, tool_type, "https://desk.example").check().unwrap();
+        Tenant { incarnation: Incarnation::new(incarnation), ..tenant }
+    }
+
+    /// As reason, beginning and end.
+    fn changes(waits: &mut Waits) -> Vec<(WaitReason, i64, Option<i64>)> {
+        waits.changes().into_iter().map(|wait| (wait.reason, wait.since_ms, wait.until_ms)).collect()
+    }
+
+    #[test]
+    fn a_wait_is_kept_when_it_begins_and_when_it_ends_however_often_it_is_looked_at() {
+        let (mut waits, acme) = (Waits::default(), tenant(1));
+        for (reason, now_ms, expected) in [
+            (None, 1, vec![]),
+            (Some(Paused), 2, vec![(Paused, 2, None)]),
+            (Some(Paused), 3, vec![]),
+            (Some(NoPlugin), 4, vec![(Paused, 2, Some(4)), (NoPlugin, 4, None)]),
+            (None, 5, vec![(NoPlugin, 4, Some(5))]),
+            (None, 6, vec![]),
+        ] {
+            waits.note(&acme, reason, now_ms);
+            assert_eq!(changes(&mut waits), expected, "{reason:?} at {now_ms}");
+            assert_eq!(waits.is_open(&acme.id), reason.is_some());
+        }
+    }
+
+    #[test]
+    fn a_wait_lasts_over_a_restart_but_not_over_a_removal() {
+        let (mut before, acme) = (Waits::default(), tenant(1));
+        before.note(&acme, Some(Paused), 2);
+        let mut waits = Waits::new(before.changes());
+        assert_eq!(waits.tenants().collect::<Vec<_>>(), [&acme.id]);
+        waits.note(&acme, Some(Paused), 9);
+        assert_eq!(changes(&mut waits), []);
+        // Another one has the id by now.
+        waits.note(&tenant(2), Some(Paused), 10);
+        assert_eq!(changes(&mut waits), [(Paused, 2, Some(10)), (Paused, 10, None)]);
+        waits.forget(&acme.id);
+        waits.note(&tenant(2), None, 11);
+        assert_eq!(changes(&mut waits), []);
+    }
+}
