@@ -136,8 +136,8 @@ async fn refresh_gauges(parts: &AdminParts) {
 fn router(parts: AdminParts, ended: watch::Receiver<()>) -> Router {
     let journal = parts.manager.journal().clone();
     let router = plugins::routes(parts.manager.clone())
-        .merge(decisions::routes(parts.manager))
-        .merge(host::routes(parts.host))
+        .merge(decisions::routes(parts.manager.clone()))
+        .merge(host::routes(parts.host, parts.manager))
         .merge(tenants::routes(tenants::Parts {
             directory: parts.directory.clone(),
             routes: parts.routes,

@@ -177,6 +177,7 @@ async fn serve(
             process_id: std::process::id(),
             plugin_folder: config.plugins.dir.to_string_lossy().into_owned(),
             state_folder: config.state_dir.to_string_lossy().into_owned(),
+            rules: None,
         },
         manager: manager.clone(),
         routes: routes.clone(),

@@ -142,6 +142,13 @@ pub enum Permissions {
     Volume,
 }
 
+impl Permissions {
+    /// Reads the key's word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Strict, Self::Group, Self::Volume].into_iter().find(|policy| policy.to_string() == word)
+    }
+}
+
 /// As the key wants it.
 impl fmt::Display for Permissions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -17,11 +17,13 @@ mod events;
 pub mod failure;
 mod install;
 mod jobs;
+mod layout;
 mod new;
 mod peer;
 mod plugins;
 pub mod secret;
 mod span;
+mod status;
 mod table;
 mod tenants;
 mod users;
@@ -58,6 +60,7 @@ impl Shown {
 pub fn run(args: Args, console: &Console) -> Result<Shown, Failure> {
     let client = || Client::find(args.socket);
     match args.command {
+        Command::Status => status::run(&client()?, console),
         Command::List { files: false } => plugins::list(&client()?, console),
         Command::List { files: true } => plugins::files(&client()?, console),
         Command::Info { tool_type } => plugins::info(&client()?, &tool_type),

@@ -28,3 +28,6 @@ pub mod tenant;
 pub mod texts;
 pub mod threads;
 pub mod worker;
+
+#[cfg(test)]
+mod messages;

@@ -70,7 +70,13 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::CheckConfig(_) => {
             config.warnings().for_each(|warning| eprintln!("warning: {warning}"));
-            eprintln!("the configuration is good");
+            match config.file() {
+                Some(file) => eprintln!("the configuration is good: {}", file.display()),
+                None => eprintln!(
+                    "the configuration is good; there is no {} here, so all of it is defaults and environment",
+                    config::DEFAULT_FILE
+                ),
+            }
             ExitCode::SUCCESS
         }
         Command::Backup { file, .. } => back_up(&config, &file),

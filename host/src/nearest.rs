@@ -1,14 +1,19 @@
 //! The known name that looks most like one that is not known.
 
-/// The known name that looks most like `wrong`. The last part of a name weighs double: people forget the section
-/// more often than they forget the key. Case does not count: a variable in lower case is a likely slip.
+/// The known name of a configuration that looks most like `wrong`, when it is near enough. The last part of a name weighs
+/// double: people forget the section more often than they forget the key. Case does not count: a variable in lower case is
+/// a likely slip.
 pub fn nearest<T: AsRef<str>>(wrong: &str, known: impl IntoIterator<Item = T>) -> Option<T> {
     let leaf = |name: &str| name.rsplit(['.', '_']).next().unwrap_or_default().to_owned();
     let wrong = wrong.to_lowercase();
-    known.into_iter().min_by_key(|name| {
+    let distance = |name: &T| {
         let name = name.as_ref().to_lowercase();
-        strsim::damerau_levenshtein(&wrong, &name) + strsim::damerau_levenshtein(&leaf(&wrong), &leaf(&name))
-    })
+        let of_leaves = strsim::damerau_levenshtein(&leaf(&wrong), &leaf(&name));
+        (strsim::damerau_levenshtein(&wrong, &name) + of_leaves, of_leaves == 0)
+    };
+    let nearest = known.into_iter().map(|name| (distance(&name), name)).min_by_key(|((distance, _), _)| *distance);
+    let near = nearest.filter(|((distance, same_leaf), _)| *same_leaf || *distance <= 2 + wrong.len() / 4);
+    near.map(|(_, name)| name)
 }
 
 /// The known name that was probably meant: no more letters differ than a slip of the fingers leaves, one in three.

@@ -42,6 +42,7 @@ mod mutations;
 mod new_plugin;
 mod oauth;
 mod open_files;
+mod operator;
 mod own_memory;
 mod patched;
 mod paused;

@@ -27,8 +27,10 @@ impl Asker {
     /// # Errors
     /// 400 for a reason that cannot be taken; 500 when the system does not say who it is.
     pub(super) fn decides(self, reason: Option<String>) -> Result<Decided, Fault> {
-        let unknown =
-            || Problem::new("UNKNOWN_ASKER", "the system does not say which user asks").state("nothing was changed");
+        let unknown = || {
+            let problem = Problem::new("UNKNOWN_ASKER", "the system does not say which user asks");
+            problem.state("nothing was changed").mend("ask with plugin-ctl, over the admin socket")
+        };
         let uid = self.0.ok_or_else(|| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, unknown()))?;
         let why = reason.as_deref().map(checked_reason).transpose();
         let why = why.map_err(|error| Fault::bad_request(error.to_string()).state("nothing was changed"))?;

@@ -10,7 +10,7 @@ use axum::{
 use super::{
     asker::Asker,
     fault::{Body, Fault},
-    plugins::{reloaded, unknown},
+    plugins::{missing, reloaded, unknown},
     wire::{self, Problem},
 };
 use crate::{
@@ -54,14 +54,16 @@ async fn decided(
     let tool_type = ToolType::parse(tool_type)?;
     let decided = asker.decides(reason)?;
     tracing::info!(%tool_type, ?decision, who = %decided.who, why = decided.why, "an operator decides");
-    let outcome = manager.decide(&tool_type, decision, decided).await.map_err(|error| fault(&tool_type, error))?;
+    let outcome = manager.decide(&tool_type, decision, decided).await;
+    let outcome = outcome.map_err(|error| fault(&tool_type, error, &manager))?;
     Ok(Json(outcome.into_iter().map(reloaded).collect()))
 }
 
-fn fault(tool_type: &ToolType, undecided: Undecided) -> Fault {
+fn fault(tool_type: &ToolType, undecided: Undecided, manager: &PluginManager) -> Fault {
     let message = undecided.to_string();
     let (code, mend) = match undecided {
-        Undecided::Unknown => return unknown(tool_type),
+        Undecided::Unknown => return unknown(tool_type, manager),
+        Undecided::Missing(refusal) => return missing(tool_type, &refusal),
         Undecided::Store(error) => return Fault::from(error).state("nothing was changed"),
         Undecided::Refused(refusal) => {
             let problem = Problem::new(refusal.code.as_str(), refusal.reason).mend(refusal.code.mend());
@@ -71,9 +73,12 @@ fn fault(tool_type: &ToolType, undecided: Undecided) -> Fault {
             let problem = Problem::new("ENDING", message).mend("ask again once it has started");
             return Fault::new(StatusCode::SERVICE_UNAVAILABLE, problem).state("nothing was changed");
         }
-        Undecided::NothingServes => {
-            ("NOTHING_SERVES", format!("plugin-ctl list says why; plugin-ctl enable {tool_type} tries again"))
-        }
+        Undecided::NothingServes => (
+            "NOTHING_SERVES",
+            format!(
+                "plugin-ctl info {tool_type} says why; when it was stopped or refused, plugin-ctl enable {tool_type} tries again"
+            ),
+        ),
         Undecided::NothingBefore(_) => (
             "NOTHING_BEFORE",
             format!(

@@ -35,7 +35,8 @@ impl Fault {
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, Problem::new("BAD_REQUEST", message))
+        let problem = Problem::new("BAD_REQUEST", message);
+        Self::new(StatusCode::BAD_REQUEST, problem.mend("correct it; docs/reference/cli.md has what is allowed"))
     }
 
     pub(super) fn not_found(code: &str, message: impl Into<String>) -> Self {
@@ -152,7 +153,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Fault> {
         let bytes = Bytes::from_request(request, state)
             .await
-            .map_err(|error| Fault::new(error.status(), Problem::new("BAD_REQUEST", error.body_text())))?;
+            .map_err(|error| Fault { status: error.status(), ..Fault::bad_request(error.body_text()) })?;
         // Secrets guard themselves: the error quotes none of them.
         serde_json::from_slice(&bytes)
             .map(Self)

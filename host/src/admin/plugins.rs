@@ -5,22 +5,25 @@ use std::{ffi::OsStr, path::Path as FilePath};
 use axum::{
     Json, Router,
     extract::{Path, State},
+    http::StatusCode,
     routing::{get, post},
 };
 
 use super::{
     asker::Asker,
     fault::{Body, Fault},
-    wire,
+    wire::{self, Problem},
 };
 use crate::{
     clock::rfc3339,
     ids::ToolType,
+    nearest::near,
     plugin::{
         artifact::{self, InspectedArtifact},
         generation::LastError,
         journal::Happened,
         manager::{Candidate, FileRow, GenerationRow, KeptRow, PluginManager, PluginRow, Reload, Reloaded},
+        refusal::Refusal,
         signature::Trust,
     },
     store::PluginEvent,
@@ -50,7 +53,7 @@ async fn info(
     Path(tool_type): Path<String>,
 ) -> Result<Json<wire::PluginDetail>, Fault> {
     let tool_type = ToolType::parse(&tool_type)?;
-    let detail = manager.info(&tool_type).ok_or_else(|| unknown(&tool_type))?;
+    let detail = manager.info(&tool_type).ok_or_else(|| unknown(&tool_type, &manager))?;
     Ok(Json(wire::PluginDetail {
         plugin: plugin(detail.row),
         info: detail.info,
@@ -84,7 +87,7 @@ async fn reload(
     manager.journal().note(event);
     let mut outcome = manager.reload(what.clone()).await;
     if let Reload::One(tool_type) = &what {
-        outcome = of_one(tool_type, outcome)?;
+        outcome = of_one(tool_type, outcome, &manager)?;
     }
     Ok(Json(outcome.into_iter().map(reloaded).collect()))
 }
@@ -115,15 +118,34 @@ async fn installed(
 }
 
 /// Whatever else lies in the folder is not what was asked about.
-fn of_one(tool_type: &ToolType, mut outcome: Vec<Reloaded>) -> Result<Vec<Reloaded>, Fault> {
+fn of_one(tool_type: &ToolType, mut outcome: Vec<Reloaded>, manager: &PluginManager) -> Result<Vec<Reloaded>, Fault> {
     outcome.retain(|reloaded| reloaded.tool_type.as_ref() == Some(tool_type));
-    if outcome.is_empty() { Err(unknown(tool_type)) } else { Ok(outcome) }
+    match (outcome.is_empty(), manager.why_missing(tool_type)) {
+        (true, Some(refusal)) => Err(missing(tool_type, &refusal)),
+        (true, None) => Err(unknown(tool_type, manager)),
+        (false, _) => Ok(outcome),
+    }
 }
 
-pub(super) fn unknown(tool_type: &ToolType) -> Fault {
-    let mut fault = Fault::not_found("UNKNOWN_PLUGIN", format!("no plugin serves {tool_type}"));
-    fault.problem.mend = Some("see plugin-ctl list --files for what lies in the folder".to_owned());
-    fault
+/// No plugin of this tool type is known, but perhaps one of nearly the same.
+pub(super) fn unknown(tool_type: &ToolType, manager: &PluginManager) -> Fault {
+    let rows = manager.list();
+    let known = rows.iter().filter_map(|row| row.tool_type.as_ref()).map(ToolType::as_str);
+    let mend = match near(tool_type.as_str(), known) {
+        Some(near) => format!("did you mean {near}? plugin-ctl list shows what serves"),
+        None => "plugin-ctl list shows what serves, plugin-ctl list --files what lies in the folder".to_owned(),
+    };
+    let message = format!("no plugin of tool type {tool_type} is known");
+    Fault::new(StatusCode::NOT_FOUND, Problem::new("UNKNOWN_PLUGIN", message).mend(mend))
+}
+
+/// The folder has no file of this tool type any more.
+pub(super) fn missing(tool_type: &ToolType, refusal: &Refusal) -> Fault {
+    let problem = Problem::new(refusal.code.as_str(), format!("the plugin of {tool_type} is missing"))
+        .why(refusal.reason.clone())
+        .state(format!("nothing serves {tool_type}; its webhooks are answered 503, its jobs wait"))
+        .mend(refusal.code.mend().replace("TOOL_TYPE", tool_type.as_str()));
+    Fault::conflict(problem)
 }
 
 fn plugin(row: PluginRow) -> wire::Plugin {
@@ -178,6 +200,8 @@ fn kept(row: KeptRow) -> wire::Kept {
         version: row.version.to_string(),
         sha256: row.sha256.to_string(),
         served_at: rfc3339(row.served_at_ms),
+        path: Some(row.path.to_string_lossy().into_owned()),
+        copy: Some(row.copy.to_string_lossy().into_owned()),
         passed_over: row.passed_over,
     }
 }

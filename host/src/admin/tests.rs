@@ -98,6 +98,7 @@ impl Bed {
             process_id: 1,
             plugin_folder: manager.folder().display().to_string(),
             state_folder: folder.path().display().to_string(),
+            rules: None,
         };
         let tokens = services.tokens;
         let credentials = Credentials::new(directory.clone());

@@ -14,7 +14,7 @@ mod tenant;
 pub use self::{
     plugin::{
         Candidate, Confinement, Generation, Installed, Kept, Pin, Plugin, PluginDetail, PluginEvent, PluginFile,
-        Reason, Reload, Reloaded,
+        Reason, Reload, Reloaded, Rules,
     },
     secret::{Secret, Secrets},
     tenant::{ChangedTenant, Header, Metadata, Refusals, TenantChange, Tried, Try},
@@ -42,6 +42,9 @@ pub struct Host {
     pub plugin_folder: String,
     /// The folder of all that it keeps: likewise.
     pub state_folder: String,
+    /// What it asks of plugins now; null of an older host.
+    #[serde(default)]
+    pub rules: Option<Rules>,
 }
 
 /// A tenant to be added. What is left out has its default.

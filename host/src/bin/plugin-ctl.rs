@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(exit) => return exit,
     };
-    let console = Console::new(args.json, args.no_color);
+    let console = Console::new(&args);
     let outcome = ctl::run(args, &console);
     console.show(outcome)
 }

@@ -89,8 +89,8 @@ impl Layers {
         for (name, text) in ours {
             let place = Place::Environment(name.clone());
             let Some(key) = self.defaults.keys().find(|key| env_name(key) == name).cloned() else {
-                let nearest = nearest(&name, self.defaults.keys().map(|key| env_name(key))).unwrap_or_default();
-                self.faults.push(Fault { place, text: format!("no key has this name; did you mean {nearest}?") });
+                let meant = meant(&name, self.defaults.keys().map(|key| env_name(key)), str::to_owned);
+                self.faults.push(Fault { place, text: format!("no key has this name{meant}") });
                 continue;
             };
             let found = typed(&self.defaults[&key], &text);
@@ -134,8 +134,8 @@ impl Layers {
                 DeValue::Table(_) if !self.defaults.contains_key(&**name.get_ref()) => {
                     let sections =
                         self.defaults.keys().filter_map(|key| key.split_once('.')).map(|(s, _)| s.to_owned());
-                    let nearest = nearest(name.get_ref(), sections).unwrap_or_default();
-                    let text = format!("[{}] is not a known section; did you mean [{nearest}]?", name.get_ref());
+                    let meant = meant(name.get_ref(), sections, |name| format!("[{name}]"));
+                    let text = format!("[{}] is not a known section{meant}", name.get_ref());
                     self.faults.push(Fault { place, text });
                 }
                 _ if section => {
@@ -152,8 +152,8 @@ impl Layers {
             let shown = source.text.get(value.span()).unwrap_or_default();
             self.put(key, place, plain(value.get_ref()), shown);
         } else {
-            let nearest = nearest(&key, self.defaults.keys()).map_or("", String::as_str);
-            self.faults.push(Fault { place, text: format!("{key} is not a known key; did you mean {nearest}?") });
+            let meant = meant(&key, self.defaults.keys().cloned(), str::to_owned);
+            self.faults.push(Fault { place, text: format!("{key} is not a known key{meant}") });
         }
     }
 
@@ -271,4 +271,9 @@ fn kind(default: &Value) -> &'static str {
         Value::Array(_) => "a list of texts",
         _ => "a text",
     }
+}
+
+/// `; did you mean …?` with the known name that was probably meant.
+fn meant(wrong: &str, known: impl Iterator<Item = String>, shown: impl Fn(&str) -> String) -> String {
+    nearest(wrong, known).map(|name| format!("; did you mean {}?", shown(&name))).unwrap_or_default()
 }

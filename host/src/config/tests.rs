@@ -98,7 +98,7 @@ fn relative_paths_are_relative_to_the_file() {
 #[test]
 fn unknown_names_are_faults_and_the_nearest_is_named() {
     check_faults(
-        "stat_dir = 'x'\n[server]\nlisten = '127.0.0.1:0'\nbody_byte_max = 1\n\n[serve]\nlisten = 1\n[worker]\nper_tennant = 1\n",
+        "stat_dir = 'x'\n[server]\nlisten = '127.0.0.1:0'\nbody_byte_max = 1\n\n[serve]\nlisten = 1\n[worker]\nper_tennant = 1\n[tls]\ncert = 'x'\n",
         &[
             ("PATCHBAY_SERVER__LISEN", "x"),
             ("PATCHBAY_server__listen", "x"),
@@ -110,6 +110,7 @@ fn unknown_names_are_faults_and_the_nearest_is_named() {
             "patchbay.toml:4: server.body_byte_max is not a known key; did you mean server.body_bytes_max?",
             "patchbay.toml:6: [serve] is not a known section; did you mean [server]?",
             "patchbay.toml:9: worker.per_tennant is not a known key; did you mean worker.per_tenant?",
+            "patchbay.toml:10: [tls] is not a known section",
             "environment PATCHBAY_LOGS__LEVEL: no key has this name; did you mean PATCHBAY_LOG__LEVEL?",
             "environment PATCHBAY_SERVER__LISEN: no key has this name; did you mean PATCHBAY_SERVER__LISTEN?",
             "environment PATCHBAY_server__listen: no key has this name; did you mean PATCHBAY_SERVER__LISTEN?",

@@ -33,6 +33,7 @@ pub use self::{
 };
 
 const EXAMPLES: &str = "Examples:
+  plugin-ctl status                                what serves, what is wrong, what waits
   plugin-ctl list                                  what serves, broken things first
   plugin-ctl verify libacme_desk.so                try a plugin before it goes into the folder
   plugin-ctl conformance libacme_desk.so           try it harder: a vendor's test of the whole contract
@@ -60,6 +61,9 @@ pub struct Args {
     /// Write no colours, also on a terminal
     #[arg(long, global = true)]
     pub no_color: bool,
+    /// Show all columns of a table
+    #[arg(long, global = true)]
+    pub wide: bool,
     /// What to do
     #[command(subcommand)]
     pub command: Command,
@@ -94,6 +98,8 @@ const AFTER: &str = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 h
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show in a few lines what serves, what is wrong and what waits; exit code 0 also when something is wrong
+    Status,
     /// Show what serves, one row for each tool type
     List {
         /// Show the files of the plugin folder instead
@@ -118,7 +124,7 @@ pub enum Command {
         #[arg(long, value_parser = checked_reason, value_name = "TEXT")]
         reason: Option<String>,
     },
-    /// Go back to what served before; what serves now is passed over until its file changes
+    /// Go back to the previous version; the current file is skipped until its content changes
     Rollback(Decision),
     /// Let one version serve, whatever else comes into the folder
     Pin {
@@ -131,13 +137,14 @@ pub enum Command {
     },
     /// Let the highest version serve again
     Unpin(Decision),
-    /// Let a plugin not serve: its webhooks are answered 503, its jobs wait
+    /// Stop a plugin: its webhooks get 503, its jobs wait
     Disable(Decision),
     /// Let a plugin serve again: undoes disable and rollback, forgets its crashes and loads it anew
     Enable(Decision),
     /// Put a plugin file into the plugin folder and take it up; says what serves then
     #[command(
-        before_help = "Example:\n  plugin-ctl install libacme_desk.so --reason 'ticket 4711: notes with tables'\n"
+        before_help = "Examples:\n  plugin-ctl install libacme_desk.so --reason 'ticket 4711: notes with tables'\n  \
+            plugin-ctl install --kept acme_desk     bring back what served last, when its file is gone\n"
     )]
     Install(Install),
     /// Show what happened to plugins, tenants and jobs, the newest last
@@ -151,7 +158,7 @@ pub enum Command {
         /// Only those of this tenant
         #[arg(long, value_parser = TenantId::parse, value_name = "ID")]
         tenant: Option<TenantId>,
-        /// At most this many
+        /// At most this many; 10000 is the highest
         #[arg(long, default_value_t = EVENTS_LISTED_DEFAULT,
               value_parser = clap::value_parser!(u32).range(1..=i64::from(EVENTS_LISTED_MAX)))]
         limit: u32,
@@ -160,8 +167,8 @@ pub enum Command {
     Verify {
         /// The plugin
         file: PathBuf,
-        /// A minisign public key (RW…); one of those that are given must have signed the file
-        #[arg(long, value_name = "KEY", value_parser = TrustedKey::parse)]
+        /// A minisign public key (RW…), or @FILE; one of those that are given must have signed the plugin
+        #[arg(long, value_name = "KEY|@FILE", value_parser = TrustedKey::parse_given)]
         trusted_key: Vec<TrustedKey>,
         /// Show also how it was built, and where its types differ the whole comparison
         #[arg(long)]
@@ -195,7 +202,11 @@ pub struct Decision {
 #[derive(Debug, clap::Args)]
 pub struct Install {
     /// The plugin; FILE.minisig goes with it when it is there
-    pub file: PathBuf,
+    #[arg(required_unless_present = "kept")]
+    pub file: Option<PathBuf>,
+    /// Instead of a file, what served this tool type last and is kept by the host
+    #[arg(long, value_name = "TOOL_TYPE", value_parser = ToolType::parse, conflicts_with = "file")]
+    pub kept: Option<ToolType>,
     /// Why, for the journal
     #[arg(long, value_parser = checked_reason, value_name = "TEXT")]
     pub reason: Option<String>,

@@ -62,7 +62,8 @@ impl Client {
     fn over(socket: PathBuf, found: Found) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| {
-            Failure::failed(Problem::new("NO_RUNTIME", format!("the system gives no event queue: {error}")))
+            let problem = Problem::new("NO_RUNTIME", format!("the system gives no event queue: {error}"));
+            Failure::failed(problem.mend("raise the limits of open files and memory of the user who asks"))
         })?;
         Ok(Self { socket, found, runtime })
     }

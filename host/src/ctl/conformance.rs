@@ -30,7 +30,9 @@ pub(super) fn run(wanted: &args::Conformance) -> Result<Shown, Failure> {
     let seed = match wanted.seed {
         Some(seed) => seed,
         // Short enough to be typed again.
-        None => getrandom::u32().map_err(|fault| Failure::failed(Problem::new("SEED", fault.to_string())))?.into(),
+        None => getrandom::u32()
+            .map_err(|fault| Failure::failed(Problem::new("SEED", fault.to_string()).mend("name one: --seed N")))?
+            .into(),
     };
     let asked = Wanted {
         level: wanted.level,

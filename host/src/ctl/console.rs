@@ -8,15 +8,21 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
+use time::OffsetDateTime;
 
-use super::{Shown, failure::Failure};
+use super::{
+    Shown,
+    args::Args,
+    failure::Failure,
+    layout::{self, Layout},
+};
 use crate::admin::wire::Problem;
 
 /// How to talk to whoever called.
 #[derive(Debug, Clone, Copy)]
 pub struct Console {
     json: bool,
-    color: bool,
+    layout: Layout,
     error_color: bool,
     can_ask: bool,
 }
@@ -24,26 +30,33 @@ pub struct Console {
 impl Console {
     /// For this process. Colours only where there is a terminal that wants them; questions only where somebody can
     /// read and answer them.
-    pub fn new(json: bool, no_color: bool) -> Self {
+    pub fn new(args: &Args) -> Self {
+        let Args { json, no_color, wide, .. } = *args;
         let unwanted =
             no_color || json || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || is_dumb();
         Self {
             json,
-            color: !unwanted && io::stdout().is_terminal(),
+            layout: Layout {
+                width: layout::width(std::env::var_os("COLUMNS").as_deref()),
+                color: !unwanted && io::stdout().is_terminal(),
+                wide,
+                now: OffsetDateTime::now_utc(),
+            },
             error_color: !unwanted && io::stderr().is_terminal(),
             can_ask: !json && io::stdin().is_terminal() && io::stderr().is_terminal(),
         }
     }
 
-    /// For tests: nobody to ask, no colours.
+    /// For tests: nobody to ask, no colours, no width.
     #[cfg(test)]
     pub(super) fn deaf() -> Self {
-        Self { json: false, color: false, error_color: false, can_ask: false }
+        let layout = Layout { width: None, color: false, wide: false, now: OffsetDateTime::UNIX_EPOCH };
+        Self { json: false, layout, error_color: false, can_ask: false }
     }
 
-    /// Whether standard output takes colours.
-    pub fn color(&self) -> bool {
-        self.color
+    /// How tables are laid out on standard output.
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// Writes what a command has to show, and gives its exit code. A reader that has gone (`| head`) is no failure.
@@ -114,9 +127,12 @@ impl Console {
             return Ok(());
         }
         if !self.can_ask {
-            let problem = Problem::new("NOT_CONFIRMED", format!("this is not done without being asked: {question}"))
-                .state("nothing was changed")
-                .mend("say --yes");
+            let problem = Problem::new(
+                "NOT_CONFIRMED",
+                format!("this needs to be confirmed, and there is no terminal to ask on: {question}"),
+            )
+            .state("nothing was changed")
+            .mend("add --yes");
             return Err(Failure::usage(problem));
         }
         let mut answer = String::new();

@@ -11,8 +11,9 @@ use super::{
     client::Client,
     console::Console,
     failure::{Exit, Failure},
+    layout::Layout,
     plugins::short,
-    table::{cell, number, plain, table},
+    table::{Columns, Row, cell, cut, number, plain, table},
     users::Users,
 };
 use crate::{
@@ -31,11 +32,16 @@ const AWAY_MAX: Duration = Duration::from_secs(60);
 /// How often it is tried meanwhile.
 const TRY_EVERY: Duration = Duration::from_millis(200);
 
-const HEADINGS: [&str; 8] = ["TIME", "TOOL TYPE", "GEN", "VERSION", "SHA-256", "EVENT", "WHO", "MESSAGE"];
-/// The least width of a column but the last, where rows are written one by one.
-const WIDTHS: [usize; 7] = [24, 18, 4, 9, 12, 12, 12];
+/// The headings of `events`.
+pub(super) const COLUMNS: Columns = Columns {
+    short: &["TIME", "TOOL TYPE", "EVENT", "GEN", "VERSION", "WHO", "SHA-256"],
+    wide: &[],
+    below: Some("MESSAGE"),
+};
+/// The least width of each of them, where rows are written one by one.
+const WIDTHS: [usize; 7] = [24, 18, 12, 4, 9, 12, 12];
 /// The column of numbers.
-const NUMBERS: usize = 2;
+const NUMBERS: usize = 3;
 
 /// Which events are wanted: those that are about all of this.
 #[derive(Debug, Default)]
@@ -46,7 +52,7 @@ pub(super) struct Wanted {
 
 pub(super) fn list(client: &Client, console: &Console, limit: u32, wanted: &Wanted) -> Result<Shown, Failure> {
     let events = newest(client, limit, wanted)?;
-    Ok(Shown::new(list_text(&events, limit, &Users::of_this_machine(), console.color()), &events))
+    Ok(Shown::new(list_text(&events, limit, &Users::of_this_machine(), console.layout()), &events))
 }
 
 /// Shows the newest and then each one as it comes, until nobody reads any more.
@@ -57,11 +63,11 @@ pub(super) fn follow(client: &Client, console: &Console, limit: u32, wanted: &Wa
     let users = Users::of_this_machine();
     let mut events = newest(client, limit, wanted)?;
     let mut last = 0;
-    let mut written = console.head(&line(&HEADINGS.map(str::to_owned)));
+    let mut written = console.head(&head());
     loop {
         for event in &events {
             last = event.id;
-            written = written.and_then(|()| console.row(&line(&columns(event, &users)), event));
+            written = written.and_then(|()| console.row(&line(&columns(event, &users), &message(event)), event));
         }
         match written {
             Ok(()) if !console.reader_is_gone() => {}
@@ -151,45 +157,55 @@ fn unknown(code: &str, what: &str, list: &str, name: &str, known: &[&str]) -> Fa
     Failure::failed(problem)
 }
 
-fn list_text(events: &[PluginEvent], limit: u32, users: &Users, color: bool) -> String {
+pub(super) fn list_text(events: &[PluginEvent], limit: u32, users: &Users, layout: &Layout) -> String {
     if events.is_empty() {
         return "Nothing like that has happened yet.\n".to_owned();
     }
     let rows = events.iter().map(|event| {
         let columns = columns(event, users).into_iter().enumerate();
-        columns.map(|(at, text)| if at == NUMBERS { number(text) } else { cell(Some(&text)) }).collect()
+        let short = columns.map(|(at, text)| if at == NUMBERS { number(text) } else { cell(Some(&text)) });
+        Row { short: short.collect(), wide: Vec::new(), below: Some(message(event)) }
     });
-    let mut text = table(&HEADINGS, rows, color);
+    let mut text = table(&COLUMNS, rows, layout);
     if u32::try_from(events.len()).is_ok_and(|listed| listed >= limit) {
-        writeln!(text, "The newest {limit}; there may be more: --limit N").expect("a String takes all");
+        writeln!(text, "{}", cut("events", limit, EVENTS_LISTED_MAX)).expect("a String takes all");
     }
     text
 }
 
-/// What stands under [`HEADINGS`].
-fn columns(event: &PluginEvent, users: &Users) -> [String; 8] {
+/// What stands under [`COLUMNS`] but the message.
+fn columns(event: &PluginEvent, users: &Users) -> [String; 7] {
     let or_none = |text: Option<&str>| text.unwrap_or("-").to_owned();
     [
         event.at.clone(),
         or_none(event.tool_type.as_deref()),
+        event.code.clone(),
         event.generation.map_or_else(|| "-".to_owned(), |generation| generation.to_string()),
         or_none(event.version.as_deref()),
-        or_none(event.sha256.as_deref().map(short)),
-        event.code.clone(),
         users.shown(&event.who),
-        event.why.as_ref().map_or_else(|| event.message.clone(), |why| format!("{}; why: {why}", event.message)),
+        or_none(event.sha256.as_deref().map(short)),
     ]
 }
 
+fn message(event: &PluginEvent) -> String {
+    event.why.as_ref().map_or_else(|| event.message.clone(), |why| format!("{}; why: {why}", event.message))
+}
+
+fn head() -> String {
+    let mut headings = COLUMNS.short.iter().map(|heading| (*heading).to_owned());
+    let columns = std::array::from_fn(|_| headings.next().unwrap_or_default());
+    line(&columns, COLUMNS.below.unwrap_or_default())
+}
+
 /// A row by itself: wide enough for what most rows hold, since those to come are not known.
-fn line(columns: &[String; 8]) -> String {
+fn line(columns: &[String; 7], message: &str) -> String {
     let mut line = String::new();
     for (at, (text, width)) in columns.iter().zip(WIDTHS).enumerate() {
         let text = plain(text);
         let padded = if at == NUMBERS { format!("{text:>width$}  ") } else { format!("{text:<width$}  ") };
         line.push_str(&padded);
     }
-    line + &plain(&columns[WIDTHS.len()])
+    line + &plain(message)
 }
 
 #[cfg(test)]
@@ -218,7 +234,8 @@ mod tests {
 
     #[test]
     fn a_row_by_itself_stands_under_its_heading() {
-        let (head, row) = (line(&HEADINGS.map(str::to_owned)), line(&columns(&event(Some(17)), &users())));
+        let (head, event) = (head(), event(Some(17)));
+        let row = line(&columns(&event, &users()), &message(&event));
         for (heading, text) in [("TOOL TYPE", "jira"), ("VERSION", "1.3.2"), ("WHO", "alice"), ("MESSAGE", "a thread")]
         {
             assert_eq!(head.find(heading), row.find(text), "{head}\n{row}");
@@ -229,18 +246,19 @@ mod tests {
     #[test]
     fn events_stay_in_order_with_short_digests_and_a_cut_list_says_so() {
         let events = [event(Some(17)), event(None)];
-        let text = list_text(&events, 2, &users(), false);
+        let layout = Layout { width: None, color: false, wide: false, now: time::OffsetDateTime::UNIX_EPOCH };
+        let text = list_text(&events, 2, &users(), &layout);
         let lines: Vec<_> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         assert_eq!(
             lines,
             [
-                "TIME TOOL TYPE GEN VERSION SHA-256 EVENT WHO MESSAGE",
-                "2026-11-20T10:00:00Z jira 17 1.3.2 9f2c9f2c9f2c retained alice (4711) a thread\u{fffd}[2J still runs; why: ticket 7",
-                "2026-11-20T10:00:00Z jira - - 9f2c9f2c9f2c retained host a thread\u{fffd}[2J still runs",
-                "The newest 2; there may be more: --limit N",
+                "TIME TOOL TYPE EVENT GEN VERSION WHO SHA-256 MESSAGE",
+                "2026-11-20T10:00:00Z jira retained 17 1.3.2 alice (4711) 9f2c9f2c9f2c a thread\u{fffd}[2J still runs; why: ticket 7",
+                "2026-11-20T10:00:00Z jira retained - - host 9f2c9f2c9f2c a thread\u{fffd}[2J still runs",
+                "These are the newest 2 events, and there may be more: --limit N, at most 10000",
             ]
         );
-        assert!(!list_text(&events, 3, &users(), false).contains("--limit"));
-        assert_eq!(list_text(&[], 1, &users(), false), "Nothing like that has happened yet.\n");
+        assert!(!list_text(&events, 3, &users(), &layout).contains("--limit"));
+        assert_eq!(list_text(&[], 1, &users(), &layout), "Nothing like that has happened yet.\n");
     }
 }

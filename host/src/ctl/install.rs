@@ -1,10 +1,8 @@
-//! `install`: a file that has passed the checks here goes into the plugin folder in one step, and what serves then is
-//! read back from the host.
+//! `install`: a file that has passed the checks here, by the host's own rules, goes into the plugin folder in one step, and
+//! what serves then is read back from the host.
 
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
-    io::{self, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -18,48 +16,125 @@ use super::{
     verify,
 };
 use crate::{
-    admin::wire::{Host, Installed, Plugin, Problem, Reloaded},
+    admin::wire::{Candidate, Host, Installed, Plugin, PluginDetail, Problem, Reload, Reloaded, Rules},
+    config::Permissions,
+    ids::ToolType,
     plugin::{
         artifact::{self, InspectedArtifact},
-        signature::{SUFFIX, Trust, beside},
+        permissions,
+        refusal::{Code, Refusal},
+        signature::{Trust, TrustedKey, beside},
     },
 };
 
-/// Everybody may read a plugin; only whoever installed it may write it.
-const MODE: u32 = 0o644;
+mod folder;
+
+use folder::Staged;
 
 pub(super) fn run(client: &Client, console: &Console, wanted: &Install) -> Result<Shown, Failure> {
-    let name = file_name(wanted)?;
+    let source = match (&wanted.file, &wanted.kept) {
+        (Some(file), _) => Source { file: file.clone(), name: None },
+        (None, Some(tool_type)) => kept(client, tool_type)?,
+        (None, None) => return Err(Failure::usage(Problem::new("USAGE", "name a FILE, or --kept TOOL_TYPE"))),
+    };
+    let name = file_name(&source, wanted.name.as_deref())?;
     let host: Host = client.get("/v1/host")?;
-    let sound = verify::sound(&wanted.file)?;
-    let signature = signature_of(&wanted.file)?;
+    let sound = verify::sound(&source.file, &trust(host.rules.as_ref())?)?;
     let folder = Path::new(&host.plugin_folder);
-    not_anothers(&folder.join(&name), &sound)?;
-    put(folder, &name, sound.bytes(), signature.as_deref()).map_err(|error| unwritable(folder, &name, &error))?;
+    let place = folder.join(&name);
+    let before = Before::at(&place, &sound)?;
+    let staged = Staged::write(folder, &name, sound.bytes(), signature_of(&source.file)?.as_deref());
+    let staged = staged.map_err(|error| unwritable(folder, &name, &error))?;
+    allowed(&staged, &place, host.rules.as_ref())?;
+    staged.publish().map_err(|error| unwritable(folder, &name, &error))?;
 
     let request = Installed { file: name.clone(), reason: wanted.reason.clone() };
     let outcome: Vec<Reloaded> = client.post("/v1/plugin-files/installed", &request)?;
-    let mut plugins: Vec<Plugin> = client.get("/v1/plugins")?;
-    plugins.retain(|plugin| plugin.tool_type.as_deref() == Some(&sound.info.tool_type));
-    let failure = failure(&folder.join(&name), &sound, &outcome, &plugins);
-    let text: String = plugins.iter().filter_map(serves).collect();
-    let text = format!("{text}{}{}", if text.is_empty() { "" } else { "\n" }, list_text(&plugins, console.color()));
+    let mut plugins = served(client, &sound)?;
+    let mut failure = failure(&place, &sound, &outcome, &plugins);
+    if let (Some(failure), Some(before)) = (&mut failure, before)
+        && is_refused(&place, &outcome, &plugins)
+    {
+        before.put_back(folder, &name).map_err(|error| unwritable(folder, &name, &error))?;
+        let _looked_at: Vec<Reloaded> =
+            client.post("/v1/reload", &Reload { reason: wanted.reason.clone(), ..Reload::default() })?;
+        plugins = served(client, &sound)?;
+        let state = failure.problem.state.take().unwrap_or_default();
+        failure.problem.state = Some(format!("the file that was there before is back; {state}"));
+    }
+    // Only what serves now is news; the table says the rest.
+    let news = plugins.iter().filter(|plugin| failure.is_none() && is_this(plugin, &sound));
+    let text: String = news.filter_map(serves).collect();
+    let text = format!("{text}{}{}", if text.is_empty() { "" } else { "\n" }, list_text(&plugins, console.layout()));
     Ok(Shown { failure, ..Shown::new(text, &plugins) })
 }
 
+/// What is to be installed, and the name that it would have by itself.
+struct Source {
+    file: PathBuf,
+    name: Option<String>,
+}
+
+/// What served last and is kept, under the name that it had.
+fn kept(client: &Client, tool_type: &ToolType) -> Result<Source, Failure> {
+    let detail: PluginDetail = client.get(&format!("/v1/plugins/{tool_type}"))?;
+    let newest = detail.kept.iter().find(|kept| kept.passed_over.is_none());
+    let Some(newest) = newest else {
+        let problem = Problem::new("NOTHING_KEPT", format!("nothing that served {tool_type} is kept"))
+            .why("the host keeps the last three files that served and were not rolled back")
+            .state("nothing was changed")
+            .mend("plugin-ctl install FILE, with the file that the vendor sent");
+        return Err(Failure::failed(problem));
+    };
+    let (Some(copy), Some(path)) = (&newest.copy, &newest.path) else {
+        let problem = Problem::new("OLD_HOST", "this host does not say where it keeps what served")
+            .state("nothing was changed")
+            .mend("use the plugin-ctl that came with the host, or update the host");
+        return Err(Failure::failed(problem));
+    };
+    let name = Path::new(path).file_name().map(|name| name.to_string_lossy().into_owned());
+    Ok(Source { file: copy.into(), name })
+}
+
 /// The name that the file gets in the folder.
-fn file_name(wanted: &Install) -> Result<String, Failure> {
-    let own = || wanted.file.file_name().map(|name| name.to_string_lossy().into_owned());
-    let name = wanted.name.clone().or_else(own).unwrap_or_default();
+fn file_name(source: &Source, wanted: Option<&str>) -> Result<String, Failure> {
+    let own = || source.file.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = wanted.map(str::to_owned).or_else(|| source.name.clone()).or_else(own).unwrap_or_default();
     let good = name.ends_with(".so") && !name.starts_with('.') && !name.contains(['/', char::REPLACEMENT_CHARACTER]);
     if good {
         return Ok(name);
     }
-    let problem = Problem::new("INVALID_NAME", format!("{name:?} is no name for a plugin in the plugin folder"))
+    let problem = Problem::new("INVALID_NAME", format!("\"{name}\" is no name for a plugin in the plugin folder"))
         .why("the host takes files whose names end in .so and do not begin with a dot")
         .state("nothing was changed")
-        .mend("--name lib….so");
+        .mend("give it a name: --name lib….so");
     Err(Failure::usage(problem))
+}
+
+/// Whom the host trusts. One that does not say is asked when it takes the file up.
+fn trust(rules: Option<&Rules>) -> Result<Trust, Failure> {
+    let Some(rules) = rules else { return Ok(Trust::default()) };
+    let keys = rules.trusted_keys.iter().map(|key| TrustedKey::parse(key)).collect::<Result<_, _>>();
+    let keys = keys.map_err(|error| {
+        let problem = Problem::new("BAD_ANSWER", "a key that the host trusts cannot be read").why(error.to_string());
+        Failure::failed(problem.state("nothing was changed").mend("use the plugin-ctl that came with the host"))
+    })?;
+    Ok(Trust { keys, required: rules.require_signature })
+}
+
+/// Whether the host would map a file that was written here by this user.
+fn allowed(staged: &Staged, place: &Path, rules: Option<&Rules>) -> Result<(), Failure> {
+    let Some((policy, user)) = rules.and_then(|rules| Some((Permissions::parse(&rules.permissions)?, rules.user)))
+    else {
+        return Ok(());
+    };
+    let finding = permissions::finding_for(staged.plugin(), policy, user);
+    let refusal = match finding {
+        Ok(None) => return Ok(()),
+        Ok(Some(finding)) => Refusal::new(Code::Permissions, permissions::sentence(&finding, policy)),
+        Err(error) => Refusal::new(Code::Open, error.to_string()),
+    };
+    Err(verify::refused_before(place, &refusal))
 }
 
 fn signature_of(file: &Path) -> Result<Option<Vec<u8>>, Failure> {
@@ -69,70 +144,38 @@ fn signature_of(file: &Path) -> Result<Option<Vec<u8>>, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => {
             let problem = Problem::new("SIGNATURE", format!("the signature {} cannot be read", path.display()));
-            Err(Failure::failed(problem.why(error.to_string()).state("nothing was changed")))
+            let problem = problem.why(error.to_string()).state("nothing was changed");
+            Err(Failure::failed(problem.mend("make it readable, or take it away if the plugin needs none")))
         }
     }
 }
 
-/// One tool type's file must not take another's away.
-fn not_anothers(place: &Path, sound: &InspectedArtifact) -> Result<(), Failure> {
-    match artifact::inspect(place, &Trust::default()) {
-        Ok(there) if there.info.tool_type != sound.info.tool_type => {
-            let message = format!(
-                "{} is the plugin of {}, the new file is one of {}",
-                place.display(),
-                there.info.tool_type,
-                sound.info.tool_type
-            );
+/// The plugin that a new file takes the place of.
+struct Before {
+    plugin: InspectedArtifact,
+    signature: Option<Vec<u8>>,
+}
+
+impl Before {
+    /// What is there: nothing, a file that serves nobody, or other bytes of the same tool type.
+    ///
+    /// # Errors
+    /// When it is another tool type's, which must not be taken away.
+    fn at(place: &Path, sound: &InspectedArtifact) -> Result<Option<Self>, Failure> {
+        let Ok(plugin) = artifact::inspect(place, &Trust::default()) else { return Ok(None) };
+        if plugin.info.tool_type != sound.info.tool_type {
+            let (there, new) = (&plugin.info.tool_type, &sound.info.tool_type);
+            let message = format!("{} is the plugin of {there}, and the new file is one of {new}", place.display());
             let problem = Problem::new("NAME_TAKEN", message);
-            Err(Failure::failed(problem.state("nothing was changed").mend("give it another name: --name lib….so")))
+            let problem = problem.state("nothing was changed").mend("give it another name: --name lib….so");
+            return Err(Failure::failed(problem));
         }
-        // Nothing, an earlier plugin of this tool type, or a file that serves nobody.
-        _ => Ok(()),
-    }
-}
-
-/// Puts the bytes there so that nobody sees a part of them, nor the plugin beside a signature of other bytes.
-fn put(folder: &Path, name: &str, bytes: &[u8], signature: Option<&[u8]>) -> io::Result<()> {
-    let plugin = Draft::write(folder, name, bytes)?;
-    let signed = format!("{name}{SUFFIX}");
-    match signature {
-        Some(signature) => Draft::write(folder, &signed, signature)?.publish()?,
-        None => match fs::remove_file(folder.join(&signed)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        },
-    }
-    plugin.publish()?;
-    File::open(folder)?.sync_all()
-}
-
-/// A file on disk under a hidden name, which the host does not look at. Dropped before it is published, it is removed.
-struct Draft {
-    hidden: PathBuf,
-    place: PathBuf,
-}
-
-impl Draft {
-    fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<Self> {
-        let hidden = folder.join(format!(".{name}.{}", std::process::id()));
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&hidden)?;
-        let draft = Self { hidden, place: folder.join(name) };
-        file.write_all(bytes)?;
-        // Whatever the umask is.
-        file.set_permissions(Permissions::from_mode(MODE))?;
-        file.sync_all()?;
-        Ok(draft)
+        let signature = signature_of(place)?;
+        Ok((plugin.sha256 != sound.sha256).then_some(Self { plugin, signature }))
     }
 
-    fn publish(self) -> io::Result<()> {
-        fs::rename(&self.hidden, &self.place)
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        let _published = fs::remove_file(&self.hidden);
+    fn put_back(&self, folder: &Path, name: &str) -> io::Result<()> {
+        Staged::write(folder, name, self.plugin.bytes(), self.signature.as_deref())?.publish()
     }
 }
 
@@ -153,16 +196,49 @@ fn unwritable(folder: &Path, name: &str, error: &io::Error) -> Failure {
     Failure::failed(problem.why(error.to_string()).state("nothing that serves was changed").mend(mend))
 }
 
+fn served(client: &Client, sound: &InspectedArtifact) -> Result<Vec<Plugin>, Failure> {
+    let mut plugins: Vec<Plugin> = client.get("/v1/plugins")?;
+    plugins.retain(|plugin| plugin.tool_type.as_deref() == Some(&sound.info.tool_type));
+    Ok(plugins)
+}
+
+fn is_this(plugin: &Plugin, sound: &InspectedArtifact) -> bool {
+    plugin.state == "active" && plugin.sha256.as_ref() == Some(&sound.sha256.to_string())
+}
+
+/// Now, or since it was refused before: then a look at the folder says nothing of it.
+fn is_refused(place: &Path, outcome: &[Reloaded], plugins: &[Plugin]) -> bool {
+    outcome.iter().any(|reloaded| Path::new(&reloaded.path) == place && reloaded.code.is_some())
+        || candidate_at(place, plugins).is_some()
+}
+
+fn candidate_at<'a>(place: &Path, plugins: &'a [Plugin]) -> Option<&'a Candidate> {
+    plugins.iter().filter_map(|plugin| plugin.candidate.as_ref()).find(|candidate| Path::new(&candidate.path) == place)
+}
+
 /// What there is to say when the file that was installed does not serve.
-fn failure(path: &Path, sound: &InspectedArtifact, outcome: &[Reloaded], plugins: &[Plugin]) -> Option<Failure> {
-    let path = path.to_string_lossy();
+fn failure(place: &Path, sound: &InspectedArtifact, outcome: &[Reloaded], plugins: &[Plugin]) -> Option<Failure> {
+    let path = place.to_string_lossy();
     let refused = outcome.iter().filter(|reloaded| reloaded.path == path);
     if let Some(problem) = refused.filter_map(|reloaded| refusal(reloaded, plugins)).next() {
         return Some(Failure::failed(problem));
     }
+    if let Some(candidate) = candidate_at(place, plugins) {
+        let again = Reloaded {
+            tool_type: Some(sound.info.tool_type.clone()),
+            path: candidate.path.clone(),
+            version: candidate.version.clone(),
+            sha256: candidate.sha256.clone(),
+            generation: None,
+            code: Some(candidate.code.clone()),
+            reason: Some(candidate.reason.clone()),
+            mend: Code::parse(&candidate.code).map(|code| code.mend().to_owned()),
+        };
+        return refusal(&again, plugins).map(Failure::failed);
+    }
     let sha256 = sound.sha256.to_string();
     let row = plugins.first();
-    if row.is_some_and(|row| row.state == "active" && row.sha256.as_ref() == Some(&sha256)) {
+    if row.is_some_and(|row| is_this(row, sound)) && !is_refused(place, outcome, plugins) {
         return None;
     }
     let (tool_type, version) = (&sound.info.tool_type, &sound.info.version);
@@ -201,31 +277,6 @@ fn why_not(row: &Plugin) -> (String, String) {
 mod tests {
     use super::*;
 
-    fn names(folder: &Path) -> Vec<String> {
-        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
-        let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn a_file_is_put_whole_for_all_to_read_and_nothing_else_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path();
-        for (bytes, signature, expected) in
-            [(b"one", Some(&b"s"[..]), &["a.so", "a.so.minisig"][..]), (b"two", None, &["a.so"])]
-        {
-            put(folder, "a.so", bytes, signature).unwrap();
-            assert_eq!(names(folder), expected);
-            assert_eq!(fs::read(folder.join("a.so")).unwrap(), bytes);
-            assert_eq!(fs::metadata(folder.join("a.so")).unwrap().permissions().mode() & 0o7777, MODE);
-        }
-        fs::create_dir(folder.join("b.so")).unwrap();
-        put(folder, "b.so", b"x", None).unwrap_err();
-        put(&folder.join("absent"), "a.so", b"x", None).unwrap_err();
-        assert_eq!(names(folder), ["a.so", "b.so"]);
-    }
-
     #[test]
     fn only_a_name_that_the_host_looks_at_will_do() {
         for (file, name, expected) in [
@@ -238,8 +289,8 @@ mod tests {
             ("/tmp/liba.so", Some("a/b.so"), None),
             ("/tmp/liba.so", Some(".so"), None),
         ] {
-            let wanted = Install { file: file.into(), reason: None, name: name.map(str::to_owned) };
-            assert_eq!(file_name(&wanted).ok().as_deref(), expected, "{file} {name:?}");
+            let source = Source { file: file.into(), name: None };
+            assert_eq!(file_name(&source, name).ok().as_deref(), expected, "{file} {name:?}");
         }
     }
 }

@@ -8,12 +8,13 @@ use super::{
     client::Client,
     console::Console,
     failure::Failure,
-    table::{cell, fields, number, plain, plain_lines, severity, state, table},
+    layout::Layout,
+    table::{Columns, Row, cell, cut, fields, number, plain, plain_lines, severity, state, table},
     tenants::count,
 };
 use crate::{
     admin::{
-        JOBS_LISTED_DEFAULT,
+        JOBS_LISTED_DEFAULT, JOBS_LISTED_MAX,
         wire::{Job, JobDetail, JobWait, Queue},
     },
     queue::job::{JobKind, JobState},
@@ -27,11 +28,11 @@ pub(super) fn run(command: JobCommand, client: &Client, console: &Console) -> Re
     match command {
         JobCommand::List(wanted) => {
             let jobs: Vec<Job> = client.get(&query::list(&wanted))?;
-            Ok(Shown::new(list_text(&jobs, wanted.limit, console.color()), &jobs))
+            Ok(Shown::new(list_text(&jobs, wanted.limit, console.layout()), &jobs))
         }
         JobCommand::Find { text } => {
             let jobs: Vec<Job> = client.get(&query::find(&text))?;
-            Ok(Shown::new(found_text(&text, &jobs, console.color()), &jobs))
+            Ok(Shown::new(found_text(&text, &jobs, console.layout()), &jobs))
         }
         JobCommand::Show { id } => Ok(one(&client.get(&format!("/v1/jobs/{id}"))?)),
         JobCommand::Retry(wanted) => again::retry(&wanted, client),
@@ -41,13 +42,13 @@ pub(super) fn run(command: JobCommand, client: &Client, console: &Console) -> Re
         }
         JobCommand::Resume(why) => {
             let queue: Queue = client.post(&why.on("/v1/jobs/resume"), &())?;
-            Ok(Shown::new(format!("Jobs run again; there are {}.\n", count(queue.live)), &queue))
+            Ok(Shown::new(format!("Jobs run again: {} in the queue.\n", count(queue.live)), &queue))
         }
         JobCommand::Purge { which, yes, why } => again::purge(&which, yes, &why, client, console),
     }
 }
 
-fn found_text(text: &str, jobs: &[Job], color: bool) -> String {
+fn found_text(text: &str, jobs: &[Job], layout: &Layout) -> String {
     if jobs.is_empty() {
         return format!(
             "No job is of a ticket or webhook {}, and no job's id begins so.\n\
@@ -55,49 +56,71 @@ fn found_text(text: &str, jobs: &[Job], color: bool) -> String {
             plain(text)
         );
     }
-    let mut shown = list_text(jobs, u32::MAX, color);
+    let mut shown = list_text(jobs, u32::MAX, layout);
     if jobs.len() >= JOBS_LISTED_DEFAULT as usize {
         writeln!(
             shown,
-            "The newest {JOBS_LISTED_DEFAULT}; there may be more: plugin-ctl job list --ticket ID --after ID"
+            "These are the newest {JOBS_LISTED_DEFAULT} jobs, and there may be more: plugin-ctl job list --ticket ID --after ID"
         )
         .expect("a String takes all");
     }
     shown
 }
 
-fn list_text(jobs: &[Job], limit: u32, color: bool) -> String {
+/// The headings of `job list`.
+pub(super) const COLUMNS: Columns = Columns {
+    short: &["JOB", "STATE", "TENANT", "TICKET", "ATTEMPTS", "AGE"],
+    wide: &["TOOL TYPE", "KIND", "ACCEPTED", "DUE", "ENDED"],
+    below: Some("REASON"),
+};
+
+pub(super) fn list_text(jobs: &[Job], limit: u32, layout: &Layout) -> String {
     if jobs.is_empty() {
         return "There are no such jobs.\n".to_owned();
     }
     let mut sorted: Vec<_> = jobs.iter().collect();
     sorted.sort_by_key(|job| severity(&job.state));
-    let rows = sorted.into_iter().map(|job| {
-        // A running job's time is the end of its lease: nobody waits for that.
-        let due = job.due_at.as_deref().filter(|_| !is(job, JobState::Running));
-        let next = due.or(job.ended_at.as_deref());
-        vec![
-            cell(Some(&job.id)),
-            state(&shown_state(job)),
-            cell(Some(&job.tenant)),
-            cell(Some(&job.tool_type)),
-            cell(Some(&job.kind)),
-            cell(Some(&job.ticket_id)),
-            number(job.attempts),
-            cell(Some(&job.accepted_at)),
-            cell(next),
-            cell(reason(job).as_deref()),
-        ]
-    });
-    let headings =
-        ["JOB", "STATE", "TENANT", "TOOL TYPE", "KIND", "TICKET", "ATTEMPTS", "ACCEPTED", "DUE OR ENDED", "REASON"];
-    let mut text = table(&headings, rows, color);
+    let mut text = table(&COLUMNS, sorted.into_iter().map(|job| row(job, layout)), layout);
     if u32::try_from(jobs.len()).is_ok_and(|listed| listed >= limit) {
         let last = jobs.last().map_or("ID", |job| &job.id);
-        writeln!(text, "The newest {limit}; there may be more: --limit N, or the next ones: --after {last}")
+        writeln!(text, "{}, or the next ones: --after {last}", cut("jobs", limit, JOBS_LISTED_MAX))
             .expect("a String takes all");
     }
     text
+}
+
+fn row(job: &Job, layout: &Layout) -> Row {
+    // A running job's time is the end of its lease: nobody waits for that.
+    let due = job.due_at.as_deref().filter(|_| !is(job, JobState::Running));
+    Row {
+        short: vec![
+            cell(Some(&job.id)),
+            state(&job.state),
+            cell(Some(&job.tenant)),
+            cell(Some(&job.ticket_id)),
+            number(job.attempts),
+            number(layout.age(Some(&job.accepted_at))),
+        ],
+        wide: vec![
+            cell(Some(&job.tool_type)),
+            cell(Some(&job.kind)),
+            cell(Some(&job.accepted_at)),
+            cell(due),
+            cell(job.ended_at.as_deref()),
+        ],
+        below: remark(job, layout.until(due)),
+    }
+}
+
+/// What keeps the job from running, when it is tried again, and why it was not done yet or how it ended.
+fn remark(job: &Job, until: Option<String>) -> Option<String> {
+    let held = match job {
+        Job { paused: true, .. } => Some("paused".to_owned()),
+        Job { credential_refused: true, .. } => Some("credential refused".to_owned()),
+        _ => until.map(|until| format!("next attempt in {until}")),
+    };
+    let parts: Vec<_> = held.into_iter().chain(reason(job)).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 fn one(detail: &JobDetail) -> Shown {
@@ -183,6 +206,10 @@ mod tests {
     use super::*;
     use crate::admin::wire::{JobError, LastError};
 
+    fn layout() -> Layout {
+        Layout { width: None, color: false, wide: false, now: time::OffsetDateTime::UNIX_EPOCH }
+    }
+
     fn job(id: &str, state: &str) -> Job {
         Job {
             id: id.to_owned(),
@@ -207,26 +234,26 @@ mod tests {
     #[test]
     fn dead_letters_come_first_and_a_cut_list_says_so() {
         let jobs = [job("1", "queued"), job("2", "dead")];
-        let text = list_text(&jobs, 2, false);
+        let text = list_text(&jobs, 2, &layout());
         let ids: Vec<_> = text.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
-        assert_eq!(ids, ["2", "1", "The"]);
+        assert_eq!(ids, ["2", "1", "These"]);
         assert!(text.contains("api: 500") && !text.contains('\x1b'), "{text}");
-        assert!(!list_text(&jobs, 3, false).contains("--limit"));
+        assert!(!list_text(&jobs, 3, &layout()).contains("--limit"));
         let paused = Job { paused: true, ..job("1", "queued") };
-        assert!(list_text(&[paused], 3, false).contains("queued, paused"));
+        assert!(list_text(&[paused], 3, &layout()).contains("paused; api: 500"));
         let refused = Job { credential_refused: true, ..job("1", "queued") };
-        assert!(list_text(&[refused], 3, false).contains("queued, credential refused"));
+        assert!(list_text(&[refused], 3, &layout()).contains("credential refused; api: 500"));
     }
 
     #[test]
     fn a_list_says_why_only_where_something_is_wrong_and_when_only_what_comes() {
         let done = Job { outcome: Some(DONE.to_owned()), ..job("1", "done") };
-        assert!(!list_text(&[done.clone()], 3, false).contains("api"));
+        assert!(!list_text(&[done.clone()], 3, &layout()).contains("api"));
         let twice = Job { outcome: Some(POSSIBLY_TWICE.to_owned()), ..done };
-        assert!(list_text(&[twice], 3, false).contains(POSSIBLY_TWICE));
+        assert!(list_text(&[twice], 3, &layout()).contains(POSSIBLY_TWICE));
         for (state, shown) in [("running", false), ("waiting", true)] {
             let job = Job { due_at: Some("2026-11-20T10:01:30Z".to_owned()), ..job("1", state) };
-            assert_eq!(list_text(&[job], 3, false).contains("10:01:30Z"), shown, "{state}");
+            assert_eq!(list_text(&[job], 3, &layout()).contains("next attempt in"), shown, "{state}");
         }
     }
 

@@ -86,7 +86,8 @@ fn stranger(socket: &Path, server: u32, own: u32, owner: u32, found: Found) -> F
 
 fn unknown(socket: &Path, error: &io::Error) -> Failure {
     let problem = Problem::new("STRANGER", format!("the system does not say who serves {}", socket.display()));
-    Failure::failed(problem.why(error.to_string()).state("nothing was sent"))
+    let problem = problem.why(error.to_string()).state("nothing was sent");
+    Failure::failed(problem.mend("name the socket of your patchbay: --socket PATH or PATCHBAY_SOCKET"))
 }
 
 #[cfg(test)]

@@ -10,36 +10,58 @@ use super::{
     console::Console,
     declared::declared_text,
     failure::Failure,
-    table::{Field, Severity, cell, fields, number, plain, severity, state, table},
+    layout::Layout,
+    table::{Columns, Field, Row, Severity, cell, fields, number, plain, severity, state, table},
 };
 use crate::{
-    admin::wire::{Plugin, PluginDetail, PluginFile, Problem, Reload, Reloaded},
+    admin::wire::{Host, Plugin, PluginDetail, PluginFile, Problem, Reload, Reloaded},
     ids::ToolType,
+};
+
+/// The headings of `list`.
+pub(super) const COLUMNS: Columns = Columns {
+    short: &["TOOL TYPE", "STATE", "VERSION", "GEN", "CALLS", "ERRORS", "AGE"],
+    wide: &["IN FLIGHT", "LOADED", "SIGNATURE", "SHA-256", "FILE"],
+    below: Some("REASON"),
+};
+/// The headings of `list --files`.
+pub(super) const FILE_COLUMNS: Columns = Columns {
+    short: &["NAME", "STATE", "TOOL TYPE", "VERSION", "SHA-256"],
+    wide: &["SIGNATURE", "FILE"],
+    below: Some("REASON"),
 };
 
 pub(super) fn list(client: &Client, console: &Console) -> Result<Shown, Failure> {
     let plugins: Vec<Plugin> = client.get("/v1/plugins")?;
-    Ok(Shown::new(list_text(&plugins, console.color()), &plugins))
+    if plugins.is_empty() {
+        let host: Host = client.get("/v1/host")?;
+        let folder = plain(&host.plugin_folder).into_owned();
+        return Ok(Shown::new(
+            format!("No plugin serves; {folder} has none. Put one there: plugin-ctl install FILE\n"),
+            &plugins,
+        ));
+    }
+    Ok(Shown::new(list_text(&plugins, console.layout()), &plugins))
 }
 
 pub(super) fn files(client: &Client, console: &Console) -> Result<Shown, Failure> {
     let files: Vec<PluginFile> = client.get("/v1/plugin-files")?;
     let mut sorted: Vec<_> = files.iter().collect();
     sorted.sort_by_key(|file| severity(&file.state));
-    let rows = sorted.into_iter().map(|file| {
-        vec![
-            cell(Some(&file.path)),
+    let rows = sorted.into_iter().map(|file| Row {
+        short: vec![
+            cell(Some(file_name(&file.path))),
             state(&file.state),
             cell(file.tool_type.as_deref()),
             cell(file.version.as_deref()),
             cell(file.sha256.as_deref().map(short)),
-            cell(file.signature.as_deref()),
-            cell(reason(file.code.as_deref(), file.reason.as_deref()).as_deref()),
-        ]
+        ],
+        wide: vec![cell(file.signature.as_deref()), cell(Some(&file.path))],
+        below: reason(file.code.as_deref(), file.reason.as_deref()),
     });
     let text = match files.len() {
         0 => "The plugin folder is empty.\n".to_owned(),
-        _ => table(&["FILE", "STATE", "TOOL TYPE", "VERSION", "SHA-256", "SIGNATURE", "REASON"], rows, console.color()),
+        _ => table(&FILE_COLUMNS, rows, console.layout()),
     };
     Ok(Shown::new(text, &files))
 }
@@ -85,7 +107,7 @@ pub(super) fn state_after(
     if !text.is_empty() {
         text.push('\n');
     }
-    text.push_str(&list_text(&plugins, console.color()));
+    text.push_str(&list_text(&plugins, console.layout()));
     Ok(Shown { failure, ..Shown::new(text, &plugins) })
 }
 
@@ -96,9 +118,9 @@ pub(super) fn serves(plugin: &Plugin) -> Option<String> {
     Some(format!("{} serves as generation {}.\n", plain(&format!("{tool_type} {version}{sum}")), plugin.generation?))
 }
 
-pub(super) fn list_text(plugins: &[Plugin], color: bool) -> String {
+pub(super) fn list_text(plugins: &[Plugin], layout: &Layout) -> String {
     if plugins.is_empty() {
-        return "No plugin serves. Put one into the plugin folder, then: plugin-ctl reload\n".to_owned();
+        return "No plugin serves. Put one into the plugin folder: plugin-ctl install FILE\n".to_owned();
     }
     let mut sorted: Vec<_> = plugins.iter().collect();
     sorted.sort_by_key(|plugin| match (severity(&plugin.state), &plugin.candidate) {
@@ -106,48 +128,57 @@ pub(super) fn list_text(plugins: &[Plugin], color: bool) -> String {
         (Severity::Good, Some(_)) => Severity::Odd,
         (severity, _) => severity,
     });
-    let rows = sorted.into_iter().map(|plugin| {
-        vec![
+    let rows = sorted.into_iter().map(|plugin| Row {
+        short: vec![
             cell(plugin.tool_type.as_deref()),
             state(&plugin.state),
             cell(Some(&version(plugin))),
             number(plugin.generation.map_or_else(|| "-".to_owned(), |generation| generation.to_string())),
             number(plugin.calls),
             number(plugin.errors),
+            number(layout.age(plugin.loaded_at.as_deref())),
+        ],
+        wide: vec![
             number(plugin.in_flight),
             cell(plugin.loaded_at.as_deref()),
             cell(plugin.signature.as_deref()),
+            cell(plugin.sha256.as_deref().map(short)),
             cell(plugin.path.as_deref()),
-            cell(remark(plugin).as_deref()),
-        ]
+        ],
+        below: remark(plugin),
     });
-    let headings = [
-        "TOOL TYPE",
-        "STATE",
-        "VERSION",
-        "GEN",
-        "CALLS",
-        "ERRORS",
-        "IN FLIGHT",
-        "LOADED",
-        "SIGNATURE",
-        "FILE",
-        "REASON",
-    ];
-    table(&headings, rows, color)
+    table(&COLUMNS, rows, layout)
 }
 
-/// What serves and, when it is something else, what was to serve.
+/// The last part of a path.
+fn file_name(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
+}
+
+/// What serves and, when it is something else, what was to serve: by its digest where the version is the same.
 fn version(plugin: &Plugin) -> String {
     let serves = plugin.version.as_deref().unwrap_or("-");
-    match (&plugin.candidate, &plugin.pinned) {
+    let candidate = plugin.candidate.as_ref().filter(|_| plugin.generation.is_some());
+    match (candidate, &plugin.pinned) {
+        (Some(candidate), _) if candidate.sha256.is_some() && candidate.sha256 == plugin.sha256 => {
+            format!("{serves} (file refused)")
+        }
+        (Some(candidate), _) if candidate.version.as_deref() == Some(serves) => {
+            format!("{serves} (not {})", candidate.sha256.as_deref().map_or("the new file", digits))
+        }
         (Some(candidate), _) => format!("{serves} (not {})", candidate.version.as_deref().unwrap_or("the new file")),
         (None, Some(_)) => format!("{serves} (pinned)"),
         (None, None) => serves.to_owned(),
     }
 }
 
-fn remark(plugin: &Plugin) -> Option<String> {
+/// As many digits of a digest as `pin` takes.
+fn digits(sha256: &str) -> &str {
+    sha256.get(..8).unwrap_or(sha256)
+}
+
+/// Why it is not as it should be.
+pub(super) fn remark(plugin: &Plugin) -> Option<String> {
     match (&plugin.candidate, &plugin.last_error) {
         (Some(candidate), _) => {
             reason(Some(&candidate.code), Some(&format!("{} ({})", candidate.reason, candidate.path)))
@@ -317,7 +348,7 @@ mod tests {
             reason: "it was built for plugin ABI 2".to_owned(),
         };
         let odd = Plugin { candidate: Some(candidate), ..plugin("jira", "active") };
-        let text = list_text(&[plugin("good", "active"), odd, plugin("bad", "refused")], false);
+        let text = list_text(&[plugin("good", "active"), odd, plugin("bad", "refused")], Console::deaf().layout());
         let tools: Vec<_> = text.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
         assert_eq!(tools, ["bad", "jira", "good"]);
         assert!(text.contains("1.3.2 (not 1.4.0)"), "{text}");

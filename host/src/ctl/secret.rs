@@ -135,10 +135,9 @@ impl<R: Read> SecretReader<R> {
 
     fn read(&mut self, name: &str, value: &str) -> Result<ReadSecret, Failure> {
         let wrong = |place: &str, error: &dyn fmt::Display| {
-            Failure::failed(Problem::new(
-                "SECRET_UNREADABLE",
-                format!("secret {name} cannot be read from {place}: {error}"),
-            ))
+            let message = format!("secret {name} cannot be read from {place}: {error}");
+            let problem = Problem::new("SECRET_UNREADABLE", message).state("nothing was changed");
+            Failure::failed(problem.mend("check the path, and that you may read the file"))
         };
         let text = match value.strip_prefix('@') {
             None => Zeroizing::new(value.to_owned()),
@@ -154,7 +153,9 @@ impl<R: Read> SecretReader<R> {
         };
         if text.is_empty() || text.len() > SECRET_BYTES_MAX {
             let message = format!("secret {name} must have 1 to {SECRET_BYTES_MAX} bytes");
-            return Err(Failure::failed(Problem::new("INVALID_SECRET", message)));
+            return Err(Failure::failed(
+                Problem::new("INVALID_SECRET", message).mend("look at the file: it may be the wrong one"),
+            ));
         }
         let invisible = invisible_ends(&text);
         Ok(ReadSecret { secret: Secret::new(text.to_string()), exposed: !value.starts_with('@'), invisible })

@@ -3,6 +3,12 @@
 use std::{borrow::Cow, fmt::Write as _};
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use textwrap::core::display_width;
+
+use super::layout::Layout;
+
+/// Between two columns.
+const GAP: u16 = 2;
 
 /// A text of others in one line: ticket ids, file names and messages may hold what a terminal would obey.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
@@ -28,27 +34,149 @@ fn steers(c: char) -> bool {
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Rows under a heading; fits a terminal's width, and is as wide as it needs to be elsewhere.
-pub(super) fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<Cell>>, color: bool) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    if color {
-        table.enforce_styling();
-    } else {
-        table.force_no_tty();
-        // Without a terminal to ask there is no width, and nothing is broken into lines.
-        table.set_content_arrangement(ContentArrangement::Disabled);
+/// The headings of a table. A test holds the tables in the documentation against them.
+#[derive(Debug)]
+pub(super) struct Columns {
+    /// What is always shown.
+    pub(super) short: &'static [&'static str],
+    /// What `--wide` adds.
+    pub(super) wide: &'static [&'static str],
+    /// What stands on lines of its own below its row. Where no line is broken it is the last column.
+    pub(super) below: Option<&'static str>,
+}
+
+/// A row: a cell for each of the [`Columns`].
+pub(super) struct Row {
+    pub(super) short: Vec<Cell>,
+    pub(super) wide: Vec<Cell>,
+    pub(super) below: Option<String>,
+}
+
+/// Rows under their headings. No word is ever broken: columns that do not fit the width stand below their row, each with
+/// its heading.
+pub(super) fn table(columns: &Columns, rows: impl IntoIterator<Item = Row>, layout: &Layout) -> String {
+    let mut headings = columns.short.to_vec();
+    if layout.wide {
+        headings.extend(columns.wide);
     }
-    table.set_header(headings.iter().map(|heading| Cell::new(heading).add_attribute(Attribute::Bold)));
-    table.add_rows(rows);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+    let at_the_end = columns.below.filter(|_| layout.width.is_none());
+    headings.extend(at_the_end);
+    let (rows, below): (Vec<_>, Vec<_>) = rows
+        .into_iter()
+        .map(|Row { short: mut cells, wide, below }| {
+            if layout.wide {
+                cells.extend(wide);
+            }
+            match at_the_end {
+                Some(_) => {
+                    cells.push(cell(below.as_deref()));
+                    (cells, None)
+                }
+                None => (cells, below),
+            }
+        })
+        .unzip();
+    let widths: Vec<_> = rows.iter().map(|row| widths(&headings, row)).collect();
+    let fit = layout.width.map_or_else(|| Fit::all(headings.len(), rows.len()), |width| Fit::within(width, &widths));
+    let usual = rows.iter().zip(&fit.usual).filter(|(_, usual)| **usual);
+    let shown: Vec<_> = usual.map(|(row, _)| row[..fit.columns].to_vec()).collect();
+    let grid = grid(&headings[..fit.columns], &shown, layout);
+    let mut grid_lines = grid.lines();
+    let mut lines: Vec<String> = grid_lines.next().into_iter().collect();
+    for ((row, below), usual) in rows.iter().zip(below).zip(fit.usual) {
+        let in_line = if usual { fit.columns } else { 1 };
+        lines.extend(if usual { grid_lines.next() } else { Some(row[0].content()) });
+        lines.extend(overflow(&headings[in_line..], &row[in_line..], layout));
+        lines.extend(below.iter().flat_map(|below| layout.below(&plain(below))));
     }
     let mut text = String::new();
-    for line in table.lines() {
+    for line in lines {
         writeln!(text, "{}", line.trim_end()).expect("a String takes all that is written");
     }
     text
+}
+
+fn grid(headings: &[&str], rows: &[Vec<Cell>], layout: &Layout) -> Table {
+    let mut table = Table::new();
+    // Nothing is left to the library's own idea of a width: colours would change it.
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if layout.color {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    table.set_header(headings.iter().map(|heading| Cell::new(heading).add_attribute(Attribute::Bold)));
+    table.add_rows(rows.iter().cloned());
+    for column in table.column_iter_mut() {
+        column.set_padding((0, GAP));
+    }
+    table
+}
+
+/// How wide the columns of a table would be that has this row alone.
+fn widths(headings: &[&str], row: &[Cell]) -> Vec<usize> {
+    let cells = headings.iter().zip(row);
+    cells.map(|(heading, cell)| display_width(heading).max(display_width(&cell.content()))).collect()
+}
+
+/// What of a table stands in its lines.
+struct Fit {
+    /// So many columns, from the first one on.
+    columns: usize,
+    /// Whether a row stands in the columns. A few may be too long for a line: they do not make it too short for the others.
+    usual: Vec<bool>,
+}
+
+impl Fit {
+    fn all(columns: usize, rows: usize) -> Self {
+        Self { columns, usual: vec![true; rows] }
+    }
+
+    /// As many columns as fit the width, when all rows but a third at most are to stand in them.
+    fn within(width: usize, rows: &[Vec<usize>]) -> Self {
+        let columns = rows.first().map_or(0, Vec::len);
+        let line = |widths: &[usize]| widths.iter().sum::<usize>() + usize::from(GAP) * widths.len().saturating_sub(1);
+        for columns in (2..=columns).rev() {
+            let usual: Vec<_> = rows.iter().map(|row| line(&row[..columns]) <= width).collect();
+            let counted = || rows.iter().zip(&usual).filter(|(_, usual)| **usual).map(|(row, _)| row);
+            let widest = |at: usize| counted().map(|row| row[at]).max().unwrap_or(0);
+            let widest: Vec<_> = (0..columns).map(widest).collect();
+            if 3 * (rows.len() - counted().count()) <= rows.len() && line(&widest) <= width {
+                return Self { columns, usual };
+            }
+        }
+        Self::all(1, rows.len())
+    }
+}
+
+/// `heading: value` of the columns that did not fit, as many in a line as do.
+fn overflow(headings: &[&str], cells: &[Cell], layout: &Layout) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let pairs = headings.iter().zip(cells.iter().map(Cell::content)).filter(|(_, value)| value != "-");
+    for (heading, value) in pairs {
+        let pair = format!("{}: {value}", heading.to_lowercase());
+        let mut pieces = layout.below(&pair).into_iter();
+        match (lines.last_mut(), pieces.next()) {
+            (Some(line), Some(piece))
+                if layout.width.is_none_or(|width| display_width(line) + display_width(&piece) <= width) =>
+            {
+                line.push_str(&format!("  {}", piece.trim_start()));
+            }
+            (_, piece) => lines.extend(piece),
+        }
+        lines.extend(pieces);
+    }
+    lines
+}
+
+/// What is said below a list that may have been cut short.
+pub(super) fn cut(things: &str, limit: u32, limit_max: u32) -> String {
+    if limit >= limit_max {
+        return format!(
+            "These are the newest {limit} {things}, and there may be more; {limit} is the most that are listed"
+        );
+    }
+    format!("These are the newest {limit} {things}, and there may be more: --limit N, at most {limit_max}")
 }
 
 /// A cell with a text of others; `-` for none.
@@ -107,43 +235,4 @@ pub(super) fn fields(fields: impl IntoIterator<Item = Field>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_table_is_plain_without_a_terminal() {
-        let row = |a: &str, b: &str| vec![cell(Some(a)), state(b)];
-        let rows = vec![row("jira", "active"), row("a much longer tool type", "refused")];
-        let text = table(&["TOOL TYPE", "STATE"], rows, false);
-        let lines: Vec<_> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-        assert_eq!(lines, ["TOOL TYPE STATE", "jira active", "a much longer tool type refused"]);
-        assert!(!text.contains('\x1b'));
-    }
-
-    #[test]
-    fn colour_is_for_states() {
-        assert!(table(&["STATE"], vec![vec![state("refused")]], true).contains('\x1b'));
-        assert!(severity("refused") < severity("draining") && severity("draining") < severity("active"));
-    }
-
-    #[test]
-    fn a_text_of_others_stays_in_its_cell() {
-        for (text, expected) in [
-            ("17", "17"),
-            ("a\nb\tc", "a b c"),
-            ("\x1b]0;owned\x07", "\u{fffd}]0;owned\u{fffd}"),
-            ("\u{9b}2J", "\u{fffd}2J"),
-            ("\u{202e}evil", "\u{fffd}evil"),
-            ("Übung – 株", "Übung – 株"),
-        ] {
-            assert_eq!(plain(text), expected);
-        }
-        assert_eq!(plain_lines("a\nb\x1b"), "a\nb\u{fffd}");
-    }
-
-    #[test]
-    fn fields_stand_in_columns() {
-        let text = fields([("id", Some("acme".to_owned())), ("none", None), ("tool type", Some("jira".to_owned()))]);
-        assert_eq!(text, "id:         acme\ntool type:  jira\n");
-    }
-}
+mod tests;

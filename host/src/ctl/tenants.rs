@@ -5,7 +5,6 @@ use std::{
     io::{self, Read},
 };
 
-use comfy_table::Cell;
 
 use super::{
     Shown,
@@ -13,8 +12,9 @@ use super::{
     client::Client,
     console::Console,
     failure::Failure,
+    layout::Layout,
     secret::{GivenSecret, SecretReader},
-    table::{cell, number, state, table},
+    table::{Columns, Row, cell, number, state, table},
 };
 use crate::{
     admin::wire::{NewTenant, Problem, Secrets, Tenant},
@@ -30,7 +30,8 @@ mod shown;
 mod try_out;
 mod update;
 
-use shown::{one, state_of};
+use shown::one;
+pub(super) use shown::state_of;
 
 /// `client` is asked for after what was typed has been read: a wrong file is told also when no host runs.
 pub(super) fn run(
@@ -43,7 +44,7 @@ pub(super) fn run(
         TenantCommand::Update(given) => update::run(given, &mut SecretReader::new(io::stdin()), client, console),
         TenantCommand::List => {
             let tenants: Vec<Tenant> = client()?.get("/v1/tenants")?;
-            Ok(Shown::new(list_text(&tenants, console.color()), &tenants))
+            Ok(Shown::new(list_text(&tenants, console.layout()), &tenants))
         }
         TenantCommand::Show { id } => Ok(one(&client()?.get(&format!("/v1/tenants/{id}"))?)),
         TenantCommand::Enable(about) => set(&client()?, &about, "enable"),
@@ -73,7 +74,10 @@ fn add(
     let client = client()?;
     names::Named::by_new(&tenant).check(&client, console, force)?;
     let added: Vec<Tenant> = client.post(&why.on("/v1/tenants"), &[tenant])?;
-    let nothing = || Failure::failed(Problem::new("BAD_ANSWER", "the host does not say what it added"));
+    let nothing = || {
+        let problem = Problem::new("BAD_ANSWER", "the host does not say what it added");
+        Failure::failed(problem.mend("plugin-ctl tenant list shows whether it was added"))
+    };
     Ok(one(added.first().ok_or_else(nothing)?))
 }
 
@@ -136,7 +140,7 @@ fn events(events: impl IntoIterator<Item = EnhanceOn>) -> Vec<String> {
     events.into_iter().map(|event| event.as_str().to_owned()).collect()
 }
 
-fn counted(number: u64, what: &str) -> String {
+pub(super) fn counted(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
@@ -155,20 +159,26 @@ fn newest_secrets(tenant: &Tenant) -> impl Iterator<Item = &str> {
     tenant.secrets.iter().filter(|secret| secret.expires_at.is_none()).map(|secret| secret.name.as_str())
 }
 
-fn list_text(tenants: &[Tenant], color: bool) -> String {
+/// The headings of `tenant list`.
+pub(super) const COLUMNS: Columns =
+    Columns { short: &["TENANT", "STATE", "TOOL TYPE", "SECRETS", "BASE URL"], wide: &[], below: None };
+
+pub(super) fn list_text(tenants: &[Tenant], layout: &Layout) -> String {
     if tenants.is_empty() {
         return "There are no tenants. Add one: plugin-ctl tenant add ID --base-url URL\n".to_owned();
     }
-    let rows = tenants.iter().map(|tenant| -> Vec<Cell> {
-        vec![
+    let rows = tenants.iter().map(|tenant| Row {
+        short: vec![
             cell(Some(&tenant.id)),
             state(state_of(tenant)),
             cell(Some(&tenant.tool_type)),
-            cell(Some(&tenant.base_url)),
             number(newest(tenant)),
-        ]
+            cell(Some(&tenant.base_url)),
+        ],
+        wide: Vec::new(),
+        below: None,
     });
-    table(&["TENANT", "STATE", "TOOL TYPE", "BASE URL", "SECRETS"], rows, color)
+    table(&COLUMNS, rows, layout)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::{
         confine::Level,
         glibc::Glibc,
         probe::Prober,
-        refusal::Refusal,
+        refusal::{Code, Refusal},
         signature::{Signature, Trust, TrustedKey},
     },
 };
@@ -50,27 +50,33 @@ struct Verdict {
 /// The file's bytes, which have passed what `verify` looks at.
 ///
 /// # Errors
-/// Why it would be refused.
-pub(super) fn sound(file: &Path) -> Result<InspectedArtifact, Failure> {
-    let unchanged = |refusal: &Refusal| {
-        let Failure { problem, .. } = refused(file, refusal);
-        Failure::failed(problem.state("nothing was changed"))
-    };
-    let artifact = artifact::inspect(file, &Trust::default()).map_err(|uninspected| unchanged(&uninspected.refusal))?;
-    artifact.trusted.clone().map_err(|refusal| unchanged(&refusal))?;
-    artifact.try_out(&Prober::default()).map_err(|refusal| unchanged(&refusal))?;
+/// Why it would be refused by a host that trusts these keys.
+pub(super) fn sound(file: &Path, trust: &Trust) -> Result<InspectedArtifact, Failure> {
+    let before = |refusal: &Refusal| refused_before(file, refusal);
+    let artifact = artifact::inspect(file, trust).map_err(|uninspected| before(&uninspected.refusal))?;
+    artifact.trusted.clone().map_err(|refusal| before(&refusal))?;
+    artifact.try_out(&Prober::default()).map_err(|refusal| before(&refusal))?;
     Ok(artifact)
 }
 
-/// What a host would say of the file.
+/// The same before something was changed.
+pub(super) fn refused_before(file: &Path, refusal: &Refusal) -> Failure {
+    let mut failure = refused(file, refusal);
+    failure.problem.state = Some("nothing was changed".to_owned());
+    failure
+}
+
 pub(super) fn refused(file: &Path, refusal: &Refusal) -> Failure {
-    let problem = Problem {
+    let message = match refusal.code {
+        Code::Open => "this file cannot be read",
+        _ => "a host would refuse this file",
+    };
+    Failure::failed(Problem {
         file: Some(file.to_string_lossy().into_owned()),
         why: Some(refusal.reason.clone()),
         mend: Some(refusal.code.mend().to_owned()),
-        ..Problem::new(refusal.code.as_str(), "this file would be refused")
-    };
-    Failure::failed(problem)
+        ..Problem::new(refusal.code.as_str(), message)
+    })
 }
 
 /// What was found, as far as it went.

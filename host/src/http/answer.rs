@@ -53,7 +53,7 @@ pub enum BadRequest {
     #[error("bodies are read as they are (Content-Encoding: identity); let the sender not compress them")]
     ContentEncoding,
     /// JSON in a charset that nobody knows.
-    #[error("the charset {0:?} is not known; read are UTF-8 and all others of the WHATWG Encoding Standard")]
+    #[error("the charset \"{}\" is not known; read are UTF-8 and all others of the WHATWG Encoding Standard", .0.escape_debug())]
     Charset(String),
 }
 

@@ -75,7 +75,10 @@ fn header(bytes: &[u8]) -> Result<&Header, Refusal> {
     let header = Header::parse(bytes).map_err(|fault| truncated(&fault))?;
     let machine = header.e_machine.get(ENDIAN);
     if machine != MACHINE {
-        return Err(Refusal::new(Code::Machine, format!("the file is for {machine:?}, this host for {MACHINE:?}")));
+        return Err(Refusal::new(
+            Code::Machine,
+            format!("the file is for {}, this host for {}", named(machine), named(MACHINE)),
+        ));
     }
     if header.e_phnum.get(ENDIAN) == elf::PN_XNUM {
         // By its section headers there are others, which the dynamic linker does not look for.
@@ -289,6 +292,18 @@ fn check_information(info: &InfoRecord) -> Result<(), Refusal> {
         return Err(Refusal::new(Code::NotAPlugin, message));
     }
     Ok(())
+}
+
+/// A processor's name, or its number in ELF.
+fn named(machine: elf::Machine) -> String {
+    match machine {
+        elf::EM_X86_64 => "x86-64".to_owned(),
+        elf::EM_AARCH64 => "aarch64".to_owned(),
+        elf::EM_386 => "32-bit x86".to_owned(),
+        elf::EM_ARM => "32-bit ARM".to_owned(),
+        elf::EM_RISCV => "RISC-V".to_owned(),
+        other => format!("processor {} of ELF", other.0),
+    }
 }
 
 #[cfg(test)]

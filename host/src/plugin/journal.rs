@@ -183,7 +183,7 @@ pub enum InvalidReason {
     #[error("a reason has 1 to {REASON_CHARS_MAX} characters, this one has {0}")]
     Length(usize),
     /// Something that steers whoever shows it.
-    #[error("a reason is one line without control characters, this one holds {0:?}")]
+    #[error("a reason is one line without control characters, this one holds U+{:04X}", u32::from(*.0))]
     Control(char),
 }
 

@@ -49,6 +49,7 @@ use crate::{
     threads,
 };
 
+mod absent;
 mod choice;
 mod decide;
 mod kept;
@@ -158,6 +159,8 @@ struct Tool {
     active: Option<Arc<Generation>>,
     /// Where its bytes are: in the folder, or where what has served is kept.
     path: Option<PathBuf>,
+    /// Since when the folder has no file of it, in milliseconds since the epoch.
+    missing_since_ms: Option<i64>,
     /// The best file, when it was refused.
     candidate: Option<(Candidate, i64)>,
     /// Bytes that were refused for what they are: they are not tried again.
@@ -237,6 +240,16 @@ impl PluginManager {
     /// The folder that plugins are put into.
     pub fn folder(&self) -> &Path {
         &self.shared.config.dir
+    }
+
+    /// Whose signatures are good now, and whether a file needs one.
+    pub fn trust(&self) -> Trust {
+        self.shared.limits.now().trust.clone()
+    }
+
+    /// Who beside root and the host may write what it maps.
+    pub fn permissions(&self) -> config::Permissions {
+        self.shared.config.permissions
     }
 
     /// Where what happens to plugins is noted.

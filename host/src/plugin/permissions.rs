@@ -31,12 +31,14 @@ const UNMAPPED: u32 = 65534;
 pub fn check(path: &Path, policy: Permissions) -> Result<(), Refusal> {
     match finding(path, policy) {
         Ok(None) => Ok(()),
-        Ok(Some(finding)) => {
-            let reason = format!("{finding}; setting plugins.permissions = \"{policy}\"");
-            Err(Refusal::new(Code::Permissions, reason))
-        }
+        Ok(Some(finding)) => Err(Refusal::new(Code::Permissions, sentence(&finding, policy))),
         Err(fault) => Err(Refusal::new(Code::Open, fault.to_string())),
     }
+}
+
+/// A finding with the setting that it goes by.
+pub fn sentence(finding: &str, policy: Permissions) -> String {
+    format!("{finding}; setting plugins.permissions = \"{policy}\"")
 }
 
 /// The first place of this path, a file's or a folder's, that others could change, in a sentence.
@@ -44,9 +46,17 @@ pub fn check(path: &Path, policy: Permissions) -> Result<(), Refusal> {
 /// # Errors
 /// When something of the path cannot be seen.
 pub fn finding(path: &Path, policy: Permissions) -> io::Result<Option<String>> {
+    finding_for(path, policy, rustix::process::geteuid().as_raw())
+}
+
+/// The same for a host that runs as this user.
+///
+/// # Errors
+/// When something of the path cannot be seen.
+pub fn finding_for(path: &Path, policy: Permissions, host: u32) -> io::Result<Option<String>> {
     let named = std::path::absolute(path)?;
     let target = fs::canonicalize(path)?;
-    let judge = Judge::new(&named, &target, policy)?;
+    let judge = Judge::new(&named, &target, policy, host)?;
     let mut looked_at: Vec<PathBuf> = Vec::new();
     for place in target.ancestors().chain(named.ancestors().skip(1)) {
         // The same folder by two names is looked at once; a link on the way is looked at through its target.
@@ -108,15 +118,10 @@ struct AccessList {
 }
 
 impl Judge {
-    fn new(named: &Path, target: &Path, policy: Permissions) -> io::Result<Self> {
+    fn new(named: &Path, target: &Path, policy: Permissions, host: u32) -> io::Result<Self> {
         let folder = if target.is_dir() { target } else { named.parent().unwrap_or(named) };
         let root = fs::metadata("/")?;
-        Ok(Self {
-            policy,
-            host: rustix::process::geteuid().as_raw(),
-            volume: fs::metadata(folder)?.dev(),
-            root: (root.uid(), root.gid()),
-        })
+        Ok(Self { policy, host, volume: fs::metadata(folder)?.dev(), root: (root.uid(), root.gid()) })
     }
 
     fn owned(&self, metadata: &Metadata, list: Option<AccessList>) -> Owned {

@@ -48,6 +48,11 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 impl Code {
+    /// The code with this text.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().find(|code| code.as_str() == text).copied()
+    }
+
     /// Whether the same bytes would be refused again; else it depends on what is around them, and is worth another look.
     pub fn is_of_the_bytes(self) -> bool {
         !matches!(
@@ -65,6 +70,7 @@ impl Code {
                 | Self::RolledBack
                 | Self::Disabled
                 | Self::Pinned
+                | Self::Missing
                 | Self::Copy
                 | Self::Load
         )
@@ -112,8 +118,8 @@ codes! {
     TooLarge "TOO_LARGE": "the file is larger than a plugin may be", "strip debug information from the plugin";
     Permissions "PERMISSIONS": "others than root and the host's user can write the file, the state folder, or a folder above them", "take the right to write from them (chmod go-w), or set plugins.permissions: \"volume\" is for volumes whose modes nobody can change";
     Unsettled "UNSETTLED": "the file is being written to", "wait until the copy is complete, then reload";
-    Modified "MODIFIED": "the signature beside the file is not one of these bytes", "wait until both are copied; else get both again from the vendor, and trust neither before they fit";
-    NotAPlugin "NOT_A_PLUGIN": "this is no Patchbay plugin", "put only libraries into the folder that export_plugin! made";
+    Modified "MODIFIED": "the signature beside the file is not one of these bytes", "if a copy is still running, wait; otherwise download the .so and its .minisig again, and use neither until plugin-ctl verify says trusted";
+    NotAPlugin "NOT_A_PLUGIN": "this is no Patchbay plugin", "put the vendor's .so back, or remove the file";
     Truncated "TRUNCATED": "the file ends before its own headers say", "copy it again, whole";
     Machine "MACHINE": "the file is for another processor or operating system", "ask the vendor for a build for this machine";
     Version "VERSION": "the plugin's ABI does not fit this host's", "ask the vendor for a build with plugin-abi 1.x, or update the host";
@@ -136,12 +142,13 @@ codes! {
     ProbeTimeout "PROBE_TIMEOUT": "the plugin hung in the process that tried it", "show this to the vendor; nothing happened to the host";
     ProbeFailed "PROBE_FAILED": "the plugin could not be tried", "this is not the file's fault: mend what the reason names around the host (a unit's SystemCallFilter, a container's seccomp profile, limits of processes and memory), then reload";
     Threads "THREADS": "the plugin leaves threads of its own behind", "the vendor must join every thread before the call that started it returns";
+    Missing "MISSING": "the folder has no file of the tool type", "plugin-ctl install --kept TOOL_TYPE brings back what is kept, plugin-ctl install FILE brings another file";
     RolledBack "ROLLED_BACK": "this very file was rolled back", "put a better file in its place; plugin-ctl enable takes this one again";
     Disabled "DISABLED": "an operator has disabled the plugin", "plugin-ctl enable lets it serve again";
     Pinned "PINNED": "another version is pinned", "plugin-ctl unpin lets the highest version serve, plugin-ctl pin another one";
     Crashed "CRASHED": "the plugin has ended the host several times within minutes", "show the events to the vendor; plugin-ctl enable tries it again";
     HostEnded "HOST_ENDED": "the host ended while it tried the plugin", "see in the service manager's and the kernel's log why the host ended; plugin-ctl enable tries this very file again";
-    LoaderStuck "LOADER_STUCK": "opening or closing a library did not end, which blocks the dynamic linker of the whole process", "nothing: the host takes webhooks on, ends in order and wants to be restarted (exit code 75); the plugin is then left out. With plugins.when_stuck = \"stay\", restart the host yourself";
+    LoaderStuck "LOADER_STUCK": "opening or closing a library did not end, which blocks the dynamic linker of the whole process", "nothing: the host keeps accepting webhooks, shuts down cleanly with exit code 75 and, once it has been restarted, runs without the plugin. With plugins.when_stuck = \"stay\", restart the host yourself";
     Retained "RETAINED": "too many earlier generations of this tool type are still in memory", "see plugin-ctl info for what keeps them; restart the host when it is convenient";
     Copy "COPY": "the host could not make its private copy", "check space and rights of the state folder";
     Load "LOAD": "the dynamic linker refused the file", "the reason has the linker's own words: what is denied or mounted noexec is yours to mend; for a symbol or version that is not there ask the vendor for a build for this machine's glibc";

@@ -1,7 +1,7 @@
 //! Who vouches for a plugin's file: the detached minisign signature beside it, judged over the bytes that were read.
 
 use std::{
-    fmt,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
@@ -48,6 +48,14 @@ impl fmt::Debug for KeyId {
 pub struct TrustedKey {
     id: KeyId,
     key: PublicKey,
+    text: String,
+}
+
+/// As `minisign.pub` has it.
+impl fmt::Display for TrustedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// A text that is no minisign public key.
@@ -64,7 +72,20 @@ impl TrustedKey {
         let key = PublicKey::from_base64(base64).map_err(|_| NoKey)?;
         // There is one kind of key, and its two letters are RW in base64.
         let id = KeyId::of(base64).filter(|_| base64.starts_with("RW")).ok_or(NoKey)?;
-        Ok(Self { id, key })
+        Ok(Self { id, key, text: base64.to_owned() })
+    }
+
+    /// A key, or `@FILE`: the file that minisign wrote.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn parse_given(given: &str) -> Result<Self, String> {
+        let Some(file) = given.strip_prefix('@') else {
+            return Self::parse(given).map_err(|error| error.to_string());
+        };
+        let text = fs::read_to_string(file).map_err(|error| format!("{file} cannot be read: {error}"))?;
+        let key = text.lines().map(str::trim).find_map(|line| Self::parse(line).ok());
+        key.ok_or_else(|| format!("{file} holds no minisign public key: none of its lines is one that begins with RW"))
     }
 }
 

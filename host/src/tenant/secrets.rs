@@ -180,8 +180,8 @@ pub enum KeyFileError {
     },
     /// It is gone while the store holds secrets that only its keys open.
     #[error(
-        "key file {} is missing, but the store holds secrets that only its keys open; put it back from a backup, or \
-         remove the tenants and add them again", path.display()
+        "key file {} is missing, but the store holds secrets that only its keys open. Put it back from your copy. Without it \
+         the secrets are lost: move the state folder away and add the tenants anew", path.display()
     )]
     Lost {
         /// The file.

@@ -50,10 +50,10 @@ pub enum Failure {
         until_ms: i64,
     },
     /// The plugin did not get the ticket.
-    #[error("getting the ticket failed: {0}")]
+    #[error("getting the ticket failed: {}", said(.0))]
     Fetch(CallError),
     /// The plugin did not post the note.
-    #[error("posting the note failed: {0}")]
+    #[error("posting the note failed: {}", said(.0))]
     Post(CallError),
     /// The tool does not have the ticket.
     #[error("the tool does not have the ticket")]
@@ -70,6 +70,16 @@ pub enum Failure {
     /// The store could not be written for as long as the lease was good.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Of a job it is the host that is not authentic to the tool, and not a sender to the host.
+fn said(error: &CallError) -> String {
+    match error {
+        CallError::Plugin(PluginError::Authentication(message)) => format!(
+            "the tool refused the tenant's credential: {message}; renew it: plugin-ctl tenant rotate-secret ID NAME @FILE"
+        ),
+        other => other.to_string(),
+    }
 }
 
 impl Failure {
@@ -304,6 +314,86 @@ mod tests {
             let attempt = Attempt { number: 1, queued_ms: NOW_MS, failed_ms: NOW_MS };
             assert_eq!(decide(&failure, attempt, &retry, 0.5), RetryAt(by_ms(0)), "{failure:?}");
         }
+    }
+
+    /// Each failure, so that a new one does not compile before it is thought of here and in the page.
+    fn codes() -> Vec<&'static str> {
+        let text = || "why".to_owned();
+        let plugins = [
+            PluginError::Malformed(text()),
+            PluginError::field("id", "missing"),
+            api(None),
+            PluginError::Authentication(text()),
+            PluginError::RateLimit { retry_after: None, message: text() },
+            PluginError::Configuration(text()),
+            PluginError::NotFound(text()),
+            PluginError::Cancelled,
+            PluginError::Panicked { message: text(), location: text() },
+        ];
+        let calls = [
+            CallError::InvalidReply(text()),
+            CallError::Overrun(Duration::ZERO),
+            CallError::HeldUp(Duration::ZERO),
+            CallError::Saturated,
+            CallError::ShutOut("panics"),
+            CallError::Closed,
+            CallError::Lost,
+        ];
+        let failures = [
+            Failure::TenantRemoved,
+            Failure::TenantDisabled,
+            Failure::Paused,
+            NoRoute::Missing.into(),
+            Failure::CredentialRefused { until_ms: 0 },
+            Failure::NoTicket,
+            Failure::NotSolvedYet,
+            Failure::NotTaken,
+            Failure::LeaseLost,
+            StoreError::Closed { file: "x".into() }.into(),
+        ];
+        for failure in &failures {
+            match failure {
+                Failure::TenantRemoved
+                | Failure::TenantDisabled
+                | Failure::Paused
+                | Failure::NoRoute(_)
+                | Failure::CredentialRefused { .. }
+                | Failure::Fetch(_)
+                | Failure::Post(_)
+                | Failure::NoTicket
+                | Failure::NotSolvedYet
+                | Failure::NotTaken
+                | Failure::LeaseLost
+                | Failure::Store(_) => {}
+            }
+        }
+        let of_calls = plugins.into_iter().map(CallError::Plugin).chain(calls);
+        let mut codes: Vec<_> =
+            failures.into_iter().chain(of_calls.map(Failure::Fetch)).map(|failure| failure.kind()).collect();
+        codes.extend(["host_ended", "unreadable"]);
+        codes.sort_unstable();
+        codes.dedup();
+        codes
+    }
+
+    #[test]
+    fn the_page_of_job_errors_has_every_code() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/job-errors.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let mut listed: Vec<_> = rows.collect();
+        listed.sort_unstable();
+        assert_eq!(listed, codes());
+    }
+
+    #[test]
+    fn a_refused_credential_is_said_to_whoever_can_renew_it() {
+        let refused = Failure::Fetch(CallError::Plugin(PluginError::Authentication("Jira answered 401".to_owned())));
+        assert_eq!(
+            refused.to_string(),
+            "getting the ticket failed: the tool refused the tenant's credential: Jira answered 401; renew it: plugin-ctl \
+             tenant rotate-secret ID NAME @FILE"
+        );
     }
 
     #[test]

@@ -131,7 +131,8 @@ fn not_to_be_tried(job: &JobView) -> Fault {
         JobState::Running => format!("job {id} is running"),
         state => format!("job {id} is {}; only dead letters and waiting jobs can be tried again", state.as_str()),
     };
-    Fault::conflict(Problem::new("NOT_DEAD", message).state("nothing was changed"))
+    let problem = Problem::new("NOT_DEAD", message).state("nothing was changed");
+    Fault::conflict(problem.mend(format!("plugin-ctl job show {id} says where it stands")))
 }
 
 impl Parts {

@@ -6,6 +6,19 @@ use serde::{Deserialize, Serialize};
 use super::LastError;
 use crate::plugin::confine::Level;
 
+/// What a host asks of a plugin's file, whatever the plugin is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rules {
+    /// Whether a trusted key must have signed it.
+    pub require_signature: bool,
+    /// The minisign public keys that are trusted, as `plugins.trusted_keys` has them.
+    pub trusted_keys: Vec<String>,
+    /// Who beside root and the host's user may write it: `strict`, `group` or `volume`.
+    pub permissions: String,
+    /// The host's user, by its number.
+    pub user: u32,
+}
+
 /// One tool type, or a refused file that names none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plugin {
@@ -108,6 +121,12 @@ pub struct Kept {
     pub sha256: String,
     /// When it began to serve the last time.
     pub served_at: String,
+    /// The file of the folder that it came from; null of an older host.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// Where its bytes are kept; null of an older host.
+    #[serde(default)]
+    pub copy: Option<String>,
     /// Why it is passed over, when it was rolled back.
     pub passed_over: Option<String>,
 }

@@ -55,14 +55,18 @@ fn every_answer_survives_the_way_there_and_back() {
             "copy": "state/copies/9f-g17.so",
             "confinement": {"files": false, "calls": true, "text": "no Landlock in this kernel"},
             "generations": [{"number": 17, "version": "1.3.2", "sha256": "9f", "state": "active", "reason": null}],
-            "kept": [{"version": "1.3.2", "sha256": "9f", "served_at": "2026-11-20T10:00:00Z", "passed_over": null}],
+            "kept": [{"version": "1.3.2", "sha256": "9f", "served_at": "2026-11-20T10:00:00Z", "passed_over": null,
+                "path": "plugins/libjira.so", "copy": "state/plugins/kept/9f.so"}],
         }),
     ));
     check::<PluginEvent>(&json!({
         "id": 7, "at": "2026-11-20T10:00:00Z", "tool_type": "jira", "generation": null, "version": "1.3.2",
         "code": "refused", "message": "m", "sha256": "9f", "who": "uid 1000", "why": "a test", "tenant": null,
     }));
-    check::<Host>(&json!({"version": "0.1.0", "process_id": 7, "plugin_folder": "/p", "state_folder": "/s"}));
+    let rules = json!({"require_signature": true, "trusted_keys": ["RW"], "permissions": "strict", "user": 1000});
+    check::<Host>(
+        &json!({"version": "0.1.0", "process_id": 7, "plugin_folder": "/p", "state_folder": "/s", "rules": rules}),
+    );
     check::<Job>(&job());
     check::<JobDetail>(&with(
         job(),

@@ -10,7 +10,7 @@ use crate::{
 
 use super::count;
 
-pub(super) fn state_of(tenant: &Tenant) -> &'static str {
+pub(in crate::ctl) fn state_of(tenant: &Tenant) -> &'static str {
     match tenant {
         Tenant { enabled: false, .. } => "disabled",
         Tenant { paused: true, .. } => "paused",

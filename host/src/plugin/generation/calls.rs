@@ -86,11 +86,11 @@ pub enum CallError {
     #[error("the plugin's reply is invalid: {0}")]
     InvalidReply(String),
     /// The deadline passed, by the plugin's own doing.
-    #[error("the plugin did not answer within {0:?}")]
+    #[error("the plugin did not answer within {} ms", .0.as_millis())]
     Overrun(Duration),
     /// The deadline passed, but the plugin had little of that time.
     #[error(
-        "the plugin's call had too little of its {0:?}: it waited for a lane or for a processor; the machine is busy"
+        "the plugin's call had too little of its {} ms: it waited for a lane or for a processor; the machine is busy", .0.as_millis()
     )]
     HeldUp(Duration),
     /// Too many calls wait, or this one has waited until its deadline for those before it.

@@ -8,7 +8,7 @@ use std::{
 use super::{
     Generation, Happened, Judgement, PluginEvent, Refusal, ReloadOutcome, Reloaded, Sha256Sum, Shared, ToolType,
     choice::{Offer, Ranking},
-    record::{Pin, Served, ToolRecord},
+    record::{Because, Pin, Served, ToolRecord},
 };
 use crate::{plugin::journal::Decided, store::StoreError};
 
@@ -59,6 +59,9 @@ pub enum Undecided {
     /// What is to serve was refused.
     #[error("{0}")]
     Refused(Refusal),
+    /// The folder has no file of it.
+    #[error("{0}")]
+    Missing(Refusal),
     /// It cannot be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -109,7 +112,12 @@ impl Shared {
                 self.follow(tool_type, record, event, decided)
             }
             Decision::Disable => {
-                let record = ToolRecord { disabled: true, ..self.record(tool_type) };
+                let because = Because { why: decided.why.clone(), at_ms: self.now_ms() };
+                let record = match self.record(tool_type) {
+                    // Said again without a reason, the one that was given holds.
+                    record if record.disabled && because.why.is_none() => record,
+                    record => ToolRecord { disabled: true, disabled_because: Some(because), ..record },
+                };
                 let event = PluginEvent::new(Happened::Disabled, "its webhooks are answered 503, its jobs wait");
                 let event = match self.active(tool_type) {
                     Some(active) => event.about(&active),
@@ -117,7 +125,14 @@ impl Shared {
                 };
                 self.follow(tool_type, record, event, decided)
             }
-            Decision::Enable => self.enable(tool_type, decided),
+            Decision::Enable => {
+                let reloaded = self.enable(tool_type, decided)?;
+                let known = self.lock();
+                match known.tools.get(tool_type).is_none_or(|tool| tool.active.is_none()) && reloaded.is_empty() {
+                    true => Err(Undecided::Missing(self.why_missing(&known, tool_type))),
+                    false => Ok(reloaded),
+                }
+            }
         }
     }
 
@@ -134,7 +149,8 @@ impl Shared {
         let before = self.before(&record, sha256).ok_or_else(|| Undecided::NothingBefore(active.version().clone()))?;
         let mut amended = record.clone();
         if let Some(bad) = amended.of_mut(sha256) {
-            bad.passed_over = Some(decided.why.clone().unwrap_or_else(|| "an operator rolled it back".to_owned()));
+            bad.passed_over =
+                Some(decided.why.clone().unwrap_or_else(|| "by an operator, who gave no reason".to_owned()));
         }
         self.amend(tool_type, amended)?;
         let reloaded = self.serve_best_now(tool_type);
@@ -142,7 +158,7 @@ impl Shared {
             self.amend(tool_type, record)?;
             return Err(refusal_in(&reloaded, "it was not loaded"));
         }
-        let message = format!("{} is passed over until its file changes; {} serves", active.version(), before.version);
+        let message = passed_over(&active, &before);
         self.note(PluginEvent::new(Happened::RolledBack, message).about(&active).by(decided));
         Ok(reloaded)
     }
@@ -193,7 +209,7 @@ impl Shared {
 
     fn enable(self: &Arc<Self>, tool_type: &ToolType, decided: &Decided) -> Result<Vec<Reloaded>, Undecided> {
         let mut record = self.record(tool_type);
-        record.disabled = false;
+        (record.disabled, record.disabled_because) = (false, None);
         record.served.iter_mut().for_each(|served| served.passed_over = None);
         let kept = record.served.iter().map(|served| served.sha256);
         let files = self.files_of(tool_type).into_iter().filter_map(|file| file.sha256);
@@ -235,11 +251,7 @@ impl Shared {
                 let Some(before) = self.before(&self.record(tool_type), sha256) else {
                     return self.note_quarantined(generation, &account);
                 };
-                let message = format!(
-                    "{} is passed over until its file changes; {} serves",
-                    generation.version(),
-                    before.version
-                );
+                let message = passed_over(generation, &before);
                 tracing::error!(%tool_type, generation = generation.number(), "rolled back: {account}; {message}");
                 let event = PluginEvent::new(Happened::RolledBack, message).about(generation);
                 self.note(PluginEvent { why: Some(account.clone()), ..event });
@@ -320,6 +332,14 @@ impl Shared {
             self.lock().records.insert(tool_type.clone(), record);
         }
     }
+}
+
+/// What was rolled back and what serves instead: by their digests too, where both bear one version.
+fn passed_over(bad: &Generation, before: &Served) -> String {
+    let same = *bad.version() == before.version;
+    let digest = |sha256: Sha256Sum| if same { format!(" ({:.8})", sha256.to_string()) } else { String::new() };
+    let (bad, its) = (bad.version(), digest(bad.artifact().sha256()));
+    format!("{bad}{its} is passed over until its file changes; {}{} serves", before.version, digest(before.sha256))
 }
 
 fn refusal_in(reloaded: &[Reloaded], otherwise: &str) -> Undecided {

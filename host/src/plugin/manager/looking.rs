@@ -218,7 +218,12 @@ impl Shared {
         scanned.map_err(|fault| {
             let reason = format!("the plugin folder cannot be read: {fault}");
             if told != Some(fault.kind()) {
-                tracing::warn!(folder = %self.config.dir.display(), "{reason}; what serves goes on");
+                let serves = self.lock().tools.values().any(|tool| tool.active.is_some());
+                let state = match serves {
+                    true => "what serves goes on",
+                    false => "no plugin serves: make the folder, or set plugins.dir and start again",
+                };
+                tracing::warn!(folder = %self.config.dir.display(), "{reason}; {state}");
             }
             Refusal::new(Code::Open, reason)
         })

@@ -18,10 +18,30 @@ const DIGITS_MIN: usize = 8;
 pub(super) struct ToolRecord {
     /// An operator lets it not serve.
     pub(super) disabled: bool,
+    /// Why and when; none when a host that did not keep it was told.
+    pub(super) disabled_because: Option<Because>,
     /// What an operator wants to serve, whatever else comes.
     pub(super) pinned: Option<Pin>,
     /// What has served, the latest last; each digest once.
     pub(super) served: Vec<Served>,
+}
+
+/// Why an operator has disabled a plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Because {
+    /// The operator's own words.
+    pub(super) why: Option<String>,
+    /// When, in milliseconds since the epoch.
+    pub(super) at_ms: i64,
+}
+
+impl Because {
+    pub(super) fn sentence(&self) -> String {
+        match &self.why {
+            Some(why) => format!("an operator has disabled it: {why}"),
+            None => "an operator has disabled it, and gave no reason".to_owned(),
+        }
+    }
 }
 
 /// An artifact that has served.
@@ -88,7 +108,7 @@ impl fmt::Display for Pin {
 
 /// A text that names neither a version nor a digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is neither a version such as 1.4.0 nor at least {DIGITS_MIN} digits of a SHA-256")]
+#[error("\"{}\" is neither a version such as 1.4.0 nor at least {DIGITS_MIN} digits of a SHA-256", .0.escape_debug())]
 pub struct InvalidPin(String);
 
 impl ToolRecord {
@@ -150,13 +170,14 @@ impl ToolRecord {
         let stored: Stored = serde_json::from_str(json).map_err(|fault| fault.to_string())?;
         let pinned = stored.pinned.as_deref().map(Pin::parse).transpose().map_err(|fault| fault.to_string())?;
         let served = stored.served.into_iter().map(StoredArtifact::read).collect::<Result<_, _>>()?;
-        Ok(Self { disabled: stored.disabled, pinned, served })
+        Ok(Self { disabled: stored.disabled, disabled_because: stored.disabled_because, pinned, served })
     }
 
     /// As it is stored.
     pub(super) fn to_json(&self) -> String {
         let stored = Stored {
             disabled: self.disabled,
+            disabled_because: self.disabled_because.clone(),
             pinned: self.pinned.as_ref().map(ToString::to_string),
             served: self.served.iter().map(StoredArtifact::of).collect(),
         };
@@ -168,6 +189,8 @@ impl ToolRecord {
 #[derive(Serialize, Deserialize)]
 struct Stored {
     disabled: bool,
+    #[serde(default)]
+    disabled_because: Option<Because>,
     pinned: Option<String>,
     served: Vec<StoredArtifact>,
 }
@@ -230,6 +253,7 @@ mod tests {
     fn a_record_is_read_as_it_was_written() {
         let mut record = record(&["a", "b"]);
         record.disabled = true;
+        record.disabled_because = Some(Because { why: Some("it is being migrated".to_owned()), at_ms: 7 });
         record.pinned = Some(Pin::Version("1.0.0-rc.1".parse().unwrap()));
         record.served[0].passed_over = Some("it panicked".to_owned());
         record.served[1].proven = true;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::choice::Offer;
+use super::record::Because;
 use super::{
     Code, Counts, Declaration, FileRecord, GenerationState, InfoRecord, Known, Level, Pin, PluginManager, Refusal,
     Sha256Sum, Signature, Tool, ToolRecord, ToolType,
@@ -159,6 +160,10 @@ pub struct KeptRow {
     pub sha256: Sha256Sum,
     /// When it began to serve the last time, in milliseconds since the epoch.
     pub served_at_ms: i64,
+    /// The file of the folder that it came from.
+    pub path: PathBuf,
+    /// Where its bytes are kept.
+    pub copy: PathBuf,
     /// Why it is passed over.
     pub passed_over: Option<String>,
 }
@@ -186,7 +191,7 @@ impl PluginManager {
     /// One row for each tool type, then one for each refused file that names none.
     pub fn list(&self) -> Vec<PluginRow> {
         let known = self.shared.lock();
-        let tools = known.tools.keys().map(|tool_type| known.row(tool_type));
+        let tools = known.tools.keys().map(|tool_type| self.shared.row(&known, tool_type));
         let nameless = known.files.values().filter_map(|record| {
             let refusal = record.found.as_ref().err()?;
             let named_so = record.path.extension().is_some_and(|extension| extension == "so");
@@ -218,7 +223,7 @@ impl PluginManager {
         let artifact = tool.active.as_ref().map(|active| active.artifact());
         let generations = known.generations().filter(|(generation, ..)| generation.tool_type() == tool_type);
         Some(PluginDetail {
-            row: known.row(tool_type),
+            row: self.shared.row(&known, tool_type),
             info: artifact.map(|artifact| artifact.info().clone()),
             declares: artifact.and_then(|artifact| artifact.declares().cloned()),
             copy: artifact.map(|artifact| artifact.copy().to_owned()),
@@ -232,7 +237,7 @@ impl PluginManager {
                     reason,
                 })
                 .collect(),
-            kept: known.kept(tool_type, |sha256| self.shared.kept.holds(sha256)),
+            kept: self.shared.kept_of(&known, tool_type),
         })
     }
 
@@ -270,16 +275,20 @@ impl PluginRow {
     }
 }
 
-fn refused(refusal: &Refusal, at_ms: i64) -> LastError {
+pub(super) fn refused(refusal: &Refusal, at_ms: i64) -> LastError {
     LastError { code: refusal.code.as_str(), message: refusal.reason.clone(), at_ms }
 }
 
 impl Known {
-    fn row(&self, tool_type: &ToolType) -> PluginRow {
+    pub(super) fn row(&self, tool_type: &ToolType) -> PluginRow {
         let record = self.records.get(tool_type);
         let pinned = record.and_then(|record| record.pinned.clone());
         match record.is_some_and(|record| record.disabled) {
-            true => PluginRow { pinned, ..PluginRow::empty(Some(tool_type.clone()), PluginState::Disabled) },
+            true => PluginRow {
+                pinned,
+                last_error: record.and_then(|record| record.disabled_because.as_ref()).map(Because::shown),
+                ..PluginRow::empty(Some(tool_type.clone()), PluginState::Disabled)
+            },
             false => PluginRow { pinned, ..self.row_of_tool(tool_type) },
         }
     }
@@ -360,17 +369,6 @@ impl Known {
             signature: record.signature.clone(),
             refusal,
         }
-    }
-
-    fn kept(&self, tool_type: &ToolType, is_kept: impl Fn(Sha256Sum) -> bool) -> Vec<KeptRow> {
-        let served = self.records.get(tool_type).into_iter().flat_map(|record| record.served.iter().rev());
-        let kept = served.filter(|served| is_kept(served.sha256)).map(|served| KeptRow {
-            version: served.version.clone(),
-            sha256: served.sha256,
-            served_at_ms: served.at_ms,
-            passed_over: served.passed_over.clone(),
-        });
-        kept.collect()
     }
 
     /// The tool type that a file with this path has served.

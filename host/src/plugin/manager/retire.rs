@@ -17,7 +17,12 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 impl Shared {
     /// A tool type without any file is served no more.
     pub(super) fn missing(self: &Arc<Self>, tool_type: &ToolType) {
-        if self.take_away(tool_type, None) {
+        let served = self.take_away(tool_type, None);
+        let now_ms = self.now_ms();
+        if let Some(tool) = self.lock().tools.get_mut(tool_type) {
+            tool.missing_since_ms.get_or_insert(now_ms);
+        }
+        if served {
             self.note(PluginEvent::new(Happened::Missing, "its file is gone from the folder").of(tool_type));
             tracing::warn!(%tool_type, "the plugin's file is gone: its tenants' webhooks are answered 503, jobs wait");
         }

@@ -267,6 +267,7 @@ impl Shared {
             let tool = known.tools.entry(tool_type.clone()).or_default();
             tool.is_to_be(instead_of, now_ms);
             tool.path = Some(self.place(offer));
+            tool.missing_since_ms = None;
             tool.active.replace(Arc::clone(&generation))
         };
         self.routes.set(tool_type, Some(Route::Active(Arc::clone(&generation))));

@@ -1,0 +1,122 @@
+//! The plugin folder, as `install` writes to it: whole files under hidden names first, which the host does not look at.
+
+use std::{
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use crate::plugin::signature::SUFFIX;
+
+/// Everybody may read a plugin; only whoever installed it may write it.
+const MODE: u32 = 0o644;
+
+/// A plugin and its signature that lie in the folder, seen by nobody yet. Dropped, they are removed.
+pub(super) struct Staged {
+    plugin: Draft,
+    signature: Option<Draft>,
+    folder: PathBuf,
+}
+
+impl Staged {
+    /// Writes both.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub(super) fn write(folder: &Path, name: &str, bytes: &[u8], signature: Option<&[u8]>) -> io::Result<Self> {
+        Ok(Self {
+            plugin: Draft::write(folder, name, bytes)?,
+            signature: signature.map(|text| Draft::write(folder, &format!("{name}{SUFFIX}"), text)).transpose()?,
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// Where the plugin lies for now.
+    pub(super) fn plugin(&self) -> &Path {
+        &self.plugin.hidden
+    }
+
+    /// Gives both their names, so that nobody sees the plugin beside a signature of other bytes.
+    ///
+    /// # Errors
+    /// When they cannot be renamed, or a signature of the file before cannot be removed.
+    pub(super) fn publish(self) -> io::Result<()> {
+        match self.signature {
+            Some(signature) => signature.publish()?,
+            None => {
+                let mut signed = self.plugin.place.clone().into_os_string();
+                signed.push(SUFFIX);
+                match fs::remove_file(&signed) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        self.plugin.publish()?;
+        File::open(self.folder)?.sync_all()
+    }
+}
+
+/// A file on disk under a hidden name, which the host does not look at. Dropped before it is published, it is removed.
+struct Draft {
+    hidden: PathBuf,
+    place: PathBuf,
+}
+
+impl Draft {
+    fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<Self> {
+        let hidden = folder.join(format!(".{name}.{}", std::process::id()));
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&hidden)?;
+        let draft = Self { hidden, place: folder.join(name) };
+        file.write_all(bytes)?;
+        // Whatever the umask is.
+        file.set_permissions(Permissions::from_mode(MODE))?;
+        file.sync_all()?;
+        Ok(draft)
+    }
+
+    fn publish(self) -> io::Result<()> {
+        fs::rename(&self.hidden, &self.place)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        let _published = fs::remove_file(&self.hidden);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(folder: &Path, name: &str, bytes: &[u8], signature: Option<&[u8]>) -> io::Result<()> {
+        Staged::write(folder, name, bytes, signature)?.publish()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_put_whole_for_all_to_read_and_nothing_else_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        for (bytes, signature, expected) in
+            [(b"one", Some(&b"s"[..]), &["a.so", "a.so.minisig"][..]), (b"two", None, &["a.so"])]
+        {
+            put(folder, "a.so", bytes, signature).unwrap();
+            assert_eq!(names(folder), expected);
+            assert_eq!(fs::read(folder.join("a.so")).unwrap(), bytes);
+            assert_eq!(fs::metadata(folder.join("a.so")).unwrap().permissions().mode() & 0o7777, MODE);
+        }
+        fs::create_dir(folder.join("b.so")).unwrap();
+        put(folder, "b.so", b"x", None).unwrap_err();
+        put(&folder.join("absent"), "a.so", b"x", None).unwrap_err();
+        assert_eq!(names(folder), ["a.so", "b.so"]);
+    }
+}
