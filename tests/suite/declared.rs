@@ -56,10 +56,9 @@ fn a_plugin_of_1_0_declares_nothing_and_is_sound() {
 #[test]
 fn a_declaration_that_cannot_be_read_is_refused() {
     let host = Host::builder().stopped();
-    let good = Artifact::JIRA.bytes();
+    let mut broken = Artifact::JIRA.bytes();
     let begins = b"{\"settings\":[{";
-    let at = good.windows(begins.len()).position(|window| window == begins).unwrap();
-    let mut broken = good.clone();
+    let at = broken.windows(begins.len()).position(|window| window == begins).unwrap();
     broken[at] = b'[';
     let verdict = verified(&host, &broken);
     assert_eq!((&verdict["verdict"], &verdict["code"]), (&json!("refused"), &json!("NOT_A_PLUGIN")), "{verdict:#}");
