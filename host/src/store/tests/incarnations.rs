@@ -230,7 +230,8 @@ async fn what_is_counted_is_what_is_there() {
                 connection,
                 "SELECT jobs, bytes FROM job_usage WHERE jobs > 0",
                 "SELECT count(*), (SELECT sum(octet_length(metadata) + octet_length(errors)) FROM jobs)
-                        + (SELECT sum(octet_length(metadata) + octet_length(errors)) FROM dead_letters) FROM jobs",
+                        + (SELECT coalesce(sum(octet_length(metadata) + octet_length(errors)), 0) FROM dead_letters)
+                 FROM jobs",
             )
         })
         .await
