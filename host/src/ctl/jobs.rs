@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn a_list_says_why_only_where_something_is_wrong_and_when_only_what_comes() {
         let done = Job { outcome: Some(DONE.to_owned()), ..job("1", "done") };
-        assert!(!list_text(&[done.clone()], 3, &layout()).contains("api"));
+        assert!(!list_text(std::slice::from_ref(&done), 3, &layout()).contains("api"));
         let twice = Job { outcome: Some(POSSIBLY_TWICE.to_owned()), ..done };
         assert!(list_text(&[twice], 3, &layout()).contains(POSSIBLY_TWICE));
         for (state, shown) in [("running", false), ("waiting", true)] {

@@ -187,7 +187,7 @@ fn tenant_held_back(tenant: &Tenant, jobs: &Queue) -> Option<Wrong> {
 fn text(status: &Status, layout: &Layout) -> String {
     let Host { version, process_id, .. } = &status.host;
     let Queue { live, dead, oldest_age_ms, paused } = &status.jobs;
-    let oldest = (*live > 0).then(|| format!(", the oldest for {}", layout.millis(*oldest_age_ms))).unwrap_or_default();
+    let oldest = if *live > 0 { format!(", the oldest for {}", layout.millis(*oldest_age_ms)) } else { String::new() };
     let held = if *paused { "; paused" } else { "" };
     let mut text = fields([
         ("patchbay", Some(format!("{version}, process {process_id}"))),
