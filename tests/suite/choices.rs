@@ -212,7 +212,7 @@ fn disable() {
     check("enabled", &then(&[Decide("enable", "")]), "active", Some("1.0.0"));
     check("a new file, enabled", &then(&[Put("a.so", "1.1.0"), Decide("enable", "")]), "active", Some("1.1.0"));
     check("spoiled, enabled", &then(&[Spoil("a.so"), Restart, Decide("enable", "")]), "active", Some("1.0.0"));
-    check("gone, enabled", &then(&[Delete("a.so"), Decide("enable", "")]), "missing", None);
+    check("gone, enabled", &then(&[Delete("a.so"), Refused("enable", "", "MISSING")]), "missing", None);
     check(
         "pinned meanwhile, enabled",
         &[

@@ -91,7 +91,7 @@ fn of_a_thousand_jobs_few_ask_and_all_run_once_the_key_is_new() {
     }
     (1..=JOBS).for_each(|ticket| assert_eq!(line.notes(&ticket.to_string()).len(), 1, "{ticket}"));
     let log = line.host.log();
-    assert_eq!(log.matches("refused the tenant's credential").count(), 1, "{log}");
+    assert_eq!(log.matches("has refused the tenant's credential").count(), 1, "{log}");
     assert!(line.host.metrics().text().contains("patchbay_tenants_credential_refused 0\n"));
 }
 
