@@ -19,7 +19,7 @@ fn a_key_file_that_is_missing_or_wrong_is_said_and_never_replaced() {
     };
     type Spoil<'a> = &'a dyn Fn(&Path);
     let cases: [(&str, Spoil<'_>, &[&str]); 5] = [
-        ("missing", &|key| fs::remove_file(key).unwrap(), &["is missing", "put it back"]),
+        ("missing", &|key| fs::remove_file(key).unwrap(), &["is missing", "Put it back"]),
         ("another", &|_| set("ab".repeat(32).as_bytes(), 0o600), &["does not hold", "put the right key file back"]),
         ("open to others", &|_| set(&right, 0o644), &["mode 644", "chmod 600"]),
         ("too short", &|_| set(&right[..62], 0o600), &["64 hexadecimal digits"]),
