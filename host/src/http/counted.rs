@@ -33,8 +33,9 @@ impl FrontDoor {
                 TakenNote::Ignored
             }
         };
-        if let Some(tenant) = self.ingest.directory.get(id) {
-            self.told.taken(note, &tenant, receipt, correlation_id);
+        let directory = &self.ingest.directory;
+        if let Some(tenant) = directory.get(id) {
+            self.told.taken(note, (directory, &tenant), receipt, correlation_id);
         }
     }
 
@@ -49,7 +50,16 @@ impl FrontDoor {
         let reason = told(directory, &tenant, rejection, self.reason(rejection));
         let (status, id) = (status.as_u16(), &tenant.id);
         let begins = tally.refused(status, reason.clone(), self.clock.now_ms());
-        self.told.refused(&Told { tenant: &tenant, refused, status, code, reason: &reason, correlation_id, begins });
+        self.told.refused(&Told {
+            directory,
+            tenant: &tenant,
+            refused,
+            status,
+            code,
+            reason: &reason,
+            correlation_id,
+            begins,
+        });
         if begins {
             let message = format!("tenant {id}: {status}, {reason}; see plugin-ctl tenant show {id}");
             self.manager.journal().note(PluginEvent::new(Happened::TenantRefused, message).of_tenant(&tenant));

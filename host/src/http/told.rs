@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::answer::BadRequest;
 use crate::{
     ids::{CorrelationId, TenantId},
-    ingest::{Receipt, Refused, Rejection},
+    ingest::{Receipt, Refused, Rejection, TICKET_ID_CHARS_MAX},
+    plugin::redact,
     telemetry::seldom::SeldomBy,
-    tenant::Tenant,
+    tenant::{Tenant, directory::TenantDirectory},
 };
 
 /// Between two lines about one tenant and one kind of reason.
@@ -42,6 +43,7 @@ pub(super) enum TakenNote {
 
 /// A refusal of a tenant's webhook.
 pub(super) struct Told<'a> {
+    pub(super) directory: &'a TenantDirectory,
     pub(super) tenant: &'a Tenant,
     pub(super) refused: &'a Refused,
     pub(super) status: u16,
@@ -53,6 +55,13 @@ pub(super) struct Told<'a> {
     pub(super) begins: bool,
 }
 
+/// A ticket's id as the log may have it: a sender can have written anything there. One that no job can have is left out.
+fn shown_ticket(directory: &TenantDirectory, tenant: &Tenant, id: Option<&str>) -> Option<String> {
+    let mut id = id.filter(|id| id.chars().count() <= TICKET_ID_CHARS_MAX)?.to_owned();
+    redact::clean_webhook_text(directory, tenant, &mut id);
+    Some(id)
+}
+
 impl Default for Tellings {
     fn default() -> Self {
         Self(SeldomBy::new(TOLD_EVERY, KEYS_MAX))
@@ -61,7 +70,13 @@ impl Default for Tellings {
 
 impl Tellings {
     /// An authentic webhook makes no job.
-    pub(super) fn taken(&self, note: TakenNote, tenant: &Tenant, receipt: &Receipt, correlation_id: &CorrelationId) {
+    pub(super) fn taken(
+        &self,
+        note: TakenNote,
+        (directory, tenant): (&TenantDirectory, &Tenant),
+        receipt: &Receipt,
+        correlation_id: &CorrelationId,
+    ) {
         let reason = receipt.status.as_str();
         let said = match note {
             TakenNote::Duplicate => "the webhook was delivered before and makes no second job",
@@ -74,7 +89,7 @@ impl Tellings {
             tool_type = %tenant.tool_type,
             platform = %tenant.tool_type,
             event = receipt.event,
-            ticket = receipt.ticket_id.as_deref().unwrap_or_default(),
+            ticket = shown_ticket(directory, tenant, receipt.ticket_id.as_deref()),
             reason,
             outcome = reason,
             left_out,
@@ -85,14 +100,15 @@ impl Tellings {
 
     /// A tenant's webhook was refused.
     pub(super) fn refused(&self, told: &Told<'_>) {
-        let Told { tenant, refused, status, code, reason: why, correlation_id, begins } = *told;
+        let Told { directory, tenant, refused, status, code, reason: why, correlation_id, begins } = *told;
         let (kind, operators) = match &refused.rejection {
             Rejection::NotAuthentic(why) => (why.kind, why.is_operators()),
             _ => (code, status >= SERVER_STATUS_MIN),
         };
         let due = self.0.due((Whose::Tenant(tenant.id.clone()), kind));
         let more = more(due.unwrap_or_default());
-        let (id, event, ticket) = (&tenant.id, refused.event, refused.ticket_id.as_deref());
+        let (id, event) = (&tenant.id, refused.event);
+        let ticket = shown_ticket(directory, tenant, refused.ticket_id.as_deref());
         let operation = operation(&refused.rejection);
         macro_rules! line {
             ($level:ident, $($said:tt)*) => {

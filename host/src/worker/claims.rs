@@ -247,13 +247,14 @@ impl Claims {
         (wishes, removed)
     }
 
-    /// Keeps whose jobs cannot run since when, and whose can again. What cannot be kept is missing where it is shown, no more.
+    /// Keeps whose jobs cannot run since when, and whose can again. What cannot be kept now is kept with the next look.
     async fn keep_waits(&mut self) {
         let changes = self.waits.changes();
         if !changes.is_empty()
-            && let Err(error) = self.parts.store.keep_waits(changes).await
+            && let Err(error) = self.parts.store.keep_waits(changes.clone()).await
         {
-            tracing::warn!("since when the jobs of some tenants cannot run is not kept: {error}");
+            tracing::warn!("since when the jobs of some tenants cannot run is not kept yet: {error}");
+            self.waits.take_back(changes);
         }
     }
 

@@ -60,6 +60,12 @@ impl Waits {
     pub(super) fn changes(&mut self) -> Vec<TenantWait> {
         std::mem::take(&mut self.changes)
     }
+
+    /// These could not be kept.
+    pub(super) fn take_back(&mut self, mut changes: Vec<TenantWait>) {
+        changes.append(&mut self.changes);
+        self.changes = changes;
+    }
 }
 
 #[cfg(test)]
