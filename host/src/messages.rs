@@ -10,14 +10,13 @@ use std::{
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
 /// Failures whose way out is plain from what they say, or that pass on words in which the mend stands already.
-const WITHOUT_MEND: [(&str, &str); 8] = [
+const WITHOUT_MEND: [(&str, &str); 7] = [
     ("USAGE", "clap's own words, which end with the usage; or the option that was given wrongly"),
     ("OUTPUT", "whoever closed the output knows why"),
     ("REFUSED", "each of its causes has one"),
     ("INVALID_TENANT", "the message says what is allowed"),
     ("INVALID_TENANTS", "each of its causes says what is allowed"),
     ("CONFORMANCE", "each of its causes has one"),
-    ("UNKNOWN_JOB", "there is nothing to mend: plugin-ctl job list shows which there are"),
     ("(computed)", "made where the words come from"),
 ];
 

@@ -5,7 +5,7 @@ use std::{
     io::{Read as _, Write as _},
     os::unix::{
         fs::{PermissionsExt as _, chown},
-        net::UnixListener,
+        net::{UnixListener, UnixStream},
         process::CommandExt as _,
     },
     path::PathBuf,
@@ -29,6 +29,8 @@ const OWNER: u32 = 4_712;
 const SECRET: &str = "canary-of-the-stranger-77";
 const PROGRAM: &str = "plugin-ctl";
 const SOCKET: &str = "state/admin.sock";
+/// How the list of new tenants ends.
+const TENANTS_END: &[u8] = b"}]";
 
 /// A folder that everybody can read, with plugin-ctl in it.
 fn programs() -> TempDir {
@@ -55,8 +57,8 @@ fn readable() -> TempDir {
     folder
 }
 
-/// Listens as this user, as whom the system then names the other end of each connection, for one of them; the thread
-/// answers it with a list of no tenants and returns what was sent.
+/// Listens as this user, as whom the system then names the other end of each connection; the thread answers whatever it is
+/// asked with an empty list, until it has got the tenant or somebody asks nothing, and returns what was sent.
 fn serve(socket: PathBuf, user: u32) -> JoinHandle<String> {
     let (listens, is_listening) = mpsc::sync_channel(1);
     let server = thread::spawn(move || {
@@ -66,22 +68,37 @@ fn serve(socket: PathBuf, user: u32) -> JoinHandle<String> {
         let listener = UnixListener::bind(&socket).unwrap();
         fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();
         listens.send(()).unwrap();
-        let (mut client, _) = listener.accept().unwrap();
         let mut sent = Vec::new();
-        let mut piece = [0; 4 << 10];
-        while !sent.ends_with(b"}]") {
-            match client.read(&mut piece) {
-                Ok(0) | Err(_) => break,
-                Ok(bytes) => sent.extend_from_slice(&piece[..bytes]),
+        loop {
+            let (mut client, _) = listener.accept().unwrap();
+            let asked = request(&mut client);
+            let is_last = asked.is_empty() || asked.ends_with(TENANTS_END);
+            sent.extend(asked);
+            // Who has given up reads no answer.
+            let _answered = client.write_all(
+                b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n[]",
+            );
+            if is_last {
+                return String::from_utf8(sent).unwrap();
             }
         }
-        // Who has given up reads no answer.
-        let _answered =
-            client.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n[]");
-        String::from_utf8(sent).unwrap()
     });
     is_listening.recv().expect("it listens");
     server
+}
+
+/// One request: a head, or a head and the tenants; nothing when the other end asks nothing.
+fn request(client: &mut UnixStream) -> Vec<u8> {
+    let (mut asked, mut piece) = (Vec::new(), [0; 4 << 10]);
+    let is_whole =
+        |asked: &[u8]| asked.ends_with(TENANTS_END) || asked.starts_with(b"GET ") && asked.ends_with(b"\r\n\r\n");
+    while !is_whole(&asked) {
+        match client.read(&mut piece) {
+            Ok(0) | Err(_) => break,
+            Ok(bytes) => asked.extend_from_slice(&piece[..bytes]),
+        }
+    }
+    asked
 }
 
 /// plugin-ctl adds a tenant, with a secret, as this user and in this folder.
@@ -101,6 +118,8 @@ fn check(programs: &TempDir, server: u32, owner: u32, asks: u32, socket: &[&str]
     let folder = folder(owner);
     let serving = serve(folder.path().join(SOCKET), server);
     let ended = add_tenant(programs, &folder, asks, socket);
+    // Whoever has been asked something and then nothing more is not waited for.
+    drop(UnixStream::connect(folder.path().join(SOCKET)));
     let kept = serving.join().expect("it has served");
     let stderr = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(kept.contains(SECRET), is_sent, "{stderr}");

@@ -90,7 +90,9 @@ fn half_a_minute_ahead_is_taken_where_the_host_does_not_say_how_much() {
             Field::new(Tag::BODY, seconds.as_bytes()),
         ];
         request.extend(of_the_tenant.map(|ahead| Field::new(Tag::REPLAY_AHEAD, ahead)));
+        // A host of 1.0 skips what else is said: why not.
         let reply = call(Method::VALIDATE_WEBHOOK, &request);
-        assert_eq!(reply, [(Tag::OUTCOME, vec![expected])], "{seconds} s ahead, {of_the_tenant:?}");
+        let outcome = reply.iter().find(|(tag, _)| *tag == Tag::OUTCOME).map(|(_, value)| &value[..]);
+        assert_eq!(outcome, Some(&[expected][..]), "{seconds} s ahead, {of_the_tenant:?}");
     }
 }
