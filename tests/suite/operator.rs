@@ -97,6 +97,18 @@ fn the_first_line_is_said_only_when_the_new_bytes_serve() {
 }
 
 #[test]
+fn what_was_refused_in_its_place_is_not_told_of_the_new_file() {
+    // The first look at the new file is during the quiet period.
+    let host = Host::builder().plugin(Artifact::GOOD).config("plugins.settle_ms", 500).start();
+    let good = Artifact::GOOD.path();
+    let name = good.file_name().unwrap().to_str().unwrap();
+    host.put_file(name, b"no plugin");
+    assert_eq!(host.try_ctl(&["reload"]).code, 1);
+    let (code, said, why) = typed(&host.socket(), &["install", good.to_str().unwrap(), "--name", name], None);
+    assert!(code == 0 && said.starts_with("desk_good 1.0.0 (sha256 "), "{said}{why}");
+}
+
+#[test]
 fn what_is_missing_says_what_is_kept_and_comes_back() {
     let line = Line::with(&[Artifact::GOOD]);
     line.add_tenant("acme", TOOL_TYPE, &[]);

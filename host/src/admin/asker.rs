@@ -1,5 +1,5 @@
-//! Who asks over the admin socket, and why: the user that the system names for the other end, never what a request says,
-//! and the reason that it gives.
+//! Who asks over the admin socket, and why. The user is the one that the system names for the other end, whatever a request
+//! says. The reason is the request's own.
 
 use axum::{
     extract::FromRequestParts,

@@ -53,7 +53,7 @@ pub(super) fn run(client: &Client, console: &Console, wanted: &Install) -> Resul
     let mut plugins = served(client, &sound)?;
     let mut failure = failure(&place, &sound, &outcome, &plugins);
     if let (Some(failure), Some(before)) = (&mut failure, before)
-        && is_refused(&place, &sound, &outcome, &plugins)
+        && is_refused(&place, &outcome, &plugins)
     {
         before.put_back(folder, &name).map_err(|error| unwritable(folder, &name, &error))?;
         let _looked_at: Vec<Reloaded> =
@@ -207,15 +207,9 @@ fn is_this(plugin: &Plugin, sound: &InspectedArtifact) -> bool {
 }
 
 /// Now, or since it was refused before: then a look at the folder says nothing of it.
-fn is_refused(place: &Path, sound: &InspectedArtifact, outcome: &[Reloaded], plugins: &[Plugin]) -> bool {
-    outcome.iter().any(|reloaded| is_about(reloaded, place, sound) && reloaded.code.is_some())
+fn is_refused(place: &Path, outcome: &[Reloaded], plugins: &[Plugin]) -> bool {
+    outcome.iter().any(|reloaded| Path::new(&reloaded.path) == place && reloaded.code.is_some())
         || candidate_at(place, plugins).is_some()
-}
-
-/// Whether it is about the file that was installed, and not about what was in its place until then.
-fn is_about(reloaded: &Reloaded, place: &Path, sound: &InspectedArtifact) -> bool {
-    let sha256 = sound.sha256.to_string();
-    Path::new(&reloaded.path) == place && reloaded.sha256.as_ref().is_none_or(|read| *read == sha256)
 }
 
 fn candidate_at<'a>(place: &Path, plugins: &'a [Plugin]) -> Option<&'a Candidate> {
@@ -225,7 +219,7 @@ fn candidate_at<'a>(place: &Path, plugins: &'a [Plugin]) -> Option<&'a Candidate
 /// What there is to say when the file that was installed does not serve.
 fn failure(place: &Path, sound: &InspectedArtifact, outcome: &[Reloaded], plugins: &[Plugin]) -> Option<Failure> {
     let path = place.to_string_lossy();
-    let refused = outcome.iter().filter(|reloaded| is_about(reloaded, place, sound));
+    let refused = outcome.iter().filter(|reloaded| reloaded.path == path);
     if let Some(problem) = refused.filter_map(|reloaded| refusal(reloaded, plugins)).next() {
         return Some(Failure::failed(problem));
     }
@@ -244,7 +238,7 @@ fn failure(place: &Path, sound: &InspectedArtifact, outcome: &[Reloaded], plugin
     }
     let sha256 = sound.sha256.to_string();
     let row = plugins.first();
-    if row.is_some_and(|row| is_this(row, sound)) && !is_refused(place, sound, outcome, plugins) {
+    if row.is_some_and(|row| is_this(row, sound)) && !is_refused(place, outcome, plugins) {
         return None;
     }
     let (tool_type, version) = (&sound.info.tool_type, &sound.info.version);

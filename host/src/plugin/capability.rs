@@ -390,20 +390,17 @@ fn presentable(
             Err(PluginError::Configuration(message))
         }
         Ok(secrets) if secrets.iter().all(|secret| secret.expose().is_empty()) => {
-            Ok(Err(no_secret(tenant, name, true)))
+            Ok(Err(Why::host(why::SECRET_EMPTY, no_secret(tenant, name, "is empty"))))
         }
         Ok(secrets) => Ok(Ok(secrets)),
-        Err(SecretError::Missing { .. }) => Ok(Err(no_secret(tenant, name, false))),
+        Err(SecretError::Missing { .. }) => Ok(Err(Why::no_such_secret(no_secret(tenant, name, "is not there")))),
         Err(fault) => Err(PluginError::Configuration(fault.to_string())),
     }
 }
 
-fn no_secret(tenant: &Tenant, name: &str, is_empty: bool) -> Why {
-    let (kind, what) = if is_empty { (why::SECRET_EMPTY, "is empty") } else { (why::SECRET_MISSING, "is not there") };
+fn no_secret(tenant: &Tenant, name: &str, what: &str) -> String {
     let id = &tenant.id;
-    let text =
-        format!("the tenant's secret {name} {what}: set it with plugin-ctl tenant update {id} --secret {name}=@FILE");
-    Why::compared(kind, text)
+    format!("the tenant's secret {name} {what}: set it with plugin-ctl tenant update {id} --secret {name}=@FILE")
 }
 
 fn wrong_signature(name: &str) -> Why {
@@ -411,11 +408,11 @@ fn wrong_signature(name: &str) -> Why {
         "the signature does not belong to this body and the secret {name}: the tool has another secret, or something on the \
          way has changed the body"
     );
-    Why::compared(why::SIGNATURE_WRONG, text)
+    Why::host(why::SIGNATURE_WRONG, text)
 }
 
 fn wrong_secret(name: &str) -> Why {
-    Why::compared(why::SECRET_WRONG, format!("what the webhook presents is not the tenant's secret {name}"))
+    Why::host(why::SECRET_WRONG, format!("what the webhook presents is not the tenant's secret {name}"))
 }
 
 fn key_bytes(secret: &SecretText, form: KeyForm, name: &str) -> Result<Zeroizing<Vec<u8>>, PluginError> {

@@ -40,9 +40,9 @@ impl Why {
         Self { kind: OTHER, text: message.into(), is_plugins: true }
     }
 
-    /// A comparison that has failed, or could not be made. The plugin names the secret.
-    pub(super) fn compared(kind: &'static str, text: String) -> Self {
-        Self { kind, text: text.into(), is_plugins: true }
+    /// The tenant has no such secret. The plugin names it, and may have read the name in the webhook.
+    pub(super) fn no_such_secret(text: String) -> Self {
+        Self { kind: SECRET_MISSING, text: text.into(), is_plugins: true }
     }
 
     /// Nobody knows more.
@@ -57,7 +57,7 @@ impl Why {
 }
 
 /// The tenant has no secret of the name that the plugin compares with.
-pub(super) const SECRET_MISSING: &str = "secret_missing";
+const SECRET_MISSING: &str = "secret_missing";
 /// It is there, and empty.
 pub(super) const SECRET_EMPTY: &str = "secret_empty";
 /// The signature does not belong to the body and the secret.

@@ -31,8 +31,8 @@ pub(super) struct JobUsage {
     bytes: i64,
 }
 
-/// What this commit has accepted and [`job_usage`](JobUsage) does not say yet. Triggers count everything else row by row; here
-/// one row for each tenant in a commit is far cheaper.
+/// What this commit has accepted and the table `job_usage` does not say yet. Triggers count everything else, row by row. Accepting is
+/// counted once for each tenant in a commit, which spares SQLite a copy of each page that a webhook changes.
 #[derive(Default)]
 pub(super) struct NewJobs(HashMap<(TenantId, Incarnation), JobUsage>);
 
@@ -86,7 +86,7 @@ impl NewJobs {
         *of_tenant = *of_tenant + JobUsage { jobs: 1, bytes: i64::try_from(bytes).unwrap_or(i64::MAX) };
     }
 
-    /// Counts them with the others; once in each transaction. A row may be missing of a tenant whose first jobs these are.
+    /// Adds them to the table; once in each transaction. A tenant whose first jobs these are has no row there yet.
     pub(super) fn tidy(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         for ((tenant, incarnation), JobUsage { jobs, bytes }) in self.0.drain() {
             connection

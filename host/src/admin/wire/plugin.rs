@@ -13,7 +13,7 @@ pub struct Rules {
     pub require_signature: bool,
     /// The minisign public keys that are trusted, as `plugins.trusted_keys` has them.
     pub trusted_keys: Vec<String>,
-    /// Who beside root and the host's user may write it: `strict`, `group` or `volume`.
+    /// Who may write plugin files, beside root and the host's user: `strict`, `group` or `volume`.
     pub permissions: String,
     /// The host's user, by its number.
     pub user: u32,

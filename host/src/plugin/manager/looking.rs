@@ -132,6 +132,8 @@ impl Shared {
             self.serve_best(&tool_type, reload.names(&tool_type), &mut reloaded);
         }
         if leave {
+            // Another look says what becomes of a file that is being written. Until then only its bytes from before are known.
+            reloaded.retain(|reloaded| !look.unsettled.contains(&reloaded.path));
             return Looked { reloaded, again_in: look.again_in };
         }
         reloaded.extend(look.unsettled.iter().map(|path| {
