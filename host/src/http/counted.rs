@@ -35,7 +35,7 @@ impl FrontDoor {
         };
         let directory = &self.ingest.directory;
         if let Some(tenant) = directory.get(id) {
-            self.told.taken(note, (directory, &tenant), receipt, correlation_id);
+            self.told.taken(note, directory, &tenant, receipt, correlation_id);
         }
     }
 

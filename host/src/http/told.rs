@@ -73,7 +73,8 @@ impl Tellings {
     pub(super) fn taken(
         &self,
         note: TakenNote,
-        (directory, tenant): (&TenantDirectory, &Tenant),
+        directory: &TenantDirectory,
+        tenant: &Tenant,
         receipt: &Receipt,
         correlation_id: &CorrelationId,
     ) {

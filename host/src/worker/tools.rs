@@ -1,5 +1,5 @@
-//! Which tools fail just now. One failure is a line at `info` and another attempt; a tool that fails one tenant again and
-//! again, or every tenant of its type, is a warning, since somebody should look at it.
+//! Which tools fail just now. One failure is another attempt. A tool that fails one tenant again and again, or every tenant of
+//! its type, is a warning of its own, since somebody should look at it.
 
 use std::{
     collections::HashMap,
