@@ -34,6 +34,8 @@ mod again;
 pub const JOBS_LISTED_DEFAULT: u32 = 100;
 /// Jobs that a list shows at most.
 pub const JOBS_LISTED_MAX: u32 = 1_000;
+/// Fewest digits of an id by which a job is changed.
+const CHANGING_DIGITS_MIN: usize = 8;
 /// Ids that are named when a prefix is that of several.
 const NAMED_MAX: u32 = 5;
 
@@ -189,6 +191,16 @@ impl Parts {
             (None, None) => event,
         };
         self.journal.keep([event]).await;
+    }
+
+    /// The one job that is to be changed. A short beginning may be a slip, and that of the wrong job.
+    async fn find_to_change(&self, id: &str) -> Result<JobView, Fault> {
+        let digits = JobIdPrefix::parse(id)?.digits();
+        if digits < CHANGING_DIGITS_MIN {
+            let message = format!("{id} is too short to change a job by: {digits} of at least {CHANGING_DIGITS_MIN} digits");
+            return Err(Fault::bad_request(message));
+        }
+        self.find(id).await
     }
 
     /// The one job whose id is this or begins so.

@@ -24,7 +24,7 @@ use super::{
     routes::FrontDoor,
     stalled::NeverStalled,
 };
-use crate::{open_files::OpenFiles, telemetry::seldom::Seldom};
+use crate::{open_files::OpenFiles, telemetry::seldom::SeldomBy};
 
 /// Most bytes of a request's head; also what a connection keeps in memory between its requests and while a body comes. All
 /// connections together hold `server.connections_max` times this, whatever they send.
@@ -35,6 +35,8 @@ const HEADERS_MAX: usize = 100;
 const ANSWER_BYTES_WAITING_MAX: u32 = 16 << 10;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1 << 10;
+/// Between two warnings that no connection can be accepted.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// How long accepting rests when the process has no file descriptors left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
@@ -62,7 +64,7 @@ pub async fn serve(
 ) {
     let door = Arc::new(door);
     let mut connections_max = wanted(&door, files);
-    let exhausted = Seldom::default();
+    let exhausted = SeldomBy::new(TOLD_EVERY, 1);
     let places = Arc::new(Semaphore::new(connections_max));
     let graceful = GracefulShutdown::new();
     tokio::pin!(shutdown);
@@ -140,13 +142,13 @@ fn start(
     });
 }
 
-async fn rest(fault: &io::Error, exhausted: &Seldom) {
+async fn rest(fault: &io::Error, exhausted: &SeldomBy<()>) {
     use io::ErrorKind as K;
     if matches!(fault.kind(), K::ConnectionAborted | K::ConnectionReset | K::ConnectionRefused | K::Interrupted) {
         // That one was gone before it was accepted; the next one need not wait.
         return;
     }
-    if exhausted.is_due() {
+    if exhausted.due(()).is_some() {
         tracing::warn!("no connection can be accepted: {fault}; they wait, and are tried again and again");
     }
     tokio::time::sleep(EXHAUSTED_PAUSE).await;

@@ -1,4 +1,5 @@
-//! A delivery that is only tried: looked at as any other, and nothing of it is kept, counted or charged.
+//! A delivery that is only tried: the plugin looks at it as at any other, and nothing of it is kept or charged. What the plugin
+//! does wrong counts as in any other call.
 
 use std::sync::Arc;
 

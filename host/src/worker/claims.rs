@@ -26,6 +26,7 @@ use crate::{
         wait::{TenantWait, WaitReason},
     },
     store::{StoreError, Suspect, TenantDue},
+    telemetry::seldom::SeldomBy,
     tenant::Tenant,
 };
 
@@ -37,6 +38,10 @@ const CLOCK_STEP_MIN_MS: i64 = 2_000;
 const SLOW_FROM: Duration = Duration::from_secs(5);
 /// The wait after the store could not be read or claimed from.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// Between two lines about one thing that the store cannot do: it is tried every second.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// What the store may be unable to do.
+const STORE_FAILURES: usize = 8;
 
 /// Until when the drain may take; `None` before it was asked for.
 pub(super) type DrainBy = watch::Receiver<Option<Instant>>;
@@ -57,6 +62,7 @@ pub(super) struct Claims {
     stale: bool,
     /// The last look for tenants whose tools are slow.
     slow_looked: Instant,
+    store_failures: SeldomBy<&'static str>,
     /// The last look at both clocks. None of our leases has run out by this wall clock.
     looked: (Instant, i64),
     /// How often the store had been reopened then.
@@ -99,6 +105,7 @@ impl Claims {
             waits,
             stale: false,
             slow_looked: looked.0,
+            store_failures: SeldomBy::new(TOLD_EVERY, STORE_FAILURES),
             looked,
             times_reopened,
         }
@@ -140,7 +147,7 @@ impl Claims {
     /// Claims until permits or due jobs run out. Returns when to look again if nothing happens before.
     async fn claim_due(&mut self) -> Duration {
         if let Err(error) = self.look_at_clock().await {
-            tracing::error!("the clock was set, and the leases cannot be reckoned anew yet: {error}");
+            self.cannot("the clock was set, and the leases cannot be reckoned anew yet", &error);
             return STORE_PAUSE;
         }
         let times_reopened = self.parts.store.times_reopened();
@@ -157,7 +164,7 @@ impl Claims {
                     self.stale = false;
                 }
                 Err(error) => {
-                    tracing::error!("cannot read which tenants have jobs: {error}");
+                    self.cannot("cannot read which tenants have jobs", &error);
                     return STORE_PAUSE;
                 }
             }
@@ -251,9 +258,9 @@ impl Claims {
     async fn keep_waits(&mut self) {
         let changes = self.waits.changes();
         if !changes.is_empty()
-            && let Err(error) = self.parts.store.keep_waits(changes.clone()).await
+            && let Err(error) = self.parts.store.keep_waits(&changes).await
         {
-            tracing::warn!("since when the jobs of some tenants cannot run is not kept yet: {error}");
+            self.cannot("since when the jobs of some tenants cannot run is not kept yet", &error);
             self.waits.take_back(changes);
         }
     }
@@ -269,7 +276,7 @@ impl Claims {
                 }
             }
             Err(error) => {
-                tracing::error!("cannot claim jobs: {error}");
+                self.cannot("cannot claim jobs", &error);
                 let again_ms = self.after_pause_ms();
                 tenants.iter().for_each(|tenant| self.scheduler.granted(tenant, 0, Some(again_ms)));
             }
@@ -407,6 +414,13 @@ impl Claims {
                 }
                 Err(error) => tracing::error!("a job was not handed back, the next start takes it up: {error}"),
             }
+        }
+    }
+
+    /// Says what the store cannot do now. All of it is tried again.
+    fn cannot(&self, what: &'static str, error: &StoreError) {
+        if let Some(left_out) = self.store_failures.due(what) {
+            tracing::error!(left_out, "{what}: {error}; it is tried again every second");
         }
     }
 
