@@ -1,4 +1,5 @@
-//! The times in which tenants' jobs could not run: one row when it begins, changed when it is over, and nothing for each job.
+//! Periods in which tenants' jobs could not run. A period is one row, added when it begins and changed when it ends;
+//! jobs have no rows of their own.
 
 use rusqlite::{Connection, Row, named_params, params};
 
@@ -12,12 +13,13 @@ use crate::{
 };
 
 impl Store {
-    /// Keeps waits that have begun or ended, all in one commit. Of each tenant and reason the last [`WAITS_KEPT`] stay.
+    /// Stores waits that have begun or ended, all in one commit. The last [`WAITS_KEPT`] of each tenant and reason
+    /// stay.
     pub async fn keep_waits(&self, waits: Vec<TenantWait>) -> Result<(), StoreError> {
         self.inner.main.apply(move |connection| waits.iter().try_for_each(|wait| keep(connection, wait))).await
     }
 
-    /// Waits that have not ended as far as is known.
+    /// Waits that have not ended, as far as is known.
     pub async fn open_waits(&self) -> Result<Vec<TenantWait>, StoreError> {
         self.inner
             .main_reads
@@ -40,7 +42,7 @@ impl Store {
             .await
     }
 
-    /// What the job's tenant waited for while the job was there, the oldest first.
+    /// Waits of the job's tenant during the job's life, oldest first.
     pub async fn waits_of(&self, job: &JobView) -> Result<Vec<JobWait>, StoreError> {
         let (tenant, incarnation) = (job.tenant.clone(), job.incarnation);
         let (from_ms, ended_ms) = (job.accepted_ms, job.ended_ms);
