@@ -13,7 +13,7 @@ use crate::{
 const HOST_ENDED: &str = "host_ended";
 /// Reason of the dead letter of a job that ended its host repeatedly.
 pub const ENDS_THE_HOST: &str = "ends_the_host";
-/// How often a job must have been running alone, and only briefly, when its host was cut off to be given up.
+/// How many times a job may be running alone, and only briefly, when its host is cut off. Then it is given up.
 const CUT_OFF_ALONE_MAX: u32 = 3;
 /// How soon after a job's start the host must end for the job to be suspected, in milliseconds.
 const ENDS_WITHIN_MS: i64 = 60_000;
@@ -21,7 +21,7 @@ const ENDS_WITHIN_MS: i64 = 60_000;
 /// What is known about the end of the previous host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LastEnd {
-    /// The cause is unknown, if the host did not end in order: a job may have done it.
+    /// The cause is unknown. If the host did not end in order, a job may have done it.
     Unexplained,
     /// The cause is known: a plugin did it and has been charged, someone asked for it, or the machine ended.
     Explained,

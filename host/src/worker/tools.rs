@@ -1,5 +1,5 @@
-//! Which tools fail just now. One failure is another attempt. A tool that fails one tenant again and again, or every tenant of
-//! its type, is a warning of its own, since somebody should look at it.
+//! Tracks tools that are failing. A single failure only causes another attempt. A tool that keeps failing one tenant,
+//! or every tenant of its type, gets a warning, because somebody should look at it.
 
 use std::{
     collections::HashMap,
@@ -16,28 +16,28 @@ use crate::{
     tenant::Tenant,
 };
 
-/// Failures in a row of one tenant's tool that are a warning.
+/// Consecutive failures of one tenant's tool that cause a warning.
 const FAILURES_MAX: u32 = 5;
-/// Whose tool was not asked for so long says nothing of what is so now.
+/// How long a tool's last answer says something about its present state.
 const LATELY: Duration = Duration::from_secs(600);
-/// Between two warnings about one tool.
+/// Minimum time between two warnings about one tool.
 const TOLD_EVERY: Duration = Duration::from_secs(600);
-/// Tools that are kept apart in the log.
+/// Maximum number of tools with separate warnings in the log.
 const KEYS_MAX: usize = 10_000;
 
-/// What the tools answered lately. Cheap to clone; all clones are one. In memory alone.
+/// The tools' recent answers. It is cheap to clone, and all clones share one state, in memory only.
 #[derive(Debug, Clone)]
 pub struct Tools {
     tenants: Arc<Mutex<HashMap<TenantId, Lately>>>,
     told: Arc<SeldomBy<About>>,
 }
 
-/// How it stands with the tool of one tenant.
+/// Recent answers of one tenant's tool.
 #[derive(Debug, Clone)]
 struct Lately {
     tool_type: ToolType,
     failures_in_a_row: u32,
-    /// Whether it was told that it fails, so that it is told when it works again.
+    /// Whether a warning was logged, so that the recovery is logged too.
     is_told: bool,
     asked_at: Instant,
 }
@@ -49,14 +49,14 @@ enum About {
     Everybody(ToolType),
 }
 
-/// What a failure has come to.
+/// How serious a failure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fails {
-    /// Nothing that somebody must know.
+    /// It needs no attention.
     Sometimes,
-    /// This tenant's tool has failed so often in a row.
+    /// This tenant's tool has failed this many times in a row.
     AgainAndAgain(u32),
-    /// So do the tools of all tenants of this type that were asked lately: so many.
+    /// The tools of all recently asked tenants of this type, this many, are failing repeatedly.
     Everybody(usize),
 }
 
@@ -67,8 +67,8 @@ impl Default for Tools {
 }
 
 impl Tools {
-    /// Takes note of what a call of a job came to. What is the plugin's own fault or the ticket's says nothing of the tool, and
-    /// refused credentials are told elsewhere.
+    /// Records the result of a job's call. Failures of the plugin or the ticket say nothing about the tool, and refused
+    /// credentials are logged elsewhere.
     pub(super) fn heard<T>(&self, tenant: &Tenant, answer: &Result<T, CallError>) {
         match answer {
             Ok(_) => self.works(tenant),
@@ -145,7 +145,7 @@ fn entry<'a>(tenants: &'a mut HashMap<TenantId, Lately>, tenant: &Tenant, now: I
     lately
 }
 
-/// Counts one more failure. Who was not asked lately is forgotten on the way, removed tenants too.
+/// Counts one more failure. Also forgets tenants that were not asked recently, removed ones included.
 fn after_failure(tenants: &mut HashMap<TenantId, Lately>, tenant: &Tenant, now: Instant) -> Fails {
     tenants.retain(|_, lately| now.saturating_duration_since(lately.asked_at) < LATELY);
     let lately = entry(tenants, tenant, now);
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(after_failure(&mut tenants, &b, at(2)), Fails::Everybody(2));
         entry(&mut tenants, &b, at(3)).failures_in_a_row = 0;
         assert_eq!(after_failure(&mut tenants, &a, at(4)), Fails::AgainAndAgain(FAILURES_MAX + 1), "b works");
-        // b was not asked lately: a is alone.
+        // Tenant b was not asked recently: a is alone.
         assert_eq!(after_failure(&mut tenants, &a, at(602)), Fails::AgainAndAgain(FAILURES_MAX + 2));
         assert_eq!(after_failure(&mut tenants, &a, at(604)), Fails::AgainAndAgain(FAILURES_MAX + 3));
         assert!(!tenants.contains_key(&b.id), "it is forgotten");
