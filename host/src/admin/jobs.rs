@@ -1,4 +1,4 @@
-//! `/v1/jobs`: finding jobs and looking at them, trying them again, and throwing dead letters away.
+//! `/v1/jobs`: lists, shows, retries and purges jobs.
 
 use axum::{
     Json, Router,
@@ -30,11 +30,11 @@ use crate::{
 
 mod again;
 
-/// Jobs that a list shows unless told otherwise.
+/// Default number of jobs in a list.
 pub const JOBS_LISTED_DEFAULT: u32 = 100;
-/// Jobs that a list shows at most.
+/// Maximum number of jobs in a list.
 pub const JOBS_LISTED_MAX: u32 = 1_000;
-/// Ids that are named when a prefix is that of several.
+/// Maximum number of ids named when a prefix matches several.
 const NAMED_MAX: u32 = 5;
 
 #[derive(Clone)]
@@ -56,7 +56,7 @@ struct Wanted {
     ticket: Option<String>,
     /// An RFC 3339 time.
     since: Option<String>,
-    /// The same as a time before now, by the host's clock.
+    /// A time span before now, by the host's clock, instead of `since`.
     within_s: Option<u32>,
     reason: Option<String>,
     after: Option<String>,
@@ -191,7 +191,7 @@ impl Parts {
         self.journal.keep([event]).await;
     }
 
-    /// The one job whose id is this or begins so.
+    /// The one job with this id or id prefix.
     async fn find(&self, id: &str) -> Result<JobView, Fault> {
         let prefix = JobIdPrefix::parse(id)?;
         let mut found = self.store.jobs_beginning(&prefix, NAMED_MAX + 1).await?;
@@ -219,7 +219,7 @@ impl Parts {
         }))
     }
 
-    /// That a name which matches nothing is nobody's, is more likely what whoever typed it wants to know.
+    /// Fails if the tenant does not exist: that tells the user more than an empty list.
     fn must_know(&self, tenant: Option<&TenantId>) -> Result<(), Fault> {
         match tenant {
             Some(tenant) if self.directory.get(tenant.as_str()).is_none() => {
