@@ -1,4 +1,4 @@
-//! The admin API: HTTP on a Unix socket for plugin-ctl, and `/metrics` on a TCP address. One file for each noun.
+//! The admin API: HTTP on a Unix socket for plugin-ctl, and `/metrics` on a TCP address. Each noun has its own file.
 
 use std::{panic, sync::Arc, time::Duration};
 
@@ -51,44 +51,44 @@ pub use self::{
     tenants::{GRACE_S_MAX, KEEP_DAYS_MAX, TENANTS_PER_REQUEST_MAX, TOOL_TYPE_DEFAULT},
 };
 
-/// Largest body that the admin API reads, in bytes: a file of many tenants.
+/// Maximum size of a request body, in bytes: a file of many tenants.
 pub const ADMIN_BODY_BYTES_MAX: usize = 16 << 20;
 
-/// Tells the worker that jobs may have become due: of this tenant or, with `None`, of any. Called on the runtime; must
-/// not block.
+/// Tells the worker that jobs may have become due: those of this tenant or, with `None`, of any. Called on the runtime;
+/// must not block.
 pub type Wake = Arc<dyn Fn(Option<&TenantId>) + Send + Sync>;
 
-/// What the admin API shows and changes. Cheap to clone.
+/// The parts of the host that the admin API shows and changes. It is cheap to clone.
 #[derive(Clone)]
 pub struct AdminParts {
-    /// Which host this is.
+    /// The host as `/v1/host` shows it.
     pub host: wire::Host,
     /// The plugins.
     pub manager: PluginManager,
-    /// Which of them serves a tool type.
+    /// The routes from tool types to plugins.
     pub routes: Routes,
     /// The tenants.
     pub directory: TenantDirectory,
-    /// Their access tokens.
+    /// The tenants' access tokens.
     pub tokens: Arc<Tokens>,
-    /// Whose credentials the tools refuse.
+    /// The tenants whose credentials the tools refuse.
     pub credentials: Credentials,
-    /// The jobs, and what happened to plugins.
+    /// The jobs and the journal.
     pub store: Store,
-    /// Where the store lies.
+    /// The room on the store's disk.
     pub disk: DiskRoom,
-    /// What `/metrics` shows.
+    /// The metrics.
     pub metrics: Metrics,
     /// The host's clock, which the feature `test-hooks` lets a request move.
     pub clock: Clock,
-    /// Whom to tell about jobs that are due.
+    /// Wakes the worker when jobs are due.
     pub wake: Wake,
 }
 
-/// Serves the admin API until `shutdown`, then for [`ADMIN_DRAIN_S_MAX`] lets what is under way end. The socket's file
-/// stays, for the caller to remove.
+/// Serves the admin API until `shutdown`, then gives running requests [`ADMIN_DRAIN_S_MAX`] to end. The socket's file
+/// stays; the caller removes it.
 pub async fn serve(listener: UnixListener, parts: AdminParts, shutdown: impl Future<Output = ()> + Send) {
-    // Requests that wait for news end when the sender goes: they would hold up the end of the host.
+    // Requests that wait for events end when the sender is dropped. Otherwise they would delay the end of the host.
     let (ending, ended) = watch::channel(());
     let router = router(parts, ended);
     let router_for = |connection: &UnixStream| router.clone().layer(Extension(Asker::of(connection)));
@@ -101,7 +101,7 @@ pub async fn serve(listener: UnixListener, parts: AdminParts, shutdown: impl Fut
 
 /// Serves `GET /metrics` and nothing else until `shutdown`.
 pub async fn serve_metrics(listener: TcpListener, parts: AdminParts, shutdown: impl Future<Output = ()> + Send) {
-    // Gauges are set anew for each scrape: two at once would show each other half of them.
+    // Each scrape sets the gauges anew. Two at once would show each other half-set gauges.
     let turn = Arc::new(Mutex::new(()));
     let scrape = move || {
         let (parts, turn) = (parts.clone(), Arc::clone(&turn));
@@ -115,8 +115,8 @@ pub async fn serve_metrics(listener: TcpListener, parts: AdminParts, shutdown: i
     connections::serve(listener, |_| router.clone(), shutdown).await;
 }
 
-/// Sets the gauges that follow from what the manager and the store hold. A store that cannot be read leaves its gauges
-/// as they were, and says so in the log.
+/// Sets the gauges from the state of the manager and the store. If the store cannot be read, its gauges stay as they
+/// were and the log says so.
 async fn refresh_gauges(parts: &AdminParts) {
     parts.metrics.set_generations(parts.manager.generation_counts());
     let paused = parts.directory.list().iter().filter(|tenant| parts.directory.is_paused(tenant)).count();
@@ -168,7 +168,7 @@ fn router(parts: AdminParts, ended: watch::Receiver<()>) -> Router {
         .layer(middleware::from_fn(to_the_end))
 }
 
-/// Lets a request that changes something run to its end although whoever asked goes away: what was done is noted then.
+/// Lets a changing request run to its end even if the client disconnects, so that the change is always journalled.
 async fn to_the_end(request: Request, next: Next) -> Response {
     if request.method().is_safe() {
         return next.run(request).await;

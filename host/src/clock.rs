@@ -1,4 +1,4 @@
-//! The one wall clock that everything which keeps or compares times asks, so that a test can move it.
+//! The wall clock. Everything that stores or compares times asks it, so that a test can move it.
 
 use std::{
     num::NonZeroU8,
@@ -17,21 +17,21 @@ use time::{
     },
 };
 
-/// The last millisecond of the year 9999, after which RFC 3339 has no times.
+/// The last millisecond of the year 9999, the end of RFC 3339.
 const TIME_MS_MAX: i64 = 253_402_300_799_999;
-/// As RFC 3339, to the millisecond, of which all digits are written: texts of one length can be compared by eye.
+/// RFC 3339 with milliseconds. All digits are written, so that texts have one length and can be compared by eye.
 const SHOWN: EncodedConfig =
     Config::DEFAULT.set_time_precision(TimePrecision::Second { decimal_digits: NonZeroU8::new(3) }).encode();
 
-/// Wall-clock time. Cheap to clone; all clones move together. Durations within the process are measured with
-/// [`std::time::Instant`] instead, which no one sets.
+/// The wall clock. It is cheap to clone, and all clones move together. Durations within the process are measured with
+/// [`std::time::Instant`] instead, which cannot be set.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     offset_ms: Arc<AtomicI64>,
 }
 
 impl Clock {
-    /// The system's time.
+    /// The system's clock.
     pub fn system() -> Self {
         Self::default()
     }
@@ -42,19 +42,19 @@ impl Clock {
         i64::try_from(system.as_millis()).unwrap_or(i64::MAX).saturating_add(self.offset_ms.load(Ordering::Relaxed))
     }
 
-    /// The same as a date.
+    /// The current time as a date.
     pub fn now(&self) -> OffsetDateTime {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.now_ms()) * 1_000_000)
             .unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
-    /// Moves this clock and all its clones by so many milliseconds, either way.
+    /// Moves this clock and all its clones by this many milliseconds, forward or back.
     pub fn advance_ms(&self, by_ms: i64) {
         self.offset_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 }
 
-/// Milliseconds since the epoch as people and programs are shown them, `2026-03-02T09:15:00.250Z`.
+/// Formats milliseconds since the epoch for people and programs: `2026-03-02T09:15:00.250Z`.
 pub fn rfc3339(at_ms: i64) -> String {
     let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms.clamp(0, TIME_MS_MAX)) * 1_000_000);
     at.expect("within 1970 to 9999").format(&Iso8601::<SHOWN>).expect("four-digit years have such a form")

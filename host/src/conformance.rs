@@ -1,8 +1,8 @@
-//! Whether a plugin keeps its contract: a table of cases, each carried out in a confined process of its own against the
-//! very file that will be shipped.
+//! Tests whether a plugin keeps its contract: a table of cases. Each runs in its own confined process against the very
+//! file that will be shipped.
 //!
-//! The parent ([`run`]) starts one process after the other and gathers what they found; the child ([`run_if_asked`]) opens
-//! the library, plays the host with answers from a script, and says one sentence.
+//! The parent ([`run`]) starts one process after another and collects the results. The child ([`run_if_asked`]) opens
+//! the library, plays the host with scripted answers, and reports one sentence.
 
 use std::{
     io,
@@ -36,37 +36,37 @@ mod told;
 mod tried;
 mod workshop;
 
-/// The hidden argument.
+/// The hidden argument that starts a child.
 const ARGUMENT: &str = "__conformance";
-/// How long a case may take.
+/// Maximum time of a case.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
-/// What is asked for.
+/// Which cases to run, and how.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// Cases up to this level.
+    /// Runs cases up to this level.
     pub level: u8,
-    /// This case alone.
+    /// Runs only this case.
     pub case: Option<String>,
-    /// How long level 5 goes on.
+    /// Duration of level 5.
     pub fuzz_time: Duration,
-    /// Where level 5 begins.
+    /// Seed of level 5.
     pub seed: u64,
-    /// The command line that tries this file with these things again, for a failure to show.
+    /// The command line that repeats the run, shown with a failure.
     pub again: String,
 }
 
-/// Most seconds of level 5: a week.
+/// Maximum duration of level 5, in seconds: a week.
 pub const FUZZ_S_MAX: u32 = 7 * 24 * 60 * 60;
 /// The highest level.
 pub const LEVEL_MAX: u8 = 5;
 
-/// The names of all cases, in their order.
+/// The names of all cases, in order.
 pub fn names() -> impl Iterator<Item = &'static str> {
     CASES.iter().map(|case| case.name)
 }
 
-/// What a case's process is told.
+/// The task of a case's process.
 #[derive(Serialize, Deserialize)]
 struct Task {
     case: String,
@@ -74,7 +74,7 @@ struct Task {
     random: Random,
 }
 
-/// What the level of random damage is told.
+/// Parameters of the level of random damage.
 #[derive(Clone, Serialize, Deserialize)]
 struct Random {
     seed: u64,
@@ -83,10 +83,10 @@ struct Random {
     again: String,
 }
 
-/// Carries out what is wanted, one process after the other.
+/// Runs the selected cases, one process after another.
 ///
 /// # Errors
-/// When the machine has no process for a case, which says nothing of the plugin.
+/// If no process can be started for a case, which says nothing about the plugin.
 pub fn run(artifact: &InspectedArtifact, given: Option<&Given>, wanted: &Wanted) -> io::Result<Report> {
     let cases = CASES.iter().filter(|case| match &wanted.case {
         Some(name) => case.name == name,
@@ -102,7 +102,7 @@ pub fn run(artifact: &InspectedArtifact, given: Option<&Given>, wanted: &Wanted)
                 Some(missing) => Outcome::Skipped(missing.to_owned()),
                 None => carry_out(case, artifact, given, wanted, &prober)?,
             };
-            // What cannot be loaded fails all the rest in the same way: once is enough.
+            // A plugin that cannot be loaded would fail all other cases in the same way: once is enough.
             sound &= case.level > 1 || !matches!(outcome, Outcome::Failed(_));
             Ok(CaseReport { case, outcome, took: started.elapsed() })
         })
@@ -164,7 +164,7 @@ fn in_process(
     }
 }
 
-/// Carries a case out when this process was started for one: to be called first thing in `main`, as the probe's.
+/// Runs a case if this process was started for one. Must be called first in `main`, like the probe's.
 pub fn run_if_asked() -> Option<ExitCode> {
     let (here, order) = ProbeProcess::if_asked(ARGUMENT)?;
     let token = order.token.clone();

@@ -1,4 +1,4 @@
-//! No core of the host: its memory holds secrets of tenants, and whoever collects cores would have them.
+//! Prevents core dumps: the host's memory contains secrets of tenants, and anyone who collects cores would get them.
 
 use std::io;
 
@@ -6,14 +6,14 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior,
 
 use crate::plugin::confine::limit_of;
 
-/// Less than the least core, so none is written to a file; and the one limit for which the kernel gives none to a program
-/// either (core(5)): at 0 it would.
+/// Less than the smallest core, so that none is written to a file. It is also the only limit at which the kernel pipes
+/// none to a program (core(5)); at 0 it would.
 const BYTES_MAX: u64 = 1;
 
-/// Lets this process leave no core from now on. The hard limit stays, so that it can be let again for debugging.
+/// Prevents core dumps of this process. The hard limit stays, so that they can be allowed again for debugging.
 pub fn forbid() {
-    // A hard limit of 0 cannot be raised. Without a dump of any kind the process is root's under /proc as well, which only
-    // other processes notice.
+    // A hard limit of 0 cannot be raised. Without any kind of dump, the process also belongs to root under /proc, which
+    // only other processes notice.
     let forbidden = limit().or_else(|_| Ok::<_, io::Error>(set_dumpable_behavior(DumpableBehavior::NotDumpable)?));
     if let Err(fault) = forbidden {
         tracing::warn!(

@@ -1,4 +1,5 @@
-//! plugin-ctl: what operators type, sent to the host over its admin socket, and shown to people or to programs.
+//! plugin-ctl: sends operators' commands to the host over its admin socket, and shows the answers to people or
+//! programs.
 
 use self::{
     args::{Args, Command},
@@ -29,34 +30,34 @@ mod tenants;
 mod users;
 mod verify;
 
-/// What a command has to show.
+/// The output of a command.
 #[derive(Debug)]
 pub struct Shown {
-    /// For people.
+    /// The output for people.
     pub text: String,
-    /// For programs; null when all has been shown already.
+    /// The output for programs; null if everything has been shown already.
     pub json: serde_json::Value,
-    /// What was refused or found wrong; the rest is shown all the same.
+    /// What was refused or is wrong. The rest of the output is shown anyway.
     pub failure: Option<Failure>,
 }
 
 impl Shown {
-    /// A good outcome.
+    /// The output of a command that succeeded.
     pub fn new(text: impl Into<String>, json: &impl serde::Serialize) -> Self {
         let json = serde_json::to_value(json).expect("what travels on the wire has a JSON form");
         Self { text: text.into(), json, failure: None }
     }
 
-    /// The end of a command that has shown all as it came.
+    /// The output of a command that has already shown everything.
     pub fn already() -> Self {
         Self { text: String::new(), json: serde_json::Value::Null, failure: None }
     }
 }
 
-/// Carries a command out. Blocks; not within a runtime.
+/// Runs a command. Blocks; must not be called within a runtime.
 ///
 /// # Errors
-/// When nothing can be shown: see [`failure::Exit`] for how bad it is.
+/// If there is nothing to show. [`failure::Exit`] says how serious it is.
 pub fn run(args: Args, console: &Console) -> Result<Shown, Failure> {
     let client = || Client::find(args.socket);
     match args.command {

@@ -1,4 +1,5 @@
-//! What a note says: the facts of a ticket and of solved tickets like it, in the three forms that tools take. Pure.
+//! The content of a note: the facts of a ticket and of similar solved tickets, in the three forms that tools accept.
+//! Pure.
 
 use plugin_abi::{
     time::{Duration, OffsetDateTime, UtcOffset},
@@ -15,39 +16,39 @@ mod tests;
 
 use quoted::Quoted;
 
-/// Similar tickets that a note names.
+/// Maximum number of similar tickets in a note.
 pub const SIMILAR_MAX: usize = 5;
-/// The length to which a subject is cut, in characters.
+/// Maximum length of a subject, in characters.
 pub const SUBJECT_CHARS_MAX: usize = 200;
-/// The length to which a status, a priority, a requester or a ticket's id is cut, in characters.
+/// Maximum length of a status, a priority, a requester or a ticket's id, in characters.
 pub const FACT_CHARS_MAX: usize = 100;
-/// The length to which the solution of a similar ticket is cut, in characters.
+/// Maximum length of a similar ticket's solution, in characters.
 pub const RESOLUTION_CHARS_MAX: usize = 500;
 
-/// Everything that a note is made of.
+/// Everything that a note is made from.
 #[derive(Debug, Clone, Copy)]
 pub struct Enhancement<'a> {
     /// The ticket as the tool has it now.
     pub ticket: &'a Ticket,
-    /// What the webhook said of it; counts where the ticket says nothing.
+    /// What the webhook said about the ticket. It is used where the ticket says nothing.
     pub metadata: &'a TicketMetadata,
-    /// Solved tickets like it, the most alike first. The first [`SIMILAR_MAX`] are named, the ticket itself never.
+    /// Similar solved tickets, most similar first. The note names the first [`SIMILAR_MAX`], never the ticket itself.
     pub similar: &'a [SimilarTicket],
-    /// The job, which the marker names.
+    /// The job, which the note's marker names.
     pub job: JobId,
-    /// The time by which the ticket's age is told.
+    /// The current time, from which the ticket's age is computed.
     pub now: OffsetDateTime,
 }
 
-/// Writes the note. What stands in tickets is written by strangers: it is cut to its limit, put on one line, and can make
-/// neither markup nor mentions in any of the forms. Links lead to http and https only.
+/// Writes the note. Ticket texts are written by strangers: each is cut to its limit, put on one line, and can produce
+/// neither markup nor mentions in any form. Links lead to http and https only.
 pub fn enhance(enhancement: &Enhancement<'_>) -> OwnedNote {
     let content = Content::gather(enhancement);
     let markdown = forms::markdown(&content);
     OwnedNote { html: forms::html(&content), text: forms::text(&content), markdown, marker: content.marker }
 }
 
-/// A note before it has a form.
+/// A note's content, before it has a form.
 struct Content {
     facts: Vec<Fact>,
     similar: Vec<Similar>,
@@ -93,7 +94,7 @@ impl Content {
 }
 
 impl Similar {
-    /// `None` for a ticket whose id shows nothing: nobody could look it up.
+    /// `None` for a ticket whose id has no visible characters: nobody could look it up.
     fn of(ticket: &SimilarTicket) -> Option<Self> {
         let solved_at = OffsetDateTime::from_unix_timestamp(ticket.resolved_ms.div_euclid(1_000)).ok();
         Some(Self {
@@ -106,11 +107,11 @@ impl Similar {
     }
 }
 
-/// The priority on the host's scale, with the tool's own word while that still says the same.
+/// The priority on the host's scale, with the tool's own word while both agree.
 fn priority(ticket: &Ticket, metadata: &TicketMetadata) -> String {
     let scale = ticket.priority.as_str();
     match &metadata.raw_priority {
-        // Cut before it is put in brackets, so that the closing one stays.
+        // The word is cut before it is put in brackets, so that the closing one stays.
         Some(raw) if metadata.priority == ticket.priority => match Quoted::new(raw, FACT_CHARS_MAX / 2) {
             Some(raw) => format!("{scale} (\u{201c}{}\u{201d} in the tool)", raw.plain()),
             None => scale.to_owned(),
@@ -129,7 +130,7 @@ fn moment(at: OffsetDateTime, now: OffsetDateTime) -> String {
     }
 }
 
-/// The age in its largest whole unit; `None` for a time that is yet to come, by the tool's clock or ours.
+/// The age in its largest whole unit. `None` for a time in the future, by the tool's clock or ours.
 fn age(age: Duration) -> Option<String> {
     let counted = |count: i64, unit: &str| format!("{count} {unit}{}", if count == 1 { "" } else { "s" });
     Some(match age.whole_minutes() {
@@ -141,14 +142,14 @@ fn age(age: Duration) -> Option<String> {
     })
 }
 
-/// A URL that may become a link: on the web, and without a user that could pass for the host.
+/// A URL that may become a link: on the web, and without a user name that could be mistaken for the host.
 fn web_link(text: &str) -> Option<String> {
     if text.len() > URL_BYTES_MAX {
         return None;
     }
     let url = Url::parse(text).ok()?;
     let plain = matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none();
-    // Without a user, an `@` is in the path or after it, where it may as well be encoded, and then calls nobody.
+    // Without a user name, any `@` is in the path or after it. It may be encoded there, and then mentions nobody.
     let link = url.as_str().replace('@', "%40");
     (plain && link.len() <= URL_BYTES_MAX).then_some(link)
 }

@@ -1,12 +1,12 @@
-//! Places between two steps of a job's way, or of a tenant's change, at which a test can let the host end as by kill -9. Without the feature
-//! `test-hooks` nothing is left of them.
+//! Points in the processing of a job, or in a change of a tenant, at which a test can end the host as by kill -9.
+//! Without the feature `test-hooks` they compile to nothing.
 
-/// A place, in the order in which a job comes by.
+/// A point, in the order in which a job reaches them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Point {
     /// The job is in a transaction that is not committed yet.
     Inserted = 1,
-    /// The job is on disk, the sender has no answer yet.
+    /// The job is on disk, and the sender has no answer yet.
     Accepted,
     /// The job is leased.
     Claimed,
@@ -14,23 +14,23 @@ pub enum Point {
     Fetched,
     /// The note is written.
     Written,
-    /// It is kept that the note may be posted from now on.
+    /// It is stored that the note may be posted from now on.
     MarkedSent,
-    /// The tool has taken the note.
+    /// The tool has accepted the note.
     Posted,
-    /// The history has it, or that a ticket was solved or opened again; the queue has the job still.
+    /// The history has the note, or the ticket's new state; the queue still has the job.
     HistoryWritten,
-    /// The queue does not have the job any more.
+    /// The queue no longer has the job.
     Completed,
-    /// A refresh token that was given in exchange is on disk; nobody has used it yet.
+    /// A refresh token that was given in exchange is on disk, and nobody has used it yet.
     TokenKept,
-    /// A change of a tenant is in a transaction that is not committed yet.
+    /// A change of a tenant is in a transaction that is not committed.
     TenantChanging,
-    /// The change is on disk, webhooks do not know of it yet.
+    /// The change is on disk, and webhooks do not see it yet.
     TenantChanged,
 }
 
-/// Ends the process when the place is armed.
+/// Ends the process if this point is armed.
 #[inline]
 pub fn reached(point: Point) {
     #[cfg(feature = "test-hooks")]
@@ -47,7 +47,7 @@ pub(crate) mod armed {
 
     use super::Point;
 
-    /// None.
+    /// No point.
     const NOWHERE: u8 = 0;
     static ARMED: AtomicU8 = AtomicU8::new(NOWHERE);
 
@@ -72,14 +72,14 @@ pub(crate) mod armed {
         }
     }
 
-    /// Whoever comes by this place next ends the process.
+    /// Arms a point: the next thread that reaches it ends the process.
     pub(crate) fn arm(point: Point) {
         ARMED.store(point as u8, Ordering::Relaxed);
     }
 
     pub(super) fn reached(point: Point) {
         if ARMED.load(Ordering::Relaxed) == point as u8 {
-            // Nothing of this process runs after the call: no destructor, no handler, no other thread.
+            // Nothing of this process runs after this call: no destructor, no handler, no other thread.
             let _refused = kill_process(getpid(), Signal::KILL);
             std::process::abort();
         }

@@ -1,4 +1,4 @@
-//! What keeps the disk from filling up: the room that must stay free, and what goes because it is old or nobody's any more.
+//! Keeps the disk from filling up: watches the free space, and deletes what is old or belongs to nobody.
 
 use std::{
     fs,
@@ -16,17 +16,18 @@ use tokio::time::{Instant, interval, sleep_until};
 
 use crate::{limits::SharedLimits, store::Store};
 
-/// How often the free room is looked at.
+/// Interval between two checks of the free space.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often what is old is thrown away.
+/// Interval between two deletions of old data.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 
-/// A file of so many bytes lies beside the store. Whoever deletes on a full disk needs room too: then it goes first.
+/// Size of a file beside the store. Deleting on a full disk needs space too, and this file is removed first.
 const RESERVE_BYTES: u64 = 16 << 20;
-/// Its name.
+/// The name of that file.
 pub const RESERVE_FILE: &str = "reserve";
 
-/// Whether there is room for more where the store lies. Cheap to clone; all clones tell the same; any thread.
+/// Whether the store's disk has room for more. It is cheap to clone, and all clones share one state. Can be used on any
+/// thread.
 #[derive(Clone, Debug)]
 pub struct DiskRoom {
     folder: PathBuf,
@@ -34,14 +35,14 @@ pub struct DiskRoom {
 }
 
 impl DiskRoom {
-    /// The room of the file system that holds this folder, as it is now.
+    /// Measures the file system that contains this folder.
     pub fn of(folder: PathBuf, limits: &SharedLimits) -> Self {
         let room = Self { folder, full: Arc::default() };
         room.look(limits, 0);
         room
     }
 
-    /// Gives the reserve up when there is hardly any other room, for what is about to be deleted. Blocks for a moment.
+    /// Removes the reserve if there is hardly any other space, so that deleting can work. Blocks for a moment.
     pub fn make_room(&self) {
         let reserve = self.folder.join(RESERVE_FILE);
         if self.free_bytes().is_some_and(|free_bytes| free_bytes < RESERVE_BYTES) && reserve.exists() {
@@ -54,7 +55,7 @@ impl DiskRoom {
 
     fn free_bytes(&self) -> Option<u64> {
         match rustix::fs::statvfs(&self.folder) {
-            // A file system that does not say how large it is does not say what is free either.
+            // A file system that does not report its size does not report free space either.
             Ok(found) if found.f_blocks == 0 => None,
             Ok(found) => Some(found.f_bavail.saturating_mul(found.f_frsize)),
             Err(error) => {
@@ -64,7 +65,7 @@ impl DiskRoom {
         }
     }
 
-    /// Makes the reserve where there is plenty of room.
+    /// Creates the reserve if there is plenty of space.
     fn keep_reserve(&self, free_bytes: u64, free_bytes_min: u64) {
         let reserve = self.folder.join(RESERVE_FILE);
         let is_there = fs::metadata(&reserve).is_ok_and(|file| file.len() == RESERVE_BYTES);
@@ -78,17 +79,17 @@ impl DiskRoom {
         }
     }
 
-    /// Whether there is so little room that no more webhooks may be taken.
+    /// Whether there is too little space to accept webhooks.
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
     }
 
-    /// Looks every second, for good.
+    /// Checks every second, without end.
     pub async fn watch(self, store: Store, limits: SharedLimits) {
         let mut ticks = interval(LOOK_EVERY);
         loop {
             ticks.tick().await;
-            // Deleted rows make no file shorter, but new rows take their room.
+            // Deleted rows do not shorten a file, but new rows reuse their space.
             let reusable_bytes = if self.is_full() { store.reusable_bytes().await.unwrap_or(0) } else { 0 };
             self.look(&limits, reusable_bytes);
         }
@@ -114,7 +115,7 @@ impl DiskRoom {
     }
 }
 
-/// Throws away what is older than it is kept and what removed tenants have left behind, for good.
+/// Periodically deletes data whose retention is over and what removed tenants have left, without end.
 pub async fn tidy(store: Store, limits: SharedLimits, disk: DiskRoom) {
     let mut next = Instant::now();
     loop {
@@ -156,7 +157,7 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             Config::load(Some(&path), std::iter::empty(), Path::new("/nowhere")).unwrap()
         };
-        // A PiB.
+        // One PiB.
         let shared = SharedLimits::new(limits("[store]\nfree_mb_min = 1073741824\n"));
         let folder = tempfile::tempdir().unwrap();
         let room = DiskRoom::of(folder.path().to_owned(), &shared);

@@ -1,4 +1,4 @@
-//! The front door: connections, routes and answers. What a delivery becomes is `ingest`'s business.
+//! The front door: connections, routes and answers. `ingest` decides what a delivery becomes.
 
 pub mod answer;
 pub mod body;

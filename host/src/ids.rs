@@ -1,14 +1,14 @@
-//! The identifiers that travel through the host, each checked once where it enters.
+//! Identifiers that travel through the host. Each is checked once, where it enters.
 
 use std::{fmt, sync::Arc};
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// Number of hash partitions of tenants; a slot is below this.
+/// Number of hash partitions of tenants; slots are below this.
 pub const SLOTS: u16 = 0x4000;
 
-/// A text that is not an identifier of the kind asked for.
+/// The error for a text that is not an identifier of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} must match {pattern}, but is {found:?}")]
 pub struct InvalidId {
@@ -22,12 +22,13 @@ pub struct InvalidId {
 pub struct TenantId(Arc<str>);
 
 impl TenantId {
-    /// Checks the form; says nothing about whether such a tenant exists.
+    /// Parses an id. Does not check whether such a tenant exists.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         checked("tenant id", "[A-Za-z0-9-]{1,64}", text, 64, |b| b.is_ascii_alphanumeric() || b == b'-').map(Self)
     }
 
-    /// The partition that all rows of this tenant belong to, for ever: the first two bytes of SHA-256, big-endian, & 0x3fff.
+    /// The partition that all rows of this tenant belong to, which never changes: the first two bytes of SHA-256,
+    /// big-endian, & 0x3fff.
     pub fn slot(&self) -> u16 {
         let digest = Sha256::digest(self.0.as_bytes());
         u16::from_be_bytes([digest[0], digest[1]]) & (SLOTS - 1)
@@ -39,15 +40,15 @@ impl TenantId {
     }
 }
 
-/// Which of the tenants that have had one id, one after the other: no number is given twice, whatever the id.
+/// Distinguishes tenants that have had the same id. No number is used twice, whatever the id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Incarnation(i64);
 
 impl Incarnation {
-    /// That of all tenants from before there were numbers.
+    /// The incarnation of all tenants from before there were numbers.
     pub const FIRST: Self = Self(1);
 
-    /// The number that the store has given. 0 stands for those of whom nothing but the id is known.
+    /// The number that the store assigned. 0 stands for a tenant of which only the id is known.
     pub fn new(number: i64) -> Self {
         Self(number)
     }
@@ -58,12 +59,12 @@ impl Incarnation {
     }
 }
 
-/// The kind of ticketing tool, which names the plugin: `[a-z0-9_]{1,50}`.
+/// The kind of ticketing tool, which selects the plugin: `[a-z0-9_]{1,50}`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ToolType(Arc<str>);
 
 impl ToolType {
-    /// Checks the form; says nothing about whether a plugin serves it.
+    /// Parses a tool type. Does not check whether a plugin serves it.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         checked("tool type", "[a-z0-9_]{1,50}", text, 50, |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
             .map(Self)
@@ -75,12 +76,12 @@ impl ToolType {
     }
 }
 
-/// What one webhook is known by in every log line, answer and job that it causes: `[A-Za-z0-9._-]{1,64}`.
+/// Identifies one webhook in every log line, answer and job that it causes: `[A-Za-z0-9._-]{1,64}`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CorrelationId(Arc<str>);
 
 impl CorrelationId {
-    /// Takes a sender's id when it has the form.
+    /// Parses a sender's id.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         checked("correlation id", "[A-Za-z0-9._-]{1,64}", text, 64, |b| {
             b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')
@@ -88,7 +89,7 @@ impl CorrelationId {
         .map(Self)
     }
 
-    /// A new one: a UUIDv7.
+    /// A new id: a UUIDv7.
     pub fn fresh() -> Self {
         let mut buffer = Uuid::encode_buffer();
         Self(Arc::from(&*Uuid::now_v7().hyphenated().encode_lower(&mut buffer)))
@@ -100,17 +101,17 @@ impl CorrelationId {
     }
 }
 
-/// A job's id: a UUIDv7, so ids sort by the time they were made.
+/// A job's id: a UUIDv7, so ids sort by creation time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(Uuid);
 
 impl JobId {
-    /// A new one.
+    /// A new id.
     pub fn fresh() -> Self {
         Self(Uuid::now_v7())
     }
 
-    /// Reads the hyphenated form that people copy from a log.
+    /// Parses the hyphenated form that people copy from a log.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         Uuid::try_parse(text).map(Self).map_err(|_| InvalidId {
             kind: "job id",
@@ -119,28 +120,28 @@ impl JobId {
         })
     }
 
-    /// The form kept in the store.
+    /// The form stored in the database.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
 
-    /// From the form kept in the store.
+    /// Reads the form stored in the database.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
 }
 
-/// The beginning of a job's id, or all of it: 1 to 32 hexadecimal digits, hyphens where a UUID has them.
+/// The beginning of a job's id, or a whole id: 1 to 32 hexadecimal digits, with hyphens where a UUID has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobIdPrefix(String);
 
 impl JobIdPrefix {
-    /// Hexadecimal digits of a whole id.
+    /// Number of hexadecimal digits of a whole id.
     const DIGITS: usize = 32;
-    /// Where a UUID has hyphens.
+    /// The positions of a UUID's hyphens.
     const HYPHENS: [usize; 4] = [8, 13, 18, 23];
 
-    /// Reads what people copy from a log or a table, whole or cut.
+    /// Parses what people copy from a log or a table, whole or cut.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         if let Ok(id) = JobId::parse(text) {
             return Ok(Self(id.0.simple().to_string()));
@@ -158,12 +159,12 @@ impl JobIdPrefix {
         })
     }
 
-    /// How many digits of the id it has.
+    /// The number of digits.
     pub fn digits(&self) -> usize {
         self.0.len()
     }
 
-    /// The first and the last id that begins so.
+    /// The first and the last id with this beginning.
     pub fn range(&self) -> (JobId, JobId) {
         let filled = |with: &str| {
             let digits = format!("{}{}", self.0, with.repeat(Self::DIGITS - self.0.len()));
@@ -212,7 +213,7 @@ impl fmt::Display for JobId {
 impl fmt::Display for JobIdPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, digit) in self.0.char_indices() {
-            // Three hyphens stand before the fourth, so digits are behind where the text has them.
+            // Three hyphens precede the fourth, so the digit positions lag behind those of the text.
             if matches!(at, 8 | 12 | 16 | 20) {
                 f.write_str("-")?;
             }

@@ -1,6 +1,7 @@
-//! The front half on one page: a delivery becomes a job on disk, or is refused with a reason.
+//! The way of a delivery on one page: it becomes a job on disk, or is refused with a reason.
 //!
-//! tenant ▸ route ▸ validate the raw bytes ▸ extract ▸ source ▸ charge ▸ check ▸ dedup and durable write, in this order.
+//! tenant ▸ route ▸ validate the raw bytes ▸ extract ▸ source ▸ charge ▸ check ▸ dedup and durable write, in this
+//! order.
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
@@ -33,60 +34,60 @@ mod try_out;
 
 pub use self::try_out::{Examiner, Tried, try_out};
 
-/// Most characters of a ticket's id.
+/// Maximum length of a ticket's id, in characters.
 pub const TICKET_ID_CHARS_MAX: usize = 100;
-/// How often a webhook is looked at when its tenant gets another tool each time; then its sender is to come again.
+/// How often a webhook is read again when its tenant switches tools each time. After that, its sender has to retry.
 const LOOKS_MAX: usize = 5;
-/// The word for a tenant that there is not.
+/// The code for an unknown tenant.
 pub const UNKNOWN_TENANT: &str = "unknown_tenant";
 
-/// A request to a webhook route, its body whole.
+/// A request to a webhook route, with its complete body.
 #[derive(Debug)]
 pub struct Delivery {
-    /// The tenant that it names, when it names one.
+    /// The tenant that it names, if any.
     pub tenant_id: Option<String>,
-    /// What it is known by.
+    /// Its correlation id.
     pub correlation_id: CorrelationId,
-    /// Who sent it; `None` when the proxies do not say.
+    /// The address of its sender; `None` if the proxies do not report one.
     pub source: Option<IpAddr>,
     /// The HTTP method.
     pub method: Method,
-    /// The path, as it came.
+    /// The path, unchanged.
     pub path: String,
-    /// The query, as it came.
+    /// The query, unchanged.
     pub query: String,
     /// All headers.
     pub headers: HeaderMap,
     /// The raw body.
     pub body: Bytes,
-    /// When the body's last byte was there.
+    /// When the body's last byte arrived.
     pub received_at: OffsetDateTime,
 }
 
-/// What became of an authentic delivery. For the first two its job is on disk.
+/// The result of an authentic delivery. For the first two statuses its job is on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// How it was taken.
+    /// Whether and how it was accepted.
     pub status: Status,
-    /// The ticket, when there is one.
+    /// The ticket, if there is one.
     pub ticket_id: Option<String>,
-    /// What happened to it, in a word.
+    /// The name of the event.
     pub event: &'static str,
 }
 
-/// How a delivery was taken.
+/// The status of an authentic delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It is a new job.
+    /// It made a new job.
     Accepted,
     /// It was accepted before.
     Duplicate,
-    /// It makes no work.
+    /// Its event needs no work.
     Ignored,
 }
 
 impl Status {
-    /// The word in the answer.
+    /// The name of the status in the answer.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -96,47 +97,47 @@ impl Status {
     }
 }
 
-/// Why a delivery was not taken, and so whose fault it is.
+/// Why a delivery was refused. The kind says whose fault it is.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejection {
-    /// The sender: unknown, disabled, or not who it says. Nobody outside learns which.
+    /// The sender's fault: unknown, disabled, or not who it claims to be. Nobody outside learns which.
     #[error("not authentic: {0}")]
     NotAuthentic(Why),
-    /// The sender, who is authentic: the body cannot be read.
+    /// The authentic sender's fault: the body cannot be read.
     #[error("{0}")]
     Malformed(String),
-    /// The sender, who is authentic: fields are missing or wrong.
+    /// The authentic sender's fault: fields are missing or wrong.
     #[error("fields are missing or wrong")]
     Invalid(Vec<FieldError>),
-    /// The operator: nothing serves the tool type now.
+    /// The operator's fault: nothing serves the tool type now.
     #[error("{0}")]
     NoRoute(#[from] NoRoute),
-    /// The plugin, or the tenant's configuration.
+    /// The fault of the plugin or of the tenant's configuration.
     #[error("{0}")]
     Plugin(#[from] CallError),
-    /// The store.
+    /// The store's fault.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// The sender, who is authentic, but sends too much.
+    /// The authentic sender's fault: it sends too much.
     #[error("the tenant sends more than server.tenant_rate_per_s")]
     RateLimited,
-    /// The tenant has as much in the store as it may have.
+    /// The tenant has used all its room in the store.
     #[error(
         "the tenant has as much in the store as store.tenant_jobs_max or store.tenant_mb_max allows: see why its jobs wait \
          (plugin-ctl job list --tenant), purge its dead letters, set store.solved_days and store.notes_days, or raise the limit"
     )]
     TenantFull,
-    /// The disk.
+    /// The disk is full.
     #[error("less is free where the store lies than store.free_mb_min: make room there")]
     StoreFull,
 }
 
-/// A delivery that was not taken, with what was known of it by then.
+/// A refused delivery, with what was known about it by then.
 #[derive(Debug)]
 pub struct Refused {
-    /// Why.
+    /// The reason.
     pub rejection: Rejection,
-    /// What it says that has happened, in a word.
+    /// The name of the event that it reports.
     pub event: Option<&'static str>,
     /// The ticket.
     pub ticket_id: Option<String>,
@@ -148,30 +149,30 @@ impl<T: Into<Rejection>> From<T> for Refused {
     }
 }
 
-/// What the front half needs.
+/// The parts needed to accept deliveries.
 #[derive(Clone)]
 pub struct Ingest {
-    /// Tenants.
+    /// The tenants.
     pub directory: TenantDirectory,
-    /// Plugins.
+    /// The routes to plugins.
     pub routes: Routes,
     /// The queue.
     pub store: Store,
-    /// What each tenant may send.
+    /// How many webhooks each tenant may send.
     pub rates: TenantRates,
-    /// What each tenant may have in the store.
+    /// The limits on what each tenant may have in the store.
     pub limits: SharedLimits,
-    /// Whether there is room for more.
+    /// Whether the disk has room for more.
     pub disk: DiskRoom,
-    /// Told of each new job's tenant; must not block.
+    /// Called with each new job's tenant; must not block.
     pub on_job: Arc<dyn Fn(&Tenant) + Send + Sync>,
 }
 
 impl Ingest {
-    /// Takes a delivery. When this returns `Accepted` or `Duplicate`, its job is on disk.
+    /// Accepts a delivery. If this returns `Accepted` or `Duplicate`, its job is on disk.
     ///
     /// # Errors
-    /// [`Rejection`]; nothing has been kept then.
+    /// [`Rejection`]; nothing has been stored then.
     pub async fn take(&self, delivery: Delivery) -> Result<Receipt, Refused> {
         let tenant = self.tenant(delivery.tenant_id.as_deref())?;
         let source = delivery.source;
@@ -180,7 +181,7 @@ impl Ingest {
             if let Some(receipt) = self.take_for_its_tool(&webhook, source).await? {
                 return Ok(receipt);
             }
-            // The tenant got another tool meanwhile: the webhook is looked at once more, as one of that tool.
+            // The tenant switched tools meanwhile, so the webhook is read again for its new tool.
             self.directory.catch_up(&webhook.tenant).await;
             let tenant = self.tenant(Some(webhook.tenant.id.as_str()))?;
             webhook = Arc::new(ReceivedWebhook { tenant, ..ReceivedWebhook::clone(&webhook) });
@@ -188,7 +189,7 @@ impl Ingest {
         Err(CallError::Closed.into())
     }
 
-    /// `None`, and nothing has been kept, when its tenant has another tool by now.
+    /// Returns `None`, and stores nothing, if its tenant has another tool by now.
     async fn take_for_its_tool(
         &self,
         webhook: &Arc<ReceivedWebhook>,
@@ -197,9 +198,9 @@ impl Ingest {
         let (started, tenant) = (Instant::now(), &webhook.tenant);
         let plugin = self.routes.enter(&tenant.tool_type)?;
         let verdict = plugin.receive(Arc::clone(webhook)).await?;
-        // Looked at last, so that a refusal for it is one for a bad signature in all that its sender sees.
+        // Checked last, so that to its sender this refusal looks the same as a bad signature.
         check_source(tenant, source)?;
-        // Only what is authentic is charged: else anybody could use up a tenant's rate.
+        // Only authentic webhooks are charged. Otherwise anybody could use up a tenant's rate.
         if !matches!(verdict, Verdict::NotAuthentic(_)) && !self.rates.take(&tenant.id) {
             return Err(Rejection::RateLimited.into());
         }
@@ -294,7 +295,7 @@ fn check_enabled(tenant: &Tenant) -> Result<(), Rejection> {
     if tenant.enabled { Ok(()) } else { Err(not_authentic("tenant_disabled", "the tenant is disabled")) }
 }
 
-/// What an authentic webhook says, as the plugin reads it.
+/// The plugin's reading of an authentic webhook.
 fn said(verdict: Verdict) -> Result<TicketMetadata, Rejection> {
     match verdict {
         Verdict::NotAuthentic(why) => Err(Rejection::NotAuthentic(why.unwrap_or_else(Why::unknown))),
@@ -304,7 +305,7 @@ fn said(verdict: Verdict) -> Result<TicketMetadata, Rejection> {
     }
 }
 
-/// Whether the tenant takes webhooks from there. One without a list takes them from anywhere.
+/// Whether the tenant accepts webhooks from this address. Without a list it accepts them from anywhere.
 fn check_source(tenant: &Tenant, source: Option<IpAddr>) -> Result<(), Rejection> {
     if tenant.allow_from.is_empty() || source.is_some_and(|source| tenant.allow_from.contains(source)) {
         return Ok(());
@@ -316,7 +317,8 @@ fn check_source(tenant: &Tenant, source: Option<IpAddr>) -> Result<(), Rejection
     Err(Rejection::NotAuthentic(Why::host("source", why)))
 }
 
-/// Which work a webhook makes. `Updated` makes none unless the tenant asks for it: else our own note would make the next job.
+/// The kind of job that a webhook makes. `Updated` makes none unless the tenant asks for it: our own note would make
+/// the next job.
 fn kind_of_job(metadata: &TicketMetadata, tenant: &Tenant) -> Option<JobKind> {
     match metadata.event {
         Event::Created => tenant.enhance_on.contains(&EnhanceOn::Created).then_some(JobKind::Enhance),
@@ -328,7 +330,7 @@ fn kind_of_job(metadata: &TicketMetadata, tenant: &Tenant) -> Option<JobKind> {
     }
 }
 
-/// All that is taken from a webhook that proves nothing: which ticket to look at, and why.
+/// The only parts used from an unauthenticated webhook: which ticket to look at, and why.
 fn hint(metadata: TicketMetadata) -> TicketMetadata {
     let event = match metadata.event {
         Event::Resolved { .. } => Event::Resolved { resolution: None, resolved_at: None, tags: Vec::new() },
@@ -337,7 +339,7 @@ fn hint(metadata: TicketMetadata) -> TicketMetadata {
     TicketMetadata::new(metadata.ticket_id, event)
 }
 
-/// What a plugin says is checked as if a stranger said it.
+/// Checks a plugin's output as if a stranger had written it.
 fn checked(metadata: TicketMetadata, tenant: &Tenant) -> Result<TicketMetadata, Rejection> {
     let mut faults = Vec::new();
     if metadata.tenant_id.as_ref().is_some_and(|named| named != tenant.id.as_str()) {

@@ -1,5 +1,5 @@
-//! A bounded queue that threads take from: the writer all that waits, a lane one call at a time. Whoever waits sleeps; on
-//! a busy machine a receiver that spins takes its processor from those that it waits for.
+//! A bounded queue between threads: a writer takes everything in it, a lane one call at a time. Receivers sleep while
+//! they wait. On a busy machine, a spinning receiver would take the processor from the threads that it waits for.
 
 use std::{
     collections::VecDeque,
@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The queue. Any thread may put into it and take from it.
+/// The queue. Any thread may put items in and take them out.
 #[derive(Debug)]
 pub struct Mailbox<T> {
     places: usize,
@@ -19,41 +19,41 @@ pub struct Mailbox<T> {
 struct Inner<T> {
     waiting: VecDeque<T>,
     closed: bool,
-    /// Threads that wait for something to take.
+    /// Number of threads waiting for an item.
     takers: usize,
 }
 
-/// Why something was not put in.
+/// Why an item was not put in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotPut {
-    /// All places are taken.
+    /// The mailbox has its maximum number of items.
     Full,
-    /// Nothing is put in any more.
+    /// The mailbox is closed to new items.
     Closed,
 }
 
-/// What a look into the mailbox brought.
+/// The result of waiting for an item.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Taken<T> {
-    /// The one that has waited longest.
+    /// The oldest item.
     One(T),
-    /// Nothing came in time.
+    /// No item came in time.
     Nothing,
-    /// Nothing is there and nothing will come.
+    /// The mailbox is empty and closed.
     Closed,
 }
 
 impl<T> Mailbox<T> {
-    /// With so many places.
+    /// Creates a mailbox that holds at most `places` items.
     pub fn new(places: usize) -> Self {
         let inner = Inner { waiting: VecDeque::new(), closed: false, takers: 0 };
         Self { places, inner: Mutex::new(inner), filled: Condvar::new() }
     }
 
-    /// Puts one in, and says whether a thread waits that will take it. Never waits itself.
+    /// Puts an item in, and returns whether a waiting thread will take it. Never waits.
     ///
     /// # Errors
-    /// When it is full or closed.
+    /// If the mailbox is full or closed.
     pub fn put(&self, one: T) -> Result<bool, NotPut> {
         let mut inner = self.lock();
         if inner.closed {
@@ -62,18 +62,18 @@ impl<T> Mailbox<T> {
         if inner.waiting.len() >= self.places {
             return Err(NotPut::Full);
         }
-        // Those that were woken for what came before count as takers until they run.
+        // Threads woken for earlier items count as takers until they run.
         let is_awaited = inner.takers > inner.waiting.len();
         inner.waiting.push_back(one);
         drop(inner);
-        // Waking costs a system call, so nobody is woken who does not sleep.
+        // Waking costs a system call, so it is done only if a thread sleeps.
         if is_awaited {
             self.filled.notify_one();
         }
         Ok(is_awaited)
     }
 
-    /// Waits for one.
+    /// Waits for an item.
     pub fn take(&self, wait_max: Duration) -> Taken<T> {
         let deadline = Instant::now() + wait_max;
         let mut inner = self.lock();
@@ -94,7 +94,8 @@ impl<T> Mailbox<T> {
         }
     }
 
-    /// Waits until there is something, and appends all of it, up to `most`, to `taken`. False when nothing will come.
+    /// Waits until there are items, and appends up to `most` of them to `taken`. Returns false if nothing will come any
+    /// more.
     pub fn take_all(&self, taken: &mut Vec<T>, most: usize) -> bool {
         let mut inner = self.lock();
         while inner.waiting.is_empty() && !inner.closed {
@@ -107,13 +108,13 @@ impl<T> Mailbox<T> {
         count > 0
     }
 
-    /// Lets nothing more in; what is there can still be taken.
+    /// Closes the mailbox to new items; the remaining ones can still be taken.
     pub fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_all();
     }
 
-    /// Whether nothing waits.
+    /// Whether the mailbox is empty.
     pub fn is_empty(&self) -> bool {
         self.lock().waiting.is_empty()
     }

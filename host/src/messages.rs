@@ -1,5 +1,5 @@
-//! Every message that a command, the admin API or a fault of the host can say, in one list: `messages.txt`. It is taken from
-//! the source itself, so that no new one can stay out of it, and held against the rules for messages.
+//! The list of every message of a command, of the admin API or of the host's failures: `messages.txt`. It is extracted
+//! from the source, so that none can be missing, and checked against the rules for messages.
 
 use std::{
     collections::BTreeSet,
@@ -9,7 +9,7 @@ use std::{
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
-/// Failures whose way out is plain from what they say, or that pass on words in which the mend stands already.
+/// Failures whose remedy is plain from their text, or that pass on a text with the remedy.
 const WITHOUT_MEND: [(&str, &str); 7] = [
     ("USAGE", "clap's own words, which end with the usage; or the option that was given wrongly"),
     ("OUTPUT", "whoever closed the output knows why"),
@@ -20,7 +20,7 @@ const WITHOUT_MEND: [(&str, &str); 7] = [
     ("(computed)", "made where the words come from"),
 ];
 
-/// Things that are counted: with a number before them they need a word for one and another for many.
+/// Things that are counted. A number before them needs a singular and a plural.
 const COUNTED: [&str; 16] = [
     "jobs",
     "job",
@@ -40,7 +40,7 @@ const COUNTED: [&str; 16] = [
     "letters",
 ];
 
-/// One place that makes a message.
+/// A place in the source that creates a message.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Message {
     code: String,
@@ -48,7 +48,7 @@ struct Message {
     mends: bool,
 }
 
-/// Reads the tokens of a file; what is compiled for tests only is left out.
+/// Reads the tokens of a file, without what is compiled for tests only.
 struct Reader<'a> {
     found: &'a mut BTreeSet<Message>,
 }
@@ -67,7 +67,7 @@ impl Reader<'_> {
                 continue;
             }
             if let Some((path, arguments)) = call(tokens, at) {
-                // What completes a struct is mended in it, or around it.
+                // A remedy for a completed struct may be inside or around it.
                 let completes = at > 0 && matches!(&tokens[at - 1], TokenTree::Punct(punct) if punct.as_char() == '.');
                 let mends = around.iter().rev().take(if completes { 2 } else { 1 }).any(|mends| *mends);
                 match path.as_str() {
@@ -104,7 +104,7 @@ impl Reader<'_> {
     }
 }
 
-/// `#[name…(group)]`
+/// An attribute: `#[name…(group)]`.
 struct Attribute {
     name: String,
     group: Group,
@@ -123,7 +123,7 @@ impl Attribute {
     }
 }
 
-/// Behind the item that an attribute belongs to: its block, or its semicolon.
+/// The position after the item that an attribute belongs to: after its block or its semicolon.
 fn after_item(tokens: &[TokenTree], from: usize) -> usize {
     let is_end = |token: &TokenTree| match token {
         TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
@@ -133,7 +133,7 @@ fn after_item(tokens: &[TokenTree], from: usize) -> usize {
     tokens[from..].iter().position(is_end).map_or(tokens.len(), |end| from + end + 1)
 }
 
-/// `A::b(…)`
+/// A call: `A::b(…)`.
 fn call(tokens: &[TokenTree], at: usize) -> Option<(String, &Group)> {
     let TokenTree::Ident(of) = tokens.get(at)? else { return None };
     let colons = tokens.get(at + 1..at + 3)?;
@@ -198,7 +198,7 @@ fn messages() -> BTreeSet<Message> {
     found
 }
 
-/// Written anew with `PATCHBAY_WRITE_SNAPSHOTS=1`: whoever adds a message reads it there among the others.
+/// `PATCHBAY_WRITE_SNAPSHOTS=1` writes the list anew, so that the author of a message reads it among the others.
 #[test]
 fn every_message_is_in_the_list() {
     let lines: BTreeSet<_> =
@@ -214,7 +214,7 @@ fn every_message_is_in_the_list() {
 
 #[test]
 fn no_message_shows_a_value_as_rust_writes_it() {
-    // A text in quotes is written so too; these are texts.
+    // Placeholders for texts. A quoted text is written the same way.
     const TEXTS: [&str; 8] = ["name", "found", "url", "text", "setting", "word", "kind", "version"];
     for Message { code, text, .. } in messages() {
         for (before, _) in text.match_indices(":?}").map(|(at, _)| text.split_at(at)) {
@@ -230,7 +230,7 @@ fn one_of_a_thing_is_not_many() {
         for (at, _) in text.match_indices("} ") {
             let placeholder = text[..at].rsplit('{').next().unwrap_or_default();
             let next = text[at + 2..].split(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
-            // A limit is a number that is known, and many; several are more than one.
+            // A limit is a known number greater than one, and `several` is always more than one.
             let is_limit = placeholder.chars().any(char::is_alphabetic)
                 && (placeholder.to_uppercase() == placeholder
                     || placeholder.ends_with("_max")

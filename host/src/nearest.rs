@@ -1,8 +1,8 @@
-//! The known name that looks most like one that is not known.
+//! Finds the known name that is most similar to an unknown one.
 
-/// The known name of a configuration that looks most like `wrong`, when it is near enough. The last part of a name weighs
-/// double: people forget the section more often than they forget the key. Case does not count: a variable in lower case is
-/// a likely slip.
+/// The known configuration key that is most similar to `wrong`, if it is near enough. The last part of a name counts
+/// double, because people forget the section more often than the key. Case does not count, because variables are often
+/// written in lower case.
 pub fn nearest<T: AsRef<str>>(wrong: &str, known: impl IntoIterator<Item = T>) -> Option<T> {
     let leaf = |name: &str| name.rsplit(['.', '_']).next().unwrap_or_default().to_owned();
     let wrong = wrong.to_lowercase();
@@ -16,14 +16,14 @@ pub fn nearest<T: AsRef<str>>(wrong: &str, known: impl IntoIterator<Item = T>) -
     near.map(|(_, name)| name)
 }
 
-/// The known name that was probably meant: no more letters differ than a slip of the fingers leaves, one in three.
+/// The known name that was probably meant: at most one letter in three differs, as after a typing error.
 pub fn near<T: AsRef<str>>(wrong: &str, known: impl IntoIterator<Item = T>) -> Option<T> {
     let (wrong, slips_max) = (wrong.to_lowercase(), 1.max(wrong.chars().count() / 3));
     let slips = |name: &T| strsim::damerau_levenshtein(&wrong, &name.as_ref().to_lowercase());
     known.into_iter().min_by_key(slips).filter(|name| slips(name) <= slips_max)
 }
 
-/// `did you mean NAME? ` when one is near, else nothing: for the beginning of a sentence.
+/// `did you mean NAME? ` if a name is near, otherwise nothing; for the beginning of a sentence.
 pub fn did_you_mean<T: AsRef<str>>(wrong: &str, known: impl IntoIterator<Item = T>) -> String {
     near(wrong, known).map(|name| format!("did you mean {}? ", name.as_ref())).unwrap_or_default()
 }

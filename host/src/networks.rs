@@ -1,29 +1,29 @@
-//! Lists of networks that an operator writes: who may send a tenant's webhooks, which proxies are believed.
+//! Lists of networks in an operator's settings: who may send a tenant's webhooks, and which proxies are trusted.
 
 use std::{fmt, net::IpAddr, slice};
 
 use ipnet::{IpNet, Ipv4Net};
 
-/// Bits that an IPv4 address has in front of it where it is written as an IPv6 one (`::ffff:0:0/96`).
+/// Number of bits before an IPv4 address that is written as IPv6 (`::ffff:0:0/96`).
 const MAPPED_BITS: u8 = 96;
 
-/// Networks without an order of their own, each once. IPv4 in IPv6 clothes is IPv4, in the list and in what is looked for.
+/// A set of networks. An IPv4 address written as IPv6 counts as IPv4, in the list and in look-ups.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Networks(Vec<IpNet>);
 
-/// What is no network.
+/// Why a text is not a network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidNetwork {
-    /// It is something else.
+    /// It is not an address or a network.
     #[error("it is no address such as 203.0.113.7 and no network such as 203.0.113.0/24 or 2001:db8::/32")]
     Syntax,
-    /// It is an address and a prefix that does not reach it, so one of the two is wrong.
+    /// The address has bits beyond the prefix, so one of the two is wrong.
     #[error("it has bits behind its prefix; the network is {0}, the address alone {1}")]
     Host(IpNet, IpAddr),
 }
 
 impl Networks {
-    /// Reads one network, or an address, which is a network of its own.
+    /// Parses a network, or a single address, which is a network of its own.
     pub fn parse(text: &str) -> Result<IpNet, InvalidNetwork> {
         let network = match text.parse::<IpNet>() {
             Ok(network) => canonical(network),
@@ -35,43 +35,43 @@ impl Networks {
         }
     }
 
-    /// Reads a list; the error comes with the text that is at fault.
+    /// Parses a list; the error comes with the wrong text.
     pub fn parse_all<T: AsRef<str>>(texts: &[T]) -> Result<Self, (&str, InvalidNetwork)> {
         let parsed = texts.iter().map(AsRef::as_ref).map(|text| Self::parse(text).map_err(|fault| (text, fault)));
         parsed.collect()
     }
 
-    /// Whether an address is in one of them.
+    /// Whether an address is in one of the networks.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Whether there are none.
+    /// Whether there are no networks.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many there are.
+    /// Number of networks.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Adds one, unless it is there.
+    /// Adds a network, unless it is there.
     pub fn add(&mut self, network: IpNet) {
         if !self.0.contains(&network) {
             self.0.push(network);
         }
     }
 
-    /// Takes one out; false when it is not there.
+    /// Removes a network. Returns false if it was not there.
     pub fn remove(&mut self, network: IpNet) -> bool {
         let before = self.0.len();
         self.0.retain(|known| *known != network);
         self.0.len() < before
     }
 
-    /// As they are written.
+    /// The networks as texts.
     pub fn texts(&self) -> Vec<String> {
         self.0.iter().map(ToString::to_string).collect()
     }
@@ -94,7 +94,7 @@ impl<'a> IntoIterator for &'a Networks {
     }
 }
 
-/// With commas.
+/// The networks separated by commas.
 impl fmt::Display for Networks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.texts().join(", "))

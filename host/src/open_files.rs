@@ -1,4 +1,4 @@
-//! The process's limit of open files: raised as far as it goes, and shared between connections and everything else.
+//! The process's limit of open files: raised as far as possible, and shared between connections and everything else.
 
 use std::io;
 
@@ -6,23 +6,24 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::plugin::confine::limit_of;
 
-/// Kept for what is no webhook's connection, beside one for each job: two databases with their readers, plugins that are
-/// being read, tried and loaded, the admin socket, the metrics, connections to tools that are kept for the next request.
+/// Files reserved for everything other than webhook connections, in addition to one for each job: two databases with
+/// their readers, plugins that are read, tried and loaded, the admin socket, metrics, and idle connections to tools.
 const RESERVE: usize = 256;
-/// When the limit is so low that the reserve would leave hardly anything: connections get one in this many.
+/// The share of connections, one in this many files, if the limit is so low that the reserve would leave hardly any.
 const LEAST_SHARE: usize = 4;
-/// What Linux gives a process that nobody has given more.
+/// Linux's default limit.
 const UNTOLD: usize = 1024;
 
-/// How many files this process may have open.
+/// The number of files that this process may have open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenFiles {
-    /// `None` is without a limit.
+    /// `None` means no limit.
     max: Option<usize>,
 }
 
 impl OpenFiles {
-    /// Raises the soft limit to the hard one, which any process may. Once, before the process has many files open.
+    /// Raises the soft limit to the hard one, which any process may do. Must be called once, before the process has
+    /// many files open.
     pub fn raise() -> Self {
         Self::try_raise().unwrap_or_else(|fault| {
             tracing::warn!(
@@ -44,7 +45,7 @@ impl OpenFiles {
         Ok(Self { max: has.map(|max| usize::try_from(max).unwrap_or(usize::MAX)) })
     }
 
-    /// Connections to the webhook listener that fit beside everything else, when so many jobs run at once.
+    /// Number of webhook connections that fit beside everything else while this many jobs run.
     pub fn connections_max(self, jobs: usize) -> usize {
         let Some(max) = self.max else { return usize::MAX };
         max.saturating_sub(RESERVE + jobs).max(max / LEAST_SHARE).max(1)

@@ -1,4 +1,4 @@
-//! The queue's data: what a job is, and when a failed one is tried again. It is kept in the store and worked by the worker.
+//! The queue's data: what a job is, and when a failed one is retried. The store keeps it and the worker processes it.
 
 pub mod backoff;
 pub mod job;

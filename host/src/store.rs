@@ -66,16 +66,16 @@ pub struct StoreConfig {
     pub path: PathBuf,
     /// How long a webhook is recognised as delivered before: at least this many hours, at most twice that.
     pub dedup_hours: u32,
-    /// Who is told what the writers do.
+    /// Callbacks of the writer threads.
     pub hooks: Hooks,
 }
 
-/// Called by the writer threads. Keep them short: the next commit waits for them.
+/// Callbacks of the writer threads. They must be short: the next commit waits for them.
 #[derive(Clone)]
 pub struct Hooks {
-    /// After every commit or failed commit.
+    /// Called after every commit, failed or not.
     pub on_commit: Arc<dyn Fn(CommitStats) + Send + Sync>,
-    /// Once on each thread that the store starts, before anything else runs on it.
+    /// Called once on each thread that the store starts, before anything else runs on it.
     pub on_thread_start: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -85,17 +85,17 @@ impl Default for Hooks {
     }
 }
 
-/// One of the two files.
+/// One of the store's two files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StoreFile {
-    /// Tenants, queue, plugin events.
+    /// The main file: tenants, queue, plugin events.
     Main,
-    /// Enhancements and resolved tickets.
+    /// The history file: enhancements and resolved tickets.
     History,
 }
 
 impl StoreFile {
-    /// `main` or `history`.
+    /// The file's name in logs and metrics: `main` or `history`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Main => "main",
@@ -104,9 +104,9 @@ impl StoreFile {
     }
 }
 
-/// The store. Cheap to clone; all clones are one store. Writes may be awaited on any runtime; reads need Tokio's blocking
-/// pool. A write that was answered `Ok` is on disk; one that was not may be repeated. The writer threads end, after what is
-/// queued, when the last clone is dropped.
+/// The store. It is cheap to clone, and all clones are one store. Writes may be awaited on any runtime; reads need
+/// Tokio's blocking pool. A write that was answered `Ok` is on disk; any other may be repeated. The writer threads end
+/// when the last clone is dropped, after finishing their queues.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -120,13 +120,13 @@ struct Inner {
     history: Writer,
     main_reads: Readers,
     history_reads: Readers,
-    /// As last measured.
+    /// Size of each tenant's history when it was last measured.
     history_bytes: ArcSwap<HistoryBytes>,
 }
 
 impl Store {
-    /// Opens both files, makes them if need be, brings their schema up to date and starts their writer threads. When one
-    /// of them is damaged, newer or missing beside the other, neither is changed. Blocks; called once at start.
+    /// Opens both files, creates them if necessary, brings their schema up to date and starts their writer threads. If
+    /// one of them is damaged, newer, or missing beside the other, neither is changed. Blocks; called once at start.
     pub fn open(config: StoreConfig, clock: Clock) -> Result<Self, StoreError> {
         connection::assert_sqlite_version()?;
         let history_path = config.path.with_file_name(HISTORY_FILE);
@@ -134,7 +134,7 @@ impl Store {
             return Err(StoreError::damaged(&config.path, "this name belongs to the history"));
         }
         migrations::inspect(&config.path, &history_path)?;
-        // Both names are there before either has content, so that a missing one means a loss.
+        // Both names must exist before either file has content, so that a missing one means a loss.
         for path in [&history_path, &config.path] {
             connection::make_private(path).map_err(|error| StoreError::unavailable(path, error))?;
         }
@@ -156,23 +156,23 @@ impl Store {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The clock by which leases and due times are reckoned.
+    /// The clock that leases and due times are measured by.
     pub fn clock(&self) -> &Clock {
         &self.inner.clock
     }
 
-    /// How often the main file could be written again after a commit had failed. What that commit held was reported as
-    /// not done, but some of it may be there: whoever keeps count of what is in the file looks anew.
+    /// How often the main file became writable again after a failed commit. The writes of a failed commit were reported
+    /// as not done, but some may be on disk; callers that track the file's content must read it again.
     pub fn times_reopened(&self) -> u64 {
         self.inner.reopened.load(Ordering::Relaxed)
     }
 
-    /// Reads from both files and writes to both, so it succeeds only while accepting would.
+    /// Reads from both files and writes to both, so it succeeds only while accepting would succeed.
     pub async fn ping(&self) -> Result<(), StoreError> {
         fn look(connection: &rusqlite::Connection) -> rusqlite::Result<i64> {
             connection.pragma_query_value(None, "user_version", |row| row.get(0))
         }
-        // The same value again: a transaction that changes nothing would succeed on a full disk too.
+        // Writes the same value again: a transaction that changes nothing would succeed even on a full disk.
         fn touch(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
             connection.pragma_update(None, "user_version", look(connection)?)
         }
@@ -183,7 +183,7 @@ impl Store {
     }
 
     /// Commits what is queued and ends the writer threads. Later reads and writes through any clone get
-    /// [`StoreError::Closed`]. The last connection to a file takes its log away, so the readers go first.
+    /// [`StoreError::Closed`]. The readers close first, because the last connection to a file removes its log.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.inner.main_reads.close().await;
         self.inner.history_reads.close().await;
@@ -196,7 +196,7 @@ impl Store {
     }
 }
 
-/// Counts the commits to the main file that follow a failed one, before `then` is told.
+/// Counts the commits to the main file that follow a failed one, before it calls `then`.
 fn count_reopened(
     reopened: &Arc<AtomicU64>,
     then: Arc<dyn Fn(CommitStats) + Send + Sync>,

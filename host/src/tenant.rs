@@ -1,4 +1,4 @@
-//! A tenant: whose ticketing tool it is, where that tool is, and how its webhooks are to be taken. Checked once, on entry.
+//! A tenant: its ticketing tool, the tool's address, and how its webhooks are handled. Checked once, on entry.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,26 +21,26 @@ pub mod rates;
 pub mod secrets;
 pub mod tally;
 
-/// Settings that one tenant may have.
+/// Maximum number of settings of a tenant.
 pub const SETTINGS_MAX: usize = 64;
-/// Length of a setting's value, in bytes.
+/// Maximum length of a setting's value, in bytes.
 pub const SETTING_BYTES_MAX: usize = 4_096;
-/// Origins that an operator may allow one tenant beside its base URL.
+/// Maximum number of origins that an operator can allow for a tenant in addition to its base URL.
 pub const ALLOW_ORIGINS_MAX: usize = 16;
-/// Networks that one tenant's webhooks may come from.
+/// Maximum number of networks that a tenant's webhooks may come from.
 pub const ALLOW_FROM_MAX: usize = 64;
-/// Length of a URL, in bytes.
+/// Maximum length of a URL, in bytes.
 pub const URL_BYTES_MAX: usize = 2_048;
 /// The longest replay window, in seconds: a week.
 pub const REPLAY_WINDOW_S_MAX: u32 = 7 * 24 * 3_600;
-/// The replay window of a tenant that says nothing, in seconds.
+/// The default replay window, in seconds.
 pub const REPLAY_WINDOW_S_DEFAULT: u32 = 300;
-/// How far ahead of the host's clock a signed timestamp may be for a tenant that says nothing, in seconds.
+/// The default of how far ahead of the host's clock a signed timestamp may be, in seconds.
 pub const REPLAY_AHEAD_S_DEFAULT: u32 = 30;
-/// Length of the name of a setting or secret, in characters.
+/// Maximum length of the name of a setting or secret, in characters.
 pub const NAME_CHARS_MAX: usize = 64;
 
-/// An event of a ticket that makes an enhancement job.
+/// A ticket event that can make an enhancement job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EnhanceOn {
     /// The ticket is new.
@@ -50,7 +50,7 @@ pub enum EnhanceOn {
 }
 
 impl EnhanceOn {
-    /// `created` or `updated`.
+    /// The name of the event: `created` or `updated`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
@@ -58,12 +58,12 @@ impl EnhanceOn {
         }
     }
 
-    /// Reads what [`as_str`](Self::as_str) wrote.
+    /// Parses the output of [`as_str`](Self::as_str).
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Created, Self::Updated].into_iter().find(|event| event.as_str() == text)
     }
 
-    /// Reads a list as it is typed: with commas. An empty one is none of them.
+    /// Parses a list with commas, as it is typed. An empty text means no events.
     pub fn list(text: &str) -> Result<BTreeSet<Self>, String> {
         let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
         let parse = |name| Self::parse(name).ok_or_else(|| format!("{name:?} is neither created nor updated"));
@@ -71,59 +71,59 @@ impl EnhanceOn {
     }
 }
 
-/// What an operator says about a new tenant; becomes a [`Tenant`] by [`check`](Self::check).
+/// An operator's input for a new tenant. [`check`](Self::check) turns it into a [`Tenant`].
 #[derive(Debug, Clone)]
 pub struct NewTenant {
     /// Its id.
     pub id: TenantId,
-    /// The kind of its tool.
+    /// The tool type.
     pub tool_type: ToolType,
-    /// Where its tool is.
+    /// The base URL of its tool.
     pub base_url: String,
     /// Settings that its plugin reads.
     pub settings: BTreeMap<String, String>,
     /// Other origins that its plugin may call.
     pub allow_origins: Vec<String>,
-    /// Networks that its webhooks may come from; none: anywhere.
+    /// Networks that its webhooks may come from; if empty, they may come from anywhere.
     pub allow_from: Vec<String>,
-    /// How old a signed timestamp may be, in seconds; see [`REPLAY_WINDOW_S_DEFAULT`].
+    /// Maximum age of a signed timestamp, in seconds; see [`REPLAY_WINDOW_S_DEFAULT`].
     pub replay_window_s: u32,
     /// How far ahead of the host's clock a signed timestamp may be, in seconds; see [`REPLAY_AHEAD_S_DEFAULT`].
     pub replay_ahead_s: u32,
-    /// Which events are enhanced; usually [`EnhanceOn::Created`] alone.
+    /// The events that are enhanced; usually [`EnhanceOn::Created`] alone.
     pub enhance_on: BTreeSet<EnhanceOn>,
-    /// Whether its webhooks are taken and its jobs run.
+    /// Whether its webhooks are accepted and its jobs run.
     pub enabled: bool,
 }
 
-/// A checked tenant. It is never changed, only replaced.
+/// A checked tenant. It never changes; changes replace it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tenant {
     /// Its id.
     pub id: TenantId,
-    /// Which tenant of that id it is; 0 until the store has it.
+    /// Which tenant with that id it is; 0 until the store has it.
     pub incarnation: Incarnation,
-    /// Its partition, from the id.
+    /// Its partition, computed from the id.
     pub slot: u16,
-    /// The kind of its tool, which names the plugin.
+    /// The tool type, which selects the plugin.
     pub tool_type: ToolType,
-    /// Where its tool is; https, or http on loopback.
+    /// The base URL of its tool; https, or http on loopback.
     pub base_url: Url,
-    /// Settings that its plugin reads; nothing secret.
+    /// Settings that its plugin reads. They contain no secrets.
     pub settings: BTreeMap<String, String>,
     /// Other origins that its plugin may call, as `scheme://host[:port]`.
     pub allow_origins: Vec<String>,
-    /// Networks that its webhooks may come from; none: anywhere.
+    /// Networks that its webhooks may come from; if empty, they may come from anywhere.
     pub allow_from: Networks,
-    /// Whether its webhooks are taken and its jobs run.
+    /// Whether its webhooks are accepted and its jobs run.
     pub enabled: bool,
-    /// Whether its jobs wait although its webhooks are taken.
+    /// Whether its jobs wait although its webhooks are accepted.
     pub paused: bool,
-    /// How old a signed timestamp may be, in seconds.
+    /// Maximum age of a signed timestamp, in seconds.
     pub replay_window_s: u32,
     /// How far ahead of the host's clock a signed timestamp may be, in seconds.
     pub replay_ahead_s: u32,
-    /// Which events are enhanced.
+    /// The events that are enhanced.
     pub enhance_on: BTreeSet<EnhanceOn>,
 }
 
@@ -133,23 +133,23 @@ pub enum InvalidTenant {
     /// A URL that plugins must not call.
     #[error("{url:?} cannot be used: {reason}")]
     Url {
-        /// The URL as it was given, without user info.
+        /// The URL as given, without user info.
         url: String,
-        /// Why not.
+        /// The reason.
         reason: &'static str,
     },
     /// Something else.
     #[error("{what}: {reason}")]
     Other {
-        /// Which part of the tenant.
+        /// The part of the tenant that is wrong.
         what: String,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
 }
 
 impl NewTenant {
-    /// A tenant with nothing but the defaults; it is enabled.
+    /// An enabled tenant with default values.
     pub fn new(id: TenantId, tool_type: ToolType, base_url: impl Into<String>) -> Self {
         Self {
             id,
@@ -165,12 +165,12 @@ impl NewTenant {
         }
     }
 
-    /// Checks every part. Of several faults it tells the first.
+    /// Checks every part, and returns the first error.
     pub fn check(self) -> Result<Tenant, InvalidTenant> {
         self.check_all().map_err(|mut faults| faults.swap_remove(0))
     }
 
-    /// Checks every part, and tells every fault, of which there is at least one.
+    /// Checks every part, and returns all errors, of which there is at least one.
     pub fn check_all(self) -> Result<Tenant, Vec<InvalidTenant>> {
         let mut faults = Vec::new();
         let base_url = check_url(&self.base_url).map_err(|fault| faults.push(fault)).ok();
@@ -220,18 +220,18 @@ impl NewTenant {
 }
 
 impl Tenant {
-    /// Whether this is the same tenant with the same tool: of the same type, at the same place.
+    /// Whether this is the same tenant with the same tool: same type, same address.
     pub fn has_tool_of(&self, other: &Tenant) -> bool {
         (self.incarnation, &self.tool_type, &self.base_url) == (other.incarnation, &other.tool_type, &other.base_url)
     }
 
-    /// Whether a request of this tenant may go there: to its tool, or to an origin that its operator allowed.
+    /// Whether a request of this tenant may go to this URL: to its tool, or to an origin that its operator allowed.
     pub fn may_call(&self, url: &Url) -> bool {
         url.origin() == self.base_url.origin() || self.allow_origins.contains(&url.origin().ascii_serialization())
     }
 }
 
-/// The name of a setting or secret: `[A-Za-z0-9_.-]{1,64}`.
+/// Checks the name of a setting or secret: `[A-Za-z0-9_.-]{1,64}`.
 pub fn check_name(name: &str) -> Result<(), InvalidTenant> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     if !name.is_empty() && name.len() <= NAME_CHARS_MAX && name.bytes().all(allowed) {
@@ -241,8 +241,8 @@ pub fn check_name(name: &str) -> Result<(), InvalidTenant> {
     }
 }
 
-/// A URL under which a plugin may call its tool: https, or http on loopback; no user info, query or fragment; never where
-/// clouds keep their metadata. Names are looked at again when they are resolved, at connect time.
+/// Checks a URL that a plugin may call: https, or http on loopback; no user info, query or fragment; never a cloud's
+/// metadata service. Host names are checked again when they are resolved, at connect time.
 pub(crate) fn check_url(text: &str) -> Result<Url, InvalidTenant> {
     let shown = if text.contains('@') { "<a URL with user info>" } else { text };
     let refuse = |reason| Err(InvalidTenant::Url { url: shown.chars().take(200).collect(), reason });
@@ -293,7 +293,7 @@ fn is_loopback(host: &Host<&str>) -> bool {
     }
 }
 
-/// The address that a host literally is; IPv4 in IPv6 clothes is IPv4.
+/// The address that a host literally is. An IPv4 address written as IPv6 counts as IPv4.
 fn address(host: &Host<&str>) -> Option<IpAddr> {
     match host {
         Host::Domain(_) => None,

@@ -1,16 +1,18 @@
-//! How much of a ticket's texts is kept. What a person writes is far below that; what is beyond it fills disks.
+//! Limits on the stored texts of a ticket. They are far above what a person writes, and keep the rest from filling
+//! disks.
 
 use plugin_abi::types::{Event, TicketMetadata};
 
-/// Of a subject, in characters.
+/// Maximum length of a subject, in characters.
 pub const SUBJECT_CHARS_MAX: usize = 500;
-/// Of a description.
+/// Maximum length of a description, in characters.
 pub const DESCRIPTION_CHARS_MAX: usize = 20_000;
-/// Of how a ticket was solved.
+/// Maximum length of the text of a solution, in characters.
 pub const RESOLUTION_CHARS_MAX: usize = 10_000;
-/// Of a tag, a priority or a link. Beyond that they are none, and a cut one would be another.
+/// Maximum length of a tag, a priority or a link, in characters. Longer ones are dropped, because cutting would turn
+/// them into others.
 pub const NAME_CHARS_MAX: usize = 2_000;
-/// Tags.
+/// Maximum number of tags.
 pub const TAGS_MAX: usize = 100;
 
 /// Cuts all texts of the metadata. Identifiers stay as they are.
@@ -27,12 +29,12 @@ pub fn cut(mut metadata: TicketMetadata) -> TicketMetadata {
     metadata
 }
 
-/// Cuts a text to so many characters.
+/// Cuts a text to this many characters.
 pub fn cut_to(text: Option<String>, chars_max: usize) -> Option<String> {
     text.map(|mut text| {
         if let Some((end, _)) = text.char_indices().nth(chars_max) {
             text.truncate(end);
-            // What was taken for a page of text would keep its room.
+            // Otherwise the text would keep the memory of its full length.
             text.shrink_to_fit();
         }
         text

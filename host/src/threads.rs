@@ -1,5 +1,5 @@
-//! Which threads of this process are the host's own. Any other runs, or may run, a plugin's code: then no plugin that
-//! was there since may be unmapped. And what keeps them going while the dynamic linker is stuck.
+//! Distinguishes the host's own threads from others. Any other thread runs, or may run, a plugin's code, and no plugin
+//! loaded since may then be unmapped. Also keeps the host's threads going while the dynamic linker is stuck.
 
 use std::{
     collections::BTreeSet,
@@ -13,30 +13,30 @@ use parking_lot::Condvar;
 
 use crate::{ids::CorrelationId, telemetry::REHEARSAL_TARGET};
 
-/// Between the looks that must agree.
+/// Time between the looks that must agree.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
-/// Looks that must agree. A thread of ours that has just begun bears its parent's name and has not said whose it is; on a
-/// busy machine it may take a while until it runs at all.
+/// Number of looks that must agree. A thread of the host that has just started has its parent's name and has not
+/// registered; on a busy machine it may take a while until it runs at all.
 const LOOKS: u32 = 100;
-/// Looks for threads that have not begun, at the start, where nothing but the start waits for it.
+/// Number of looks at the start for threads that have not registered. Nothing but the start waits for them.
 const LOOKS_AT_START: u32 = 1000;
 
 static OWN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
-/// First thing on every thread that the host starts: says that it is the host's, and is ready to go on while the dynamic
-/// linker is stuck.
+/// Registers the current thread as the host's, and prepares it to continue while the dynamic linker is stuck. Must be
+/// called first on every thread that the host starts.
 pub fn register() {
     use_thread_locals();
-    // Last: who waits for it in `register_all` may map a plugin from now on.
+    // Must come last: after `register_all` has seen it, a plugin may be mapped.
     let tid = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
     OWN.lock().unwrap_or_else(PoisonError::into_inner).insert(tid);
 }
 
-/// Waits until all threads that there are have registered: before the first plugin is mapped. One that does not in time is
-/// the host's all the same.
+/// Waits until all existing threads have registered; must be called before the first plugin is mapped. A thread that
+/// has not registered in time counts as the host's too.
 ///
 /// # Errors
-/// When /proc cannot be read.
+/// If /proc cannot be read.
 pub fn register_all() -> io::Result<()> {
     for (tid, thread) in strangers_after(LOOKS_AT_START)? {
         tracing::warn!(thread, "this thread has not begun in time; should opening a library hang, it may have to wait");
@@ -45,33 +45,35 @@ pub fn register_all() -> io::Result<()> {
     Ok(())
 }
 
-/// Uses each thread-local that has a destructor and belongs to a library of ours. At the first use on a thread glibc notes the
-/// destructor down under the dynamic linker's lock, and so would wait for a plugin whose constructor hangs.
+/// Uses each thread-local of our libraries that has a destructor. At the first use on a thread, glibc registers the
+/// destructor under the dynamic linker's lock, and would wait there for a plugin whose constructor hangs.
 ///
-/// None is missing: the tests of a stuck linker look at every thread-local in the program.
+/// The list is complete: the tests of a stuck linker check every thread-local in the program.
 fn use_thread_locals() {
-    // The standard library's and crossbeam's, used by who waits for a message: at once, when the channel has no room.
+    // The thread-locals of the standard library and crossbeam, used when waiting for a message. The channel has no
+    // room, so this returns at once.
     let (_sender, receiver) = mpsc::sync_channel::<()>(0);
     let _timed_out = receiver.recv_timeout(Duration::ZERO);
     let (_sender, receiver) = crossbeam_channel::bounded::<()>(0);
     let _timed_out = receiver.recv_timeout(Duration::ZERO);
-    // parking_lot's, used by who waits for a lock of the metrics.
+    // The thread-local of parking_lot, used when waiting for a lock of the metrics.
     let _timed_out = Condvar::new().wait_for(&mut parking_lot::Mutex::new(()).lock(), Duration::ZERO);
-    // arc-swap's, used by who loads a pointer.
+    // The thread-local of arc-swap, used when loading a pointer.
     drop(arc_swap::ArcSwap::from_pointee(()).load());
-    // tokio's, used by who wakes a task.
+    // The thread-local of tokio, used when waking a task.
     let _none_here = tokio::runtime::Handle::try_current();
-    // rand's, used by who makes an id.
+    // The thread-local of rand, used when creating an id.
     drop(CorrelationId::fresh());
-    // tracing's three, used by the first span and the first line; this line is formatted, but not written.
+    // The three thread-locals of tracing, used by the first span and the first line. This line is formatted, but not
+    // written.
     tracing::error_span!(target: REHEARSAL_TARGET, "rehearsal")
         .in_scope(|| tracing::error!(target: REHEARSAL_TARGET, "a thread begins"));
 }
 
-/// The threads that the host has not started, by number and name. Forgets those of its own that are gone.
+/// Threads that the host has not started, by number and name. Also forgets the host's threads that have ended.
 ///
 /// # Errors
-/// When /proc cannot be read.
+/// If /proc cannot be read.
 pub fn strangers() -> io::Result<Vec<(u32, String)>> {
     strangers_after(LOOKS)
 }
@@ -89,14 +91,14 @@ fn strangers_after(looks: u32) -> io::Result<Vec<(u32, String)>> {
     Ok(strangers.into_iter().map(|tid| (tid, name_of(tid))).collect())
 }
 
-/// Waits until these threads have ended, the destructors of their thread-locals included; false when they did not in
-/// time, then they are left alone.
+/// Waits until these threads have ended, including the destructors of their thread-locals. Returns false if they have
+/// not in time; they are then left alone.
 pub fn join_all(threads: Vec<JoinHandle<()>>, deadline: Instant) -> bool {
-    // A join cannot be given up, so another thread makes it.
+    // A join has no timeout, so another thread does it.
     let (done, joined) = crossbeam_channel::bounded(1);
     let joiner = thread::Builder::new().name("joiner".to_owned()).spawn(move || {
         register();
-        // A thread's panic was caught and told where it happened.
+        // A panic of the thread was caught and reported where it happened.
         threads.into_iter().for_each(|thread| drop(thread.join()));
         let _given_up = done.send(());
     });
@@ -104,7 +106,7 @@ pub fn join_all(threads: Vec<JoinHandle<()>>, deadline: Instant) -> bool {
 }
 
 fn unknown() -> io::Result<BTreeSet<u32>> {
-    // Taken before the look, so that a thread which registers meanwhile is not missed by either.
+    // Locked before the look, so that a thread that registers meanwhile is not missed.
     let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
     let all = tasks()?;
     own.retain(|tid| all.contains(tid));
@@ -122,7 +124,7 @@ fn tasks() -> io::Result<BTreeSet<u32>> {
 }
 
 fn name_of(tid: u32) -> String {
-    // A thread that is gone meanwhile has no name any more.
+    // A thread that has ended meanwhile has no name.
     fs::read_to_string(format!("/proc/self/task/{tid}/comm")).unwrap_or_default().trim().to_owned()
 }
 

@@ -1,5 +1,5 @@
-//! The back half on one page: claim ▸ tenant ▸ route ▸ get_ticket ▸ enhance ▸ mark_sent ▸ update_ticket ▸ history ▸
-//! complete | retry at | postpone | dead letter. The webhook was answered long before.
+//! The work on a job, on one page: claim ▸ tenant ▸ route ▸ get_ticket ▸ enhance ▸ mark_sent ▸ update_ticket ▸ history
+//! ▸ complete | retry at | postpone | dead letter. The webhook was answered long before.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -44,35 +44,35 @@ use stages::Staffed;
 use tools::Tools;
 use wakes::Wakes;
 
-/// What the worker works with.
+/// Everything that the worker needs.
 #[derive(Clone)]
 pub struct WorkerParts {
     /// The queue and the history.
     pub store: Store,
-    /// Whose jobs may run.
+    /// The tenants, which decide whose jobs may run.
     pub directory: TenantDirectory,
-    /// Where calls to plugins go.
+    /// The routes to plugins.
     pub routes: Routes,
-    /// Whose credentials the tools refuse.
+    /// The tenants whose credentials the tools refuse.
     pub credentials: Credentials,
-    /// What the tools answered lately.
+    /// The tools' recent answers.
     pub tools: Tools,
-    /// Where attempts are counted.
+    /// The metrics.
     pub metrics: Metrics,
-    /// The clock of the store: a job is due by the same time for both.
+    /// The store's clock, so that both agree when a job is due.
     pub clock: Clock,
-    /// Permits and retries, as of now for each claim and each attempt.
+    /// Permits and retries. The current values are read for each claim and each attempt.
     pub limits: SharedLimits,
-    /// Calls of one plugin that can wait for tools at once.
+    /// Maximum number of calls of one plugin that can wait for tools at once.
     pub slow_lanes_max: usize,
-    /// For how long a claimed job is ours unless the lease is extended, which is done every third of it.
+    /// Duration of a job's lease. It is extended whenever a third has passed.
     pub lease: Duration,
-    /// When to stop taking jobs.
+    /// Tells the worker when to stop claiming jobs.
     pub shutdown: Shutdown,
 }
 
-/// The running worker. Cheap to clone; all clones are one worker. Without any it ends as [`drained`](Self::drained) with
-/// no time would.
+/// The running worker. It is cheap to clone, and all clones are one worker. When the last clone is dropped, it ends as
+/// after [`drained`](Self::drained) without any time.
 #[derive(Clone, Debug)]
 pub struct Worker {
     inner: Arc<Inner>,
@@ -86,11 +86,11 @@ struct Inner {
 }
 
 impl Worker {
-    /// Starts taking jobs. Those that were running when an earlier process was killed are due at once, or given up when they
-    /// are too old; so there must be no other worker on this store.
+    /// Starts claiming jobs. Jobs that were running when an earlier process was killed are due at once, or given up if
+    /// they are too old. There must therefore be no other worker on this store.
     ///
     /// # Errors
-    /// When the queue cannot be read.
+    /// If the queue cannot be read.
     pub async fn start(parts: WorkerParts, last_end: LastEnd) -> Result<Self, StoreError> {
         rescue(&parts, last_end).await?;
         let moved = parts.store.find_clock_set_back().await?;
@@ -117,20 +117,20 @@ impl Worker {
         Ok(Self { inner: Arc::new(Inner { wakes, drain_by: sender, task }) })
     }
 
-    /// A job of this tenant is due: one was accepted or put back, or the tenant is enabled again. Never waits for IO; any
-    /// thread.
+    /// Reports that a job of this tenant is due: one was accepted or put back, or the tenant is enabled again. Never
+    /// waits for IO; can be called on any thread.
     pub fn wake(&self, tenant: &TenantId) {
         self.inner.wakes.one(tenant);
     }
 
-    /// Much may have changed: a plugin has come back, dead letters of many tenants were put back, the clock was moved.
-    /// The worker asks the store anew what is due. Never waits; any thread.
+    /// Reports that much may have changed: a plugin is back, dead letters of many tenants were put back, or the clock
+    /// was set. The worker then asks the store again what is due. Never waits; can be called on any thread.
     pub fn wake_all(&self) {
         self.inner.wakes.all();
     }
 
-    /// Takes no more jobs and waits for those that run, at most for `time_max`; what runs on is handed back to the store,
-    /// the attempt not counted. At once when that was done before.
+    /// Stops claiming and waits up to `time_max` for the running jobs. Jobs still running then go back to the store,
+    /// their attempt not counted. Returns at once if that was done before.
     pub async fn drained(&self, time_max: Duration) {
         self.inner.drain_by.send_replace(Some(Instant::now() + time_max));
         let task = self.inner.task.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -144,25 +144,25 @@ impl Worker {
     }
 }
 
-/// How a job was done.
+/// How a job succeeded.
 enum Outcome {
     Posted(Posted),
-    /// An earlier attempt was cut off between the history and the queue.
+    /// The history has it: an earlier attempt was cut off between the history and the queue.
     InHistory,
     Recorded(Kept),
     Reopened,
-    /// A webhook said that the ticket was solved, the tool does not.
+    /// The webhook reported the ticket as solved, but the tool does not.
     NotSolved,
 }
 
-/// A note that the tool has taken.
+/// A note that the tool has accepted.
 struct Posted {
     note: OwnedNote,
-    /// An earlier attempt may have posted it as well, and the plugin cannot look.
+    /// An earlier attempt may have posted the note too, and the plugin cannot check.
     possibly_twice: bool,
 }
 
-/// Takes up what an earlier process was working on when it ended. Each of these attempts has failed.
+/// Recovers the jobs that an earlier process was running when it ended. Each of these attempts has failed.
 async fn rescue(parts: &WorkerParts, last_end: LastEnd) -> Result<(), StoreError> {
     let give_up_ms = millis(parts.limits.now().retry.give_up);
     let Rescued { put_back, given_up, end_the_host } =
@@ -185,10 +185,11 @@ async fn rescue(parts: &WorkerParts, last_end: LastEnd) -> Result<(), StoreError
     Ok(())
 }
 
-/// A claimed job from here to its end. Returns when it falls due again, milliseconds since the epoch, if it does.
+/// Works on a claimed job until it ends. Returns when the job falls due again, milliseconds since the epoch, if it
+/// does.
 async fn work(parts: &WorkerParts, held: &Held) -> Option<i64> {
     let job = &held.job;
-    // Of the highest level, so that lines of every level have the fields.
+    // The span has the highest level, so that lines of every level have its fields.
     let span = tracing::error_span!(
         "job",
         correlation_id = %job.correlation_id,

@@ -1,4 +1,4 @@
-//! What goes back on the connection: a whole answer, one that is cut in the middle, or nothing at all.
+//! Answers on the connection: complete, cut in the middle, or missing.
 
 use std::{
     mem,
@@ -33,21 +33,21 @@ impl Answer {
         Self::new(status, HeaderValue::from_static("application/json;charset=UTF-8"), body)
     }
 
-    /// The same with one more header.
+    /// Adds a header.
     pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
 }
 
-/// How an answer leaves.
+/// How an answer is delivered.
 #[derive(Debug)]
 pub(crate) enum Delivery {
-    /// As it should.
+    /// Delivers the whole answer.
     Whole(Answer),
-    /// `Content-Length` announces all of the body, half of it follows, then the socket closes.
+    /// Announces the whole body in `Content-Length`, sends half of it, then closes the socket.
     Cut(Answer),
-    /// The socket closes without a byte of an answer.
+    /// Closes the socket without a byte of an answer.
     Dropped,
 }
 
@@ -57,7 +57,7 @@ pub(crate) enum Delivery {
 pub(crate) struct Closed;
 
 impl Delivery {
-    /// What hyper is to do: send, or fail and so close the socket.
+    /// Makes hyper send the answer, or fail and so close the socket.
     pub(crate) fn into_response(self) -> Result<Response<AnswerBody>, Closed> {
         let (answer, cut) = match self {
             Self::Whole(answer) => (answer, None),
@@ -102,7 +102,7 @@ impl Body for AnswerBody {
         }
         match self.ending {
             Ending::Complete => Poll::Ready(None),
-            // hyper flushes when a body is not ready; a failure at once would throw the buffered half away.
+            // hyper flushes when a body is not ready; an immediate failure would discard the buffered half.
             Ending::FlushThenClose => {
                 self.ending = Ending::Close;
                 context.waker().wake_by_ref();

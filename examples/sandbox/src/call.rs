@@ -1,4 +1,4 @@
-//! One request as it arrived, read completely before anything is decided about it.
+//! One request, read completely before anything is decided about it.
 
 use hyper::{body::Bytes, http::request::Parts};
 

@@ -1,4 +1,4 @@
-//! What the tests talk to a sandbox with: a running one, and a blocking client that shows answers as they came.
+//! A running sandbox for tests, and a blocking client that shows answers as they came.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use crate::{
 
 pub(crate) const ACCEPT: &str = "application/vnd.manageengine.sdp.v3+json";
 pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
-/// An id that both editions of ServiceDesk Plus can have.
+/// An id that is valid in both editions of ServiceDesk Plus.
 pub(crate) const ID: &str = "123640000000000101";
 
-/// A sandbox with ticket [`ID`] in every tool that can have it, and a client.
+/// A sandbox with ticket [`ID`] in every tool where the id is valid, and a client.
 pub(crate) struct Fixture {
     pub(crate) sandbox: Sandbox,
     agent: Agent,
@@ -54,7 +54,7 @@ impl Fixture {
         Self { sandbox, agent: agent.into() }
     }
 
-    /// One request; an error when the connection ends before the answer does.
+    /// Sends one request; fails if the connection ends before the answer does.
     pub(crate) fn try_send(
         &self,
         method: &str,
@@ -87,13 +87,13 @@ impl Fixture {
         self.try_send(method, path, headers, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
-    /// A request to the control API.
+    /// Sends a request to the control API.
     #[track_caller]
     pub(crate) fn control(&self, method: &str, path: &str, body: &str) -> Reply {
         self.send(method, &format!("/_sandbox/{path}"), &[], body.as_bytes())
     }
 
-    /// `GET` of ticket [`ID`] on-premises, or of what follows it, with the proper headers.
+    /// Gets ticket [`ID`] on-premises, or a path below it, with the proper headers.
     pub(crate) fn try_get(&self, rest: &str) -> Result<Reply, ureq::Error> {
         let path = format!("/servicedesk/api/v3/requests/{ID}{rest}");
         self.try_send("GET", &path, &[("authtoken", DEFAULT_TOKEN), ("accept", ACCEPT)], b"")
@@ -104,7 +104,7 @@ impl Fixture {
         self.try_get(rest).unwrap()
     }
 
-    /// A proper note on ticket [`ID`] on-premises.
+    /// Posts a proper note on ticket [`ID`] on-premises.
     pub(crate) fn try_note(&self, text: &str) -> Result<Reply, ureq::Error> {
         let json = serde_json::json!({ "note": { "description": text, "show_to_requester": false } }).to_string();
         let path = format!("/servicedesk/api/v3/requests/{ID}/notes");

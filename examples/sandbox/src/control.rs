@@ -15,13 +15,13 @@ use crate::{
     tools::Tool,
 };
 
-/// Where the control API begins.
+/// The prefix of the control API's paths.
 pub(crate) const PREFIX: &str = "/_sandbox/";
 
-/// Milliseconds that a long poll waits when it does not say.
+/// Default duration of a long poll, in milliseconds.
 const WAIT_MS_DEFAULT: u64 = 10_000;
 
-/// A request that is not carried out: a status and a sentence.
+/// A refused request: a status and a sentence.
 struct Refused(StatusCode, String);
 
 impl From<StateFull> for Refused {
@@ -30,7 +30,7 @@ impl From<StateFull> for Refused {
     }
 }
 
-/// Answers a request whose path goes on with `path` after [`PREFIX`].
+/// Answers a request to `path` below [`PREFIX`].
 pub(crate) async fn answer(state: &State, oauth: &Oauth, call: &Call, path: &str) -> Answer {
     let segments: Vec<&str> = path.split('/').collect();
     let answered = match (&call.head.method, segments.as_slice()) {
@@ -60,7 +60,7 @@ fn put_ticket(state: &State, call: &Call, tool: &str, id: &str) -> Result<Answer
     if let Some(rule) = tool.broken_id_rule(id) {
         return Err(Refused(StatusCode::BAD_REQUEST, format!("{id:?}: {rule}")));
     }
-    // No body is the shortest way to a ticket with default fields.
+    // An empty body makes a ticket with default fields.
     let fields = if call.body.is_empty() { TicketFields::default() } else { body(call)? };
     Ok(match state.put_ticket(tool, id, fields)? {
         Put::Created(ticket) => Answer::json(StatusCode::CREATED, &ticket),
@@ -137,7 +137,7 @@ fn body<T: DeserializeOwned>(call: &Call) -> Result<T, Refused> {
     serde_json::from_slice(&call.body).map_err(|error| Refused(StatusCode::BAD_REQUEST, error.to_string()))
 }
 
-/// The values of the query's parameters in the order of `names`; others are errors, so that a misspelt one is noticed.
+/// The values of the query's parameters in the order of `names`. Others are errors, so that a misspelt one is noticed.
 fn parameters<const N: usize>(call: &Call, names: [&str; N]) -> Result<[Option<String>; N], Refused> {
     let mut values = [const { None }; N];
     for (name, value) in call.parameters() {

@@ -1,4 +1,4 @@
-//! The failures that a test or a demo orders in advance.
+//! Failures that a test or a demo scripts in advance.
 
 use hyper::{
     StatusCode,
@@ -11,7 +11,7 @@ use crate::{
     tools::{Operation, Tool},
 };
 
-/// One scripted failure. Of the faults that match a request, the first in the list acts, alone.
+/// One scripted failure. If several match a request, only the first in the list acts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
@@ -27,16 +27,16 @@ pub struct Fault {
     /// Milliseconds to wait before anything else, at most [`limits::DELAY_MS_MAX`](crate::limits::DELAY_MS_MAX).
     #[serde(default)]
     pub delay_ms: u64,
-    /// What happens then; `None` for the proper answer.
+    /// What happens then; `None` gives the proper answer.
     #[serde(default)]
     pub effect: Option<Effect>,
 }
 
-/// Which requests a fault is for.
+/// The requests that a fault applies to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
-    /// Every request to the tool, also to paths that it does not have.
+    /// Every request to the tool, even to unknown paths.
     #[default]
     Any,
     /// Reading a ticket.
@@ -47,7 +47,7 @@ pub enum Target {
     Note,
 }
 
-/// What a fault does in place of the proper answer.
+/// What a fault does instead of the proper answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Effect {
@@ -64,7 +64,7 @@ pub enum Effect {
     },
     /// Answers 429 and does no work.
     RateLimited {
-        /// The text of `Retry-After` as it is to be sent: seconds, an HTTP date, or nonsense. `None`: no such header.
+        /// The text of `Retry-After` to send: seconds, an HTTP date, or nonsense. `None` sends no such header.
         #[serde(default)]
         retry_after: Option<String>,
     },
@@ -78,7 +78,7 @@ pub enum Effect {
     DropAfter,
 }
 
-/// Why a fault cannot be taken.
+/// Why a fault is refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum InvalidFault {
     #[error("status must be 200 to 599, but is {0}")]
@@ -92,7 +92,7 @@ pub(crate) enum InvalidFault {
 }
 
 impl Fault {
-    /// Refuses what could not be carried out, before it is stored.
+    /// Refuses a fault that cannot be carried out, before it is stored.
     pub(crate) fn check(&self) -> Result<(), InvalidFault> {
         if self.times == Some(0) {
             return Err(InvalidFault::Times);
@@ -113,7 +113,7 @@ impl Fault {
         }
     }
 
-    /// Whether the fault is for a request of this kind.
+    /// Whether the fault applies to this kind of request.
     pub(crate) fn covers(&self, tool: Tool, operation: Operation) -> bool {
         let covers_operation = match self.operation {
             Target::Any => true,
@@ -126,7 +126,7 @@ impl Fault {
 }
 
 impl Effect {
-    /// Carries the effect out. `work` is what the tool would have done, and is called only where the effect says so.
+    /// Carries out the effect. `work` does what the tool would do; it is called only if the effect includes it.
     pub(crate) fn apply(&self, tool: Tool, work: impl FnOnce() -> Answer) -> Delivery {
         match self {
             Self::Status { status, body, content_type } => {

@@ -60,7 +60,7 @@ fn main() -> ExitCode {
 fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        // Handlers come before the ready line: who has read it may already send a signal.
+        // Handlers come before the ready line, because whoever reads it may send a signal at once.
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let script = args.script.as_deref().map(Script::read).transpose()?;
@@ -78,7 +78,7 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
     })
 }
 
-/// Writes beside the file and renames, so that a reader never sees half an address.
+/// Writes a temporary file and renames it, so that a reader never sees half an address.
 fn write_whole(file: &Path, text: &str) -> anyhow::Result<()> {
     let mut draft = file.as_os_str().to_owned();
     draft.push(".new");

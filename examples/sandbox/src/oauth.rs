@@ -17,45 +17,45 @@ use serde_json::{Value, json};
 
 use crate::{answer::Answer, call::Call};
 
-/// Where the endpoint is.
+/// The endpoint's path.
 pub(crate) const PATH: &str = "/oauth/token";
-/// Parameters that a request may have.
+/// The parameters of a request.
 const PARAMETERS: [&str; 5] = ["grant_type", "refresh_token", "scope", "client_id", "client_secret"];
 
-/// The only client that the token endpoint knows, and how it is served.
+/// The only client that the token endpoint knows, and how the endpoint treats it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OauthClient {
-    /// Its id.
+    /// The client's id.
     pub client_id: String,
-    /// Its secret.
+    /// The client's secret.
     pub client_secret: String,
-    /// The refresh token that it begins with; without one only the grant `client_credentials` is given.
+    /// The initial refresh token. Without one, only the grant `client_credentials` is possible.
     #[serde(default)]
     pub refresh_token: Option<String>,
-    /// Whether each use of a refresh token exchanges it for another. Who then uses an old one loses all of them.
+    /// Whether each use of a refresh token exchanges it for another. A use of an old one then invalidates all of them.
     #[serde(default)]
     pub rotates: bool,
-    /// Seconds for which an access token is good; for ever, and the answer says nothing, when absent.
+    /// Lifetime of an access token in seconds. Without it, tokens do not expire, and the answer has no lifetime.
     #[serde(default)]
     pub expires_in_s: Option<u64>,
-    /// Every request is answered so, and nothing is given.
+    /// The status of every answer; no tokens are issued then.
     #[serde(default)]
     pub failure_status: Option<u16>,
 }
 
-/// A token that was given.
+/// A token that was issued.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OauthGrant {
     /// `client_credentials` or `refresh_token`.
     pub grant: String,
     /// The access token: the client's id with a number.
     pub access_token: String,
-    /// The refresh token that came with it: likewise.
+    /// The refresh token issued with it, in the same form.
     pub refresh_token: Option<String>,
 }
 
-/// A client, what it was given, and what of that is still good.
+/// The client, the tokens issued to it, and which of them are valid.
 #[derive(Debug, Default)]
 pub(crate) struct Oauth {
     given: Mutex<Given>,
@@ -65,9 +65,9 @@ pub(crate) struct Oauth {
 struct Given {
     client: Option<OauthClient>,
     grants: Vec<OauthGrant>,
-    /// Refresh tokens that were exchanged.
+    /// Refresh tokens that were exchanged already.
     spent: Vec<String>,
-    /// Access tokens, and until when they are good.
+    /// Valid access tokens, and until when.
     good: HashMap<String, Option<Instant>>,
 }
 
@@ -81,29 +81,29 @@ impl Oauth {
         self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on this client is known, which was given nothing yet; none: the endpoint does not exist.
+    /// Sets the client, without any issued tokens. With `None`, the endpoint does not exist.
     pub(crate) fn set(&self, client: Option<OauthClient>) {
         *self.lock() = Given { client, ..Given::default() };
     }
 
-    /// Everything that was given, the oldest first.
+    /// Everything that was issued, oldest first.
     pub(crate) fn grants(&self) -> Vec<OauthGrant> {
         self.lock().grants.clone()
     }
 
-    /// No access token is good any more.
+    /// Invalidates all access tokens.
     pub(crate) fn revoke_access(&self) {
         self.lock().good.clear();
     }
 
-    /// The refresh token is not good any more.
+    /// Invalidates the refresh token.
     pub(crate) fn revoke_refresh(&self) {
         if let Some(client) = &mut self.lock().client {
             client.refresh_token = None;
         }
     }
 
-    /// The good access token that a request to a tool presents, in whichever header.
+    /// The valid access token that a request to a tool presents, in any header.
     pub(crate) fn presented(&self, call: &Call) -> Option<String> {
         let given = self.lock();
         let values = call.head.headers.values().filter_map(|value| value.to_str().ok());
@@ -157,7 +157,7 @@ impl Given {
             }
             ("refresh_token", Some(token)) => {
                 if self.spent.iter().any(|spent| spent == token) {
-                    // An old one: somebody has stolen it, or lost the one that it was exchanged for.
+                    // An old token: somebody has stolen it, or lost the one that it was exchanged for.
                     self.client.as_mut().expect("it was just there").refresh_token = None;
                 }
                 return Err(Refused(StatusCode::BAD_REQUEST, "invalid_grant"));
@@ -183,7 +183,7 @@ impl Given {
     }
 }
 
-/// Of a form or of a JSON object; none twice, none that the endpoint does not know, none empty.
+/// Reads the parameters of a form or a JSON object. Repeated, unknown and empty ones are errors.
 fn parameters(call: &Call) -> Result<HashMap<String, String>, Refused> {
     let pairs: Vec<(String, String)> = match call.header(CONTENT_TYPE.as_str()) {
         Some("application/x-www-form-urlencoded") => url::form_urlencoded::parse(&call.body).into_owned().collect(),
@@ -199,7 +199,7 @@ fn parameters(call: &Call) -> Result<HashMap<String, String>, Refused> {
     if parameters.len() == count { Ok(parameters) } else { Err(INVALID_REQUEST) }
 }
 
-/// Id and secret, both form-encoded within (RFC 6749, section 2.3.1).
+/// Id and secret, both form-encoded (RFC 6749, section 2.3.1).
 fn basic(header: &str) -> Result<(String, String), Refused> {
     let decode = || {
         let pair = String::from_utf8(STANDARD.decode(header.strip_prefix("Basic ")?).ok()?).ok()?;

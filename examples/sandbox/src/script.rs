@@ -1,6 +1,7 @@
-//! A tool that answers by a script: the `[[answer]]` list of a plugin's `conformance.toml`, so that one file serves both.
+//! A tool that answers from a script: the `[[answer]]` list of a plugin's `conformance.toml`, so that one file serves
+//! both.
 //!
-//! No credential is asked for, and nothing is checked of a request but its method, path and query.
+//! It requires no credential, and looks only at a request's method, path and query.
 
 use std::{
     collections::BTreeMap,
@@ -18,13 +19,13 @@ use serde_json::json;
 
 use crate::{answer::Answer, call::Call};
 
-/// Where the scripted tool's own paths begin.
+/// The prefix of the scripted tool's paths.
 pub(crate) const BASE_PATH: &str = "/script";
-/// What stands for the marker of the note in the bodies of answers.
+/// Placeholder for the note's marker in the bodies of answers.
 const MARKER_PLACE: &str = "{{marker}}";
-/// What a marker begins with, as text and in a form.
+/// The beginning of a marker, as text and in a form.
 const MARKER_BEGINS: [&str; 2] = ["patchbay:", "patchbay%3A"];
-/// Characters of the id that follows.
+/// Length of the id that follows, in characters.
 const MARKER_ID_CHARS: usize = 36;
 
 /// The script.
@@ -33,38 +34,38 @@ pub struct Script {
     answers: Vec<Scripted>,
 }
 
-/// Why a script cannot be played.
+/// Why a script cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ScriptError {
-    /// It, or a file that it names, cannot be read.
+    /// The file, or one that it names, cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Unreadable {
-        /// Which.
+        /// The path of that file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// It is not such a file.
+    /// The file's syntax is wrong.
     #[error("{}: {source}", path.display())]
     Syntax {
-        /// Which.
+        /// The path of that file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: toml::de::Error,
     },
-    /// One of its answers cannot be given.
+    /// One of its answers is impossible.
     #[error("the answer to {method} {path}: {reason}")]
     Impossible {
-        /// The method of its requests.
+        /// The method that the answer is for.
         method: String,
-        /// The path of its requests.
+        /// The path that the answer is for.
         path: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
-/// The file. What it says of webhooks and of what is expected is for `plugin-ctl conformance`.
+/// The file. Its webhooks and expectations are for `plugin-ctl conformance`.
 #[derive(Deserialize)]
 struct Conformance {
     #[serde(default)]
@@ -86,13 +87,13 @@ struct Entry {
     noted: bool,
 }
 
-/// One answer, ready to be given.
+/// One answer, ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Scripted {
     method: Method,
     path: String,
     query: String,
-    /// Whether it is given only once the tool has taken a note.
+    /// Whether it is given only after the tool has accepted a note.
     is_of_noted: bool,
     status: StatusCode,
     content_type: HeaderValue,
@@ -101,10 +102,10 @@ struct Scripted {
 }
 
 impl Script {
-    /// Reads the answers of this file and the files that they name, which lie relative to it.
+    /// Reads the answers of this file, and the files that they name, relative to its folder.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with the file.
     pub fn read(path: &Path) -> Result<Self, ScriptError> {
         let folder = path.parent().unwrap_or(Path::new(""));
         let syntax = |source| ScriptError::Syntax { path: path.to_owned(), source };
@@ -146,10 +147,10 @@ impl Entry {
     }
 }
 
-/// A script that is being played.
+/// A script in use.
 pub(crate) struct Played {
     script: Script,
-    /// The marker of the note that was taken last.
+    /// The marker of the last accepted note.
     marker: Mutex<Option<String>>,
 }
 
@@ -158,7 +159,7 @@ impl Played {
         Self { script, marker: Mutex::default() }
     }
 
-    /// The first answer that fits; once a note was taken, the answers of then come before all others.
+    /// The first answer that fits. Once a note was accepted, answers for that state come first.
     pub(crate) fn answer(&self, call: &Call, path: &str) -> Answer {
         let mut marker = self.marker.lock().unwrap_or_else(PoisonError::into_inner);
         let query = call.head.uri.query().unwrap_or_default();
@@ -180,7 +181,7 @@ impl Played {
     }
 }
 
-/// The marker of a note, where the body of a request holds one.
+/// The marker of a note, if the body of a request contains one.
 fn marker_in(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
     let ids = MARKER_BEGINS.iter().filter_map(|begins| text.split_once(begins));

@@ -1,4 +1,4 @@
-//! `sandbox send`: webhooks over HTTP, and what the receiver answered.
+//! `sandbox send`: sends webhooks over HTTP, and shows the receiver's answers.
 
 use std::{fs, io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use ureq::Agent;
 
-/// For one request and its answer.
+/// Timeout of one request with its answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Args)]
@@ -64,7 +64,7 @@ pub(crate) struct SendArgs {
     json: bool,
 }
 
-/// Sends, prints each answer to `out`, and tells by the exit code whether all of them were 2xx.
+/// Sends, prints each answer to `out`, and returns an exit code that says whether all of them were 2xx.
 pub(crate) fn run(args: &SendArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let secret = args.secret()?;
     let agent = agent();
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &SendArgs, out: &mut impl Write) -> anyhow::Result<ExitC
         let (status, body) = post(&agent, &args.to, &request)?;
         accepted += u64::from((200..300).contains(&status));
         if args.json {
-            // A body that is JSON is shown as such; every other as its text.
+            // JSON bodies are shown as JSON, all others as text.
             let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
             writeln!(out, "{}", json!({ "ticket_id": webhook.ticket_id, "status": status, "body": body }))?;
         } else {
@@ -108,7 +108,7 @@ impl SendArgs {
         let digits = &self.ticket[stem.len()..];
         let first: u64 = digits.parse().context("--count counts up from the number at the end of --ticket")?;
         let end = first.checked_add(self.count).context("--ticket and --count are too large together")?;
-        // Ids of a fixed length keep it.
+        // Ids of a fixed length keep their length.
         Ok((first..end).map(|number| format!("{stem}{number:0width$}", width = digits.len())).collect())
     }
 
@@ -131,7 +131,7 @@ fn agent() -> Agent {
         .timeout_global(Some(TIMEOUT))
         .http_status_as_error(false)
         .max_redirects(0)
-        // Everything here is on loopback, where a proxy of the environment leads nowhere.
+        // Everything here is on loopback, which no proxy of the environment reaches.
         .proxy(None)
         .build()
         .into()

@@ -1,4 +1,4 @@
-//! The running sandbox: a listener on loopback, a thread, and what happens to one request from arrival to answer.
+//! The running sandbox: a listener on loopback, its thread, and the handling of a request from arrival to answer.
 
 use std::{
     io,
@@ -31,17 +31,17 @@ use crate::{
     tools::{Site, Tool},
 };
 
-/// The credential that the tools accept unless the configuration names another.
+/// The default credential of the tools.
 pub const DEFAULT_TOKEN: &str = "sandbox-token";
 
-/// How a sandbox is started.
+/// The configuration of a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxConfig {
-    /// A loopback address; port 0 takes a free one.
+    /// A loopback address; port 0 means any free port.
     pub listen: SocketAddr,
     /// The only credential that the tools accept; not empty.
     pub token: String,
-    /// What the tool under `/script` answers; without, there is none.
+    /// The answers of the tool under `/script`; without them, that tool does not exist.
     pub script: Option<Script>,
 }
 
@@ -54,18 +54,18 @@ impl Default for SandboxConfig {
 /// Why a sandbox did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// It shows secrets to everybody who can reach it.
+    /// The address is not loopback: a sandbox shows secrets to everybody who can reach it.
     #[error("{0} is not a loopback address; the sandbox listens nowhere else")]
     NotLoopback(SocketAddr),
-    /// An empty credential would let everything in.
+    /// The credential is empty, which would let everybody in.
     #[error("the token is empty, or cannot stand in a header")]
     InvalidToken,
-    /// The address is taken, or the system gives no socket or thread.
+    /// The address is in use, or the system provides no socket or thread.
     #[error("cannot listen on {listen}: {source}")]
     Listen {
-        /// The address that was asked for.
+        /// The requested address.
         listen: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -82,7 +82,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Listens, and serves on a thread of its own. When this returns, connections are taken.
+    /// Listens, and serves on a thread of its own. Connections are accepted once this returns.
     pub fn start(config: SandboxConfig) -> Result<Self, StartError> {
         let listen = config.listen;
         if !listen.ip().is_loopback() {
@@ -119,36 +119,36 @@ impl Sandbox {
         Ok(Self { addr, state, oauth, runtime: handle, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// The address that it listens on.
+    /// The listening address.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// `http://` and the address.
+    /// The address as an `http://` URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    /// The base URL that a tenant of this tool is registered with; the cloud's still lacks `/app/<portal>`.
+    /// The base URL for a tenant of this tool; the cloud's still lacks `/app/<portal>`.
     pub fn base_url(&self, tool: Tool) -> String {
         format!("{}{}", self.url(), tool.base_path())
     }
 
-    /// Makes a ticket, or gives an existing one new fields and leaves its notes.
+    /// Creates a ticket, or replaces an existing one's fields and keeps its notes.
     ///
     /// # Panics
-    /// When the tool could not have a ticket of that id.
+    /// When the id is not valid in the tool.
     pub fn put_ticket(&self, tool: Tool, id: &str, fields: TicketFields) -> Result<(), StateFull> {
         assert_eq!(tool.broken_id_rule(id), None, "{id:?} at {}", tool.name());
         self.state.put_ticket(tool, id, fields).map(drop)
     }
 
-    /// A ticket with its notes, as it is now.
+    /// A ticket with its current notes.
     pub fn ticket(&self, tool: Tool, id: &str) -> Option<Ticket> {
         self.state.ticket(tool, id)
     }
 
-    /// Waits until the ticket, which need not exist yet, has that many notes.
+    /// Waits until the ticket, which need not exist yet, has this many notes.
     ///
     /// # Panics
     /// When called from async code, which it would block.
@@ -156,10 +156,10 @@ impl Sandbox {
         self.runtime.block_on(self.state.wait_for_notes(tool, id, notes, timeout))
     }
 
-    /// Replaces the list of faults; the first that matches a request acts.
+    /// Replaces the list of faults. The first one that matches a request acts.
     ///
     /// # Panics
-    /// When a fault could not be carried out, such as a status of 42.
+    /// When a fault cannot be carried out, such as a status of 42.
     pub fn set_faults(&self, faults: Vec<Fault>) -> Result<(), StateFull> {
         for fault in &faults {
             assert_eq!(fault.check(), Ok(()), "{fault:?}");
@@ -167,37 +167,37 @@ impl Sandbox {
         self.state.set_faults(faults)
     }
 
-    /// Lets the token endpoint know this client, which was given nothing yet.
+    /// Sets the client of the token endpoint, without any issued tokens.
     pub fn set_oauth(&self, client: OauthClient) {
         self.oauth.set(Some(client));
     }
 
-    /// Where the token endpoint is.
+    /// The URL of the token endpoint.
     pub fn token_url(&self) -> String {
         format!("{}{}", self.url(), oauth::PATH)
     }
 
-    /// The tokens that were given, oldest first.
+    /// The issued tokens, oldest first.
     pub fn oauth_grants(&self) -> Vec<OauthGrant> {
         self.oauth.grants()
     }
 
-    /// No access token that was given is good any more.
+    /// Invalidates all issued access tokens.
     pub fn revoke_access_tokens(&self) {
         self.oauth.revoke_access();
     }
 
-    /// The client's refresh token is not good any more.
+    /// Invalidates the client's refresh token.
     pub fn revoke_refresh_token(&self) {
         self.oauth.revoke_refresh();
     }
 
-    /// The requests that arrived, oldest first, the control API's own left out.
+    /// The received requests, oldest first, without those to the control API.
     pub fn requests(&self) -> Vec<RecordedRequest> {
         self.state.requests(0)
     }
 
-    /// Closes the listener and all connections at once, and returns when they are closed. Dropping does the same.
+    /// Closes the listener and all connections at once, and returns once they are closed. Dropping does the same.
     pub fn stop(self) {
         drop(self);
     }
@@ -206,7 +206,7 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         if let Some(stop) = self.stop.take() {
-            // Without a receiver the thread has ended already, which is what is wanted.
+            // Without a receiver the thread has already ended.
             let _ended = stop.send(());
         }
         if let Some(thread) = self.thread.take()
@@ -224,7 +224,7 @@ struct Server {
     script: Option<Played>,
 }
 
-/// How long accepting rests when the system has no more descriptors, so that it does not spin.
+/// How long accepting pauses when the system has no more descriptors, so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 async fn accept(listener: tokio::net::TcpListener, server: Arc<Server>, mut stopped: oneshot::Receiver<()>) {
@@ -254,7 +254,7 @@ async fn converse(socket: TcpStream, server: Arc<Server>) {
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(limits::REQUEST_READ_S_MAX))
         .serve_connection(TokioIo::new(socket), service);
-    // A connection ends with an error when a fault closes it or a client goes away; both are everyday life here.
+    // A connection ends with an error if a fault closes it or a client goes away; both are normal here.
     let _how = connection.await;
 }
 

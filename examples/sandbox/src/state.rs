@@ -1,4 +1,4 @@
-//! What the sandbox knows: tickets with their notes, the faults to come, and the requests that arrived. All of it is bounded.
+//! The sandbox's state: tickets with their notes, faults to come, and received requests. All of it is bounded.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -18,45 +18,45 @@ use crate::{
     tools::{Operation, Tool},
 };
 
-/// What the sandbox holds and takes at most.
+/// The limits of a sandbox.
 pub mod limits {
-    /// Tickets, over all tools.
+    /// Maximum number of tickets, over all tools.
     pub const TICKETS_MAX: usize = 100_000;
-    /// Notes on one ticket.
+    /// Maximum number of notes on one ticket.
     pub const NOTES_PER_TICKET_MAX: usize = 1_000;
-    /// Faults in the list.
+    /// Maximum number of faults in the list.
     pub const FAULTS_MAX: usize = 1_000;
-    /// Milliseconds that a fault waits.
+    /// Maximum delay of a fault, in milliseconds.
     pub const DELAY_MS_MAX: u64 = 600_000;
-    /// Received requests that are kept; the oldest leave first.
+    /// Maximum number of recorded requests; the oldest are dropped first.
     pub const REQUESTS_KEPT_MAX: usize = 4_096;
-    /// Bytes of a received body that are kept in the record of requests.
+    /// Maximum size of a recorded body, in bytes.
     pub const REQUEST_BODY_KEPT_BYTES_MAX: usize = 16 * 1024;
-    /// Bytes of a request's body; a longer one is answered 413.
+    /// Maximum size of a request's body, in bytes; a longer one is answered 413.
     pub const REQUEST_BODY_BYTES_MAX: usize = 1024 * 1024;
-    /// Open connections; further ones wait in the listener's backlog.
+    /// Maximum number of open connections; further ones wait in the listener's backlog.
     pub const CONNECTIONS_MAX: usize = 1_024;
-    /// Seconds for a request's head, and again for its body, to arrive.
+    /// Maximum time for a request's head to arrive, and again for its body, in seconds.
     pub const REQUEST_READ_S_MAX: u64 = 20;
-    /// Milliseconds that a long poll waits.
+    /// Maximum duration of a long poll, in milliseconds.
     pub const WAIT_MS_MAX: u64 = 600_000;
 }
 
-/// What a ticket says, whatever the tool. Each field has a default, so a test names only what it is about.
+/// The content of a ticket, whatever the tool. Each field has a default, so a test sets only what matters to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TicketFields {
-    /// One line.
+    /// The subject, one line.
     pub subject: String,
-    /// The tool's own format (HTML for ServiceDesk Plus).
+    /// The description, in the tool's own format (HTML for ServiceDesk Plus).
     pub description: String,
     /// The priority's name in the tool, such as `High`.
     pub priority: String,
     /// The status's name in the tool, such as `Open` or `Resolved`.
     pub status: String,
-    /// Who asked.
+    /// The requester's name.
     pub requester_name: String,
-    /// Their address.
+    /// The requester's e-mail address.
     pub requester_email: Option<String>,
     /// When the ticket was opened.
     #[serde(with = "time::serde::rfc3339")]
@@ -84,19 +84,19 @@ impl Default for TicketFields {
     }
 }
 
-/// A ticket as the sandbox holds it.
+/// A ticket in the sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Ticket {
-    /// Where it lives.
+    /// The tool that has it.
     pub tool: Tool,
-    /// The id that the API takes.
+    /// The id in the API.
     pub id: String,
-    /// The number that people see where the tool has one apart from the id.
+    /// The number that people see, if the tool has one besides the id.
     pub display_id: u64,
-    /// What it says.
+    /// The ticket's content.
     #[serde(flatten)]
     pub fields: TicketFields,
-    /// When fields or notes changed last.
+    /// When fields or notes last changed.
     #[serde(with = "time::serde::rfc3339")]
     pub updated_at: OffsetDateTime,
     /// The notes, oldest first.
@@ -106,9 +106,9 @@ pub struct Ticket {
 /// A note that was posted on a ticket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Note {
-    /// Counts up over all tickets, from 1.
+    /// The note's number, counted over all tickets from 1.
     pub id: u64,
-    /// As posted.
+    /// The text as posted.
     pub body: String,
     /// Whether only technicians see it.
     pub internal: bool,
@@ -117,29 +117,29 @@ pub struct Note {
     pub created_at: OffsetDateTime,
 }
 
-/// One request as it arrived, secrets included: this is a tool for tests.
+/// One request as it arrived, secrets included: the sandbox is a tool for tests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedRequest {
-    /// Counts up from 1.
+    /// The request's number, counted from 1.
     pub number: u64,
     /// When it had arrived completely.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
     /// The tool whose base path it has, if any.
     pub tool: Option<Tool>,
-    /// What it asked of that tool.
+    /// The requested operation.
     pub operation: Option<Operation>,
     /// The method.
     pub method: String,
     /// Path and query as sent.
     pub path: String,
-    /// Names, in lower case, and values.
+    /// Header names, in lower case, and values.
     pub headers: Vec<(String, String)>,
     /// The body as text, cut after [`limits::REQUEST_BODY_KEPT_BYTES_MAX`] bytes.
     pub body: String,
     /// The fault that acted on it.
     pub fault: Option<Fault>,
-    /// The status that was answered; `None` while there is no answer, and for ever when the connection was dropped.
+    /// The status of the answer; `None` until there is one, and forever if the connection was dropped.
     pub status: Option<u16>,
 }
 
@@ -151,21 +151,21 @@ pub struct StateFull {
     max: usize,
 }
 
-/// The time-out of a wait for notes came first.
+/// A wait for notes timed out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("ticket {id:?} of {} has {found} notes, not {wanted}", tool.name())]
 pub struct TooFewNotes {
-    /// The tool that was waited on.
+    /// The tool.
     pub tool: Tool,
     /// The ticket's id.
     pub id: String,
-    /// How many notes were waited for.
+    /// The number of notes waited for.
     pub wanted: usize,
-    /// How many there are; 0 also when there is no such ticket.
+    /// The number of notes; 0 also if the ticket does not exist.
     pub found: usize,
 }
 
-/// Why a note was not taken.
+/// Why a note was refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoteRefused {
     #[error("there is no such ticket")]
@@ -174,18 +174,18 @@ pub(crate) enum NoteRefused {
     Full(#[from] StateFull),
 }
 
-/// Whether a ticket was there before it was put.
+/// Whether a ticket existed before it was put.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Put {
     Created(Ticket),
     Replaced(Ticket),
 }
 
-/// Everything, shared by all connections. The lock is never held over an await.
+/// The whole state, shared by all connections. The lock is never held over an await.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     contents: Mutex<Contents>,
-    /// Told whenever a ticket gets a note.
+    /// Notified whenever a ticket gets a note.
     noted: Notify,
 }
 
@@ -204,7 +204,7 @@ impl State {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a ticket, or gives an existing one new fields and leaves its notes.
+    /// Creates a ticket, or replaces an existing one's fields and keeps its notes.
     pub(crate) fn put_ticket(&self, tool: Tool, id: &str, fields: TicketFields) -> Result<Put, StateFull> {
         let mut contents = self.lock();
         let updated_at = fields.created_at.max(fields.resolved_at.unwrap_or(fields.created_at));
@@ -227,7 +227,7 @@ impl State {
         self.lock().tickets.get(&(tool, id.to_owned())).cloned()
     }
 
-    /// The tool's tickets, in the order in which they were made.
+    /// The tool's tickets, in order of creation.
     pub(crate) fn tickets(&self, tool: Tool) -> Vec<Ticket> {
         let mut tickets: Vec<_> = self.lock().tickets.values().filter(|ticket| ticket.tool == tool).cloned().collect();
         tickets.sort_unstable_by_key(|ticket| ticket.display_id);
@@ -258,7 +258,7 @@ impl State {
         Ok((ticket, note))
     }
 
-    /// Waits until the ticket, which need not exist yet, has that many notes.
+    /// Waits until the ticket, which need not exist yet, has this many notes.
     pub(crate) async fn wait_for_notes(
         &self,
         tool: Tool,
@@ -269,7 +269,7 @@ impl State {
         let enough = async {
             loop {
                 let mut noted = pin!(self.noted.notified());
-                // Listening starts before the look, so that a note between the two is not missed.
+                // Must come before the check, so that a note in between is not missed.
                 noted.as_mut().enable();
                 match self.ticket(tool, id) {
                     Some(ticket) if ticket.notes.len() >= notes => return ticket,
@@ -292,12 +292,12 @@ impl State {
         Ok(())
     }
 
-    /// The faults that are still to come, with the times that they have left.
+    /// The remaining faults, each with its remaining count.
     pub(crate) fn faults(&self) -> Vec<Fault> {
         self.lock().faults.clone()
     }
 
-    /// Uses one of the times of the first fault that covers the request.
+    /// Uses up one count of the first fault that covers the request.
     pub(crate) fn take_fault(&self, tool: Tool, operation: Operation) -> Option<Fault> {
         let faults = &mut self.lock().faults;
         let at = faults.iter().position(|fault| fault.covers(tool, operation))?;
@@ -310,7 +310,7 @@ impl State {
         Some(fault)
     }
 
-    /// Notes a request down and returns its number.
+    /// Records a request and returns its number.
     pub(crate) fn record(&self, call: &Call, asked: Option<(Tool, Operation)>, fault: Option<&Fault>) -> u64 {
         let headers = call.head.headers.iter();
         let mut contents = self.lock();
@@ -334,7 +334,7 @@ impl State {
         number
     }
 
-    /// Adds the answer's status to a recorded request, if that is still kept.
+    /// Adds the answer's status to a recorded request, if it is still there.
     pub(crate) fn answered(&self, number: u64, status: StatusCode) {
         let mut contents = self.lock();
         if let Some(request) = contents.requests.iter_mut().rev().find(|request| request.number == number) {
@@ -342,19 +342,19 @@ impl State {
         }
     }
 
-    /// The kept requests with a number above `after`, oldest first.
+    /// The recorded requests with a number above `after`, oldest first.
     pub(crate) fn requests(&self, after: u64) -> Vec<RecordedRequest> {
         self.lock().requests.iter().filter(|request| request.number > after).cloned().collect()
     }
 
-    /// Forgets everything. The numbers of requests go on, so that a request still under way finds no other under its own.
+    /// Forgets everything. Request numbers continue, so that a request still under way finds no other under its number.
     pub(crate) fn reset(&self) {
         let mut contents = self.lock();
         *contents = Contents { requests_made: contents.requests_made, ..Contents::default() };
     }
 }
 
-/// Now, as the tools' clocks show it.
+/// The current time with the precision of the tools' clocks.
 pub(crate) fn whole_second_now() -> OffsetDateTime {
     OffsetDateTime::now_utc().replace_nanosecond(0).expect("0 is a nanosecond")
 }

@@ -1,4 +1,4 @@
-//! The tools that the sandbox plays, and the table that hands each request to its vendor's file.
+//! The tools that the sandbox plays, and the table that passes each request to its vendor's file.
 
 mod freshservice;
 mod generic;
@@ -37,7 +37,7 @@ pub enum Tool {
     Generic,
 }
 
-/// What a request asks of a tool, by its method and path alone.
+/// The operation that a request asks for, by its method and path alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
@@ -47,12 +47,12 @@ pub enum Operation {
     List,
     /// Post a note.
     Note,
-    /// Nothing that the tool has.
+    /// Nothing that the tool offers.
     Other,
 }
 
 impl Tool {
-    /// All of them.
+    /// All tools.
     pub const ALL: [Self; 7] = [
         Self::ServicedeskPlus,
         Self::ServicedeskPlusCloud,
@@ -76,7 +76,7 @@ impl Tool {
         }
     }
 
-    /// The path under which the tool's own paths begin; a tenant's base URL is the sandbox's address followed by this.
+    /// The prefix of the tool's paths. A tenant's base URL is the sandbox's address followed by it.
     pub const fn base_path(self) -> &'static str {
         match self {
             Self::ServicedeskPlus => "/servicedesk",
@@ -102,7 +102,7 @@ impl Tool {
         })
     }
 
-    /// The rule for ticket ids that this one breaks, if it breaks any: a ticket that the tool could not have is not made.
+    /// The rule for ticket ids that this id breaks, if any. The sandbox creates no ticket with an invalid id.
     pub(crate) fn broken_id_rule(self, id: &str) -> Option<&'static str> {
         match self {
             Self::ServicedeskPlus => Edition::OnPremises.broken_id_rule(id),
@@ -166,7 +166,7 @@ impl Tool {
     }
 }
 
-/// What a tool needs to answer.
+/// What a tool needs in order to answer.
 pub(crate) struct Site<'a> {
     pub(crate) state: &'a State,
     /// The only credential that is accepted.

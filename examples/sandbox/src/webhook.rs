@@ -1,4 +1,4 @@
-//! The webhooks that the tools send: what they say, and how they are made authentic.
+//! The webhooks that the tools send: their content, and their proof of authenticity.
 
 use base64::{
     Engine,
@@ -18,10 +18,10 @@ use crate::{
 /// The user name of [`Scheme::Basic`].
 pub const BASIC_USER: &str = "patchbay";
 
-/// One event on one ticket, told to a tenant's host.
+/// One event of one ticket, sent to a tenant's host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Webhook {
-    /// The tool that tells it.
+    /// The tool that sends it.
     pub tool: Tool,
     /// The tenant at the receiving host.
     pub tenant_id: String,
@@ -36,7 +36,7 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// The flat form from ServiceDesk Plus about a ticket with default fields, opened now.
+    /// The flat form of ServiceDesk Plus for a ticket with default fields, opened now.
     pub fn new(tenant_id: impl Into<String>, event: Event, ticket_id: impl Into<String>) -> Self {
         Self {
             tool: Tool::ServicedeskPlus,
@@ -48,7 +48,7 @@ impl Webhook {
         }
     }
 
-    /// The ticket once the event has happened: a resolved one says so, and has a resolution and its time.
+    /// The ticket after the event. A resolved one has the status, a resolution and its time.
     pub fn ticket_after(&self) -> TicketFields {
         let mut ticket = self.ticket.clone();
         if self.event == Event::Resolved {
@@ -64,7 +64,7 @@ impl Webhook {
         let fields = self.ticket_after();
         match self.event {
             Event::Created => fields.created_at,
-            // Later than it was created, by which a reader can tell an update.
+            // Later than its creation, so that a reader can recognise an update.
             Event::Updated => whole_second_now().max(fields.created_at + Duration::SECOND),
             Event::Resolved => fields.resolved_at.unwrap_or(fields.created_at),
         }
@@ -152,8 +152,8 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// The header with the time at which a webhook is sent, and what stands between that and the body, when the scheme
-    /// signs that time in front of the body.
+    /// The header with the time of sending, and the separator between that time and the body, if the scheme signs the
+    /// time before the body.
     const fn timestamp(self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::ServicenowSignature => Some(("x-servicenow-timestamp", ":")),
@@ -164,23 +164,23 @@ impl Scheme {
     }
 }
 
-/// A POST request that is ready to be sent.
+/// A POST request, ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedRequest {
     /// The path at the receiving host, beginning with a slash.
     pub path: String,
-    /// Names and values; the length and host are the client's to add.
+    /// Header names and values; the client adds length and host.
     pub headers: Vec<(&'static str, String)>,
     /// The exact bytes that the signature covers.
     pub body: Vec<u8>,
 }
 
-/// There is no secret to sign with: anybody could make such a signature.
+/// The secret is empty: anybody could make such a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the secret is empty")]
 pub struct EmptySecret;
 
-/// The request with which the tool would tell this event.
+/// The request that the tool would send for this event.
 pub fn signed(webhook: &Webhook, scheme: Scheme, secret: &str) -> Result<SignedRequest, EmptySecret> {
     let body = webhook.tool.webhook_body(webhook);
     let path = format!("/webhooks/{}", webhook.tenant_id);
@@ -204,8 +204,9 @@ pub fn signed(webhook: &Webhook, scheme: Scheme, secret: &str) -> Result<SignedR
     Ok(SignedRequest { path, headers, body })
 }
 
-/// The header, name and value, by which `body` is authentic; for tests that write or break bodies themselves. `body` begins
-/// with what the scheme signs in front of it; where a scheme signs the request in its place, that is `POST&/path&query`.
+/// The name and value of the header that makes `body` authentic; for tests that write or break bodies themselves.
+/// `body` begins with what the scheme signs before it. For a scheme that signs the request instead of the body, it is
+/// `POST&/path&query`.
 pub fn proof(scheme: Scheme, secret: &str, body: &[u8]) -> Result<(&'static str, String), EmptySecret> {
     if secret.is_empty() {
         return Err(EmptySecret);
@@ -227,12 +228,12 @@ pub fn proof(scheme: Scheme, secret: &str, body: &[u8]) -> Result<(&'static str,
     })
 }
 
-/// As the tools write times in webhooks.
+/// A time as tools write it in webhooks.
 pub(crate) fn rfc3339(at: OffsetDateTime) -> String {
     at.format(&Rfc3339).expect("years of tickets have four digits")
 }
 
-/// As Atlassian makes them: good for three minutes, with the hash of the request where there is one.
+/// A token as Atlassian makes it: valid for three minutes, with the hash of the request if there is one.
 fn json_web_token(secret: &str, request_hash: Option<&str>) -> String {
     let now = whole_second_now().unix_timestamp();
     let mut claims = json!({ "iss": "sandbox", "iat": now, "exp": now + 180 });

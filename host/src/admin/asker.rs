@@ -1,5 +1,5 @@
-//! Who asks over the admin socket, and why. The user is the one that the system names for the other end, whatever a request
-//! says. The reason is the request's own.
+//! The user who sends a request, and the reason. The system names the user at the other end of the socket, whatever the
+//! request says. The reason comes from the request.
 
 use axum::{
     extract::FromRequestParts,
@@ -11,21 +11,21 @@ use url::form_urlencoded;
 use super::{fault::Fault, wire::Problem};
 use crate::plugin::journal::{Actor, Decided, checked_reason};
 
-/// The user at the other end of the request's connection. An extractor; it must come before the body's.
+/// The user at the other end of the request's connection. An extractor, which must come before the body's.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asker(Option<u32>);
 
 impl Asker {
-    /// The user who made this connection (`SO_PEERCRED`).
+    /// The user who opened this connection (`SO_PEERCRED`).
     pub(super) fn of(connection: &UnixStream) -> Self {
         let peer = connection.peer_cred().inspect_err(|error| tracing::warn!(%error, "who asks cannot be told"));
         Self(peer.ok().map(|peer| peer.uid()))
     }
 
-    /// What this user decides, for the reason that the request gives.
+    /// A decision by this user, with the reason that the request gives.
     ///
     /// # Errors
-    /// 400 for a reason that cannot be taken; 500 when the system does not say who it is.
+    /// 400 for an invalid reason; 500 if the system does not name the user.
     pub(super) fn decides(self, reason: Option<String>) -> Result<Decided, Fault> {
         let unknown = || {
             let problem = Problem::new("UNKNOWN_ASKER", "the system does not say which user asks");
@@ -46,8 +46,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Asker {
     }
 }
 
-/// What a request about tenants or jobs decides: who asks, and its `why=` as the reason. An extractor; it must come before
-/// the body's.
+/// The decision behind a request about tenants or jobs: the user, and `why=` as the reason. An extractor, which must
+/// come before the body's.
 #[derive(Debug)]
 pub(super) struct By(pub(super) Decided);
 

@@ -1,5 +1,5 @@
-//! Connections to the admin API and to `/metrics`: bounded in number, in the time for a request's headers, and in the time in
-//! which nothing of an answer is taken.
+//! Connections to the admin API and to `/metrics`. Limits apply to their number, to the time for a request's headers,
+//! and to the time in which the client reads nothing of an answer.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -14,16 +14,16 @@ use tokio::sync::Semaphore;
 
 use crate::http::stalled::NeverStalled;
 
-/// Connections open at once, for each listener; further ones wait to be accepted.
+/// Maximum number of open connections of each listener; further ones wait to be accepted.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
-/// Time for a request's headers, and for which a connection may be idle, in seconds.
+/// Maximum time for a request's headers, and for an idle connection, in seconds.
 pub const ADMIN_HEADER_S_MAX: u64 = 10;
-/// For how long a client may take nothing of what is sent to it, in seconds.
+/// Maximum time in which a client reads nothing of what is sent to it, in seconds.
 pub const ADMIN_ANSWER_S_MAX: u64 = 10;
-/// How long requests under way may take after the shutdown, in seconds.
+/// Maximum time for running requests after the shutdown, in seconds.
 pub const ADMIN_DRAIN_S_MAX: u64 = 5;
 
-/// Serves each connection with the router made for it until `shutdown`, then closes the listener and lets requests end.
+/// Serves each connection with a router made for it until `shutdown`. Then closes the listener and lets requests end.
 pub(super) async fn serve<L: Listener>(
     mut listener: L,
     router_for: impl Fn(&L::Io) -> Router + Send,

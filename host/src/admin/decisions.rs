@@ -1,4 +1,4 @@
-//! `/v1/plugins/{tool_type}/rollback`, `pin`, `unpin`, `disable`, `enable`: what operators decide about a plugin.
+//! `/v1/plugins/{tool_type}/rollback`, `pin`, `unpin`, `disable`, `enable`: operators' decisions about a plugin.
 
 use axum::{
     Json, Router,
@@ -43,7 +43,7 @@ async fn pin(
     decided(manager, asker, &tool_type, Decision::Pin(pin), request.reason).await
 }
 
-/// Answers 200 also when something else was refused on the way, as a reload does: the answer says which and why.
+/// Answers 200 even if something else was refused on the way, as a reload does; the answer says what and why.
 async fn decided(
     manager: PluginManager,
     asker: Asker,

@@ -1,4 +1,4 @@
-//! `/v1/events`: what happened to plugins, tenants and jobs, now or as it comes.
+//! `/v1/events`: the journal of plugins, tenants and jobs, as a list or by waiting for new events.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use crate::{
     store::{EventFilter, EventsFrom, PLUGIN_EVENTS_MAX, PluginEvent, Store},
 };
 
-/// Events that a list shows unless told otherwise.
+/// Default number of events in a list.
 pub const EVENTS_LISTED_DEFAULT: u32 = 100;
-/// Events that a list shows at most: all that are kept.
+/// Maximum number of events in a list: the whole journal.
 pub const EVENTS_LISTED_MAX: u32 = PLUGIN_EVENTS_MAX;
-/// How long a request may wait for an event, in seconds.
+/// Maximum time that a request may wait for an event, in seconds.
 pub const EVENTS_WAIT_S_MAX: u64 = 25;
 
 #[derive(Clone)]
@@ -36,7 +36,7 @@ struct Parts {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wanted {
-    /// Those that come after this one, from there on; else the newest.
+    /// List the events that follow this one. Without it, list the newest.
     after: Option<i64>,
     tool_type: Option<String>,
     tenant: Option<String>,
@@ -48,7 +48,7 @@ pub(super) fn routes(store: Store, journal: Journal, ended: watch::Receiver<()>)
     Router::new().route("/v1/events", get(list)).with_state(Parts { store, journal, ended })
 }
 
-/// The oldest of them first. Answers at once when there are any, else as soon as one is kept or the wait is over.
+/// Lists events, oldest first. Answers at once if there are any; otherwise when one is stored or the wait is over.
 async fn list(
     State(mut parts): State<Parts>,
     wanted: Result<Query<Wanted>, QueryRejection>,
@@ -69,7 +69,7 @@ async fn list(
     let from = wanted.after.map_or(EventsFrom::Newest, EventsFrom::After);
     let (mut kept, until) = (parts.journal.kept(), Instant::now() + Duration::from_secs(wait_s));
     loop {
-        // Before the look: what is kept after it must be seen as a change.
+        // Must come before the query, so that any later event is seen as a change.
         kept.mark_unchanged();
         let events = parts.store.plugin_events(from, filter.clone(), limit).await?;
         let news = async { kept.changed().await.is_ok() };

@@ -1,4 +1,4 @@
-//! The one place where what goes wrong in the admin API gets its status and its words; and how bodies are read.
+//! Errors of the admin API: the one place that maps them to statuses and texts. Also reads request bodies.
 
 use axum::{
     Json,
@@ -21,11 +21,11 @@ use crate::{
     },
 };
 
-/// An answer that is not what was asked for.
+/// An error answer.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) status: StatusCode,
-    /// In a box: most results are good, and this is the larger half.
+    /// Boxed, because most results are `Ok` and this is the larger variant.
     pub(super) problem: Box<Problem>,
 }
 
@@ -53,7 +53,7 @@ impl Fault {
         Self::new(StatusCode::NOT_FOUND, problem)
     }
 
-    /// Adds what is still true.
+    /// Adds what is still true despite the error.
     pub(super) fn state(mut self, state: impl Into<String>) -> Self {
         self.problem.state = Some(state.into());
         self
@@ -154,7 +154,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         let bytes = Bytes::from_request(request, state)
             .await
             .map_err(|error| Fault { status: error.status(), ..Fault::bad_request(error.body_text()) })?;
-        // Secrets guard themselves: the error quotes none of them.
+        // Secrets protect themselves: the error never quotes them.
         serde_json::from_slice(&bytes)
             .map(Self)
             .map_err(|error| Fault::bad_request(format!("the request cannot be read: {error}")))

@@ -1,4 +1,4 @@
-//! `/v1/host`: which host this is, where it looks for plugins, and what it asks of them.
+//! `/v1/host`: the host's identity, its plugin folder, and the rules for plugins.
 
 use axum::{Json, Router, routing::get};
 
@@ -10,7 +10,7 @@ pub(super) fn routes(host: wire::Host, manager: PluginManager) -> Router {
     Router::new().route("/v1/host", get(answer))
 }
 
-/// As they are now: keys and what they are worth can be reread while the host runs.
+/// The current rules: keys and trust can be reloaded while the host runs.
 fn rules(manager: &PluginManager) -> Rules {
     let trust = manager.trust();
     Rules {

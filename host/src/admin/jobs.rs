@@ -1,4 +1,4 @@
-//! `/v1/jobs`: finding jobs and looking at them, trying them again, and throwing dead letters away.
+//! `/v1/jobs`: lists, shows, retries and purges jobs.
 
 use axum::{
     Json, Router,
@@ -30,9 +30,9 @@ use crate::{
 
 mod again;
 
-/// Jobs that a list shows unless told otherwise.
+/// Default number of jobs in a list.
 pub const JOBS_LISTED_DEFAULT: u32 = 100;
-/// Jobs that a list shows at most.
+/// Maximum number of jobs in a list.
 pub const JOBS_LISTED_MAX: u32 = 1_000;
 /// Fewest digits of an id by which a job is changed.
 const CHANGING_DIGITS_MIN: usize = 8;
@@ -58,7 +58,7 @@ struct Wanted {
     ticket: Option<String>,
     /// An RFC 3339 time.
     since: Option<String>,
-    /// The same as a time before now, by the host's clock.
+    /// A time span before now, by the host's clock, instead of `since`.
     within_s: Option<u32>,
     reason: Option<String>,
     after: Option<String>,
@@ -231,7 +231,7 @@ impl Parts {
         }))
     }
 
-    /// That a name which matches nothing is nobody's, is more likely what whoever typed it wants to know.
+    /// Fails if the tenant does not exist: that tells the user more than an empty list.
     fn must_know(&self, tenant: Option<&TenantId>) -> Result<(), Fault> {
         match tenant {
             Some(tenant) if self.directory.get(tenant.as_str()).is_none() => {

@@ -1,4 +1,4 @@
-//! `/v1/plugins`, `/v1/plugin-files`, `/v1/reload`: what serves, what lies in the folder, and loading it.
+//! `/v1/plugins`, `/v1/plugin-files`, `/v1/reload`: shows the plugins and the folder's files, and reloads them.
 
 use std::{ffi::OsStr, path::Path as FilePath};
 
@@ -33,7 +33,7 @@ pub(super) fn routes(manager: PluginManager) -> Router {
     Router::new()
         .route("/v1/plugins", get(list))
         .route("/v1/plugins/{tool_type}", get(info))
-        // Beside the plugins, not below: `files` is a good tool type.
+        // Not below `/v1/plugins`, because `files` is a valid tool type.
         .route("/v1/plugin-files", get(files))
         .route("/v1/plugin-files/installed", post(installed))
         .route("/v1/reload", post(reload))
@@ -65,7 +65,7 @@ async fn info(
     }))
 }
 
-/// Answers 200 also when files were refused: the answer says which and why.
+/// Answers 200 even if files were refused; the answer says which and why.
 async fn reload(
     State(manager): State<PluginManager>,
     asker: Asker,
@@ -92,8 +92,8 @@ async fn reload(
     Ok(Json(outcome.into_iter().map(reloaded).collect()))
 }
 
-/// Notes who has put a file into the folder, then takes up what has changed there. Answers what became of the file's
-/// tool type: nothing, when none of its files is news.
+/// Journals who has put a file into the folder, then loads what has changed there. Answers what became of the file's
+/// tool type, which is nothing if none of its files has changed.
 async fn installed(
     State(manager): State<PluginManager>,
     asker: Asker,
@@ -117,7 +117,7 @@ async fn installed(
     Ok(Json(outcome.into_iter().map(reloaded).collect()))
 }
 
-/// Whatever else lies in the folder is not what was asked about.
+/// Keeps only the results of this tool type; the folder's other files are not the request's concern.
 fn of_one(tool_type: &ToolType, mut outcome: Vec<Reloaded>, manager: &PluginManager) -> Result<Vec<Reloaded>, Fault> {
     outcome.retain(|reloaded| reloaded.tool_type.as_ref() == Some(tool_type));
     match (outcome.is_empty(), manager.why_missing(tool_type)) {
@@ -127,7 +127,7 @@ fn of_one(tool_type: &ToolType, mut outcome: Vec<Reloaded>, manager: &PluginMana
     }
 }
 
-/// No plugin of this tool type is known, but perhaps one of nearly the same.
+/// The error for an unknown tool type. It suggests a known one with nearly the same name.
 pub(super) fn unknown(tool_type: &ToolType, manager: &PluginManager) -> Fault {
     let rows = manager.list();
     let known = rows.iter().filter_map(|row| row.tool_type.as_ref()).map(ToolType::as_str);
@@ -139,7 +139,7 @@ pub(super) fn unknown(tool_type: &ToolType, manager: &PluginManager) -> Fault {
     Fault::new(StatusCode::NOT_FOUND, Problem::new("UNKNOWN_PLUGIN", message).mend(mend))
 }
 
-/// The folder has no file of this tool type any more.
+/// The error for a tool type whose file is gone from the folder.
 pub(super) fn missing(tool_type: &ToolType, refusal: &Refusal) -> Fault {
     let problem = Problem::new(refusal.code.as_str(), format!("the plugin of {tool_type} is missing"))
         .why(refusal.reason.clone())

@@ -1,4 +1,4 @@
-//! The admin socket's file: only its owner can open it, at no moment anybody else, and a stale one does not stop a start.
+//! The admin socket's file. Only its owner can ever open it, and a stale file does not prevent a start.
 
 use std::{
     fs, io,
@@ -9,35 +9,36 @@ use std::{
 use rustix::fs::{Mode, fchmod};
 use tokio::net::{UnixListener, UnixSocket};
 
-/// Connections that wait to be accepted.
+/// Maximum number of connections that wait to be accepted.
 const BACKLOG: u32 = 64;
 
-/// Why the socket cannot be had.
+/// Why the socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Somebody answers on it.
+    /// Another process answers on the socket.
     #[error("another host answers on {}; stop it, or give this one another state_dir", path.display())]
     InUse {
         /// The socket.
         path: PathBuf,
     },
-    /// Something that is no socket has its name. It was not touched.
+    /// A file of that name exists and is not a socket. It was not changed.
     #[error("{} is there already and is no socket; move it away, or change admin.socket", path.display())]
     NotASocket {
         /// The file.
         path: PathBuf,
     },
-    /// The system refused.
+    /// A system call failed.
     #[error("the admin socket {} cannot be made: {source}", path.display())]
     Io {
         /// The socket.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// Makes the socket with mode 0600, in place of a stale one. Blocks on the file system for a moment; within a runtime.
+/// Creates the socket with mode 0600, replacing a stale one. Blocks briefly on the file system; must be called within a
+/// runtime.
 pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
     let io = |source| BindError::Io { path: path.to_owned(), source };
     match fs::symlink_metadata(path) {
@@ -51,8 +52,8 @@ pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
         Err(error) => return Err(io(error)),
     }
     let socket = UnixSocket::new_stream().map_err(io)?;
-    // On Linux bind gives the file the mode of the socket, less the umask: so it is never open to others, not even
-    // between bind and a chmod. The chmod that follows undoes what an odd umask took from the owner.
+    // On Linux, bind gives the file the socket's mode, less the umask. It is therefore never open to others, not even
+    // between bind and chmod. The chmod below restores what an odd umask took from the owner.
     fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(|error| io(error.into()))?;
     socket.bind(path).map_err(io)?;
     fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).map_err(io)?;

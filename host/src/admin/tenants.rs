@@ -1,4 +1,4 @@
-//! `/v1/tenants`: adding, showing, changing and removing tenants. No answer holds a secret's text.
+//! `/v1/tenants`: adds, shows, changes and removes tenants. No answer contains a secret's text.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -44,15 +44,15 @@ mod try_out;
 
 pub use self::{removal::KEEP_DAYS_MAX, secret::GRACE_S_MAX};
 
-/// Tenants that one request may add.
+/// Maximum number of tenants that one request can add.
 pub const TENANTS_PER_REQUEST_MAX: usize = 10_000;
-/// Tenants that one request adds, at most, with an entry in the journal for each.
+/// Maximum number of added tenants with a journal entry each.
 const EVENTS_PER_REQUEST_MAX: usize = 100;
 
-/// The tool type of a tenant that names none.
+/// The tool type of a tenant that is added without one.
 pub const TOOL_TYPE_DEFAULT: &str = "servicedesk_plus";
 
-/// What the routes need.
+/// The state of the routes.
 #[derive(Clone)]
 pub(super) struct Parts {
     pub(super) directory: TenantDirectory,
@@ -91,7 +91,7 @@ async fn show(State(parts): State<Parts>, Path(id): Path<String>) -> Answer<wire
     parts.with_jobs(&TenantId::parse(&id)?).await
 }
 
-/// Adds all or, when anything about any of them is wrong, none.
+/// Adds all tenants, or none if anything is wrong with any of them.
 async fn add(
     State(parts): State<Parts>,
     By(decided): By,
@@ -120,7 +120,8 @@ async fn add(
     }
 }
 
-/// An entry for each or, of so many that they would push all others out of the journal, one for all.
+/// One entry for each tenant, or a single one for all if there are so many that they would push everything else out of
+/// the journal.
 fn added_events(added: &[Arc<Tenant>]) -> Vec<PluginEvent> {
     if let [first, .., last] = added
         && added.len() > EVENTS_PER_REQUEST_MAX
@@ -162,7 +163,7 @@ async fn resume(State(parts): State<Parts>, Path(id): Path<String>, By(decided):
 }
 
 impl Parts {
-    /// Says in the log and in the journal what somebody has done to a tenant.
+    /// Logs and journals a change of a tenant.
     async fn done(&self, happened: Happened, what: &str, tenant: &Tenant, decided: &Decided) {
         tracing::info!(
             tenant = %tenant.id, event = happened.as_str(), who = %decided.who, why = decided.why.as_deref(), "{what}"
@@ -185,7 +186,8 @@ impl Parts {
         Ok(Json(shown))
     }
 
-    /// `None` also for a secret that does not open: then its text cannot tell of which kind it is.
+    /// The state of an OAuth2 secret. `None` also for a secret that cannot be opened, because only its text shows its
+    /// kind.
     fn oauth2(&self, tenant: &Tenant, name: &str) -> Option<wire::Oauth> {
         let secrets = self.directory.secrets(tenant, name).ok()?;
         let credential = secrets.first()?.oauth2().ok()??;
@@ -239,19 +241,19 @@ fn refusals((status, refusals): (u16, Refusals)) -> (String, wire::Refusals) {
     (status.to_string(), wire::Refusals { count: refusals.count, last_at, last_reason })
 }
 
-/// The events that are named.
+/// Parses the names of events.
 fn events(names: &[String]) -> Result<BTreeSet<EnhanceOn>, InvalidTenant> {
     let parse = |name: &String| EnhanceOn::parse(name).ok_or_else(|| other("enhance_on", "created or updated"));
     names.iter().map(parse).collect()
 }
 
-/// A tenant that can be added, as far as can be told beforehand.
+/// A tenant that can be added, as far as can be checked beforehand.
 struct Checked {
     tenant: NewTenant,
     secrets: Vec<(String, SecretText)>,
 }
 
-/// Finds everything that is wrong with any of them.
+/// Collects everything that is wrong with any of the tenants.
 fn check_all(directory: &TenantDirectory, wanted: Vec<wire::NewTenant>) -> Result<Vec<Checked>, Fault> {
     let total = wanted.len();
     if total > TENANTS_PER_REQUEST_MAX {

@@ -1,4 +1,5 @@
-//! `/v1/test/clock`: moves the host's clock, so that tests need not wait for retries. Only with the feature `test-hooks`.
+//! `/v1/test/clock`: moves the host's clock, so that tests need not wait for retries. Exists only with the feature
+//! `test-hooks`.
 
 use axum::{Json, Router, extract::State, routing::post};
 use serde::{Deserialize, Serialize};

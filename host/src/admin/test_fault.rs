@@ -1,4 +1,5 @@
-//! `/v1/test/fault`: lets the host end as by kill -9 at a place of a job's way. Only with the feature `test-hooks`.
+//! `/v1/test/fault`: makes the host end, as by kill -9, at a chosen point of a job's processing. Exists only with the
+//! feature `test-hooks`.
 
 use axum::{Json, Router, routing::post};
 use serde::Deserialize;

@@ -44,7 +44,7 @@ use crate::{
 
 mod journal;
 
-/// A host with everything but webhooks and a worker.
+/// A host without webhooks and worker.
 struct Bed {
     client: Client,
     parts: AdminParts,
@@ -429,7 +429,7 @@ fn a_body_at_its_limit_and_one_byte_past_it() {
         let base = wanted(String::new()).to_string().len();
         bed.add(wanted("a".repeat(bytes - base)))
     };
-    // Too long for an id, but it has been read.
+    // The padding makes the id too long, but the body has been read.
     assert_eq!(padded(ADMIN_BODY_BYTES_MAX).unwrap_err().problem.code, "BAD_REQUEST");
     let over = padded(ADMIN_BODY_BYTES_MAX + 1).unwrap_err().problem;
     assert!(over.message.contains("limit"), "{over:?}");

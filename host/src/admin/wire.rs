@@ -1,7 +1,7 @@
-//! What travels over the admin socket: the JSON that plugin-ctl and other programs rely on. Fields are only ever added.
+//! The JSON of the admin API, which plugin-ctl and other programs rely on. Fields are only ever added.
 //!
-//! Both sides use these types. Times are RFC 3339 in UTC. Answers may hold names that an older reader does not know;
-//! requests must not, so that a misspelt setting is refused and not ignored.
+//! Both sides use these types. Times are RFC 3339 in UTC. Answers may contain names that an older reader does not know.
+//! Requests must not, so that a misspelt setting is refused and not ignored.
 
 use std::collections::BTreeMap;
 
@@ -20,14 +20,14 @@ pub use self::{
     tenant::{ChangedTenant, Header, Metadata, Refusals, TenantChange, Tried, Try},
 };
 
-/// What went wrong, last: of a plugin's generation or of a job.
+/// The last error of a plugin's generation or of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastError {
     /// A stable code.
     pub code: String,
     /// A sentence.
     pub message: String,
-    /// When.
+    /// When it happened.
     pub at: String,
 }
 
@@ -38,25 +38,25 @@ pub struct Host {
     pub version: String,
     /// Its process id.
     pub process_id: u32,
-    /// The folder that it takes plugins from: an absolute path, as the host sees it.
+    /// The folder that it loads plugins from: an absolute path, as the host sees it.
     pub plugin_folder: String,
-    /// The folder of all that it keeps: likewise.
+    /// The folder of the host's own state: an absolute path, as the host sees it.
     pub state_folder: String,
-    /// What it asks of plugins now; null of an older host.
+    /// What it requires of plugins at present; null from an older host.
     #[serde(default)]
     pub rules: Option<Rules>,
 }
 
-/// A tenant to be added. What is left out has its default.
+/// A tenant to be added. Fields that are left out have their defaults.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewTenant {
     /// Its id: `[A-Za-z0-9-]{1,64}`.
     pub id: String,
-    /// The kind of its tool; `servicedesk_plus` when left out.
+    /// The tool type; `servicedesk_plus` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_type: Option<String>,
-    /// Where its tool is.
+    /// The base URL of its tool.
     pub base_url: String,
     /// Its first secrets, by name.
     #[serde(default)]
@@ -67,68 +67,68 @@ pub struct NewTenant {
     /// Other origins that its plugin may call.
     #[serde(default)]
     pub allow_origins: Vec<String>,
-    /// Networks that its webhooks may come from; none: anywhere.
+    /// Networks that its webhooks may come from; if empty, they may come from anywhere.
     #[serde(default)]
     pub allow_from: Vec<String>,
-    /// How old a signed timestamp may be, in seconds.
+    /// Maximum age of a signed timestamp, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_window_s: Option<u32>,
-    /// How far ahead of the host's clock it may be, in seconds.
+    /// How far ahead of the host's clock a signed timestamp may be, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_ahead_s: Option<u32>,
-    /// Which events are enhanced: `created`, `updated`.
+    /// The events that are enhanced: `created`, `updated`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enhance_on: Option<Vec<String>>,
-    /// Whether its webhooks are taken and its jobs run; they are, when left out.
+    /// Whether its webhooks are accepted and its jobs run; true by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
 }
 
-/// A tenant as it may be shown: no secret's text.
+/// A tenant, without the texts of its secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tenant {
     /// Its id.
     pub id: String,
-    /// The kind of its tool.
+    /// The tool type.
     pub tool_type: String,
-    /// Where its tool is.
+    /// The base URL of its tool.
     pub base_url: String,
-    /// Whether its webhooks are taken and its jobs run.
+    /// Whether its webhooks are accepted and its jobs run.
     pub enabled: bool,
-    /// Whether its jobs wait because they, or the jobs of all, are paused. Its webhooks are taken all the same.
+    /// Whether its jobs wait because they, or all jobs, are paused. Its webhooks are still accepted.
     #[serde(default)]
     pub paused: bool,
     /// Settings that its plugin reads.
     pub settings: BTreeMap<String, String>,
     /// Other origins that its plugin may call.
     pub allow_origins: Vec<String>,
-    /// Networks that its webhooks may come from; none: anywhere.
+    /// Networks that its webhooks may come from; if empty, they may come from anywhere.
     #[serde(default)]
     pub allow_from: Vec<String>,
-    /// How old a signed timestamp may be, in seconds.
+    /// Maximum age of a signed timestamp, in seconds.
     pub replay_window_s: u32,
-    /// How far ahead of the host's clock it may be, in seconds.
+    /// How far ahead of the host's clock a signed timestamp may be, in seconds.
     #[serde(default)]
     pub replay_ahead_s: u32,
-    /// Which events are enhanced.
+    /// The events that are enhanced.
     pub enhance_on: Vec<String>,
-    /// What secrets it has.
+    /// Its secrets, without their texts.
     pub secrets: Vec<SecretInfo>,
     /// Jobs that are not finished; null in lists.
     pub live_jobs: Option<u64>,
-    /// Webhooks that became jobs since the host was started.
+    /// Webhooks that became jobs since the host started.
     #[serde(default)]
     pub accepted: u64,
-    /// Webhooks that had been accepted before, since then.
+    /// Duplicate webhooks since the host started.
     #[serde(default)]
     pub duplicate: u64,
-    /// Authentic webhooks that made no work, since then.
+    /// Authentic webhooks that made no job, since the host started.
     #[serde(default)]
     pub ignored: u64,
-    /// When the last one was accepted since then; null when none was.
+    /// When the last webhook was accepted since the host started; null if none was.
     #[serde(default)]
     pub last_accepted_at: Option<String>,
-    /// Webhooks that were refused since then, by status: `400`, `401`, `422`, `429` and `503`, each of them always.
+    /// Webhooks refused since the host started, by status. `400`, `401`, `422`, `429` and `503` are always present.
     #[serde(default)]
     pub refusals: BTreeMap<String, Refusals>,
 }
@@ -140,10 +140,10 @@ pub struct SecretInfo {
     pub name: String,
     /// When it was set.
     pub created_at: String,
-    /// Until when it is still good after a newer one has taken its place; null for the newest.
+    /// Until when it stays valid after a newer one has replaced it; null for the newest.
     pub expires_at: Option<String>,
-    /// How it stands with the access token, when the secret is of the kind `oauth2`; null for plain ones, for replaced
-    /// ones, and in lists.
+    /// The state of the access token, if the secret is of the kind `oauth2`. Null for plain and replaced secrets, and
+    /// in lists.
     #[serde(default)]
     pub oauth2: Option<Oauth>,
 }
@@ -153,17 +153,17 @@ pub struct SecretInfo {
 pub struct Oauth {
     /// `client_credentials` or `refresh_token`.
     pub grant: String,
-    /// Where tokens are obtained.
+    /// The URL that tokens are obtained from.
     pub token_url: String,
-    /// When the last one was, since the host was started.
+    /// When the last token was obtained since the host started.
     pub obtained_at: Option<String>,
-    /// When that one ends.
+    /// When that token expires.
     pub expires_at: Option<String>,
-    /// Why there was none, last.
+    /// The last error of obtaining one.
     pub last_error: Option<LastError>,
 }
 
-/// What is stored for a tenant, in rows.
+/// How many rows are stored for a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holdings {
     /// Live jobs.
@@ -181,14 +181,14 @@ pub struct Holdings {
 pub struct RemovedTenant {
     /// The tenant.
     pub id: String,
-    /// What was stored for it.
+    /// What was stored for the tenant.
     #[serde(flatten)]
     pub holdings: Holdings,
-    /// Until when that is kept; null when it is erased.
+    /// Until when it is kept; null if it is erased.
     pub kept_until: Option<String>,
 }
 
-/// What tenants that were removed have left behind under one id.
+/// What removed tenants have left under one id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remains {
     /// The id.
@@ -202,9 +202,9 @@ pub struct Remains {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RotateSecret {
-    /// The text.
+    /// The new text.
     pub value: Secret,
-    /// For how long the text before it stays good, in seconds.
+    /// How long the previous text stays valid, in seconds.
     pub grace_s: u32,
 }
 
@@ -213,9 +213,9 @@ pub struct RotateSecret {
 pub struct Job {
     /// Its id.
     pub id: String,
-    /// `queued`, `running`, `waiting`, `dead` or `done`; of a single job also `purged`.
+    /// `queued`, `running`, `waiting`, `dead` or `done`; a single job may also be `purged`.
     pub state: String,
-    /// Whose ticket it is.
+    /// The tenant that owns the ticket.
     pub tenant: String,
     /// The tool type it was accepted for.
     pub tool_type: String,
@@ -232,13 +232,13 @@ pub struct Job {
     /// When it was put back, if it was a dead letter; null otherwise.
     #[serde(default)]
     pub retried_at: Option<String>,
-    /// When it may next be taken (running: when its lease ends); live jobs only.
+    /// When it may next be claimed (if running: when its lease ends); live jobs only.
     pub due_at: Option<String>,
     /// When it was given up or finished.
     pub ended_at: Option<String>,
     /// Why it was given up, or how it ended.
     pub outcome: Option<String>,
-    /// What went wrong last.
+    /// The last error.
     pub last_error: Option<LastError>,
     /// Whether it waits because its tenant, or all tenants, are paused.
     #[serde(default)]
@@ -248,15 +248,15 @@ pub struct Job {
     pub credential_refused: bool,
 }
 
-/// Everything about one job.
+/// Full information about one job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobDetail {
-    /// As in the list.
+    /// The job as lists show it.
     #[serde(flatten)]
     pub job: Job,
-    /// Failed attempts, the oldest first.
+    /// Failed attempts, oldest first.
     pub errors: Vec<JobError>,
-    /// What its tenant's jobs waited for while it was there, the oldest first. No attempt was spent on it.
+    /// What its tenant's jobs waited for during its life, oldest first. Waits use up no attempts.
     #[serde(default)]
     pub waits: Vec<JobWait>,
     /// Whether an attempt may have posted the note.
@@ -265,23 +265,23 @@ pub struct JobDetail {
     pub note: Option<String>,
 }
 
-/// A time in which the jobs of a tenant could not run.
+/// A period in which the jobs of a tenant could not run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobWait {
     /// `tenant_disabled`, `paused`, `no_plugin`, `plugin_disabled`, `plugin_quarantined` or `credential_refused`.
     pub reason: String,
-    /// Why, and what ends it.
+    /// The reason as a sentence, and what ends the wait.
     pub message: String,
-    /// When it began, or when the job came.
+    /// When it began, or when the job came if that was later.
     pub since: String,
-    /// When it was over, or the job ended; null while it lasts.
+    /// When it ended, or when the job ended if that was earlier; null while it lasts.
     pub until: Option<String>,
 }
 
 /// A failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobError {
-    /// Which attempt it was, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
     /// When it failed.
     pub at: String,
@@ -291,7 +291,7 @@ pub struct JobError {
     pub message: String,
 }
 
-/// How much waits.
+/// The length of the queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Queue {
     /// Jobs that are queued, running or waiting.
@@ -305,33 +305,33 @@ pub struct Queue {
     pub paused: bool,
 }
 
-/// How many jobs a command changed, or is about.
+/// How many jobs a command changed or applies to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {
     /// The number.
     pub jobs: u64,
 }
 
-/// A failure, as `application/problem+json` and as what plugin-ctl writes on standard error.
+/// A failure. It is sent as `application/problem+json`, and plugin-ctl writes it to standard error.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// A stable code.
     pub code: String,
-    /// What is wrong, in a sentence.
+    /// A sentence that says what is wrong.
     pub message: String,
-    /// The file that it is about.
+    /// The file concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// Why.
+    /// The cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// What is still true.
+    /// What is still true despite the failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// How to mend it.
+    /// How to fix it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mend: Option<String>,
-    /// The single failures, when it stands for several.
+    /// The individual failures, if it stands for several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<Problem>,
 }
@@ -342,17 +342,17 @@ impl Problem {
         Self { code: code.into(), message: message.into(), ..Self::default() }
     }
 
-    /// Says why.
+    /// Adds the cause.
     pub fn why(self, why: impl Into<String>) -> Self {
         Self { why: Some(why.into()), ..self }
     }
 
-    /// Says what is still true.
+    /// Adds what is still true despite the failure.
     pub fn state(self, state: impl Into<String>) -> Self {
         Self { state: Some(state.into()), ..self }
     }
 
-    /// Says how to mend it.
+    /// Adds how to fix it.
     pub fn mend(self, mend: impl Into<String>) -> Self {
         Self { mend: Some(mend.into()), ..self }
     }

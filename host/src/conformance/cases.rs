@@ -1,4 +1,4 @@
-//! The table of all cases: what each asks of a plugin, and what mends a failure.
+//! The table of all cases: what each requires of a plugin, and how to fix a failure.
 
 mod lifetime;
 mod payloads;
@@ -15,49 +15,49 @@ use super::{
     workshop::Workshop,
 };
 
-/// One question to a plugin.
+/// A test of one requirement.
 pub(super) struct Case {
     pub(super) level: u8,
     pub(super) group: &'static str,
-    /// By which it is asked for; it never changes.
+    /// The stable name for `--case`.
     pub(super) name: &'static str,
     /// What the plugin must do.
     pub(super) asks: &'static str,
-    /// What to do when it does not.
+    /// What to do if it does not.
     pub(super) mend: &'static str,
     pub(super) needs: Needs,
     pub(super) run: Run,
 }
 
-/// What a case takes from `conformance.toml`.
+/// What a case needs from `conformance.toml`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Needs {
     Nothing,
-    /// Webhooks that the plugin takes.
+    /// Webhooks that the plugin accepts.
     Webhooks,
     /// A ticket, and the tool's answers about it.
     Ticket,
 }
 
-/// How a case is carried out.
+/// How a case is run.
 #[derive(Clone, Copy)]
 pub(super) enum Run {
-    /// The file's bytes are looked at, which has been done when a run begins.
+    /// The file's bytes are inspected, which has been done when a run begins.
     Inspected,
     /// The host's own probe.
     Probe,
-    /// In a process of its own, with the plugin made.
+    /// In its own process, with an instance of the plugin.
     Calls(fn(&Subject) -> Checked<()>),
-    /// The same, as far as what is given allows it.
+    /// In its own process, as far as the given data allows.
     CallsAsFarAsKnown(fn(&Subject) -> Checked<Tried>),
-    /// The same with a seed, for as long as asked.
+    /// In its own process, with a seed and a duration.
     Random(fn(&Subject, &Random) -> Checked<()>),
-    /// In a process of its own, which opens the library itself.
+    /// In its own process, which opens the library itself.
     Whole(fn(&mut Workshop<'_>) -> Checked<()>),
 }
 
 impl Case {
-    /// Why this case cannot be tried with what is given.
+    /// Why this case cannot be tried with the given data.
     pub(super) fn missing(&self, given: Option<&Given>) -> Option<&'static str> {
         match self.needs {
             Needs::Webhooks if given.is_none_or(|given| given.webhook.is_empty()) => {
@@ -79,7 +79,7 @@ const SAY_WHAT_FAILED: &str = "pass errors of tenant.http on, and turn each answ
 
 macro_rules! cases {
     ($($level:literal $group:literal { $($name:literal $needs:ident $run:expr, $asks:expr, $mend:expr;)* })*) => {
-        /// All cases, in the order in which they are carried out.
+        /// All cases, in the order in which they run.
         pub(super) static CASES: &[Case] = &[$($(Case {
             level: $level, group: $group, name: $name, needs: Needs::$needs, run: $run, asks: $asks, mend: $mend,
         },)*)*];

@@ -1,4 +1,4 @@
-//! What a vendor gives so that a case can make valid calls: `conformance.toml`, read once, with all its files.
+//! A vendor's data for valid calls: `conformance.toml`, read once with all its files.
 
 use std::{
     collections::BTreeMap,
@@ -23,28 +23,28 @@ pub use self::{
     expected::{ExpectedMetadata, ExpectedTicket},
 };
 
-/// The name under which it is looked for.
+/// The default name of the file.
 pub const FILE: &str = "conformance.toml";
 
-/// The file.
+/// The content of the file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Given {
     /// The tenant's id.
     pub tenant: String,
-    /// Where the tenant's tool would be.
+    /// The base URL of the tenant's tool.
     pub base_url: String,
-    /// The path that webhooks come to.
+    /// The path of webhooks.
     pub path: String,
     /// The tenant's settings.
     pub settings: BTreeMap<String, String>,
-    /// The tenant's secrets: of tests, never real ones.
+    /// The tenant's secrets, made up for tests.
     pub secrets: BTreeMap<String, String>,
-    /// Webhooks that the plugin takes.
+    /// Webhooks that the plugin accepts.
     pub webhook: Vec<GivenWebhook>,
     /// A ticket that the tool has.
     pub ticket: Option<GivenTicket>,
-    /// What the tool answers.
+    /// The tool's answers.
     pub answer: Vec<GivenAnswer>,
 }
 
@@ -63,34 +63,34 @@ impl Default for Given {
     }
 }
 
-/// A webhook that the plugin takes.
+/// A webhook that the plugin accepts.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct GivenWebhook {
-    /// What it is called in the report.
+    /// Its name in the report.
     pub name: String,
-    /// The body, in a file beside this one,
+    /// The body, in a file next to this one. An alternative to `body`.
     file: Option<PathBuf>,
-    /// or here.
+    /// The body itself.
     body: Option<String>,
     #[serde(default)]
     query: String,
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// Settings besides those of the file, for this webhook.
+    /// Settings for this webhook, in addition to those of the file.
     #[serde(default)]
     settings: BTreeMap<String, String>,
-    /// How it is signed; without, its headers stand as they are.
+    /// How to sign it. Without this, its headers stay as they are.
     pub(super) sign: Option<Sign>,
-    /// The headers that prove it, for one without `sign`.
+    /// The headers that prove it, if it has no `sign`.
     proof_headers: Option<Vec<String>>,
-    /// Whether what proves it covers the body; without, `sign` says it.
+    /// Whether its proof covers the body. By default, `sign` decides.
     signs_body: Option<bool>,
-    /// Whether what proves it is good for some time only; without, `sign` says it, or a time stamp among its headers.
+    /// Whether its proof expires. By default, `sign` decides, or a time stamp among its headers.
     signs_time: Option<bool>,
-    /// When it arrives (RFC 3339); without, now.
+    /// When it arrives (RFC 3339); by default now.
     received_at: Option<String>,
-    /// What `extract_metadata` answers.
+    /// The expected answer of `extract_metadata`.
     #[serde(default)]
     pub expect: ExpectedMetadata,
 }
@@ -101,7 +101,7 @@ pub struct GivenWebhook {
 pub struct GivenTicket {
     /// Its id.
     pub id: String,
-    /// What `get_ticket` answers.
+    /// The expected answer of `get_ticket`.
     #[serde(default)]
     pub expect: ExpectedTicket,
 }
@@ -109,27 +109,27 @@ pub struct GivenTicket {
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum GivenFault {
-    /// It, or a file that it names, cannot be read.
+    /// The file, or one that it names, cannot be read.
     #[error("{}: {fault}", path.display())]
     Unreadable {
-        /// Which.
+        /// The path of that file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         fault: io::Error,
     },
-    /// It is not such a file.
+    /// The file's syntax is wrong.
     #[error("{0}")]
     Syntax(#[from] toml::de::Error),
-    /// Something in it does not fit.
+    /// The file's content is wrong.
     #[error("{0}")]
     Wrong(String),
 }
 
 impl Given {
-    /// Reads the file and all files that it names, which lie relative to it.
+    /// Reads the file and all files that it names, relative to its folder.
     ///
     /// # Errors
-    /// What is wrong, with the line where it is one of the syntax.
+    /// What is wrong; for wrong syntax, with the line.
     pub fn read(path: &Path) -> Result<Self, GivenFault> {
         let text = read(path)?;
         let mut given: Self = toml::from_str(&text)?;
@@ -160,7 +160,7 @@ fn read(path: &Path) -> Result<String, GivenFault> {
     fs::read_to_string(path).map_err(|fault| GivenFault::Unreadable { path: path.to_owned(), fault })
 }
 
-/// Reads the file that is named in place of a body.
+/// Reads the file that is named instead of a body.
 fn load(file: &mut Option<PathBuf>, body: &mut Option<String>, folder: &Path) -> Result<(), GivenFault> {
     let Some(file) = file.take() else { return Ok(()) };
     match body.replace(read(&folder.join(&file))?) {
@@ -170,7 +170,7 @@ fn load(file: &mut Option<PathBuf>, body: &mut Option<String>, folder: &Path) ->
 }
 
 impl GivenWebhook {
-    /// As it arrives, signed with these secrets.
+    /// The webhook as it arrives, signed with these secrets.
     pub(super) fn delivery(&self, given: &Given) -> Delivery {
         let mut delivery = Delivery {
             settings: given.settings.clone(),
@@ -197,7 +197,7 @@ impl GivenWebhook {
         }
     }
 
-    /// The headers that prove it, in lower case; `None` when that is not known.
+    /// The headers that prove it, in lower case; `None` if unknown.
     pub(super) fn proof_headers(&self, delivery: &Delivery) -> Option<Vec<String>> {
         let signed = self.sign.as_ref().map(|sign| sign.header_names(delivery));
         let named = self.proof_headers.as_ref().map(|names| names.iter().map(|name| name.to_lowercase()).collect());
@@ -207,12 +207,12 @@ impl GivenWebhook {
         }
     }
 
-    /// Whether what proves it covers the body; `None` when that is not known.
+    /// Whether its proof covers the body; `None` if unknown.
     pub(super) fn signs_body(&self) -> Option<bool> {
         self.signs_body.or_else(|| self.sign.as_ref().map(Sign::covers_body))
     }
 
-    /// Whether what proves it is good for some time only; `None` when that is not known.
+    /// Whether its proof expires; `None` if unknown.
     pub(super) fn signs_time(&self, delivery: &Delivery) -> Option<bool> {
         let by_scheme = || self.sign.as_ref().map(Sign::covers_time);
         let by_headers = || signing::shows_time(&delivery.headers, delivery.received_at).then_some(true);

@@ -1,4 +1,4 @@
-//! What a run found, for people, for programs, and for those who read JUnit.
+//! The results of a run, as text, JSON and JUnit XML.
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
@@ -9,31 +9,31 @@ use serde_json::{Value, json};
 use super::cases::Case;
 use crate::plugin::artifact::Sha256Sum;
 
-/// What became of a case.
+/// The result of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The plugin keeps this part of its contract.
     Passed,
-    /// It does not.
+    /// The plugin breaks this part of its contract.
     Failed(Failure),
-    /// Not all of it could be tried: why.
+    /// Part of the case could not be tried, for this reason.
     Skipped(String),
-    /// There is nothing to try, by what conformance.toml says of the tool: why. It counts as skipped, and leaves the verdict
-    /// as it is.
+    /// There is nothing to try, according to conformance.toml, for this reason. It counts as skipped, and does not
+    /// affect the verdict.
     NotApplicable(String),
 }
 
 /// How the contract was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What was found, in a sentence.
+    /// What was found, as a sentence.
     pub(super) found: String,
-    /// What to do about it.
+    /// How to fix it.
     pub(super) mend: &'static str,
 }
 
 impl Outcome {
-    /// Why it was not tried.
+    /// Why the case was not tried.
     fn untried(&self) -> Option<&str> {
         match self {
             Self::Skipped(why) | Self::NotApplicable(why) => Some(why),
@@ -42,14 +42,14 @@ impl Outcome {
     }
 }
 
-/// A case that is over.
+/// A case and its result.
 pub struct CaseReport {
     pub(super) case: &'static Case,
     pub(super) outcome: Outcome,
     pub(super) took: Duration,
 }
 
-/// A run that is over.
+/// The results of a run.
 pub struct Report {
     pub(super) info: InfoRecord,
     pub(super) sha256: Sha256Sum,
@@ -57,13 +57,13 @@ pub struct Report {
     pub(super) cases: Vec<CaseReport>,
 }
 
-/// The whole of it.
+/// The overall result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// All cases passed that there is something to try for.
+    /// All applicable cases passed.
     Passed,
-    /// None failed, and some could not be tried.
+    /// No case failed, but some could not be tried.
     Partly,
     /// Some failed.
     Failed,
@@ -72,7 +72,7 @@ pub enum Verdict {
 const INFALLIBLE: &str = "a String takes all that is written";
 
 impl Report {
-    /// The whole of it.
+    /// The overall result.
     pub fn verdict(&self) -> Verdict {
         let any = |found: fn(&Outcome) -> bool| self.cases.iter().any(|case| found(&case.outcome));
         if any(|outcome| matches!(outcome, Outcome::Failed(_))) {
@@ -84,7 +84,7 @@ impl Report {
         }
     }
 
-    /// Names of the cases that failed, with what was found.
+    /// Names of the failed cases, with what was found and how to fix it.
     pub fn failures(&self) -> impl Iterator<Item = (&'static str, &str, &'static str)> {
         self.cases.iter().filter_map(|case| match &case.outcome {
             Outcome::Failed(Failure { found, mend }) => Some((case.case.name, found.as_str(), *mend)),
@@ -92,7 +92,7 @@ impl Report {
         })
     }
 
-    /// One line for each group of cases, and why some were skipped.
+    /// One line for each group of cases, and the reasons for skipped ones.
     pub fn text(&self) -> String {
         let (tool_type, version, sum) = (&self.info.tool_type, &self.info.version, self.sha256.to_string());
         let mut text = format!("{tool_type} {version} (sha256 {}…)\n\n", &sum[..12]);
@@ -148,7 +148,7 @@ impl Report {
         groups
     }
 
-    /// The same for programs.
+    /// The report as JSON.
     pub fn json(&self) -> Value {
         let cases = self.cases.iter().map(|CaseReport { case, outcome, took }| {
             let applies = !matches!(outcome, Outcome::NotApplicable(_));
@@ -169,7 +169,7 @@ impl Report {
         })
     }
 
-    /// The same as JUnit's XML, one suite for each group.
+    /// The report as JUnit XML, with one suite for each group.
     pub fn junit(&self) -> String {
         let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"conformance\">\n");
         for (level, group) in self.groups() {
@@ -200,7 +200,7 @@ impl Report {
     }
 }
 
-/// A text as an XML attribute or content. What XML cannot hold stands as a replacement character.
+/// Escapes a text for an XML attribute or content. Characters that XML does not allow become replacement characters.
 fn escaped(text: &str) -> String {
     let mut xml = String::with_capacity(text.len());
     for character in text.chars() {

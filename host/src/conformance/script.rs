@@ -1,4 +1,4 @@
-//! The host as a case plays it: the secrets that are given, a clock that stands, and a tool that answers by a script.
+//! The host that a case plays: given secrets, a stopped clock, and a tool that answers from a script.
 
 use std::{
     collections::BTreeMap,
@@ -18,19 +18,19 @@ use plugin_abi::{
 
 use super::given::{Expected, Given, GivenAnswer};
 
-/// The number of calls that may make requests: of get and update.
+/// Number of the calls that may make requests: get and update.
 pub(super) const SLOW_CALL: u64 = 2;
-/// The number of all others.
+/// Number of all other calls.
 pub(super) const FAST_CALL: u64 = 1;
-/// How long an answer that is too slow lets wait before it fails.
+/// How long an answer that is too slow blocks before it fails.
 const SLOW: Duration = Duration::from_millis(100);
-/// Secrets shorter than this are not looked for in texts: they stand there by chance.
+/// Minimum length of secrets that are searched for in texts. Shorter ones appear by chance.
 const LEAK_BYTES_MIN: usize = 6;
 
 /// What goes wrong with a request to the tool.
 #[derive(Clone, Debug)]
 pub(super) enum Fault {
-    /// This answer.
+    /// The tool gives this answer.
     Answer { status: u16, header: Option<(&'static str, &'static str)>, body: Vec<u8> },
     /// The answer breaks off in the middle of its body.
     CutBody,
@@ -47,20 +47,20 @@ pub(super) enum Fault {
 pub(super) struct Asked {
     pub(super) method: &'static str,
     pub(super) target: String,
-    /// Whether the script's answer to it shows the note.
+    /// Whether the script's answer shows the note.
     pub(super) shows_note: bool,
-    /// Whether it is as the script expects it.
+    /// Whether the request is as the script expects.
     pub(super) expected: Expected,
 }
 
 impl Asked {
-    /// Whether it may have changed something.
+    /// Whether the request may have changed something.
     pub(super) fn is_change(&self) -> bool {
         self.method != "GET"
     }
 }
 
-/// Plays the host. Calls may come from several threads.
+/// A scripted host. Calls may come from several threads.
 pub(super) struct Script(Mutex<State>);
 
 struct State {
@@ -70,7 +70,7 @@ struct State {
     answers: Vec<GivenAnswer>,
     /// Whether the note is on the ticket.
     is_noted: bool,
-    /// Which request fails, from 0 (`None`: all), and how.
+    /// Index of the request that fails (`None`: all), and how it fails.
     fault: Option<(Option<usize>, Fault)>,
     asked: Vec<Asked>,
     unscripted: Option<Asked>,
@@ -78,7 +78,7 @@ struct State {
 }
 
 impl Script {
-    /// A host for what is given, at the time of its start.
+    /// A host with the given data and the current time.
     pub(super) fn new(given: &Given) -> Self {
         Self(Mutex::new(State {
             secrets: FakeSecrets::new(given.secrets.clone()),
@@ -93,32 +93,32 @@ impl Script {
         }))
     }
 
-    /// The secrets that the tenant has from now on.
+    /// Replaces the tenant's secrets.
     pub(super) fn set_secrets(&self, secrets: BTreeMap<String, String>) {
         self.state().secrets = FakeSecrets::new(secrets);
     }
 
-    /// Where the clock stands from now on.
+    /// Sets the clock.
     pub(super) fn set_now(&self, now: OffsetDateTime) {
         self.state().now = now;
     }
 
-    /// The time.
+    /// The time on the clock.
     pub(super) fn now(&self) -> OffsetDateTime {
         self.state().now
     }
 
-    /// The tool answers by its script from now on, but for this request (`None`: all) of those that come.
+    /// From now on the tool answers by its script, except for the request with this index (`None`: all).
     pub(super) fn fails(&self, at: Option<usize>, fault: Fault) {
         self.start(Some((at, fault)));
     }
 
-    /// The tool answers by its script from now on.
+    /// From now on the tool answers by its script.
     pub(super) fn answers(&self) {
         self.start(None);
     }
 
-    /// The tool answers by its script from now on, and the note is on the ticket already.
+    /// From now on the tool answers by its script, and the note is already on the ticket.
     pub(super) fn answers_with_note(&self) {
         self.start(None);
         self.state().is_noted = true;
@@ -132,7 +132,7 @@ impl Script {
         state.unscripted = None;
     }
 
-    /// The requests that were made since the tool's answers were set.
+    /// The requests made since the tool's answers were last set.
     pub(super) fn asked(&self) -> Vec<Asked> {
         self.state().asked.clone()
     }
@@ -142,7 +142,7 @@ impl Script {
         self.state().unscripted.clone()
     }
 
-    /// The name of a secret whose text stands in what was told or logged since this was asked last.
+    /// The name of a secret that appears in an answer, or in a log line since the last check.
     pub(super) fn leaked(&self, told: Option<&str>) -> Option<String> {
         let mut state = self.state();
         let log = std::mem::take(&mut state.log);
@@ -200,7 +200,7 @@ impl HostCalls for Script {
 }
 
 impl State {
-    /// Notes a request down, and says how it is answered.
+    /// Records a request, and decides how it is answered.
     fn take(&mut self, call: u64, request: &Request) -> Result<Result<Response, Fault>, PluginError> {
         let configuration = |message: String| Err(PluginError::Configuration(message));
         if call != SLOW_CALL {

@@ -1,4 +1,4 @@
-//! How the webhooks of a case prove where they come from: the schemes of the SDK's `signature` module, from the other side.
+//! Signs the webhooks of cases: the schemes of the SDK's `signature` module, from the sender's side.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,20 +11,20 @@ use serde::{Deserialize, Serialize};
 
 use super::subject::Delivery;
 
-/// A scheme with what it needs.
+/// A signature scheme with its parameters.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "scheme", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Sign {
     /// `sha256=<hex>` over the body.
     Hub { header: String, secret: String },
-    /// The bare digits over the body.
+    /// The digits alone, over the body.
     Bare {
         header: String,
         secret: String,
         #[serde(default)]
         encoding: Encoding,
     },
-    /// Over a time stamp and the body.
+    /// A signature over a time stamp and the body.
     Timestamped {
         signature_header: String,
         timestamp_header: String,
@@ -46,7 +46,7 @@ pub(super) enum Sign {
     Basic { user: String, secret: String },
 }
 
-/// How a signature is written.
+/// The encoding of a signature.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Encoding {
@@ -55,7 +55,7 @@ pub(super) enum Encoding {
     Base64,
 }
 
-/// How a time stamp is written.
+/// The format of a time stamp.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Timestamp {
@@ -65,10 +65,10 @@ pub(super) enum Timestamp {
     Rfc3339,
 }
 
-/// How far a header's time may lie from the arrival of its webhook and be taken for the time of its sending.
+/// How far a time in a header may be from the webhook's arrival to count as the time of sending.
 const SENT_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Whether one of these headers shows a time near this one: alone, or as `t=` in a list.
+/// Whether one of these headers contains a time near this one: alone, or as `t=` in a list.
 pub(super) fn shows_time(headers: &[(String, Vec<u8>)], near: OffsetDateTime) -> bool {
     let values = headers.iter().filter_map(|(_, value)| std::str::from_utf8(value).ok());
     let mut texts = values.flat_map(|value| {
@@ -100,7 +100,7 @@ impl Sign {
         }
     }
 
-    /// Whether the body is signed, and not only its sender known.
+    /// Whether the body is signed, and not only the sender authenticated.
     pub(super) fn covers_body(&self) -> bool {
         !matches!(self, Self::Token { .. } | Self::Basic { .. })
     }
@@ -110,7 +110,7 @@ impl Sign {
         matches!(self, Self::Timestamped { .. } | Self::Stripe { .. } | Self::StandardWebhooks { .. })
     }
 
-    /// The names of the headers that it adds.
+    /// The names of the headers that the scheme adds.
     pub(super) fn header_names(&self, delivery: &Delivery) -> Vec<String> {
         self.headers(delivery, "").into_iter().map(|(name, _)| name).collect()
     }

@@ -1,4 +1,4 @@
-//! The plugin that is tried: its four methods, each call watched for what no plugin may do, whatever it is asked.
+//! The plugin under test: its four methods, with each call checked for what no plugin may ever do.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -27,26 +27,27 @@ use crate::plugin::{
 /// A value, or the sentence that says how the contract was broken.
 pub(super) type Checked<T> = Result<T, String>;
 
-/// How much of a processor a call may take: of the processor, not of the clock, so that a busy machine breaks no contract.
+/// Maximum processor time of a call. It is not wall-clock time, so that a busy machine breaks no contract.
 struct Limit {
     time_max: Duration,
-    /// How often it must take more before that is a fault. To a virtual machine that was stopped the pause may look like
-    /// work; what really takes long takes long again.
+    /// How often a call must exceed it to count as a failure. On a paused virtual machine the pause may look like work,
+    /// but a call that is really slow is slow again.
     tries: u32,
 }
 
-/// Of validate and extract: their deadline.
+/// Limit of validate and extract: their deadline.
 const FAST: Limit = Limit { time_max: Duration::from_secs(1), tries: 3 };
-/// Of get and update: far below their deadline, most of which is for the tool. A second try would find another tool.
+/// Limit of get and update: far below their deadline, most of which is for the tool. A second try would find the tool
+/// changed.
 const SLOW: Limit = Limit { time_max: Duration::from_secs(10), tries: 1 };
-/// Most characters of a ticket's id.
+/// Maximum length of a ticket's id, in characters.
 const TICKET_ID_CHARS_MAX: usize = 100;
 /// The idempotency key of every job here.
 const KEY: &str = "01890000-0000-7000-8000-000000000001";
 
 type Headers<'w> = Box<dyn Iterator<Item = (&'w str, &'w [u8])> + 'w>;
 
-/// A webhook on its way to the plugin.
+/// A webhook to hand to the plugin.
 #[derive(Clone, Debug)]
 pub(super) struct Delivery {
     pub(super) settings: BTreeMap<String, String>,
@@ -56,21 +57,21 @@ pub(super) struct Delivery {
     pub(super) received_at: OffsetDateTime,
 }
 
-/// A loaded plugin with its scripted host.
+/// A plugin instance with its scripted host.
 pub(super) struct Subject {
     plugin: LoadedPlugin<Script>,
     pub(super) given: Given,
 }
 
 impl Subject {
-    /// Opens this file and makes the plugin.
+    /// Opens this file and creates an instance.
     pub(super) fn open(here: &ProbeProcess, path: &Path, given: &Given) -> Checked<Self> {
         trial::stage(trial::OPENING);
         let library = LoadedLibrary::open_in_probe(here, path).map_err(|refusal| refusal.to_string())?;
         Self::make(library, given)
     }
 
-    /// Makes an instance of this library.
+    /// Creates an instance from this library.
     pub(super) fn make(library: LoadedLibrary, given: &Given) -> Checked<Self> {
         trial::stage("new");
         let script = Box::new(HostSide(Script::new(given)));
@@ -79,7 +80,7 @@ impl Subject {
         Ok(Self { plugin, given: given.clone() })
     }
 
-    /// Drops the instance and gives its library back.
+    /// Drops the instance and returns its library.
     pub(super) fn end(self) -> Checked<LoadedLibrary> {
         trial::stage("dropping the plugin");
         match self.plugin.destroy() {
@@ -88,12 +89,12 @@ impl Subject {
         }
     }
 
-    /// The host that it talks to.
+    /// The scripted host.
     pub(super) fn script(&self) -> &Script {
         &self.plugin.host().0
     }
 
-    /// A delivery of this body that nobody has signed.
+    /// An unsigned delivery of this body.
     pub(super) fn unsigned(&self, body: impl Into<Vec<u8>>) -> Delivery {
         Delivery {
             settings: self.given.settings.clone(),
@@ -104,7 +105,7 @@ impl Subject {
         }
     }
 
-    /// The webhooks that are given.
+    /// The given webhooks.
     pub(super) fn webhooks(&self) -> impl Iterator<Item = &GivenWebhook> {
         self.given.webhook.iter()
     }
@@ -185,7 +186,7 @@ impl Subject {
         }
     }
 
-    /// Calls, and looks at what no answer may be: a panic, an invalid reply, a secret, one that takes too long.
+    /// Makes a call, and checks for what no answer may be: a panic, an invalid reply, a secret, or too slow.
     fn watched<T>(
         &self,
         what: &str,
@@ -225,7 +226,7 @@ fn sentence(fault: &CallFault) -> String {
     }
 }
 
-/// Of this thread.
+/// The processor time of this thread.
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))

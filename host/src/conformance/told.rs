@@ -6,7 +6,7 @@ use plugin_abi::{
     types::{Event, Ticket, TicketMetadata},
 };
 
-/// What a method can answer.
+/// An answer of a method.
 pub(super) trait Told {
     /// The answer in words.
     fn told(&self) -> String;

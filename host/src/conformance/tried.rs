@@ -1,20 +1,20 @@
-//! What a case without a fault has tried. A case that tried nothing says so: it is skipped, and never green.
+//! How much a case without a failure has tried. A case that tried nothing is skipped, never passed.
 
 use serde::{Deserialize, Serialize};
 
-/// How far a case without a fault went.
+/// How far a case without a failure went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Tried {
     /// All of it was tried.
     Whole,
-    /// Some of it was not, for want of what this sentence names.
+    /// Part was not tried, because of what this sentence names.
     Wanting(String),
     /// There is nothing to try, for the reason in this sentence.
     Nothing(String),
 }
 
-/// Adds up what a case has tried with each of the webhooks that are given.
+/// Counts what a case has tried over all given webhooks.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     is_tried: bool,
@@ -22,18 +22,18 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// The case was tried with a webhook.
+    /// Counts a webhook that was tried.
     pub(super) fn tried(&mut self) {
         self.is_tried = true;
     }
 
-    /// The case could not be tried with this webhook, since something of it is not known.
+    /// Notes a webhook that could not be tried because something about it is unknown.
     pub(super) fn wants(&mut self, webhook: &str) {
         self.wanting.push(format!("{webhook:?}"));
     }
 
-    /// The whole of it. `want` follows the names of the webhooks that something is missing of, `nothing` says why there
-    /// was nothing to try.
+    /// The total. `want` follows the names of the webhooks that lack something; `nothing` says why there was nothing to
+    /// try.
     pub(super) fn end(self, want: &str, nothing: &str) -> Tried {
         match (self.wanting.as_slice(), self.is_tried) {
             ([], true) => Tried::Whole,

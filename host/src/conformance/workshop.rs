@@ -1,4 +1,4 @@
-//! The child's side of a case: shut in, with the library at hand, until nothing of the plugin is left.
+//! The child process of a case: confined, with the library at hand, until nothing of the plugin is left.
 
 use std::{
     fs::File,
@@ -22,12 +22,12 @@ use crate::plugin::{
     trial::{self, Order},
 };
 
-/// How long threads that have ended may take to be gone from the kernel's list.
+/// How long ended threads may take to leave the kernel's list.
 const GONE_WITHIN: Duration = Duration::from_secs(2);
-/// The name of both copies in the kernel's list of what is mapped.
+/// The name of both copies in the kernel's list of mappings.
 const MAPPED_AS: &str = "/memfd:plugin";
 
-/// What a case has at hand.
+/// What a case can work with.
 pub(super) struct Workshop<'a> {
     pub(super) here: &'a ProbeProcess,
     pub(super) given: Given,
@@ -36,7 +36,7 @@ pub(super) struct Workshop<'a> {
     maps: File,
 }
 
-/// Does what it was told.
+/// Runs the ordered case.
 pub(super) fn attempt(here: &ProbeProcess, order: Order) -> Checked<Tried> {
     let unready = |fault: io::Error| format!("its process could not be confined: {fault}");
     trial::stage("confining the process");
@@ -74,7 +74,7 @@ pub(super) fn attempt(here: &ProbeProcess, order: Order) -> Checked<Tried> {
 }
 
 impl Workshop<'_> {
-    /// Makes the plugin, then lets only computing be done, and drops it in the end.
+    /// Creates the plugin, then allows nothing but computation, and drops it at the end.
     fn with_subject<T>(&self, level: Level, run: impl FnOnce(&Subject) -> Checked<T>) -> Checked<T> {
         let subject = self.first()?;
         confine::tighten(level).map_err(|fault| format!("its process could not be confined: {fault}"))?;
@@ -83,18 +83,18 @@ impl Workshop<'_> {
         Ok(tried)
     }
 
-    /// The plugin, opened and made.
+    /// Opens the library and creates the plugin.
     pub(super) fn first(&self) -> Checked<Subject> {
         Subject::open(self.here, Path::new(trial::LIBRARY), &self.given)
     }
 
-    /// The same once more, from a file of its own, as every generation has one.
+    /// Opens and creates it once more, from a file of its own, as every generation has one.
     pub(super) fn second(&self) -> Checked<Subject> {
         let path = PathBuf::from(format!("/proc/self/fd/{}", self.second_copy.as_raw_fd()));
         Subject::open(self.here, &path, &self.given)
     }
 
-    /// Runs plugin code on a thread that ends with it, as a lane does: what its thread-locals keep goes with them.
+    /// Runs plugin code on a thread of its own, as on a lane: its thread-locals go with the thread.
     pub(super) fn on_a_thread<T: Send>(&self, run: impl FnOnce(&Self) -> Checked<T> + Send) -> Checked<T> {
         thread::scope(|scope| {
             let thread = thread::Builder::new().spawn_scoped(scope, || run(self));
@@ -103,7 +103,8 @@ impl Workshop<'_> {
         })
     }
 
-    /// The memory that the process itself has filled, in KiB; what of files is in memory is the kernel's affair.
+    /// Memory that the process itself has filled, in KiB. Cached files do not count, because the kernel decides about
+    /// them.
     pub(super) fn memory_kib(&self) -> Checked<u64> {
         let (file, line) = &self.memory;
         let mut text = [0; 4096];
@@ -113,7 +114,7 @@ impl Workshop<'_> {
         kib.ok_or_else(|| format!("the kernel's account of memory has no line {line}"))
     }
 
-    /// Whether anything of the plugin is mapped.
+    /// Whether any part of the plugin is mapped.
     pub(super) fn is_mapped(&mut self) -> Checked<bool> {
         let mut maps = String::new();
         let read = self.maps.rewind().and_then(|()| self.maps.read_to_string(&mut maps));
@@ -122,14 +123,14 @@ impl Workshop<'_> {
     }
 }
 
-/// Where the kernel tells a process's own memory, and in which line. The first one counts pages; the second one, for
-/// kernels without it, may lag behind by some for each processor.
+/// Where the kernel reports a process's own memory, and in which line. The first file counts pages; the second, for
+/// kernels without it, may lag behind a little for each processor.
 fn memory() -> io::Result<(File, &'static str)> {
     let exact = File::open("/proc/self/smaps_rollup").map(|file| (file, "Anonymous:"));
     exact.or_else(|_| Ok((File::open("/proc/self/status")?, "RssAnon:")))
 }
 
-/// How many threads besides this one are left when those that have ended are gone.
+/// Number of threads besides this one, once ended threads are gone.
 fn left(tasks: &mut Tasks) -> io::Result<usize> {
     let deadline = Instant::now() + GONE_WITHIN;
     loop {

@@ -1,4 +1,4 @@
-//! The command line: what can be typed, and its help.
+//! The command line and its help texts.
 
 use std::{collections::BTreeSet, ffi::OsString, path::PathBuf, process::ExitCode};
 
@@ -69,11 +69,11 @@ pub struct Args {
     pub command: Command,
 }
 
-/// Reads the command line. What is not a command has been answered when this returns: help and version on standard
-/// output, a fault on standard error.
+/// Parses the command line. Anything but a command has been answered when this returns: help and version on standard
+/// output, errors on standard error.
 ///
 /// # Errors
-/// The exit code that is due then.
+/// The exit code, if there is no command to run.
 pub fn read(line: impl IntoIterator<Item = OsString>) -> Result<Args, ExitCode> {
     let line: Vec<_> = line.into_iter().collect();
     Args::try_parse_from(&line).map_err(|answer| {
@@ -86,7 +86,7 @@ pub fn read(line: impl IntoIterator<Item = OsString>) -> Result<Args, ExitCode> 
         if line.iter().any(|word| word == "--json") {
             eprintln!("{}", failure.json());
         } else {
-            // Without standard error there is nowhere left to complain; the exit code still says it.
+            // Without standard error there is nowhere to report this; the exit code still says it.
             let _written = answer.print();
         }
         failure.exit.into()
@@ -187,7 +187,7 @@ pub enum Command {
     Job(JobCommand),
 }
 
-/// What is decided about a plugin, and why.
+/// A decision about a plugin, and the reason.
 #[derive(Debug, clap::Args)]
 pub struct Decision {
     /// The tool type that it serves
@@ -198,7 +198,7 @@ pub struct Decision {
     pub reason: Option<String>,
 }
 
-/// What `install` is told.
+/// Arguments of `install`.
 #[derive(Debug, clap::Args)]
 pub struct Install {
     /// The plugin; FILE.minisig goes with it when it is there
@@ -221,7 +221,7 @@ const CONFORMANCE_EXAMPLES: &str = "Examples:
   plugin-ctl conformance libacme_desk.so --junit conformance.xml
 ";
 
-/// What `conformance` is told.
+/// Arguments of `conformance`.
 #[derive(Debug, clap::Args)]
 pub struct Conformance {
     /// The plugin
@@ -247,7 +247,7 @@ pub struct Conformance {
     pub junit: Option<PathBuf>,
 }
 
-/// What `new` is told.
+/// Arguments of `new`.
 #[derive(Debug, clap::Args)]
 pub struct New {
     /// The tool type, which is also the crate's and the folder's name
@@ -357,7 +357,7 @@ const TRY_EXAMPLES: &str = "Example:
   plugin-ctl tenant try acme --body body.json --header 'X-Hub-Signature: sha256=5b1f…' --at 2026-11-20T10:00:00Z
 ";
 
-/// What `tenant add` is told.
+/// Arguments of `tenant add`.
 #[derive(Debug, clap::Args)]
 pub struct AddTenant {
     /// Its id: letters, digits and -, up to 64
@@ -377,7 +377,7 @@ pub struct AddTenant {
     pub why: Why,
 }
 
-/// What `tenant update` is told.
+/// Arguments of `tenant update`.
 #[derive(Debug, clap::Args)]
 pub struct UpdateTenant {
     /// Its id
@@ -409,7 +409,7 @@ pub struct UpdateTenant {
     pub why: Why,
 }
 
-/// What `tenant add` and `tenant update` are told alike.
+/// Arguments that `tenant add` and `tenant update` share.
 #[derive(Debug, Default, clap::Args)]
 pub struct TenantOptions {
     /// A secret: @FILE is read from a file, @- from standard input. In an update it takes the place of the one before at
@@ -482,7 +482,7 @@ const LIST_EXAMPLES: &str = "Examples:
   plugin-ctl job list --state dead --since 2h --reason authentication
 ";
 
-/// Which jobs `job list` shows.
+/// Arguments of `job list`.
 #[derive(Debug, clap::Args)]
 pub struct ListJobs {
     /// Only those in this state
@@ -509,7 +509,7 @@ pub struct ListJobs {
     pub limit: u32,
 }
 
-/// What `job retry` is told.
+/// Arguments of `job retry`.
 #[derive(Debug, clap::Args)]
 pub struct RetryJobs {
     /// What is tried again
@@ -523,7 +523,7 @@ pub struct RetryJobs {
     pub why: WhyJobs,
 }
 
-/// What `job retry` tries again: one of these.
+/// What `job retry` retries: exactly one of these.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 pub struct Retried {
@@ -538,7 +538,7 @@ pub struct Retried {
     pub waiting: bool,
 }
 
-/// Which of all jobs a command is about.
+/// Selects the jobs that a command applies to.
 #[derive(Debug, clap::Args)]
 pub struct Which {
     /// Only those of this tenant
@@ -550,13 +550,13 @@ pub struct Which {
 }
 
 impl Which {
-    /// Whether nothing is left out.
+    /// Whether all jobs are selected.
     pub fn is_all(&self) -> bool {
         self.tenant.is_none() && self.reason.is_none()
     }
 }
 
-/// Where a job stands.
+/// The state of a job.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum State {
     /// Due
@@ -572,7 +572,7 @@ pub enum State {
 }
 
 impl State {
-    /// The word for it.
+    /// The name of the state.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",

@@ -1,4 +1,4 @@
-//! The client of the admin API: one connection for each request, blocking.
+//! A blocking client of the admin API, with one connection for each request.
 
 use std::{
     io,
@@ -23,15 +23,15 @@ use super::{
 };
 use crate::admin::wire::Problem;
 
-/// Where the socket is looked for when none is named; the first that exists is taken.
+/// Default paths of the socket; the first that exists is used.
 pub const SOCKETS: [&str; 2] = [HERE, "/run/patchbay/admin.sock"];
 const HERE: &str = "state/admin.sock";
-/// How long an answer may take, in seconds: a reload tries every new plugin, one after the other.
+/// Maximum time for an answer, in seconds. A reload tries every new plugin, one after the other.
 pub const ANSWER_S_MAX: u64 = 600;
-/// Largest answer that is read, in bytes.
+/// Maximum size of an answer, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// A way to the host. Not to be used within a runtime: it has its own.
+/// A client of the host. It has its own runtime, so it must not be used within another.
 pub struct Client {
     socket: PathBuf,
     found: Found,
@@ -39,7 +39,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Over this socket, or over the first of [`SOCKETS`] that exists.
+    /// A client for this socket, or for the first of [`SOCKETS`] that exists.
     pub fn find(socket: Option<PathBuf>) -> Result<Self, Failure> {
         let named = socket.filter(|path| !path.as_os_str().is_empty());
         let is_named = named.is_some();
@@ -54,7 +54,7 @@ impl Client {
         Self::over(socket, found)
     }
 
-    /// Over this socket. Nothing is sent yet.
+    /// A client for this socket. It does not connect yet.
     pub fn new(socket: PathBuf) -> Result<Self, Failure> {
         Self::over(socket, Found::Named)
     }
@@ -68,27 +68,27 @@ impl Client {
         Ok(Self { socket, found, runtime })
     }
 
-    /// `GET path`
+    /// Sends `GET path`.
     pub fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, Failure> {
         self.call(Method::GET, path, Bytes::new())
     }
 
-    /// `DELETE path`
+    /// Sends `DELETE path`.
     pub fn delete<A: DeserializeOwned>(&self, path: &str) -> Result<A, Failure> {
         self.call(Method::DELETE, path, Bytes::new())
     }
 
-    /// `POST path`
+    /// Sends `POST path`.
     pub fn post<A: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<A, Failure> {
         self.call(Method::POST, path, json(body))
     }
 
-    /// `PUT path`
+    /// Sends `PUT path`.
     pub fn put<A: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<A, Failure> {
         self.call(Method::PUT, path, json(body))
     }
 
-    /// `PATCH path`
+    /// Sends `PATCH path`.
     pub fn patch<A: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<A, Failure> {
         self.call(Method::PATCH, path, json(body))
     }
@@ -123,7 +123,7 @@ fn unreadable(why: &str) -> Failure {
     Failure::failed(problem)
 }
 
-/// How an exchange ended before there was an answer.
+/// Why an exchange ended without an answer.
 enum Broken {
     Connect(io::Error),
     Stranger(Failure),
@@ -143,7 +143,7 @@ async fn exchange(
     let stream = UnixStream::connect(socket).await.map_err(Broken::Connect)?;
     peer::check(&stream, socket, found).map_err(Broken::Stranger)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    // Its error is also that of the request.
+    // An error of the connection is reported by the request too.
     tokio::spawn(connection);
     let request = Request::builder()
         .method(method)

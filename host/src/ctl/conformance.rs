@@ -1,4 +1,4 @@
-//! `conformance`: a vendor's test of the whole contract, on the very file that will be shipped.
+//! `conformance`: tests the whole contract on the very file that a vendor will ship.
 
 use std::{
     fs, io,
@@ -19,7 +19,7 @@ use crate::{
     plugin::{artifact, signature::Trust},
 };
 
-/// Carries out what is wanted. A failed case is a failure; what could not be tried is not.
+/// Runs the cases. A failed case is a failure; a case that could not be tried is not.
 pub(super) fn run(wanted: &args::Conformance) -> Result<Shown, Failure> {
     let file = &wanted.file;
     let artifact =
@@ -29,7 +29,7 @@ pub(super) fn run(wanted: &args::Conformance) -> Result<Shown, Failure> {
     let given = path.as_deref().map(|path| Given::read(path).map_err(|fault| unusable(path, &fault))).transpose()?;
     let seed = match wanted.seed {
         Some(seed) => seed,
-        // Short enough to be typed again.
+        // A short number, so that it is easy to type again.
         None => getrandom::u32()
             .map_err(|fault| Failure::failed(Problem::new("SEED", fault.to_string()).mend("name one: --seed N")))?
             .into(),
@@ -51,14 +51,14 @@ pub(super) fn run(wanted: &args::Conformance) -> Result<Shown, Failure> {
     Ok(shown(file, path.as_deref(), &artifact.info, &report))
 }
 
-/// The command line for the same file with the same things, as a shell takes it.
+/// The command line for the same file and fixtures, quoted for a shell.
 fn again(file: &Path, given: Option<&Path>) -> String {
     let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
     let with = given.map(|path| format!(" --with {}", quoted(path))).unwrap_or_default();
     format!("plugin-ctl conformance {}{with}", quoted(file))
 }
 
-/// Where it is when nobody says so.
+/// The default fixtures file for a plugin, if there is one.
 fn beside(file: &Path) -> Option<PathBuf> {
     let beside = file.with_file_name(given::FILE);
     [beside, PathBuf::from(given::FILE)].into_iter().find(|path| path.is_file())

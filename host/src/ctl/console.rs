@@ -1,4 +1,4 @@
-//! Standard output, standard error and the one who sits there: data to the one, everything else to the other.
+//! Standard output for data, standard error for everything else, and questions to the user.
 
 use std::{
     ffi::OsStr,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::admin::wire::Problem;
 
-/// How to talk to whoever called.
+/// The terminal, or whatever stands in for it.
 #[derive(Debug, Clone, Copy)]
 pub struct Console {
     json: bool,
@@ -28,8 +28,8 @@ pub struct Console {
 }
 
 impl Console {
-    /// For this process. Colours only where there is a terminal that wants them; questions only where somebody can
-    /// read and answer them.
+    /// The console of this process. Colours are used only on a terminal that wants them, and questions are asked only
+    /// where somebody can answer.
     pub fn new(args: &Args) -> Self {
         let Args { json, no_color, wide, .. } = *args;
         let unwanted =
@@ -47,19 +47,19 @@ impl Console {
         }
     }
 
-    /// For tests: nobody to ask, no colours, no width.
+    /// A console for tests: no user to ask, no colours, no width.
     #[cfg(test)]
     pub(super) fn deaf() -> Self {
         let layout = Layout { width: None, color: false, wide: false, now: OffsetDateTime::UNIX_EPOCH };
         Self { json: false, layout, error_color: false, can_ask: false }
     }
 
-    /// How tables are laid out on standard output.
+    /// The layout of tables on standard output.
     pub(super) fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Writes what a command has to show, and gives its exit code. A reader that has gone (`| head`) is no failure.
+    /// Writes a command's output, and returns its exit code. A reader that has gone (`| head`) is no failure.
     pub fn show(&self, outcome: Result<Shown, Failure>) -> ExitCode {
         let (written, failure) = match outcome {
             Ok(shown) => (self.write(&shown), shown.failure),
@@ -78,18 +78,18 @@ impl Console {
         failure.exit.into()
     }
 
-    /// The heading of rows that come one by one; for people only.
+    /// Writes the heading of rows that are written one by one. It is for people only.
     ///
     /// # Errors
-    /// When standard output cannot be written.
+    /// If standard output cannot be written.
     pub fn head(&self, line: &str) -> io::Result<()> {
         if self.json { Ok(()) } else { writeln!(io::stdout(), "{line}") }
     }
 
-    /// A row of those that come one by one: a line, or one JSON object in one line.
+    /// Writes a row of those that are written one by one: a line, or one JSON object in one line.
     ///
     /// # Errors
-    /// When standard output cannot be written.
+    /// If standard output cannot be written.
     pub fn row(&self, line: &str, json: &impl Serialize) -> io::Result<()> {
         let json = self.json.then(|| serde_json::to_string(json)).transpose()?;
         let mut out = io::stdout().lock();
@@ -97,31 +97,31 @@ impl Console {
         out.flush()
     }
 
-    /// Whether the other end of standard output has been closed: then nothing more needs to be waited for.
+    /// Whether the reader of standard output has gone, so that waiting for more is useless.
     pub fn reader_is_gone(&self) -> bool {
         let out = io::stdout();
-        // Nothing is asked for: the end of a pipe or socket is told all the same.
+        // No events are requested: the end of a pipe or socket is always reported.
         let mut polled = [PollFd::new(&out, PollFlags::empty())];
         poll(&mut polled, Some(&Timespec::default())).is_ok()
             && polled[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
     }
 
-    /// Standard output that cannot be written.
+    /// The failure for standard output that cannot be written.
     pub fn unwritable(error: &io::Error) -> Failure {
         Failure::failed(Problem::new("OUTPUT", format!("standard output cannot be written: {error}")))
     }
 
-    /// A line on standard error that asks for attention. With `--json` nothing is said: there, only failures are.
+    /// Writes a warning to standard error. With `--json` it writes nothing: there, only failures appear.
     pub fn warn(&self, message: &str) {
         if !self.json {
             self.say(&format!("warning: {message}"));
         }
     }
 
-    /// Asks before something that cannot be undone; `yes` answers beforehand.
+    /// Asks for confirmation of something that cannot be undone; `yes` confirms beforehand.
     ///
     /// # Errors
-    /// When the answer is no, or nobody can answer.
+    /// If the answer is no, or nobody can answer.
     pub fn confirm(&self, question: &str, yes: bool) -> Result<(), Failure> {
         if yes {
             return Ok(());
@@ -160,7 +160,7 @@ impl Console {
     }
 
     fn say(&self, line: &str) {
-        // Without standard error there is nowhere left to complain; the exit code still says it.
+        // Without standard error there is nowhere to report this; the exit code still says it.
         let _written = writeln!(io::stderr(), "{line}");
     }
 }

@@ -1,9 +1,10 @@
-//! `rollback`, `pin`, `unpin`, `disable`, `enable`: what operators decide about a plugin, and what serves then.
+//! `rollback`, `pin`, `unpin`, `disable`, `enable`: sends an operator's decision about a plugin, and shows what serves
+//! then.
 
 use super::{Shown, args::Decision, client::Client, console::Console, failure::Failure, plugins::state_after};
 use crate::admin::wire::{Pin, Reason, Reloaded};
 
-/// A decision that needs nothing else; `verb` is its route.
+/// Sends a decision without further parameters; `verb` is its route.
 pub(super) fn decide(client: &Client, console: &Console, verb: &str, about: Decision) -> Result<Shown, Failure> {
     let Decision { tool_type, reason } = about;
     let outcome: Vec<Reloaded> = client.post(&format!("/v1/plugins/{tool_type}/{verb}"), &Reason { reason })?;

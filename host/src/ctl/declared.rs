@@ -6,7 +6,7 @@ use plugin_abi::declared::{Declaration, DeclaredName};
 
 use super::table::plain;
 
-/// One line for each name, under a heading; says so where the plugin declares nothing.
+/// One line for each name, under a heading. Says so if the plugin declares nothing.
 pub(super) fn declared_text(declares: Option<&Declaration>) -> String {
     let Some(declares) = declares else {
         return "settings and secrets: not declared by the plugin\n".to_owned();

@@ -1,4 +1,4 @@
-//! `events`: what happened to plugins, tenants and jobs, as a journal is read: the newest last, and with `--follow` each as it comes.
+//! `events`: shows the journal of plugins, tenants and jobs, newest last; `--follow` shows new events as they come.
 
 use std::{
     fmt::Write as _,
@@ -25,11 +25,11 @@ use crate::{
     nearest::did_you_mean,
 };
 
-/// How long a request waits for an event, in seconds: after so long it is seen that nobody reads any more.
+/// How long a request waits for an event, in seconds. A reader that has gone is noticed after this time.
 const WAIT_S: u64 = 2;
-/// For how long a host that has gone is waited for.
+/// How long to wait for a host that has gone.
 const AWAY_MAX: Duration = Duration::from_secs(60);
-/// How often it is tried meanwhile.
+/// Time between two tries to reach it.
 const TRY_EVERY: Duration = Duration::from_millis(200);
 
 /// The headings of `events`.
@@ -38,12 +38,12 @@ pub(super) const COLUMNS: Columns = Columns {
     wide: &[],
     below: Some("MESSAGE"),
 };
-/// The least width of each of them, where rows are written one by one.
+/// Minimum width of each column when rows are written one by one.
 const WIDTHS: [usize; 7] = [24, 18, 12, 4, 9, 12, 12];
-/// The column of numbers.
+/// The index of the numeric column.
 const NUMBERS: usize = 3;
 
-/// Which events are wanted: those that are about all of this.
+/// Which events to show. All conditions must match.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     pub(super) tool_type: Option<ToolType>,
@@ -55,10 +55,10 @@ pub(super) fn list(client: &Client, console: &Console, limit: u32, wanted: &Want
     Ok(Shown::new(list_text(&events, limit, &Users::of_this_machine(), console.layout()), &events))
 }
 
-/// Shows the newest and then each one as it comes, until nobody reads any more.
+/// Shows the newest events and then new ones as they come, until the reader has gone.
 ///
 /// # Errors
-/// When the host cannot be reached at first, or stays away.
+/// If the host cannot be reached at first, or stays away.
 pub(super) fn follow(client: &Client, console: &Console, limit: u32, wanted: &Wanted) -> Result<Shown, Failure> {
     let users = Users::of_this_machine();
     let mut events = newest(client, limit, wanted)?;
@@ -78,7 +78,7 @@ pub(super) fn follow(client: &Client, console: &Console, limit: u32, wanted: &Wa
     }
 }
 
-/// Waits for what comes after this event, also over a restart of the host.
+/// Waits for events after this one, even across a restart of the host.
 fn news(client: &Client, console: &Console, last: i64, wanted: &Wanted) -> Result<Vec<PluginEvent>, Failure> {
     let path = format!("/v1/events?after={last}&limit={EVENTS_LISTED_MAX}&wait_s={WAIT_S}{}", wanted.query());
     let mut away: Option<Instant> = None;
@@ -102,7 +102,7 @@ fn news(client: &Client, console: &Console, last: i64, wanted: &Wanted) -> Resul
     }
 }
 
-/// The newest events. Where there are none because the filter names what nobody knows, that is a failure.
+/// The newest events. Fails if there are none because the filter names something unknown.
 fn newest(client: &Client, limit: u32, wanted: &Wanted) -> Result<Vec<PluginEvent>, Failure> {
     let events: Vec<PluginEvent> = client.get(&format!("/v1/events?limit={limit}{}", wanted.query()))?;
     if events.is_empty() {
@@ -119,7 +119,7 @@ impl Wanted {
     }
 
     /// # Errors
-    /// When the host has no such tool type or tenant, and never had an event about it.
+    /// If the host has no such tool type or tenant, and never had an event about it.
     fn check(&self, client: &Client) -> Result<(), Failure> {
         let has_events = |wanted: Self| -> Result<bool, Failure> {
             let events: Vec<PluginEvent> = client.get(&format!("/v1/events?limit=1{}", wanted.query()))?;
@@ -149,7 +149,7 @@ impl Wanted {
     }
 }
 
-/// A filter that matches nothing because nobody knows what it names; `list` is the command that shows what there is.
+/// The failure for a filter that names something unknown; `list` is the command that shows the known names.
 fn unknown(code: &str, what: &str, list: &str, name: &str, known: &[&str]) -> Failure {
     let nearest = did_you_mean(name, known);
     let problem = Problem::new(code, format!("there is no {what} {name}, and no event is about one"))
@@ -173,7 +173,7 @@ pub(super) fn list_text(events: &[PluginEvent], limit: u32, users: &Users, layou
     text
 }
 
-/// What stands under [`COLUMNS`] but the message.
+/// The values under [`COLUMNS`], without the message.
 fn columns(event: &PluginEvent, users: &Users) -> [String; 7] {
     let or_none = |text: Option<&str>| text.unwrap_or("-").to_owned();
     [
@@ -197,7 +197,7 @@ fn head() -> String {
     line(&columns, COLUMNS.below.unwrap_or_default())
 }
 
-/// A row by itself: wide enough for what most rows hold, since those to come are not known.
+/// A row on its own. Its columns have fixed widths that suit most rows, because later rows are not known.
 fn line(columns: &[String; 7], message: &str) -> String {
     let mut line = String::new();
     for (at, (text, width)) in columns.iter().zip(WIDTHS).enumerate() {

@@ -1,4 +1,4 @@
-//! How a command fails: its exit code, and what is written for people and for programs.
+//! Failures of commands: their exit codes, and their texts for people and programs.
 
 use std::{fmt::Write as _, process::ExitCode};
 
@@ -8,7 +8,7 @@ use crate::admin::wire::Problem;
 /// The exit codes other than 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Refused, or failed.
+    /// The command was refused, or it failed.
     Failed,
     /// The command line is wrong.
     Usage,
@@ -26,37 +26,37 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// A command that did not do what was asked.
+/// A command that did not do what it should.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Which exit code follows.
+    /// The exit code.
     pub exit: Exit,
-    /// What went wrong. In a box: it is large, and most commands do not fail.
+    /// What went wrong. Boxed, because it is large and most commands succeed.
     pub problem: Box<Problem>,
 }
 
 impl Failure {
-    /// Refused, or failed.
+    /// A command that was refused or failed.
     pub fn failed(problem: Problem) -> Self {
         Self { exit: Exit::Failed, problem: Box::new(problem) }
     }
 
-    /// The command line is wrong.
+    /// A wrong command line.
     pub fn usage(problem: Problem) -> Self {
         Self { exit: Exit::Usage, problem: Box::new(problem) }
     }
 
-    /// The host cannot be reached.
+    /// A host that cannot be reached.
     pub fn unreachable(problem: Problem) -> Self {
         Self { exit: Exit::Unreachable, problem: Box::new(problem) }
     }
 
-    /// One JSON object in one line.
+    /// The failure as one JSON object in one line.
     pub fn json(&self) -> String {
         serde_json::to_string(&self.problem).expect("texts always have a JSON form")
     }
 
-    /// Lines for people: what, where, why, what is still true, how to mend it.
+    /// The failure as lines for people: what, where, why, what is still true, and how to fix it.
     pub fn text(&self, color: bool) -> String {
         let mut text = String::new();
         write_problem(&mut text, &self.problem, color);

@@ -1,5 +1,5 @@
-//! `install`: a file that has passed the checks here, by the host's own rules, goes into the plugin folder in one step, and
-//! what serves then is read back from the host.
+//! `install`: checks a file here by the host's own rules, puts it into the plugin folder in one step, and reads back
+//! from the host what serves then.
 
 use std::{
     fs, io,
@@ -66,7 +66,7 @@ pub(super) fn run(client: &Client, console: &Console, wanted: &Install) -> Resul
         plugins = served(client, &sound)?;
         failure = failure.map(|failure| stated(failure, BACK));
     }
-    // Only what serves now is news; the table says the rest.
+    // Only mentions a change of what serves; the table shows the rest.
     let news = plugins.iter().filter(|plugin| failure.is_none() && is_this(plugin, &sound));
     let text: String = news.filter_map(serves).collect();
     let text = format!("{text}{}{}", if text.is_empty() { "" } else { "\n" }, list_text(&plugins, console.layout()));
@@ -98,7 +98,7 @@ struct Source {
     name: Option<String>,
 }
 
-/// What served last and is kept, under the name that it had.
+/// The artifact that last served this tool type and is kept, under its former name.
 fn kept(client: &Client, tool_type: &ToolType) -> Result<Source, Failure> {
     let detail: PluginDetail = client.get(&format!("/v1/plugins/{tool_type}"))?;
     let newest = detail.kept.iter().find(|kept| kept.passed_over.is_none());
@@ -119,7 +119,7 @@ fn kept(client: &Client, tool_type: &ToolType) -> Result<Source, Failure> {
     Ok(Source { file: copy.into(), name })
 }
 
-/// The name that the file gets in the folder.
+/// The file's name in the folder.
 fn file_name(source: &Source, wanted: Option<&str>) -> Result<String, Failure> {
     let own = || source.file.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = wanted.map(str::to_owned).or_else(|| source.name.clone()).or_else(own).unwrap_or_default();
@@ -134,7 +134,7 @@ fn file_name(source: &Source, wanted: Option<&str>) -> Result<String, Failure> {
     Err(Failure::usage(problem))
 }
 
-/// Whom the host trusts. One that does not say is asked when it takes the file up.
+/// The keys that the host trusts. A host that does not say checks the signature itself when it loads the file.
 fn trust(rules: Option<&Rules>) -> Result<Trust, Failure> {
     let Some(rules) = rules else { return Ok(Trust::default()) };
     let keys = rules.trusted_keys.iter().map(|key| TrustedKey::parse(key)).collect::<Result<_, _>>();
@@ -145,7 +145,7 @@ fn trust(rules: Option<&Rules>) -> Result<Trust, Failure> {
     Ok(Trust { keys, required: rules.require_signature })
 }
 
-/// Whether the host would map a file that was written here by this user.
+/// Checks that the host would map a file written here by this user.
 fn allowed(staged: &Staged, place: &Path, rules: Option<&Rules>) -> Result<(), Failure> {
     let Some((policy, user)) = rules.and_then(|rules| Some((Permissions::parse(&rules.permissions)?, rules.user)))
     else {
@@ -173,17 +173,17 @@ fn signature_of(file: &Path) -> Result<Option<Vec<u8>>, Failure> {
     }
 }
 
-/// The plugin that a new file takes the place of.
+/// The plugin that the new file replaces.
 struct Before {
     plugin: InspectedArtifact,
     signature: Option<Vec<u8>>,
 }
 
 impl Before {
-    /// What is there: nothing, a file that serves nobody, or other bytes of the same tool type.
+    /// Finds what has the file's name now: nothing, a file that does not serve, or another file of the same tool type.
     ///
     /// # Errors
-    /// When it is another tool type's, which must not be taken away.
+    /// If it belongs to another tool type, which must not lose its file.
     fn at(place: &Path, sound: &InspectedArtifact) -> Result<Option<Self>, Failure> {
         let plugin = match artifact::inspect(place, &Trust::default()) {
             Ok(plugin) => plugin,
@@ -238,7 +238,7 @@ fn is_this(plugin: &Plugin, sound: &InspectedArtifact) -> bool {
     plugin.state == "active" && plugin.sha256.as_ref() == Some(&sound.sha256.to_string())
 }
 
-/// Now, or since it was refused before: then a look at the folder says nothing of it.
+/// Whether the file is refused now, or was refused before. In the latter case the reload does not mention it.
 fn is_refused(place: &Path, outcome: &[Reloaded], plugins: &[Plugin]) -> bool {
     outcome.iter().any(|reloaded| Path::new(&reloaded.path) == place && reloaded.code.is_some())
         || candidate_at(place, plugins).is_some()
@@ -248,7 +248,7 @@ fn candidate_at<'a>(place: &Path, plugins: &'a [Plugin]) -> Option<&'a Candidate
     plugins.iter().filter_map(|plugin| plugin.candidate.as_ref()).find(|candidate| Path::new(&candidate.path) == place)
 }
 
-/// What there is to say when the file that was installed does not serve.
+/// The failure if the installed file does not serve.
 fn failure(place: &Path, sound: &InspectedArtifact, outcome: &[Reloaded], plugins: &[Plugin]) -> Option<Failure> {
     let path = place.to_string_lossy();
     let refused = outcome.iter().filter(|reloaded| reloaded.path == path);
@@ -288,7 +288,7 @@ fn failure(place: &Path, sound: &InspectedArtifact, outcome: &[Reloaded], plugin
     Some(Failure::failed(problem.why(why).state(state).mend(mend)))
 }
 
-/// Why another one serves, or none, and what can be done about it.
+/// Why another version serves, or none, and what can be done about it.
 fn why_not(row: &Plugin) -> (String, String) {
     let tool_type = row.tool_type.as_deref().unwrap_or_default();
     match (row.state.as_str(), &row.path) {

@@ -1,4 +1,4 @@
-//! `job …`: finding jobs and looking at them, trying them again, and throwing dead letters away.
+//! `job …`: lists, shows, retries and purges jobs.
 
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -90,7 +90,7 @@ pub(super) fn list_text(jobs: &[Job], limit: u32, layout: &Layout) -> String {
 }
 
 fn row(job: &Job, layout: &Layout) -> Row {
-    // A running job's time is the end of its lease: nobody waits for that.
+    // A running job's time is the end of its lease, which nobody waits for.
     let due = job.due_at.as_deref().filter(|_| !is(job, JobState::Running));
     Row {
         short: vec![
@@ -112,7 +112,7 @@ fn row(job: &Job, layout: &Layout) -> Row {
     }
 }
 
-/// What keeps the job from running, when it is tried again, and why it was not done yet or how it ended.
+/// What keeps the job from running, when it is retried, and why it is not done or how it ended.
 fn remark(job: &Job, until: Option<String>) -> Option<String> {
     let held = match job {
         Job { paused: true, .. } => Some("paused".to_owned()),
@@ -155,7 +155,7 @@ fn one(detail: &JobDetail) -> Shown {
     Shown::new(text, detail)
 }
 
-/// Why the job was not done yet, or how it ended when that was not as it should.
+/// Why the job is not done, or how it ended if that was not a success.
 fn reason(job: &Job) -> Option<String> {
     if is(job, JobState::Done) {
         return job.outcome.clone().filter(|outcome| outcome != DONE);
@@ -164,7 +164,8 @@ fn reason(job: &Job) -> Option<String> {
     error.or_else(|| job.outcome.clone())
 }
 
-/// Only where it is in question: what is done says how it ended, and other kinds of jobs post nothing.
+/// Whether the note may be posted, only where that is in question: a finished job says how it ended, and other kinds of
+/// jobs post nothing.
 fn may_have_posted(detail: &JobDetail) -> Option<String> {
     let in_question = detail.job.kind == JobKind::Enhance.as_str() && !is(&detail.job, JobState::Done);
     in_question.then(|| if detail.sent { "yes" } else { "no" }.to_owned())
@@ -191,7 +192,7 @@ fn shown_state(job: &Job) -> Cow<'_, str> {
     }
 }
 
-/// How a job ended, where the code alone says too little.
+/// The outcome in words, if the code alone says too little.
 fn outcome(code: &str) -> String {
     match code {
         POSSIBLY_TWICE => {

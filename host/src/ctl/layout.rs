@@ -1,49 +1,49 @@
-//! How text is laid out for whoever reads it: how wide, in colours or not, and what an age is counted from.
+//! The layout of text for people: its width, its colours, and the time that ages are counted from.
 
 use std::{ffi::OsStr, io};
 
 use textwrap::{Options, WordSeparator, WordSplitter};
 use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// Before each line that belongs to the one above it.
+/// Indents each line that belongs to the one above it.
 const INDENT: &str = "    ";
 
-/// What decides how a table looks.
+/// The settings for tables.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layout {
-    /// How many columns a line has; without a number no line is broken.
+    /// The width of a line in columns; without it, no line is broken.
     pub(super) width: Option<usize>,
     /// Whether states are coloured. It changes nothing else.
     pub(super) color: bool,
-    /// Whether all columns are shown.
+    /// Whether tables show all columns.
     pub(super) wide: bool,
-    /// What ages are counted from.
+    /// The time that ages are counted from.
     pub(super) now: OffsetDateTime,
 }
 
 impl Layout {
-    /// The age of what happened at this RFC 3339 time, in its largest unit: `12s`, `5m`, `3h`, `9d`; `-` for none.
+    /// The age at this RFC 3339 time, in its largest unit: `12s`, `5m`, `3h`, `9d`; `-` for none.
     pub(super) fn age(&self, at: Option<&str>) -> String {
         at.and_then(moment).map_or_else(|| "-".to_owned(), |at| span(self.now - at))
     }
 
-    /// How long ago that was, in seconds.
+    /// Seconds since this RFC 3339 time.
     pub(super) fn seconds_since(&self, at: Option<&str>) -> Option<i64> {
         Some((self.now - moment(at?)?).whole_seconds())
     }
 
-    /// A number of milliseconds, as an age.
+    /// A number of milliseconds, written as an age.
     pub(super) fn millis(&self, millis: i64) -> String {
         span(Duration::milliseconds(millis))
     }
 
-    /// How long it is until then; none when that is over.
+    /// The time until then; `None` if it has passed.
     pub(super) fn until(&self, at: Option<&str>) -> Option<String> {
         let left = at.and_then(moment)? - self.now;
         left.is_positive().then(|| span(left))
     }
 
-    /// A text below a line that it belongs to: indented, and broken between words where it is too long.
+    /// The lines of a text that belongs to the line above: indented, and broken between words if too long.
     pub(super) fn below(&self, text: &str) -> Vec<String> {
         let Some(width) = self.width else { return vec![format!("{INDENT}{text}")] };
         let options = Options::new(width)
@@ -56,7 +56,7 @@ impl Layout {
     }
 }
 
-/// The width of lines on standard output: what the environment says, else what the terminal says; a pipe has none.
+/// The width of lines on standard output, from the environment or the terminal. A pipe has none.
 pub(super) fn width(columns: Option<&OsStr>) -> Option<usize> {
     let said = columns.and_then(OsStr::to_str).and_then(|columns| columns.parse().ok()).filter(|columns| *columns > 0);
     said.or_else(|| Some(terminal_size::terminal_size_of(io::stdout())?.0.0.into()))
@@ -66,7 +66,7 @@ fn moment(at: &str) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(at, &Rfc3339).ok()
 }
 
-/// A clock that was set back makes nothing younger than new.
+/// A span written in its largest unit. A negative one, after the clock was set back, counts as zero.
 fn span(span: Duration) -> String {
     let seconds = span.whole_seconds().max(0);
     match seconds {

@@ -1,4 +1,4 @@
-//! `new`: writes a vendor's crate, a whole plugin that builds, conforms and serves in the sandbox.
+//! `new`: writes a vendor's crate, a complete plugin that builds, conforms and serves in the sandbox.
 
 use std::{fs, io, path::Path};
 
@@ -26,7 +26,7 @@ pub enum Scheme {
     Basic,
 }
 
-/// What is written: the path, and the text with its places to fill in.
+/// The files to write: path, and text with placeholders.
 const FILES: &[(&str, &str)] = &[
     ("Cargo.toml", include_str!("new/Cargo.toml.in")),
     ("src/lib.rs", include_str!("new/lib.rs.in")),
@@ -38,14 +38,14 @@ const FILES: &[(&str, &str)] = &[
     (".gitignore", include_str!("new/gitignore")),
 ];
 
-/// Names that a library cannot have: the language's words, and crates that are there already.
+/// Names that a library cannot have: Rust's keywords, and crates that exist already.
 const TAKEN: &str = "abstract alloc as async await become box break const continue core crate do dyn else enum extern false \
     final fn for gen if impl in let loop macro match mod move mut override plugin_abi priv proc_macro pub ref \
     return self static std struct super test trait true try type typeof unsafe unsized use virtual where while \
     yield";
 
 impl Scheme {
-    /// What stands in place of each name in braces.
+    /// The text for each placeholder.
     fn fillings(self) -> [(&'static str, &'static str); 4] {
         let (scheme, sandbox_scheme, validate, sign) = match self {
             Self::Hub => (
@@ -139,7 +139,7 @@ mod tests {
             for (path, text) in FILES {
                 let text = scheme.fillings().iter().fold((*text).to_owned(), |text, (at, with)| text.replace(at, with));
                 let text = text.replace("{{name}}", "x").replace("{{plugin_abi}}", "x");
-                // This one is conformance.toml's own.
+                // Only conformance.toml has this placeholder.
                 let text = text.replace("{{marker}}", "");
                 assert!(!text.contains("{{"), "{scheme:?} {path}: {text}");
             }

@@ -1,4 +1,4 @@
-//! Looks who serves the admin socket before anything is sent: requests hold secrets.
+//! Checks who serves the admin socket before anything is sent, because requests contain secrets.
 
 use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
@@ -7,19 +7,20 @@ use tokio::net::UnixStream;
 use super::{failure::Failure, users::Users};
 use crate::admin::wire::Problem;
 
-/// How the socket's path was come by.
+/// How the socket's path was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
-    /// By its own name, or where only root makes folders: the owner of its folder is who should serve it.
+    /// By its own name, or where only root creates folders: the folder's owner should serve it.
     Named,
-    /// In the current folder, which may be anybody's.
+    /// In the current folder, which may belong to anybody.
     Here,
 }
 
-/// Lets root serve the socket, whoever runs this program, and the owner of the socket's folder where that says something.
+/// Accepts root as the server, the user of this program and, where that is meaningful, the owner of the socket's
+/// folder.
 ///
 /// # Errors
-/// When it is somebody else, or the system does not say who it is.
+/// If anybody else serves the socket, or the system does not say who does.
 pub(super) fn check(connection: &UnixStream, socket: &Path, found: Found) -> Result<(), Failure> {
     let server = connection.peer_cred().map_err(|error| unknown(socket, &error))?;
     let server = Server { user: server.uid(), group: server.gid() };
@@ -32,14 +33,14 @@ pub(super) fn check(connection: &UnixStream, socket: &Path, found: Found) -> Res
     }
 }
 
-/// Who serves the socket.
+/// The user and process that serve the socket.
 #[derive(Debug, Clone, Copy)]
 struct Server {
     user: u32,
     group: u32,
 }
 
-/// Whose the socket's folder is.
+/// The owner of the socket's folder.
 #[derive(Debug, Clone, Copy)]
 struct Folder {
     user: u32,
@@ -54,7 +55,7 @@ impl Folder {
         Ok(Self { user: found.uid(), group: found.gid(), mode: found.mode() })
     }
 
-    /// Whether root has given it to this group and to nobody else, as container systems give volumes.
+    /// Whether root has given the folder to this group and to nobody else, as container systems do with volumes.
     fn is_roots_for(self, group: u32) -> bool {
         self.user == 0 && self.group == group && self.mode & 0o022 == 0o020
     }

@@ -1,4 +1,4 @@
-//! `list`, `info`, `reload`: what serves, and taking up what lies in the folder.
+//! `list`, `info`, `reload`: shows the plugins, and loads what is in the folder.
 
 use std::fmt::Write as _;
 
@@ -87,7 +87,7 @@ pub(super) fn reload(
     }
 }
 
-/// Reads back from the host what serves now, of one tool type or of all; fails when something was refused.
+/// Reads back from the host what serves now, for one tool type or for all. Fails if something was refused.
 pub(super) fn state_after(
     client: &Client,
     console: &Console,
@@ -111,7 +111,7 @@ pub(super) fn state_after(
     Ok(Shown { failure, ..Shown::new(text, &plugins) })
 }
 
-/// What serves, in a line; none where nothing does.
+/// What serves, in one line; `None` if nothing does.
 pub(super) fn serves(plugin: &Plugin) -> Option<String> {
     let (tool_type, version) = (plugin.tool_type.as_deref()?, plugin.version.as_deref()?);
     let sum = plugin.sha256.as_deref().map(|sum| format!(" (sha256 {}…)", short(sum))).unwrap_or_default();
@@ -124,7 +124,7 @@ pub(super) fn list_text(plugins: &[Plugin], layout: &Layout) -> String {
     }
     let mut sorted: Vec<_> = plugins.iter().collect();
     sorted.sort_by_key(|plugin| match (severity(&plugin.state), &plugin.candidate) {
-        // It serves, but not what the operator wants it to.
+        // The plugin serves, but not the version that the operator wants.
         (Severity::Good, Some(_)) => Severity::Odd,
         (severity, _) => severity,
     });
@@ -155,7 +155,7 @@ fn file_name(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
 
-/// What serves and, when it is something else, what was to serve: by its digest where the version is the same.
+/// The version that serves and, if it differs, the one that should: by digest if the versions are the same.
 fn version(plugin: &Plugin) -> String {
     let serves = plugin.version.as_deref().unwrap_or("-");
     let candidate = plugin.candidate.as_ref().filter(|_| plugin.generation.is_some());
@@ -172,12 +172,12 @@ fn version(plugin: &Plugin) -> String {
     }
 }
 
-/// As many digits of a digest as `pin` takes.
+/// The digits of a digest that `pin` needs.
 fn digits(sha256: &str) -> &str {
     sha256.get(..8).unwrap_or(sha256)
 }
 
-/// Why it is not as it should be.
+/// What is wrong with the plugin.
 pub(super) fn remark(plugin: &Plugin) -> Option<String> {
     match (&plugin.candidate, &plugin.last_error) {
         (Some(candidate), _) => {
@@ -267,7 +267,7 @@ fn name(reloaded: &Reloaded) -> String {
     }
 }
 
-/// One failure for all that was refused.
+/// One failure for everything that was refused.
 fn refused(outcome: &[Reloaded], plugins: &[Plugin]) -> Option<Failure> {
     let mut problems: Vec<_> = outcome.iter().filter_map(|reloaded| refusal(reloaded, plugins)).collect();
     match problems.len() {

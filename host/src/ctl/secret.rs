@@ -1,4 +1,4 @@
-//! Secrets as they are given: on the command line, in a file, on standard input.
+//! Secrets given on the command line, in a file or on standard input.
 
 use std::{
     convert::Infallible,
@@ -17,7 +17,7 @@ use crate::{
     tenant::secrets::SECRET_BYTES_MAX,
 };
 
-/// What was typed where a secret belongs. Any text is taken here, so that no complaint of the parser quotes it.
+/// The text typed in place of a secret. Any text is accepted here, so that no error of the parser quotes it.
 #[derive(Clone)]
 pub struct GivenSecret(Zeroizing<String>);
 
@@ -35,19 +35,19 @@ impl fmt::Debug for GivenSecret {
     }
 }
 
-/// A secret's text, and what is odd about it.
+/// A secret's text, and what is unusual about it.
 #[derive(Debug)]
 pub struct ReadSecret {
     /// The text.
     pub secret: Secret,
-    /// It was typed in the clear: other users can see it in the process list, and the shell keeps it.
+    /// Whether it was typed in clear text: other users can see it in the process list, and the shell keeps it.
     pub exposed: bool,
-    /// Which characters it begins or ends with that nobody sees, if any.
+    /// The invisible characters that it begins or ends with, if any.
     pub invisible: Option<String>,
 }
 
 impl ReadSecret {
-    /// Takes the secret of this name, with a warning about whatever is odd.
+    /// Takes the secret of this name, and warns about anything unusual.
     pub fn taken(self, name: &str, console: &Console) -> Secret {
         if self.exposed {
             console.warn(&format!(
@@ -62,7 +62,7 @@ impl ReadSecret {
     }
 }
 
-/// What to say about a secret that was taken although nobody can see all of it.
+/// The warning about a secret with invisible characters at its ends.
 pub(super) fn invisible_warning(secret: &str, ends: &str) -> String {
     format!(
         "{secret} {ends}, which nobody sees; it is taken as it is. If the tool's own secret has no such end, none of its \
@@ -72,8 +72,8 @@ pub(super) fn invisible_warning(secret: &str, ends: &str) -> String {
     )
 }
 
-/// Which characters that nobody sees a text begins or ends with, such as `begins with a blank (U+0020)`. Blanks and line
-/// ends around a JSON object do no harm.
+/// Describes invisible characters at the beginning or end of a text, such as `begins with a blank (U+0020)`. Blanks and
+/// line ends around a JSON object do no harm.
 pub(super) fn invisible_ends(text: &str) -> Option<String> {
     let text = if text.trim_start().starts_with('{') { text.trim_matches([' ', '\t', '\r', '\n']) } else { text };
     let end = |c: Option<char>| c.and_then(|c| Some(format!("{} (U+{:04X})", invisible(c)?, u32::from(c))));
@@ -85,7 +85,7 @@ pub(super) fn invisible_ends(text: &str) -> Option<String> {
     }
 }
 
-/// What a character is called that leaves no mark on a screen.
+/// The name of a character that is invisible on a screen.
 fn invisible(c: char) -> Option<&'static str> {
     Some(match c {
         '\u{feff}' => "a byte order mark",
@@ -107,18 +107,18 @@ fn invisible(c: char) -> Option<&'static str> {
     })
 }
 
-/// Reads the secrets of one command: standard input gives one of them, once.
+/// Reads the secrets of one command. Only one of them can come from standard input.
 pub struct SecretReader<R> {
     stdin: Option<R>,
 }
 
 impl<R: Read> SecretReader<R> {
-    /// `stdin` is what `@-` reads.
+    /// A reader that takes `@-` from `stdin`.
     pub fn new(stdin: R) -> Self {
         Self { stdin: Some(stdin) }
     }
 
-    /// `NAME=VALUE`; see [`value`](Self::value).
+    /// Reads `NAME=VALUE`; see [`value`](Self::value).
     pub fn named(&mut self, given: &GivenSecret) -> Result<(String, ReadSecret), Failure> {
         let Some((name, value)) = given.0.split_once('=').filter(|(name, _)| !name.is_empty()) else {
             let problem = Problem::new("USAGE", "a --secret is not of the form NAME=VALUE")
@@ -128,7 +128,7 @@ impl<R: Read> SecretReader<R> {
         Ok((name.to_owned(), self.read(name, value)?))
     }
 
-    /// `@FILE`, `@-` or the text itself. One line end after the text does not belong to it.
+    /// Reads `@FILE`, `@-` or the text itself. One line end after the text is removed.
     pub fn value(&mut self, name: &str, given: &GivenSecret) -> Result<ReadSecret, Failure> {
         self.read(name, &given.0)
     }
@@ -162,10 +162,10 @@ impl<R: Read> SecretReader<R> {
     }
 }
 
-/// At most one byte more than a secret and its line end may have is read.
+/// Reads at most one byte more than a secret and its line end may have.
 fn text_of(input: impl Read) -> io::Result<Zeroizing<String>> {
     let most = SECRET_BYTES_MAX + 3;
-    // Room for all of it at once: a buffer that grows would leave copies behind.
+    // Reserves room for all of it at once: a growing buffer would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(most + 1));
     input.take(most as u64).read_to_end(&mut bytes)?;
     let invalid = |why| io::Error::new(io::ErrorKind::InvalidData, why);
@@ -180,7 +180,7 @@ fn text_of(input: impl Read) -> io::Result<Zeroizing<String>> {
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-/// By its byte order mark, or by the zero byte that each letter of a secret has in it.
+/// Recognises UTF-16 by its byte order mark, or by the zero byte that each letter of a secret has in it.
 fn is_utf_16(bytes: &[u8]) -> bool {
     matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..])
 }

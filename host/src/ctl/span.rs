@@ -2,20 +2,20 @@
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// The longest time back, in seconds: ten years.
+/// The longest time span before now, in seconds: ten years.
 const BACK_S_MAX: u32 = 3_650 * 86_400;
 
-/// From when on.
+/// The beginning of a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Since {
-    /// So many seconds before now, by the host's clock.
+    /// This many seconds before now, by the host's clock.
     Back(u32),
-    /// This time.
+    /// An absolute time.
     At(OffsetDateTime),
 }
 
 impl Since {
-    /// `2h`, `3d`, or an RFC 3339 time.
+    /// Parses `2h`, `3d`, or an RFC 3339 time.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
             return Ok(Self::At(at));
@@ -31,7 +31,7 @@ impl Since {
     }
 }
 
-/// A time such as `24h`, in seconds, at most `most_s`: whole days.
+/// Parses a time span such as `24h` into seconds, at most `most_s`, which is a number of whole days.
 pub(super) fn seconds(text: &str, most_s: u32) -> Result<u32, String> {
     let form = || "must be a number and s, m, h or d, such as 24h".to_owned();
     let (unit_at, unit) = text.char_indices().last().ok_or_else(form)?;

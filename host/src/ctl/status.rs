@@ -1,4 +1,4 @@
-//! `status`: what serves, what is wrong and what waits, in a few lines.
+//! `status`: shows in a few lines what serves, what is wrong and what waits.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -19,42 +19,42 @@ use crate::admin::{
     wire::{Host, Job, Plugin, Queue, Refusals, Tenant},
 };
 
-/// Most things that are shown to people; with `--json` all are.
+/// Maximum number of problems shown to people; `--json` shows all.
 const SHOWN_MAX: usize = 6;
-/// A tenant that was refused longer ago than this is not refused any more, in seconds.
+/// How long ago a tenant's last refusal may be to count as a problem, in seconds.
 const REFUSED_S_MAX: i64 = 3600;
 
-/// The headings of what is wrong.
+/// The headings of the problems.
 pub(super) const COLUMNS: Columns = Columns { short: &["WRONG", "WHERE"], wide: &[], below: Some("REASON") };
 
-/// How a host stands.
+/// The state of a host.
 #[derive(Debug, Serialize)]
 struct Status {
     host: Host,
-    /// How many plugins are in each state.
+    /// The number of plugins in each state.
     plugins: BTreeMap<String, u64>,
-    /// How many tenants are in each state.
+    /// The number of tenants in each state.
     tenants: BTreeMap<String, u64>,
     jobs: Queue,
-    /// What somebody should look at, the worst first.
+    /// Problems that somebody should look at, worst first.
     wrong: Vec<Wrong>,
 }
 
-/// Something that somebody should look at.
+/// A problem that somebody should look at.
 #[derive(Debug, Serialize)]
 struct Wrong {
-    /// A stable word.
+    /// The problem as a stable word.
     what: &'static str,
     /// The tool type, file or tenant.
     #[serde(rename = "where")]
     place: String,
-    /// A sentence, where there is more to say.
+    /// The problem as a sentence, if there is more to say.
     reason: Option<String>,
-    /// What to do about it.
+    /// How to fix it.
     mend: String,
 }
 
-/// Fails only when the host cannot be asked: what is wrong is what was asked for.
+/// Fails only if the host cannot be asked: problems are what the command is for.
 pub(super) fn run(client: &Client, console: &Console) -> Result<Shown, Failure> {
     let host: Host = client.get("/v1/host")?;
     let plugins: Vec<Plugin> = client.get("/v1/plugins")?;
@@ -86,7 +86,7 @@ fn tally<'a>(states: impl Iterator<Item = &'a str>) -> BTreeMap<String, u64> {
     })
 }
 
-/// A tool type that nothing serves, or a file that is nobody's.
+/// The problem of a tool type that nothing serves, or of a file without a tool type.
 fn plugin_at_fault(plugin: &Plugin) -> Option<Wrong> {
     let what = match plugin.state.as_str() {
         "missing" => "missing",
@@ -111,7 +111,7 @@ fn plugin_at_fault(plugin: &Plugin) -> Option<Wrong> {
     Some(Wrong { what, place: place(plugin), reason: remark(plugin), mend })
 }
 
-/// What serves, but not as somebody wanted; or does not serve because somebody wanted that.
+/// The problem of a plugin that serves but not as it should, or that an operator keeps from serving.
 fn plugin_held_back(plugin: &Plugin) -> Option<Wrong> {
     let (what, mend) = match (plugin.state.as_str(), &plugin.candidate) {
         ("disabled", _) => ("disabled", "plugin-ctl enable"),
@@ -131,7 +131,7 @@ fn paused(jobs: &Queue) -> Option<Wrong> {
     jobs.paused.then(|| Wrong { what: "jobs paused", place, reason, mend: "plugin-ctl job resume".to_owned() })
 }
 
-/// Tenants whose jobs wait because the tool refuses what they present.
+/// Tenants whose jobs wait because the tool refuses their credentials.
 fn credentials(waiting: &[Job]) -> Vec<Wrong> {
     let mut by_tenant: BTreeMap<&str, &Job> = BTreeMap::new();
     for job in waiting.iter().filter(|job| job.credential_refused) {
@@ -155,7 +155,7 @@ fn dead_letters(jobs: &Queue) -> Option<Wrong> {
     })
 }
 
-/// A tenant whose last webhook was refused, not long ago.
+/// A tenant whose last webhook was refused recently.
 fn refused(tenant: &Tenant, layout: &Layout) -> Option<Wrong> {
     let (status, last) =
         tenant.refusals.iter().filter(|(_, refusals)| refusals.count > 0).max_by_key(|(_, last)| &last.last_at)?;
@@ -214,7 +214,7 @@ fn text(status: &Status, layout: &Layout) -> String {
     text
 }
 
-/// `4 active, 1 missing`
+/// A tally in words: `4 active, 1 missing`.
 fn listed(tally: &BTreeMap<String, u64>, none: &str) -> String {
     let parts: Vec<_> = tally.iter().map(|(state, number)| format!("{number} {state}")).collect();
     if parts.is_empty() { none.to_owned() } else { parts.join(", ") }

@@ -1,4 +1,4 @@
-//! Text for people: tables, fields under a heading, and nothing in either that steers the terminal.
+//! Text for people: tables and fields. Nothing in them can control the terminal.
 
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -7,10 +7,10 @@ use textwrap::core::display_width;
 
 use super::layout::Layout;
 
-/// Between two columns.
+/// Blanks between two columns.
 const GAP: u16 = 2;
 
-/// A text of others in one line: ticket ids, file names and messages may hold what a terminal would obey.
+/// Foreign text in one line. Ticket ids, file names and messages may contain terminal control sequences.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
     if text.chars().any(|c| steers(c) || matches!(c, '\n' | '\t')) {
         Cow::Owned(text.chars().map(|c| if matches!(c, '\n' | '\t') { ' ' } else { shown(c) }).collect())
@@ -19,7 +19,7 @@ pub(super) fn plain(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The same with its line ends.
+/// Foreign text with its line ends.
 pub(super) fn plain_lines(text: &str) -> Cow<'_, str> {
     if text.chars().any(steers) { Cow::Owned(text.chars().map(shown).collect()) } else { Cow::Borrowed(text) }
 }
@@ -28,20 +28,20 @@ fn shown(c: char) -> char {
     if steers(c) { char::REPLACEMENT_CHARACTER } else { c }
 }
 
-/// Control characters, and those that change the direction of what follows.
+/// Whether this is a control character, or one that changes the direction of text.
 fn steers(c: char) -> bool {
     (c.is_control() && !matches!(c, '\n' | '\t'))
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The headings of a table. A test holds the tables in the documentation against them.
+/// The headings of a table. A test compares the tables in the documentation with them.
 #[derive(Debug)]
 pub(super) struct Columns {
-    /// What is always shown.
+    /// Headings that are always shown.
     pub(super) short: &'static [&'static str],
-    /// What `--wide` adds.
+    /// Headings that `--wide` adds.
     pub(super) wide: &'static [&'static str],
-    /// What stands on lines of its own below its row. Where no line is broken it is the last column.
+    /// The heading of the text on lines of its own below its row. If lines are not broken, it is the last column.
     pub(super) below: Option<&'static str>,
 }
 
@@ -52,8 +52,8 @@ pub(super) struct Row {
     pub(super) below: Option<String>,
 }
 
-/// Rows under their headings. No word is ever broken: columns that do not fit the width stand below their row, each with
-/// its heading.
+/// Rows under their headings. No word is ever broken: columns that exceed the width go below their row, each with its
+/// heading.
 pub(super) fn table(columns: &Columns, rows: impl IntoIterator<Item = Row>, layout: &Layout) -> String {
     let mut headings = columns.short.to_vec();
     if layout.wide {
@@ -98,7 +98,7 @@ pub(super) fn table(columns: &Columns, rows: impl IntoIterator<Item = Row>, layo
 
 fn grid(headings: &[&str], rows: &[Vec<Cell>], layout: &Layout) -> Table {
     let mut table = Table::new();
-    // Nothing is left to the library's own idea of a width: colours would change it.
+    // The library must not use its own idea of the width, because colours would change it.
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     if layout.color {
         table.enforce_styling();
@@ -113,17 +113,18 @@ fn grid(headings: &[&str], rows: &[Vec<Cell>], layout: &Layout) -> Table {
     table
 }
 
-/// How wide the columns of a table would be that has this row alone.
+/// The column widths of a table with only this row.
 fn widths(headings: &[&str], row: &[Cell]) -> Vec<usize> {
     let cells = headings.iter().zip(row);
     cells.map(|(heading, cell)| display_width(heading).max(display_width(&cell.content()))).collect()
 }
 
-/// What of a table stands in its lines.
+/// The part of a table that fits in its lines.
 struct Fit {
-    /// So many columns, from the first one on.
+    /// The number of columns, from the first one on.
     columns: usize,
-    /// Whether a row stands in the columns. A few may be too long for a line: they do not make it too short for the others.
+    /// Whether each row fits in the columns. A few rows may be too long for a line without making it too short for the
+    /// others.
     usual: Vec<bool>,
 }
 
@@ -132,7 +133,7 @@ impl Fit {
         Self { columns, usual: vec![true; rows] }
     }
 
-    /// As many columns as fit the width, when all rows but a third at most are to stand in them.
+    /// As many columns as fit the width, so that at most a third of the rows exceed it.
     fn within(width: usize, rows: &[Vec<usize>]) -> Self {
         let columns = rows.first().map_or(0, Vec::len);
         let line = |widths: &[usize]| widths.iter().sum::<usize>() + usize::from(GAP) * widths.len().saturating_sub(1);
@@ -149,7 +150,7 @@ impl Fit {
     }
 }
 
-/// `heading: value` of the columns that did not fit, as many in a line as do.
+/// The columns that did not fit, as `heading: value`, as many in a line as possible.
 fn overflow(headings: &[&str], cells: &[Cell], layout: &Layout) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let pairs = headings.iter().zip(cells.iter().map(Cell::content)).filter(|(_, value)| value != "-");
@@ -169,7 +170,7 @@ fn overflow(headings: &[&str], cells: &[Cell], layout: &Layout) -> Vec<String> {
     lines
 }
 
-/// What is said below a list that may have been cut short.
+/// The note below a list that may have been cut short.
 pub(super) fn cut(things: &str, limit: u32, limit_max: u32) -> String {
     if limit >= limit_max {
         return format!(
@@ -179,17 +180,17 @@ pub(super) fn cut(things: &str, limit: u32, limit_max: u32) -> String {
     format!("These are the newest {limit} {things}, and there may be more: --limit N, at most {limit_max}")
 }
 
-/// A cell with a text of others; `-` for none.
+/// A cell with foreign text; `-` for none.
 pub(super) fn cell(text: Option<&str>) -> Cell {
     Cell::new(plain(text.unwrap_or("-")))
 }
 
-/// A number.
+/// A cell with a number.
 pub(super) fn number(value: impl std::fmt::Display) -> Cell {
     Cell::new(value).set_alignment(comfy_table::CellAlignment::Right)
 }
 
-/// The word for a state, in the colour of how bad it is.
+/// A cell with the name of a state, coloured by severity.
 pub(super) fn state(word: &str) -> Cell {
     let cell = cell(Some(word));
     match severity(word) {
@@ -199,18 +200,18 @@ pub(super) fn state(word: &str) -> Cell {
     }
 }
 
-/// How bad a state is; the worst first.
+/// How bad a state is, worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Severity {
     /// Somebody has to act.
     Broken,
-    /// On its way, or held back.
+    /// It is in transition, or held back.
     Odd,
-    /// As it should be.
+    /// It is as it should be.
     Good,
 }
 
-/// How bad a plugin, tenant or job in this state is. A word that a newer host made up is odd.
+/// The severity of this state of a plugin, tenant or job. A state unknown to this program is odd.
 pub(super) fn severity(state: &str) -> Severity {
     match state {
         "refused" | "missing" | "quarantined" | "dead" => Severity::Broken,
@@ -219,10 +220,10 @@ pub(super) fn severity(state: &str) -> Severity {
     }
 }
 
-/// What [`fields`] shows: a label and, where there is one, a value.
+/// A row of [`fields`]: a label and, if there is one, a value.
 pub(super) type Field = (&'static str, Option<String>);
 
-/// `label:  value` lines; those without a value are left out.
+/// Lines of `label:  value`. Fields without a value are left out.
 pub(super) fn fields(fields: impl IntoIterator<Item = Field>) -> String {
     let fields: Vec<_> = fields.into_iter().filter_map(|(label, value)| Some((label, value?))).collect();
     let width = fields.iter().map(|(label, _)| label.len() + 1).max().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! `tenant …`: adding, showing, changing and removing tenants.
+//! `tenant …`: adds, shows, changes and removes tenants.
 
 use std::{
     collections::BTreeMap,
@@ -32,7 +32,7 @@ mod update;
 use shown::one;
 pub(super) use shown::state_of;
 
-/// `client` is asked for after what was typed has been read: a wrong file is told also when no host runs.
+/// Calls `client` after it has read what was typed, so that a wrong file is reported even if no host runs.
 pub(super) fn run(
     command: TenantCommand,
     client: impl FnOnce() -> Result<Client, Failure>,
@@ -80,7 +80,7 @@ fn add(
     Ok(one(added.first().ok_or_else(nothing)?))
 }
 
-/// `verb` is the route.
+/// Sends a request without a body; `verb` is its route.
 fn set(client: &Client, about: &OneTenant, verb: &str) -> Result<Shown, Failure> {
     let path = about.why.on(format!("/v1/tenants/{}/{verb}", about.id));
     Ok(one(&client.post(&path, &())?))
@@ -103,7 +103,7 @@ fn new_tenant(given: AddTenant, reader: &mut SecretReader<impl Read>, console: &
     })
 }
 
-/// `--set KEY=VALUE`, each key once.
+/// Reads `--set KEY=VALUE`, each key once.
 fn settings(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     let mut settings = BTreeMap::new();
     for setting in given {
@@ -117,7 +117,7 @@ fn settings(given: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     Ok(settings)
 }
 
-/// `--secret NAME=VALUE`, each name once.
+/// Reads `--secret NAME=VALUE`, each name once.
 fn secrets(given: &[GivenSecret], reader: &mut SecretReader<impl Read>, console: &Console) -> Result<Secrets, Failure> {
     let mut secrets = Secrets::default();
     for secret in given {
@@ -134,7 +134,7 @@ fn twice(option: &str, name: &str) -> Failure {
     Failure::usage(Problem::new("USAGE", format!("{option} {name} is given twice")))
 }
 
-/// As they are written on the wire.
+/// The events' names in requests.
 fn events(events: impl IntoIterator<Item = EnhanceOn>) -> Vec<String> {
     events.into_iter().map(|event| event.as_str().to_owned()).collect()
 }
@@ -143,17 +143,17 @@ pub(super) fn counted(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
-/// `1 job`, `2 jobs`
+/// A number of jobs: `1 job`, `2 jobs`.
 pub(super) fn count(jobs: u64) -> String {
     counted(jobs, "job")
 }
 
-/// How many secrets it has, by name.
+/// How many secrets the tenant has, counting each name once.
 fn newest(tenant: &Tenant) -> usize {
     newest_secrets(tenant).count()
 }
 
-/// Secrets by name: a replaced one that is still good is not another.
+/// The names of the tenant's secrets. A replaced secret that is still valid does not count again.
 fn newest_secrets(tenant: &Tenant) -> impl Iterator<Item = &str> {
     tenant.secrets.iter().filter(|secret| secret.expires_at.is_none()).map(|secret| secret.name.as_str())
 }

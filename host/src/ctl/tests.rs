@@ -1,4 +1,4 @@
-//! Commands against a server that answers as it is told, and against none.
+//! Commands against a server with prepared answers, and without a server.
 
 use std::{
     path::PathBuf,
@@ -14,7 +14,7 @@ use tokio::{net::UnixListener, runtime::Runtime};
 
 use super::{args::read, failure::Exit, *};
 
-/// A host that gives each request the same answer, and remembers what it was asked.
+/// A host that gives each request the same answer, and records the requests.
 struct Host {
     socket: PathBuf,
     asked: Arc<Mutex<Vec<String>>>,
@@ -67,7 +67,7 @@ fn plugins() -> Value {
     }])
 }
 
-/// The plugin of jira with what it declares.
+/// The jira plugin with its declarations.
 fn declaring(declares: Value) -> Value {
     let mut detail = plugins()[0].clone();
     detail.as_object_mut().unwrap().extend([("generations".to_owned(), json!([])), ("declares".to_owned(), declares)]);
@@ -154,7 +154,7 @@ fn without_a_host_it_is_unreachable() {
     let folder = tempfile::tempdir().unwrap();
     let absent = folder.path().join("admin.sock");
     assert_eq!(run_on(&absent, "list").unwrap_err().exit, Exit::Unreachable);
-    // Nobody listens on it any more.
+    // The socket's file without a listener.
     drop(std::os::unix::net::UnixListener::bind(&absent).unwrap());
     let failure = run_on(&absent, "list").unwrap_err();
     assert_eq!((failure.exit, failure.problem.code.as_str()), (Exit::Unreachable, "HOST_UNREACHABLE"));

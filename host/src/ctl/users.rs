@@ -1,14 +1,14 @@
-//! Who a number is: the users of this machine as `/etc/passwd` has them. Users of a directory service stay numbers.
+//! Names of user ids: the users of this machine as `/etc/passwd` has them. Users of a directory service stay numbers.
 
 use std::{collections::HashMap, fs};
 
 const PASSWD: &str = "/etc/passwd";
 
-/// The users' names by number.
+/// The users' names by user id.
 pub(super) struct Users(HashMap<u32, String>);
 
 impl Users {
-    /// Those of this machine; none where the file cannot be read.
+    /// The users of this machine; none if the file cannot be read.
     pub(super) fn of_this_machine() -> Self {
         Self::parse(&fs::read_to_string(PASSWD).unwrap_or_default())
     }
@@ -19,7 +19,7 @@ impl Users {
             let (name, uid) = (fields.next()?, fields.nth(1)?.parse().ok()?);
             Some((uid, name.to_owned()))
         });
-        // The first entry of a number is the one that other programs show.
+        // If a number has several entries, other programs show the first.
         let mut names = HashMap::new();
         users.for_each(|(uid, name)| {
             names.entry(uid).or_insert(name);
@@ -27,7 +27,7 @@ impl Users {
         Self(names)
     }
 
-    /// An event's `who` for people: `uid 1000` is `alice (1000)` where that user is known.
+    /// An event's `who` for people: `uid 1000` becomes `alice (1000)` if that user is known.
     pub(super) fn shown(&self, who: &str) -> String {
         let name = who.strip_prefix("uid ").and_then(|uid| Some((uid, self.0.get(&uid.parse().ok()?)?)));
         name.map_or_else(|| who.to_owned(), |(uid, name)| format!("{name} ({uid})"))

@@ -1,4 +1,4 @@
-//! `verify`: the checks that the host makes before it loads a file, made here and without a host.
+//! `verify`: makes the host's checks of a file here, without a host.
 
 use std::path::Path;
 
@@ -32,25 +32,25 @@ struct Verdict {
     size_bytes: Option<u64>,
     sha256: Option<String>,
     signature: Option<String>,
-    /// Of the process that tried it here; null when it was refused.
+    /// The confinement of the process that tried it here; null if it was refused.
     confinement: Option<Confinement>,
     info: Option<InfoRecord>,
-    /// The settings and secrets that it declares; null when it declares nothing, or was refused.
+    /// The settings and secrets that it declares; null if it declares none, or was refused.
     declares: Option<Declaration>,
-    /// The oldest glibc with which it can be opened; null when it was refused before that was looked at.
+    /// The oldest glibc that can open it; null if it was refused before this was checked.
     glibc: Option<String>,
     code: Option<&'static str>,
     reason: Option<String>,
     mend: Option<&'static str>,
-    /// With `--verbose` only.
+    /// Present with `--verbose` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<String>,
 }
 
-/// The file's bytes, which have passed what `verify` looks at.
+/// The file's bytes, if they pass the checks of `verify`.
 ///
 /// # Errors
-/// Why it would be refused by a host that trusts these keys.
+/// Why a host that trusts these keys would refuse the file.
 pub(super) fn sound(file: &Path, trust: &Trust) -> Result<InspectedArtifact, Failure> {
     let before = |refusal: &Refusal| refused_before(file, refusal);
     let artifact = artifact::inspect(file, trust).map_err(|uninspected| before(&uninspected.refusal))?;
@@ -59,7 +59,7 @@ pub(super) fn sound(file: &Path, trust: &Trust) -> Result<InspectedArtifact, Fai
     Ok(artifact)
 }
 
-/// The same before something was changed.
+/// The failure for a refused file, when nothing has been changed yet.
 pub(super) fn refused_before(file: &Path, refusal: &Refusal) -> Failure {
     let mut failure = refused(file, refusal);
     failure.problem.state = Some("nothing was changed".to_owned());
@@ -79,7 +79,7 @@ pub(super) fn refused(file: &Path, refusal: &Refusal) -> Failure {
     })
 }
 
-/// What was found, as far as it went.
+/// The results, as far as the checks went.
 struct Found {
     sha256: Option<Sha256Sum>,
     stamp: Option<Stamp>,
@@ -90,8 +90,8 @@ struct Found {
     outcome: Result<Level, Refusal>,
 }
 
-/// Reads the file's information and judges its signature, then tries it in a process of its own. Shows what is known also
-/// when it is refused. Where keys are given, one of them must have signed it.
+/// Reads the file's information, judges its signature, and tries it in a process of its own. Shows what is known even
+/// if the file is refused. If keys are given, one of them must have signed it.
 pub(super) fn run(file: &Path, keys: Vec<TrustedKey>, verbose: bool) -> Result<Shown, Failure> {
     let required = !keys.is_empty();
     let found = match artifact::inspect(file, &Trust { keys, required }) {

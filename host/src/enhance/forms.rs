@@ -1,4 +1,4 @@
-//! A note's content in its three forms. HTML is made from the Markdown and then sanitised, so two fences stand in its way.
+//! A note's three forms. The HTML is generated from the Markdown and then sanitised, so two layers protect it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,7 +15,7 @@ const FACTS_HEADING: &str = "About this ticket";
 const SIMILAR_HEADING: &str = "Solved tickets like this one";
 const CLOSING: &str = "Patchbay · automatic note";
 
-/// What a tool's page may get from us: no scripts, styles, images or frames, and links that take nothing along.
+/// What may reach a tool's page: no scripts, styles, images or frames, and links that pass nothing on.
 static SANITIZER: LazyLock<Builder<'static>> = LazyLock::new(|| {
     let mut builder = Builder::empty();
     builder
@@ -29,7 +29,7 @@ static SANITIZER: LazyLock<Builder<'static>> = LazyLock::new(|| {
 
 pub(super) fn markdown(content: &Content) -> String {
     let mut out = markdown_body(content);
-    // The marker is ours and stands as it is, so that a plugin finds it in what the tool kept.
+    // The marker is ours and stays unescaped, so that a plugin finds it in what the tool stored.
     put(&mut out, format_args!("\n---\n\n{CLOSING} · {}\n", content.marker));
     out
 }
@@ -76,7 +76,7 @@ fn markdown_body(content: &Content) -> String {
     out
 }
 
-/// What follows a similar ticket's id.
+/// The text after a similar ticket's id.
 fn told(similar: &Similar, form: impl Fn(&Quoted) -> String) -> String {
     let mut out = String::new();
     if let Some(subject) = &similar.subject {
@@ -91,13 +91,13 @@ fn told(similar: &Similar, form: impl Fn(&Quoted) -> String) -> String {
     out
 }
 
-/// A link whose destination says exactly the URL: entities and escapes would be resolved within it.
+/// A link whose destination is exactly the URL: otherwise Markdown would resolve entities and escapes in it.
 fn markdown_link(shown: &str, link: &str) -> String {
     let destination = link.replace('&', "&amp;").replace('\\', "%5C").replace('<', "%3C").replace('>', "%3E");
     format!("[{shown}](<{destination}>)")
 }
 
 fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
-    // Writing to a string has no error to report.
+    // Writing to a string cannot fail.
     let _always_ok = out.write_fmt(text);
 }

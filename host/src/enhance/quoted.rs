@@ -1,8 +1,8 @@
-//! Text that strangers wrote, made safe to stand within a note: one line, cut to a limit, no markup, no mentions.
+//! Strangers' text made safe for a note: one line, cut to a limit, no markup, no mentions.
 
-/// Stands where a text was cut.
+/// Marks the place where a text was cut.
 const CUT_MARK: char = '…';
-/// Keeps `@` and a name apart for programs, invisibly.
+/// An invisible character that keeps programs from reading `@` and a name as a mention.
 const WORD_JOINER: char = '\u{2060}';
 
 /// A piece of ticket text. Never empty.
@@ -10,9 +10,9 @@ const WORD_JOINER: char = '\u{2060}';
 pub(super) struct Quoted(String);
 
 impl Quoted {
-    /// Every run of white space and control characters becomes one space, characters that hide or reorder text are left
-    /// out, and `@` before a name no longer mentions. At most `chars_max` characters, the cut mark included. Reads no
-    /// more of a long text than it keeps. `None` when nothing is left.
+    /// Makes a text safe. Every run of white space and control characters becomes one space, characters that hide or
+    /// reorder text are removed, and `@` before a name no longer mentions anyone. The result has at most `chars_max`
+    /// characters including the cut mark, and no more of a long text is read than needed. `None` if nothing is left.
     pub(super) fn new(text: &str, chars_max: usize) -> Option<Self> {
         let mut line = String::new();
         let (mut count, mut gap) = (0, false);
@@ -23,7 +23,7 @@ impl Quoted {
                 continue;
             }
             let gap = std::mem::take(&mut gap) && !line.is_empty();
-            // An `@` within a word is an address, which people copy; one that begins a word would call somebody.
+            // An `@` within a word is an address, which people copy. At the start of a word it would mention somebody.
             let joiner = c == '@' && (gap || !last.is_alphanumeric());
             count += 1 + usize::from(gap) + usize::from(joiner);
             if count > chars_max {
@@ -37,7 +37,7 @@ impl Quoted {
         (!line.is_empty()).then_some(Self(line))
     }
 
-    /// The same for what may be missing.
+    /// As [`new`](Self::new), for a text that may be missing.
     pub(super) fn of(text: Option<&str>, chars_max: usize) -> Option<Self> {
         Self::new(text?, chars_max)
     }
@@ -51,13 +51,13 @@ impl Quoted {
         Some(Self(line))
     }
 
-    /// As plain text.
+    /// The text as plain text.
     pub(super) fn plain(&self) -> &str {
         &self.0
     }
 
-    /// As CommonMark that shows the same text. Every character that could mean something is escaped, also those that
-    /// mean something only in a dialect, such as `www.` or `:`. Must not begin a line.
+    /// The text as CommonMark. Every character with a meaning is escaped, including those that mean something only in a
+    /// dialect, such as `www.` or `:`. It must not begin a line.
     pub(super) fn markdown(&self) -> String {
         let mut escaped = String::with_capacity(self.0.len() + self.0.len() / 4);
         for c in self.0.chars() {
@@ -70,8 +70,8 @@ impl Quoted {
     }
 }
 
-/// Marks that turn the direction of text around, have no width, or belong to no text at all. The joiners that some
-/// scripts and emoji need stay.
+/// Characters that reverse the direction of text, have no width, or are no text at all. The joiners that some scripts
+/// and emoji need are allowed.
 fn is_deceptive(c: char) -> bool {
     matches!(
         c,
@@ -152,7 +152,7 @@ mod tests {
         }
     }
 
-    /// In every dialect that the parser knows, the text is a paragraph of text, and the text is the same.
+    /// Checks that every dialect the parser knows reads the text as one paragraph of the same text.
     #[track_caller]
     fn check_inert(text: &str) {
         let Some(quoted) = Quoted::new(text, 1_000) else { return };

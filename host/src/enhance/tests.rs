@@ -10,7 +10,7 @@ use super::*;
 
 const CREATED_S: i64 = 1_795_000_000;
 
-/// A ticket on which every text that a stranger controls is `text`.
+/// The note of a ticket in which every text that a stranger controls is `text`.
 fn note_of(text: &str) -> OwnedNote {
     let mut ticket = Ticket::new("17");
     ticket.subject = Some(text.to_owned());
@@ -173,7 +173,7 @@ proptest! {
     }
 }
 
-/// In the HTML a `<` stands only where a tag begins, so looking at every tag is looking at all that can do harm.
+/// Checks every tag: in the HTML a `<` only begins a tag, so nothing else can do harm.
 #[track_caller]
 fn check_harmless(text: &str) {
     const PLAIN_TAGS: [&str; 12] =

@@ -1,4 +1,4 @@
-//! The one place where what happened becomes an HTTP answer. What a sender reads differs from what the log says.
+//! The one place where outcomes become HTTP answers. What a sender reads differs from what the log says.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -22,7 +22,7 @@ pub const CORRELATION_HEADER: &str = "x-correlation-id";
 /// An answer of the front door.
 pub type Answer = Response<Full<Bytes>>;
 
-/// Why a request never became a delivery. Its text is told to the sender.
+/// Why a request never became a delivery. The sender gets its text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRequest {
     /// No such route.
@@ -34,30 +34,30 @@ pub enum BadRequest {
     /// The body is larger than the limit, in bytes.
     #[error("the body may have {0} bytes at most")]
     TooLarge(usize),
-    /// The body did not come in time.
+    /// The body did not arrive in time.
     #[error("the body did not come in time")]
     Slow,
-    /// The bodies that are being read fill the memory that there is for them.
+    /// The bodies being read fill the memory reserved for them.
     #[error("the bodies that are being read fill the memory that there is for them")]
     Crowded,
-    /// Transfer-Encoding is something else than one `chunked`.
+    /// Transfer-Encoding is not exactly one `chunked`.
     #[error("Transfer-Encoding may be chunked, once, or not be there")]
     TransferEncoding,
-    /// Host is missing or there twice. A proxy in front may have gone by another of them.
+    /// Host is missing or appears twice. A proxy in front may have used another one of them.
     #[error("Host must be there exactly once")]
     Host,
-    /// A chunk of the body is not as HTTP has it.
+    /// A chunk of the body is not valid HTTP.
     #[error("the body's chunks are malformed: each is its size in hexadecimal, CR LF, so many bytes, CR LF")]
     Chunks,
     /// The body is compressed, or encoded in another way.
     #[error("bodies are read as they are (Content-Encoding: identity); let the sender not compress them")]
     ContentEncoding,
-    /// JSON in a charset that nobody knows.
+    /// The body is JSON in an unknown charset.
     #[error("the charset \"{}\" is not known; read are UTF-8 and all others of the WHATWG Encoding Standard", .0.escape_debug())]
     Charset(String),
 }
 
-/// RFC 9457.
+/// A problem as in RFC 9457.
 #[derive(Serialize)]
 struct Problem<'a> {
     r#type: &'static str,
@@ -77,7 +77,7 @@ struct Fault<'a> {
     message: &'a str,
 }
 
-/// 202.
+/// The answer 202 to an accepted delivery.
 pub fn taken(receipt: &Receipt, correlation_id: &CorrelationId) -> Answer {
     #[derive(Serialize)]
     struct Taken<'a> {
@@ -93,7 +93,7 @@ pub fn taken(receipt: &Receipt, correlation_id: &CorrelationId) -> Answer {
     json(StatusCode::ACCEPTED, "application/json", &body, correlation_id)
 }
 
-/// The answer to a delivery that was not taken.
+/// The answer to a refused delivery.
 pub fn rejected(rejection: &Rejection, correlation_id: &CorrelationId) -> Answer {
     let Refusal { status, code, retry_after_s } = Refusal::of(rejection);
     let (detail, faults): (_, &[FieldError]) = match rejection {
@@ -104,19 +104,19 @@ pub fn rejected(rejection: &Rejection, correlation_id: &CorrelationId) -> Answer
     problem(status, code, detail, faults, retry_after_s, correlation_id)
 }
 
-/// How a delivery that was not taken is answered, but for what only its sender can use.
+/// How a refused delivery is answered, without the parts that only its sender can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The status.
     pub status: StatusCode,
-    /// The stable word.
+    /// The stable code.
     pub code: &'static str,
-    /// The seconds after which to try again, where that may help.
+    /// Seconds after which to try again, if that may help.
     pub retry_after_s: Option<u16>,
 }
 
 impl Refusal {
-    /// The one place that says which.
+    /// The one place that maps rejections to answers.
     pub fn of(rejection: &Rejection) -> Self {
         use Rejection as R;
         let refusal = |status, code, retry_after_s| Self { status, code, retry_after_s };
@@ -143,14 +143,14 @@ impl Refusal {
             R::StoreFull => temporary("store_full", 30),
             R::Store(StoreError::Saturated { .. }) => temporary("store_saturated", 2),
             R::Store(_) => temporary("store_unavailable", 10),
-            // The rate is at least one in a second, so there is a place again after the least wait that can be said.
+            // The rate is at least one per second, so the shortest wait that can be given is enough.
             R::RateLimited => refusal(StatusCode::TOO_MANY_REQUESTS, "rate_limited", Some(1)),
         }
     }
 }
 
 impl BadRequest {
-    /// The status and the stable word.
+    /// The status and the stable code.
     pub fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             BadRequest::NotFound => (StatusCode::NOT_FOUND, "not_found"),
@@ -167,7 +167,7 @@ impl BadRequest {
     }
 }
 
-/// The answer to what never became a delivery.
+/// The answer to a request that never became a delivery.
 pub fn refused(fault: &BadRequest, correlation_id: &CorrelationId) -> Answer {
     let (status, code) = fault.status_and_code();
     let wait_s = matches!(fault, BadRequest::Crowded).then_some(2);
@@ -184,7 +184,7 @@ pub fn refused(fault: &BadRequest, correlation_id: &CorrelationId) -> Answer {
     answer
 }
 
-/// The answer to a health question.
+/// The answer to a health check.
 pub fn health(ready: bool, text: &str, correlation_id: &CorrelationId) -> Answer {
     #[derive(Serialize)]
     struct Health<'a> {
@@ -194,7 +194,7 @@ pub fn health(ready: bool, text: &str, correlation_id: &CorrelationId) -> Answer
     json(status, "application/json", &Health { status: text }, correlation_id)
 }
 
-/// Ends the connection after this answer.
+/// Closes the connection after this answer.
 pub fn close(answer: &mut Answer) {
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
 }
@@ -245,7 +245,7 @@ mod tests {
 
     const PAGE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/answers.md"));
 
-    /// Status and code as the reference page has them in one row.
+    /// The status and code of a row of the reference page.
     #[track_caller]
     fn documented(status: u16, code: &str) {
         assert!(PAGE.contains(&format!("\n| {status} | `{code}` | ")), "{status} {code} is not on the page");

@@ -1,4 +1,4 @@
-//! Reading a request's body: within a size, a time, a least rate, and the memory that all of them share.
+//! Reads a request's body within limits: a size, a time, a minimum rate, and the memory shared by all bodies.
 
 use std::{error::Error as _, io, sync::Arc, time::Duration};
 
@@ -12,23 +12,23 @@ use tokio::{
 
 use super::answer::BadRequest;
 
-/// A body that is not whole by now must have come at this rate: else a long `body_timeout_s`, meant for large bodies, would
-/// let somebody keep a place with a byte now and then.
+/// Minimum rate of a body that is not complete after the grace time. Without it, a long `body_timeout_s`, meant for
+/// large bodies, would let a client hold a connection by sending a byte now and then.
 const BODY_BYTES_PER_S_MIN: u32 = 1 << 10;
-/// Until when the rate is not looked at.
+/// Time before the rate is checked.
 const BODY_GRACE: Duration = Duration::from_secs(5);
-/// Of all bodies beyond their first [`SMALL_BYTES`], from their arrival to their answers, at once.
+/// Memory for large bodies in flight, in KiB. The first [`SMALL_BYTES`] of each body do not count.
 const LARGE_BODIES_KIB_MAX: usize = 256 << 10;
-/// Nobody can keep a body of this size out, whoever fills the memory for larger ones: most webhooks are smaller.
+/// Size up to which a body always has room, even if the memory for larger ones is full. Most webhooks are smaller.
 const SMALL_BYTES: usize = 16 << 10;
 
-/// The memory for bodies. Cheap to clone; all clones are one room.
+/// The memory for bodies. It is cheap to clone, and all clones share it.
 #[derive(Clone, Debug)]
 pub struct BodyRoom {
     kib: Arc<Semaphore>,
 }
 
-/// A body's part of the room, given back when dropped.
+/// A body's part of the memory, released when dropped.
 #[derive(Debug, Default)]
 pub struct Share {
     held: Option<OwnedSemaphorePermit>,
@@ -45,10 +45,10 @@ impl BodyRoom {
         Self { kib: Arc::new(Semaphore::new(kib)) }
     }
 
-    /// Reads a body. One that comes in a single piece is not copied.
+    /// Reads a body. A body that arrives in a single piece is not copied.
     ///
     /// # Errors
-    /// When it is too large, too slow, or one too many.
+    /// If it is too large or too slow, or if there is no memory for it.
     pub async fn whole(
         &self,
         mut body: Incoming,
@@ -84,7 +84,7 @@ impl BodyRoom {
         Ok((if rest.is_empty() { first } else { rest.freeze() }, share))
     }
 
-    /// Makes a share large enough for so many bytes of a body; false when there is no room.
+    /// Grows a share to this many bytes of a body. Returns false if there is no room.
     fn grow(&self, share: &mut Share, bytes: usize) -> bool {
         let wanted = bytes.saturating_sub(SMALL_BYTES).div_ceil(1 << 10);
         let held = share.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
@@ -101,7 +101,7 @@ impl BodyRoom {
     }
 }
 
-/// Why a body ended too early: by its own bytes, or with the connection, when nobody will read the answer.
+/// Why a body ended too early. If the connection broke, nobody will read the answer.
 fn broken(fault: &hyper::Error) -> BadRequest {
     let cause = fault.source().and_then(|source| source.downcast_ref::<io::Error>());
     match cause.map(io::Error::kind) {
@@ -110,7 +110,7 @@ fn broken(fault: &hyper::Error) -> BadRequest {
     }
 }
 
-/// The time that a body has in all, once so many bytes of it are there.
+/// The total time that a body has, once this many bytes have arrived.
 fn time_for(bytes: usize, time_max: Duration) -> Duration {
     let earned = Duration::from_secs_f64(bytes as f64 / f64::from(BODY_BYTES_PER_S_MIN));
     (BODY_GRACE + earned).min(time_max)

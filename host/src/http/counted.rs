@@ -1,5 +1,5 @@
-//! What became of a delivery: counted with the tenant that it names, and told in the log; and the event when a tenant begins
-//! to be refused.
+//! Counts and logs the result of each delivery for the tenant that it names, and reports when a tenant begins to be
+//! refused.
 
 use super::{
     answer::Refusal,
@@ -15,11 +15,12 @@ use crate::{
     tenant::{Tenant, directory::TenantDirectory, tally::REASON_BYTES_MAX},
 };
 
-/// How much of a reason is searched for secrets, in bytes: more than is kept, since half a secret is not known again.
+/// How much of a reason is searched for secrets, in bytes. It is more than is kept, because half a secret cannot be
+/// recognised.
 const SEARCHED_BYTES_MAX: usize = 4 << 10;
 
 impl FrontDoor {
-    /// Counts and tells of a delivery that was taken.
+    /// Counts and logs a delivery that was accepted.
     pub(super) fn count_taken(&self, tenant_id: Option<&str>, receipt: &Receipt, correlation_id: &CorrelationId) {
         let Some((id, tally)) = tenant_id.and_then(|id| Some((id, self.ingest.directory.tally(id)?))) else { return };
         let note = match receipt.status {
@@ -39,7 +40,7 @@ impl FrontDoor {
         }
     }
 
-    /// Counts a delivery that was refused, when there is such a tenant, and tells of it.
+    /// Counts and logs a delivery that was refused, if its tenant exists.
     pub(super) fn count_refused(&self, tenant_id: Option<&str>, refused: &Refused, correlation_id: &CorrelationId) {
         let (directory, rejection) = (&self.ingest.directory, &refused.rejection);
         let Refusal { status, code, .. } = Refusal::of(rejection);
@@ -81,7 +82,7 @@ impl FrontDoor {
     }
 }
 
-/// A refusal's reason for the operator: one line whatever a sender wrote, of bounded length, and without the tenant's
+/// A refusal's reason for the operator: one line whatever the sender wrote, of limited length, and without the tenant's
 /// secrets.
 pub(crate) fn told(directory: &TenantDirectory, tenant: &Tenant, rejection: &Rejection, mut reason: String) -> String {
     if is_others_text(rejection) {
@@ -91,7 +92,7 @@ pub(crate) fn told(directory: &TenantDirectory, tenant: &Tenant, rejection: &Rej
     reason.replace(char::is_control, " ")
 }
 
-/// Whether a sender, a plugin or a tool may have written some of the reason.
+/// Whether a sender, a plugin or a tool may have written part of the reason.
 fn is_others_text(rejection: &Rejection) -> bool {
     match rejection {
         Rejection::NotAuthentic(why) => why.is_plugins,
@@ -100,8 +101,8 @@ fn is_others_text(rejection: &Rejection) -> bool {
     }
 }
 
-/// What an operator is told; only of an authentic sender's webhook does it hold anything of the webhook. `rate` is the
-/// limit that a sender may have gone beyond.
+/// The reason for the operator. It quotes a webhook only if its sender is authentic. `rate` is the limit that the
+/// sender may have exceeded.
 pub(crate) fn reason(rejection: &Rejection, rate: Option<TenantRate>) -> String {
     let mut reason = match (rejection, rate) {
         (Rejection::NotAuthentic(why), _) => why.to_string(),

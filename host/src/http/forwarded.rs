@@ -1,4 +1,5 @@
-//! Who sent a request: the other end of its connection or, where that is a proxy of ours, who the proxies say it was.
+//! The sender of a request: the other end of its connection or, if that is a trusted proxy, the address that the
+//! proxies report.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,12 +7,12 @@ use hyper::HeaderMap;
 
 use crate::networks::Networks;
 
-/// What proxies write: each adds the address that its request came from.
+/// The header in which each proxy adds the address that its request came from.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The right-most address that is no trusted proxy's. Whoever is no trusted proxy is not believed about anybody, so what
-/// stands further left is not looked at. Of a request that a proxy made itself it is the proxy's own; `None` where a
-/// trusted proxy passes on something that is no address.
+/// The right-most address that is not a trusted proxy's. Only trusted proxies are believed, so addresses further left
+/// are ignored. For a request that a proxy made itself, it is the proxy's own address. `None` if a trusted proxy
+/// reports something that is not an address.
 pub(super) fn source(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> Option<IpAddr> {
     let mut source = peer.to_canonical();
     let values = headers.get_all(FORWARDED_FOR).iter().rev();
@@ -23,7 +24,7 @@ pub(super) fn source(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> O
     Some(source)
 }
 
-/// An address, with the port that some proxies write behind it.
+/// Parses an address, with or without the port that some proxies append.
 fn address(hop: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(hop).ok()?.trim();
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);

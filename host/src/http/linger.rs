@@ -1,5 +1,5 @@
-//! The end of a connection whose sender still sends: closed at once, the kernel would answer what comes then with a reset,
-//! and most senders would see a network fault instead of the answer.
+//! The end of a connection whose sender is still sending. If it were closed at once, the kernel would reset it, and
+//! most senders would see a network error instead of the answer.
 
 use std::{
     io::{self, IoSlice},
@@ -17,32 +17,34 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// Bytes of a refused body that are taken and thrown away, at most.
+/// Maximum number of bytes of a refused body that are read and discarded.
 const LINGER_BYTES_MAX: usize = 32 << 20;
-/// How long they are taken, at most: as long as a client may by default take for its headers.
+/// Maximum time for discarding: as long as a client may by default take for its headers.
 const LINGER_TIME_MAX: Duration = Duration::from_secs(10);
-/// Read at once, in bytes.
+/// Size of one read, in bytes.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// Whether the body of a connection's last request was refused unread. Cheap to clone; all clones say the same.
+/// Whether the body of a connection's last request was refused unread. It is cheap to clone, and all clones share the
+/// value.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Unread(Arc<AtomicBool>);
 
 impl Unread {
-    /// Says so of the request that is being answered.
+    /// Records whether the current request's body was refused unread.
     pub(super) fn set(&self, is_unread: bool) {
         self.0.store(is_unread, Ordering::Relaxed);
     }
 }
 
-/// After the last answer, takes what is left of a refused body until the other side has closed, within a size and a time.
+/// A stream that, after the last answer, discards the rest of a refused body until the other side has closed, within a
+/// size and a time.
 pub(super) struct Lingering<S> {
     stream: S,
     unread: Unread,
     rest: Option<Rest>,
 }
 
-/// What is still taken.
+/// What may still be discarded.
 struct Rest {
     bytes: usize,
     deadline: Pin<Box<Sleep>>,
@@ -99,7 +101,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
             let mut piece = ReadBuf::new(&mut piece[..PIECE_BYTES.min(rest.bytes)]);
             match ready!(stream.as_mut().poll_read(cx, &mut piece)) {
                 Ok(()) if !piece.filled().is_empty() => rest.bytes -= piece.filled().len(),
-                // The other side has closed, or is gone: either way it sends nothing more.
+                // The other side has closed or is gone, and sends nothing more.
                 Ok(()) | Err(_) => break,
             }
         }
@@ -113,10 +115,10 @@ mod tests {
 
     use super::*;
 
-    /// Of the pipe between the two sides.
+    /// Buffer of the pipe between the two sides.
     const BUFFER_BYTES: usize = 64;
 
-    /// The end of a connection that may take this much; the other side may have sent before.
+    /// Ends a connection that may discard this much; the other side may have sent before.
     async fn end(stream: DuplexStream, is_unread: bool, bytes: usize, time_max: Duration) -> Lingering<DuplexStream> {
         let unread = Unread::default();
         unread.set(is_unread);

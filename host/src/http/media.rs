@@ -1,4 +1,4 @@
-//! Bodies in a form that nobody here can read: refused by what their headers say, whichever tenant they are for.
+//! Refuses bodies that nobody here can read, by their headers alone and for every tenant.
 
 use hyper::{
     HeaderMap,
@@ -8,10 +8,11 @@ use plugin_abi::json;
 
 use super::answer::BadRequest;
 
-/// Characters of an unknown charset that the answer repeats.
+/// Maximum number of characters of an unknown charset that the answer repeats.
 const CHARSET_CHARS_MAX: usize = 40;
 
-/// Refuses any content encoding but `identity`, and JSON in a charset that nobody knows. Other content types are left to the plugin.
+/// Refuses any content encoding except `identity`, and JSON in an unknown charset. Other content types are left to the
+/// plugin.
 pub(super) fn check_media(headers: &HeaderMap) -> Result<(), BadRequest> {
     let encodings = headers.get_all(CONTENT_ENCODING).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
     for encoding in encodings.map(<[u8]>::trim_ascii) {
@@ -19,7 +20,7 @@ pub(super) fn check_media(headers: &HeaderMap) -> Result<(), BadRequest> {
             return Err(BadRequest::ContentEncoding);
         }
     }
-    // Of several content types the first counts, as for the plugin that reads the body.
+    // If there are several content types, the first counts, as for the plugin that reads the body.
     let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).filter(|kind| json::is_json(kind));
     match content_type.and_then(json::unknown_charset) {
         Some(charset) if !charset.is_empty() => {

@@ -1,4 +1,4 @@
-//! The routes of the front door, and the way of one request through them.
+//! The front door's routes, and the handling of one request.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -29,38 +29,38 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
-/// Every 401 leaves a whole number of these after the body's last byte: why it was refused does not show in the time.
+/// Every 401 is sent a whole number of ticks after the body's last byte, so that its timing does not reveal the reason.
 const REFUSAL_TICK: Duration = Duration::from_millis(25);
 /// How long `/readyz` waits for the store.
 const READY_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// What answers requests.
+/// The parts that answer requests.
 #[derive(Clone)]
 pub struct FrontDoor {
-    /// The front half.
+    /// Turns deliveries into jobs.
     pub ingest: Ingest,
-    /// For `/readyz`.
+    /// The store, for `/readyz`.
     pub store: Store,
-    /// For `/readyz`.
+    /// The plugin manager, for `/readyz`.
     pub manager: PluginManager,
-    /// Sizes and times.
+    /// Limits on sizes and times.
     pub limits: SharedLimits,
-    /// Who counts.
+    /// The metrics.
     pub metrics: Metrics,
-    /// The host's time.
+    /// The host's clock.
     pub clock: Clock,
     /// Memory for bodies.
     pub bodies: BodyRoom,
-    /// The log's lines about what is not taken.
+    /// The log's lines about refused requests.
     pub told: Arc<Tellings>,
 }
 
-/// Where a request goes.
+/// The destination of a request.
 #[derive(Debug, PartialEq, Eq)]
 enum Route {
-    /// The tenant is in the path.
+    /// A webhook whose path names the tenant.
     Webhook(String),
-    /// The tenant is in the body.
+    /// A webhook whose body names the tenant.
     TenantInBody(&'static str),
     Health,
     Ready,
@@ -76,7 +76,7 @@ impl Route {
         }
     }
 
-    /// Addresses of webhooks are kept in tools by people: those that mean the same are the same.
+    /// People enter the addresses of webhooks into tools by hand, so equivalent addresses are treated as the same.
     fn of_webhook(normal: &str) -> Self {
         match normal {
             TICKET_CREATED => Self::TenantInBody(TICKET_CREATED),
@@ -100,7 +100,7 @@ impl Route {
 }
 
 impl FrontDoor {
-    /// Answers one request of a connection with this other end, and notes in `unread` whether its body was refused before it was read.
+    /// Answers one request from this peer, and records in `unread` whether its body was refused before it was read.
     pub(super) async fn answer(&self, request: Request<Incoming>, peer: IpAddr, unread: &Unread) -> Answer {
         let started = Instant::now();
         let correlation_id = request
@@ -119,8 +119,8 @@ impl FrontDoor {
             self.told.not_taken(label, &fault, &correlation_id);
             answer::refused(&fault, &correlation_id)
         });
-        // What is left of an unread body would be read as the next request. Of a chunked request hyper drops a Content-Length,
-        // so a proxy may have seen the body end elsewhere.
+        // The rest of an unread body would be read as the next request. For a chunked request hyper drops a
+        // Content-Length, so a proxy may have seen the body end elsewhere.
         if is_unread || chunked {
             answer::close(&mut answer);
         }
@@ -151,7 +151,7 @@ impl FrontDoor {
         }
     }
 
-    /// `tenant_id` is what the path says, when it says it.
+    /// Handles a webhook; `tenant_id` comes from the path, if the path has it.
     async fn webhook(
         &self,
         tenant_id: Option<String>,
@@ -166,7 +166,7 @@ impl FrontDoor {
         if declared.is_some_and(|length| length > limits.body_bytes_max as u64) {
             return Err(BadRequest::TooLarge(limits.body_bytes_max));
         }
-        // The room is given back when the answer is known.
+        // The memory is released when the answer is known.
         let (body, _room) = self.bodies.whole(body, limits.body_bytes_max, limits.body_timeout).await?;
         let received = Instant::now();
         let content_type = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
@@ -209,14 +209,14 @@ impl FrontDoor {
     }
 }
 
-/// Exactly one, as HTTP/1.1 demands (RFC 9112, section 3.2); HTTP/1.0 did without.
+/// Requires exactly one Host header, as HTTP/1.1 does (RFC 9112, section 3.2). HTTP/1.0 needs none.
 fn check_host<B>(request: &Request<B>) -> Result<(), BadRequest> {
     let count = request.headers().get_all(HOST).iter().count();
     let may_be_missing = request.version() < Version::HTTP_11;
     if count == 1 || (count == 0 && may_be_missing) { Ok(()) } else { Err(BadRequest::Host) }
 }
 
-/// Exactly one `chunked`, or none: anything else is read in different ways by different servers.
+/// Requires exactly one `chunked` or no header at all: different servers read anything else differently.
 fn check_transfer_encoding(headers: &HeaderMap) -> Result<(), BadRequest> {
     let mut values = headers.get_all(TRANSFER_ENCODING).iter();
     match (values.next(), values.next()) {
@@ -226,7 +226,7 @@ fn check_transfer_encoding(headers: &HeaderMap) -> Result<(), BadRequest> {
     }
 }
 
-/// The first tick after `received` that is not over yet.
+/// The first tick after `received` that is not in the past.
 fn next_tick(received: Instant, now: Instant) -> Instant {
     let ticks = now.saturating_duration_since(received).as_nanos() / REFUSAL_TICK.as_nanos() + 1;
     received + REFUSAL_TICK * u32::try_from(ticks).unwrap_or(u32::MAX)

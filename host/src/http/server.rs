@@ -1,4 +1,4 @@
-//! Connections: how many, how long they may take over a header and an answer, and how they end.
+//! Connections: how many there may be, how long a header and an answer may take, and how connections end.
 
 use std::{
     convert::Infallible,
@@ -26,35 +26,36 @@ use super::{
 };
 use crate::{open_files::OpenFiles, telemetry::seldom::SeldomBy};
 
-/// Most bytes of a request's head; also what a connection keeps in memory between its requests and while a body comes. All
-/// connections together hold `server.connections_max` times this, whatever they send.
+/// Maximum size of a request's head, in bytes. A connection also keeps this much memory between requests and while a
+/// body arrives, so all connections hold at most `server.connections_max` times this.
 const HEAD_BYTES_MAX: usize = 16 << 10;
-/// Most headers of a request.
+/// Maximum number of headers in a request.
 const HEADERS_MAX: usize = 100;
-/// Bytes of answers that wait in the kernel for a connection's other side, at most: else it keeps megabytes for each.
+/// Maximum size of answers that wait in the kernel for a client, in bytes. Without a limit, the kernel keeps megabytes
+/// for each connection.
 const ANSWER_BYTES_WAITING_MAX: u32 = 16 << 10;
-/// Connections that wait to be accepted.
+/// Maximum number of connections that wait to be accepted.
 const BACKLOG: u32 = 1 << 10;
 /// Between two warnings that no connection can be accepted.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// How long accepting rests when the process has no file descriptors left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
-/// Listens on an address, such that no client makes the kernel keep much for it.
+/// Listens on an address, with limits on what the kernel keeps for a client.
 ///
 /// # Errors
-/// When the address is not there, or not free.
+/// If the address does not exist or is in use.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A host that starts again must not wait until the kernel has forgotten its predecessor's connections.
+    // A restarted host must not wait until the kernel has forgotten its predecessor's connections.
     socket.set_reuseaddr(true)?;
-    // Connections have it from their listener.
+    // Connections inherit this from their listener.
     socket.set_send_buffer_size(ANSWER_BYTES_WAITING_MAX)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Serves connections until `shutdown` ends, then lets open ones finish what they have begun, for `drain_max` at most.
+/// Serves connections until `shutdown` completes, then gives open ones at most `drain_max` to finish their requests.
 pub async fn serve(
     listener: TcpListener,
     door: FrontDoor,
@@ -70,7 +71,7 @@ pub async fn serve(
     tokio::pin!(shutdown);
     loop {
         resize(&places, &mut connections_max, wanted(&door, files));
-        // Beyond the limit connections wait in the kernel's queue instead of in our memory.
+        // Beyond the limit, connections wait in the kernel's queue instead of in our memory.
         let place = tokio::select! {
             place = Arc::clone(&places).acquire_owned() => place.expect("the semaphore is never closed"),
             () = &mut shutdown => break,
@@ -89,13 +90,13 @@ pub async fn serve(
     }
 }
 
-/// Connections that there may be by the limits in force.
+/// Maximum number of connections under the current limits.
 fn wanted(door: &FrontDoor, files: OpenFiles) -> usize {
     let limits = door.limits.now();
     limits.connections_max.min(files.connections_max(limits.concurrency))
 }
 
-/// Follows a reload of the limit. Places that are taken are given back by their connections, so shrinking takes what is free.
+/// Adjusts to a reloaded limit. Shrinking takes free places only, because connections still hold the others.
 fn resize(places: &Semaphore, have: &mut usize, want: usize) {
     if want > *have {
         places.add_permits(want - *have);
@@ -112,7 +113,7 @@ fn start(
     door: &Arc<FrontDoor>,
     graceful: &GracefulShutdown,
 ) {
-    // Answers are small and complete: waiting for more to send would only delay them.
+    // Answers are small and complete, so waiting for more to send would only delay them.
     if let Err(fault) = stream.set_nodelay(true) {
         tracing::debug!("a connection ended at once: {fault}");
         return;
@@ -145,7 +146,7 @@ fn start(
 async fn rest(fault: &io::Error, exhausted: &SeldomBy<()>) {
     use io::ErrorKind as K;
     if matches!(fault.kind(), K::ConnectionAborted | K::ConnectionReset | K::ConnectionRefused | K::Interrupted) {
-        // That one was gone before it was accepted; the next one need not wait.
+        // That connection was gone before it was accepted; the next one need not wait.
         return;
     }
     if exhausted.due(()).is_some() {

@@ -1,4 +1,4 @@
-//! A connection whose other side must take what is sent to it: hyper waits for that without an end.
+//! A connection that fails if the other side stops reading. hyper would wait forever.
 
 use std::{
     io::{self, IoSlice},
@@ -12,11 +12,11 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// Fails a write when nothing at all could be written for `time_max`.
+/// A stream whose writes fail after nothing at all could be written for `time_max`.
 pub(crate) struct NeverStalled<S> {
     stream: S,
     time_max: Duration,
-    /// Runs while a write waits.
+    /// The timer, while a write waits.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
@@ -25,7 +25,7 @@ impl<S> NeverStalled<S> {
         Self { stream, time_max, deadline: None }
     }
 
-    /// What a write may answer: its own result, or a failure once it has waited too long.
+    /// Returns the write's own result, or a failure once it has waited too long.
     fn within_time<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.deadline = None;
@@ -79,7 +79,7 @@ mod tests {
 
     use super::*;
 
-    /// More than this waits for the other side.
+    /// A write larger than this waits for the other side.
     const BUFFER_BYTES: usize = 8;
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! Finds the tenant that a JSON body names, and skips the rest of it: for the two routes that have none in the path.
+//! Finds the tenant that a JSON body names, and skips the rest: for the two routes without a tenant in the path.
 
 use plugin_abi::{
     PluginError,
@@ -6,9 +6,9 @@ use plugin_abi::{
     payload::{Scalar, members},
 };
 
-/// The top-level text `tenant_id`, as a plugin reads it from the same body: by the same reader, which takes byte order marks,
-/// charsets and texts that were cut. `None` when there is none, when it stands there twice (two readers could see two
-/// tenants), or when the body is no JSON object.
+/// The top-level string `tenant_id`, read by the plugins' own reader, which accepts byte order marks, charsets and cut
+/// texts. `None` if it is missing, if it appears twice (two readers could see two tenants), or if the body is not a
+/// JSON object.
 pub fn tenant_id(body: &[u8], content_type: Option<&[u8]>) -> Option<String> {
     let json = Json::new(body, content_type);
     let found =

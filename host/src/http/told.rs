@@ -1,5 +1,5 @@
-//! What the log says of webhooks that make no job: for each tenant and kind of reason one line, and after a while another,
-//! with how many were left out. Each single one is a line at `debug`.
+//! Log lines about webhooks that make no job. Each tenant and kind of reason gets one line, and later another with the
+//! number left out. At level `debug`, each webhook has a line.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ use crate::{
     tenant::{Tenant, directory::TenantDirectory},
 };
 
-/// Between two lines about one tenant and one kind of reason.
+/// Minimum time between two lines about one tenant and one kind of reason.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
-/// Tenants and kinds of reasons that are kept apart at once.
+/// Maximum number of tenants and kinds of reasons that are tracked separately.
 const KEYS_MAX: usize = 10_000;
-/// The status of all that is not authentic.
+/// The status of everything that is not authentic.
 const UNAUTHORIZED: u16 = 401;
-/// A status that a sender cannot help.
+/// Lowest status that is not the sender's fault.
 const SERVER_STATUS_MIN: u16 = 500;
 
-/// When to tell of what. Any thread.
+/// Decides when to log what. Can be used on any thread.
 #[derive(Debug)]
 pub struct Tellings(SeldomBy<(Whose, &'static str)>);
 
@@ -35,27 +35,27 @@ enum Whose {
 /// Why an authentic webhook makes no job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TakenNote {
-    /// It was delivered before.
+    /// The webhook was delivered before.
     Duplicate,
-    /// It tells of nothing that makes work.
+    /// Its event needs no work.
     Ignored,
 }
 
-/// A refusal of a tenant's webhook.
+/// The refusal of a tenant's webhook.
 pub(super) struct Told<'a> {
     pub(super) directory: &'a TenantDirectory,
     pub(super) tenant: &'a Tenant,
     pub(super) refused: &'a Refused,
     pub(super) status: u16,
     pub(super) code: &'static str,
-    /// Without secrets, and in one line.
+    /// The reason in one line, without secrets.
     pub(super) reason: &'a str,
     pub(super) correlation_id: &'a CorrelationId,
-    /// Whether the tenant begins to be refused. That is told at once, and as a warning.
+    /// Whether the tenant begins to be refused. That is logged at once, as a warning.
     pub(super) begins: bool,
 }
 
-/// A ticket's id as the log may have it: a sender can have written anything there. One that no job can have is left out.
+/// A ticket's id for the log. A sender can write anything there, so an id that no job can have is left out.
 fn shown_ticket(directory: &TenantDirectory, tenant: &Tenant, id: Option<&str>) -> Option<String> {
     let mut id = id.filter(|id| id.chars().count() <= TICKET_ID_CHARS_MAX)?.to_owned();
     redact::clean_webhook_text(directory, tenant, &mut id);
@@ -69,7 +69,7 @@ impl Default for Tellings {
 }
 
 impl Tellings {
-    /// An authentic webhook makes no job.
+    /// Logs that an authentic webhook makes no job.
     pub(super) fn taken(
         &self,
         note: TakenNote,
@@ -99,7 +99,7 @@ impl Tellings {
         );
     }
 
-    /// A tenant's webhook was refused.
+    /// Logs that a tenant's webhook was refused.
     pub(super) fn refused(&self, told: &Told<'_>) {
         let Told { directory, tenant, refused, status, code, reason: why, correlation_id, begins } = *told;
         let (kind, operators) = match &refused.rejection {
@@ -146,7 +146,7 @@ impl Tellings {
         }
     }
 
-    /// A webhook named no tenant that there is. What it named is not written: it may be a secret in the wrong place.
+    /// Logs that a webhook named no known tenant. The name is left out, because it may be a secret in the wrong place.
     pub(super) fn unknown_tenant(&self, rejection: &Rejection, correlation_id: &CorrelationId) {
         let Rejection::NotAuthentic(why) = rejection else { return };
         let (reason, status) = (why.kind, UNAUTHORIZED);
@@ -161,11 +161,11 @@ impl Tellings {
         );
     }
 
-    /// A request never became a delivery.
+    /// Logs that a request never became a delivery.
     pub(super) fn not_taken(&self, route: &'static str, fault: &BadRequest, correlation_id: &CorrelationId) {
         let (status, reason) = fault.status_and_code();
         let status = status.as_u16();
-        // Whoever looks for something here asks for any path.
+        // Scanners request any path, so unknown paths and methods are no webhooks.
         let is_a_webhook = !matches!(fault, BadRequest::NotFound | BadRequest::Method(_));
         let due = is_a_webhook.then(|| self.0.due((Whose::Nobody, reason))).flatten();
         let Some(left_out) = due else {
@@ -181,7 +181,7 @@ impl Tellings {
     }
 }
 
-/// Which step of the front half has refused it.
+/// The step that refused the delivery.
 fn operation(rejection: &Rejection) -> &'static str {
     match rejection {
         Rejection::NotAuthentic(_) => "validate",
@@ -193,7 +193,7 @@ fn operation(rejection: &Rejection) -> &'static str {
     }
 }
 
-/// What a line adds for those that had none.
+/// The end of a line that counts the lines left out.
 fn more(left_out: u64) -> String {
     if left_out == 0 { String::new() } else { format!(" (and {left_out} more since the last such line)") }
 }

@@ -15,20 +15,20 @@ use crate::{
     tenant::Tenant,
 };
 
-/// What would have become of a delivery.
+/// The result of a trial delivery.
 #[derive(Debug)]
 pub struct Tried {
-    /// Who looked at it; `None` when nobody did.
+    /// The generation that read it; `None` if none did.
     pub by: Option<Examiner>,
-    /// The job that it would be, unless it was delivered before; `Ok(None)` when it makes no work.
+    /// The job that it would make if it is not a duplicate; `Ok(None)` if its event needs no work.
     pub outcome: Result<Option<JobKind>, Rejection>,
-    /// What the plugin reads in it, whether or not it is authentic.
+    /// The plugin's reading of it, whether or not it is authentic.
     pub metadata: Option<TicketMetadata>,
-    /// Why the plugin reads nothing in one that is not authentic.
+    /// Why the plugin cannot read a delivery that is not authentic.
     pub unread: Option<CallError>,
 }
 
-/// The generation that looked at it.
+/// The generation that read a delivery.
 #[derive(Debug)]
 pub struct Examiner {
     /// Its number.
@@ -37,8 +37,8 @@ pub struct Examiner {
     pub version: semver::Version,
 }
 
-/// Hands a delivery to its tenant's plugin. Where it comes from, its tenant's rate and the room in the store are not
-/// looked at: they are other deliveries' affair.
+/// Hands a delivery to its tenant's plugin. The source, the tenant's rate and the room in the store are not checked,
+/// because they depend on other deliveries.
 pub async fn try_out(routes: &Routes, tenant: Arc<Tenant>, delivery: Delivery) -> Tried {
     let refused = |by, rejection| Tried { by, outcome: Err(rejection), metadata: None, unread: None };
     let plugin = match routes.enter(&tenant.tool_type) {

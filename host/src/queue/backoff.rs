@@ -1,32 +1,32 @@
-//! When a failed attempt is repeated: a pure function of the attempt, the times and one random number.
+//! Retry times: a pure function of the attempt, the times and one random number.
 
 /// How long to wait between attempts, and when to stop. All times in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetryPolicy {
     /// The wait after the first attempt.
     pub base_ms: i64,
-    /// Each further wait is this many times the one before; at least 1.
+    /// Factor between two consecutive waits; at least 1.
     pub multiplier: f64,
-    /// The longest wait that this policy makes by itself. A tool's Retry-After may pass it.
+    /// The longest wait that this policy chooses by itself. A tool's Retry-After may exceed it.
     pub max_ms: i64,
-    /// The share of the wait, 0 to 1, by which it is moved at random, either way.
+    /// The share of the wait, 0 to 1, by which it varies at random, either way.
     pub jitter: f64,
-    /// How long a job may be in the queue, counted from when it was accepted or put back, before it is given up.
+    /// How long a job may stay in the queue, counted from when it was accepted or put back, before it is given up.
     pub give_up_ms: i64,
 }
 
-/// What becomes of a job whose attempt failed.
+/// What happens to a job whose attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Try again at this time, milliseconds since the epoch.
+    /// Retry at this time, milliseconds since the epoch.
     RetryAt(i64),
-    /// The next attempt would come too late: a dead letter.
+    /// The next attempt would be too late: the job becomes a dead letter.
     GiveUp,
 }
 
 impl RetryPolicy {
-    /// Decides after attempt number `attempt` (from 1) has failed at `now_ms`. `retry_after_ms` is the wait that the tool
-    /// asked for; it counts when it is longer and is not made shorter by jitter. `random` is uniform in `0.0..1.0`.
+    /// Decides after attempt number `attempt` (from 1) has failed at `now_ms`. `retry_after_ms` is the wait that the
+    /// tool asked for; it is used if it is longer, and jitter does not shorten it. `random` is uniform in `0.0..1.0`.
     pub fn next(
         &self,
         attempt: u32,
@@ -40,7 +40,7 @@ impl RetryPolicy {
         if at_ms.saturating_sub(queued_ms) >= self.give_up_ms { Decision::GiveUp } else { Decision::RetryAt(at_ms) }
     }
 
-    /// The wait after so many attempts, in milliseconds. `random` as above.
+    /// The wait after this many attempts, in milliseconds. `random` is uniform in `0.0..1.0`.
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "waits are far below 2^53 ms")]
     pub fn wait_ms(&self, attempt: u32, random: f64) -> i64 {
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);

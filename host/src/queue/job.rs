@@ -1,4 +1,4 @@
-//! A job, the durable work that follows a webhook, in each form in which it passes between ingest, store and worker.
+//! A job is the durable work that follows a webhook. This file has its forms between ingest, store and worker.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ use url::Url;
 
 use crate::ids::{CorrelationId, Incarnation, JobId, TenantId, ToolType};
 
-/// Errors that are kept with a job; the oldest go first.
+/// Maximum number of errors stored with a job; the oldest are dropped first.
 pub const JOB_ERRORS_MAX: usize = 20;
-/// The length to which an error's message is cut, in bytes.
+/// Maximum length of an error's message, in bytes.
 pub const JOB_ERROR_BYTES_MAX: usize = 1_024;
 
 /// What a job does.
@@ -18,18 +18,18 @@ pub const JOB_ERROR_BYTES_MAX: usize = 1_024;
 pub enum JobKind {
     /// Posts an enhancement as a note on the ticket.
     Enhance,
-    /// Keeps a resolved ticket in the ticket history.
+    /// Stores a resolved ticket in the ticket history.
     Record,
-    /// The same of a webhook that proves nothing: once the tool itself says that the ticket is resolved.
+    /// As `Record`, for an unauthenticated webhook: first asks the tool whether the ticket is resolved.
     Confirm,
-    /// Takes a ticket that is open again out of the answers.
+    /// Removes a reopened ticket from the search results.
     Reopen,
 }
 
 impl JobKind {
     const ALL: [Self; 4] = [Self::Enhance, Self::Record, Self::Confirm, Self::Reopen];
 
-    /// `enhance`, `record`, `confirm` or `reopen`.
+    /// The kind as text: `enhance`, `record`, `confirm` or `reopen`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Enhance => "enhance",
@@ -39,22 +39,22 @@ impl JobKind {
         }
     }
 
-    /// Reads what [`as_str`](Self::as_str) wrote.
+    /// Parses the output of [`as_str`](Self::as_str).
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
-/// A job to be accepted. The store gives it its id and its time.
+/// A job to be accepted. The store adds its id and its time.
 #[derive(Debug, Clone)]
 pub struct NewJob {
-    /// Whose ticket it is.
+    /// The tenant that owns the ticket.
     pub tenant: TenantId,
-    /// Which tenant of that id.
+    /// Which tenant with that id.
     pub incarnation: Incarnation,
-    /// The tool type that the tenant had when the webhook came; it stays, whatever the tenant has later.
+    /// The tenant's tool type when the webhook came. It stays, even if the tenant switches to another.
     pub tool_type: ToolType,
-    /// Where the tenant's tool was then.
+    /// The address of the tenant's tool at that time.
     pub base_url: Url,
     /// What to do.
     pub kind: JobKind,
@@ -64,12 +64,13 @@ pub struct NewJob {
     pub metadata: TicketMetadata,
 }
 
-/// What one event is recognised by when it is delivered again: 16 bytes of a digest.
+/// Identifies an event, so that a second delivery is recognised: 16 bytes of a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DedupKey([u8; 16]);
 
 impl DedupKey {
-    /// From tenant, event, ticket and the plugin's delivery id or, without one, the digest of the raw body.
+    /// Builds the key from tenant, event, ticket and the plugin's delivery id or, without one, the digest of the raw
+    /// body.
     pub fn new(tenant: &TenantId, incarnation: Incarnation, metadata: &TicketMetadata, raw_body: &[u8]) -> Self {
         let event: &[u8] = match metadata.event {
             Event::Created => b"created",
@@ -80,7 +81,7 @@ impl DedupKey {
         };
         let mut digest = Sha256::new();
         let mut part = |bytes: &[u8]| {
-            // With its length before it, no part can pass for the end of the one before.
+            // Each part is preceded by its length, so that no part can be mistaken for the end of the one before.
             digest.update((bytes.len() as u64).to_be_bytes());
             digest.update(bytes);
         };
@@ -97,14 +98,14 @@ impl DedupKey {
                 part(raw_body);
             }
         }
-        // Keys from before there were incarnations stay good.
+        // The first incarnation is left out, so that keys from before incarnations existed stay valid.
         if incarnation > Incarnation::FIRST {
             digest.update(incarnation.number().to_be_bytes());
         }
         Self::of(digest)
     }
 
-    /// The key of what says the same once the ticket has been reopened so often. Of none it is the key itself.
+    /// The key of the same event after the ticket has been reopened this many times. After none, it is the key itself.
     pub fn after(self, reopenings: u32) -> Self {
         if reopenings == 0 {
             return self;
@@ -118,26 +119,26 @@ impl DedupKey {
         Self(key)
     }
 
-    /// The form kept in the store.
+    /// The form stored in the database.
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 }
 
-/// What became of a webhook that was to be accepted. In the first two cases its job is on disk when this is returned.
+/// The result of accepting a webhook. In the first two cases its job is on disk when this is returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepted {
-    /// It is a new job.
+    /// The webhook made a new job.
     New(JobId),
     /// The same event was accepted before.
     Duplicate,
-    /// The tenant has another tool than the one that it came for, or is not there any more. Nothing was kept.
+    /// The tenant is gone or has another tool than the webhook was read for. Nothing was stored.
     OtherTenant,
-    /// The tenant has as much in the store as it may have. Nothing was kept.
+    /// The tenant has used all its room in the store. Nothing was stored.
     TenantFull,
 }
 
-/// The right to work on a job until the lease ends. Each claim raises the fence, so a lease that was lost matches nothing.
+/// The right to work on a job until the lease ends. Each claim raises the fence, so a lost lease matches no row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Lease {
     /// The tenant's slot.
@@ -152,22 +153,22 @@ pub struct Lease {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a lost lease means that somebody else works on the job"]
 pub enum Fenced {
-    /// It was made.
+    /// The change was made.
     Done,
-    /// The lease had been lost: the job was claimed again, finished or taken away. Nothing was changed.
+    /// The lease was lost: the job was claimed again, finished or removed. Nothing was changed.
     Lost,
 }
 
-/// A failed attempt, as it is kept with the job.
+/// A failed attempt, as stored with the job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobError {
-    /// Which attempt it was, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
     /// When it failed, milliseconds since the epoch.
     pub at_ms: i64,
     /// A short code for programs.
     pub kind: String,
-    /// A sentence for people, without secrets, at most [`JOB_ERROR_BYTES_MAX`].
+    /// A sentence for people, without secrets, at most [`JOB_ERROR_BYTES_MAX`] long.
     pub message: String,
 }
 
@@ -183,32 +184,32 @@ impl JobError {
 /// A request for due jobs of one tenant.
 #[derive(Debug, Clone)]
 pub struct ClaimWish {
-    /// Whose jobs.
+    /// The tenant whose jobs are wanted.
     pub tenant: TenantId,
-    /// At most this many.
+    /// Maximum number of jobs.
     pub max: u32,
 }
 
 /// The answer to a [`ClaimWish`].
 #[derive(Debug, Clone)]
 pub struct TenantClaim {
-    /// Whose jobs.
+    /// The tenant that owns the jobs.
     pub tenant: TenantId,
     /// The jobs, oldest first.
     pub jobs: Vec<ClaimedJob>,
-    /// When the tenant's next job falls due, milliseconds since the epoch: now or earlier when there was more than `max`;
-    /// the end of a lease when all that is left is running. `None` when the tenant has no jobs.
+    /// When the tenant's next job falls due, milliseconds since the epoch. It is now or earlier if more than `max` were
+    /// due, and the end of a lease if only running jobs are left. `None` if the tenant has no jobs.
     pub next_due_ms: Option<i64>,
 }
 
 /// A job that the caller holds a lease on.
 #[derive(Debug, Clone)]
 pub struct ClaimedJob {
-    /// The lease; every change to the job needs it.
+    /// The lease, which every change to the job requires.
     pub lease: Lease,
-    /// Whose ticket it is.
+    /// The tenant that owns the ticket.
     pub tenant: TenantId,
-    /// Which tenant of that id.
+    /// Which tenant with that id.
     pub incarnation: Incarnation,
     /// The tool type it was accepted for.
     pub tool_type: ToolType,
@@ -226,41 +227,41 @@ pub struct ClaimedJob {
     pub lease_ends_ms: i64,
     /// The number of this attempt, from 1. A claim after an expired lease counts the attempt that was cut off.
     pub attempt: u32,
-    /// What went wrong in earlier attempts.
+    /// Errors of earlier attempts.
     pub errors: Vec<JobError>,
     /// Whether an earlier attempt may have posted the note.
     pub sent: bool,
 }
 
 impl ClaimedJob {
-    /// Since when it is in the queue, milliseconds since the epoch: its time to be given up counts from here.
+    /// When the job entered the queue, milliseconds since the epoch. The time until it is given up counts from here.
     pub fn queued_ms(&self) -> i64 {
         self.retried_ms.unwrap_or(self.accepted_ms)
     }
 }
 
-/// Where a job stands.
+/// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum JobState {
-    /// Due, and waits for a permit.
+    /// Due, and waiting for a permit.
     Queued,
     /// Leased by the worker.
     Running,
-    /// Waits for its time: after a failure, or for a plugin or tenant.
+    /// Waiting for its time: after a failure, or for a plugin or tenant.
     Waiting,
-    /// Given up; kept until it is retried or purged.
+    /// Given up, and stored until it is retried or purged.
     Dead,
-    /// Finished; known from the history.
+    /// Finished, and known from the history.
     Done,
-    /// Was given up and thrown away; known from the history, where dead letters that are still there look the same. So a job
-    /// is shown as this only after a look for its dead letter.
+    /// Given up and purged, and known from the history. Dead letters that still exist look the same there, so a job has
+    /// this state only if no dead letter was found for it.
     Purged,
 }
 
 impl JobState {
     const ALL: [Self; 6] = [Self::Queued, Self::Running, Self::Waiting, Self::Dead, Self::Done, Self::Purged];
 
-    /// `queued`, `running`, `waiting`, `dead`, `done` or `purged`.
+    /// The state as text: `queued`, `running`, `waiting`, `dead`, `done` or `purged`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -272,22 +273,22 @@ impl JobState {
         }
     }
 
-    /// Reads what [`as_str`](Self::as_str) wrote.
+    /// Parses the output of [`as_str`](Self::as_str).
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == text)
     }
 }
 
-/// A job as people look at it.
+/// A job as people see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobView {
     /// The job.
     pub id: JobId,
-    /// Where it stands.
+    /// Its state.
     pub state: JobState,
-    /// Whose ticket it is.
+    /// The tenant that owns the ticket.
     pub tenant: TenantId,
-    /// Which tenant of that id.
+    /// Which tenant with that id.
     pub incarnation: Incarnation,
     /// The tool type it was accepted for.
     pub tool_type: ToolType,
@@ -299,7 +300,7 @@ pub struct JobView {
     pub correlation_id: CorrelationId,
     /// Attempts made, the running one included.
     pub attempt: u32,
-    /// What went wrong, oldest first.
+    /// Errors of its attempts, oldest first.
     pub errors: Vec<JobError>,
     /// Whether an attempt may have posted the note.
     pub sent: bool,
@@ -307,7 +308,7 @@ pub struct JobView {
     pub accepted_ms: i64,
     /// When it was put back, if it was a dead letter; milliseconds since the epoch.
     pub retried_ms: Option<i64>,
-    /// When it may next be taken (running: when its lease ends); live jobs only.
+    /// When it may next be claimed (if running: when its lease ends); live jobs only.
     pub due_ms: Option<i64>,
     /// When it was given up or finished; dead and done jobs only.
     pub ended_ms: Option<i64>,

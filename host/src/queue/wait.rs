@@ -1,8 +1,8 @@
-//! Why the jobs of a tenant cannot run, and for how long that was so. No attempt is spent on it.
+//! Waits: why a tenant's jobs could not run, and for how long. A wait uses up no attempt.
 
 use crate::ids::{Incarnation, TenantId};
 
-/// Waits of a tenant that are kept for each reason; the oldest go first.
+/// Maximum number of waits stored for each tenant and reason; the oldest are dropped first.
 pub const WAITS_KEPT: u32 = 10;
 
 /// What keeps a tenant's jobs from running.
@@ -10,15 +10,15 @@ pub const WAITS_KEPT: u32 = 10;
 pub enum WaitReason {
     /// An operator has disabled the tenant.
     TenantDisabled,
-    /// An operator has paused the tenant's jobs, or all.
+    /// An operator has paused the jobs of the tenant, or of all tenants.
     Paused,
-    /// No plugin serves its tool type.
+    /// No plugin serves the tenant's tool type.
     NoPlugin,
     /// An operator has disabled the plugin.
     PluginDisabled,
     /// The plugin is quarantined.
     PluginQuarantined,
-    /// The tool has refused the tenant's credential again and again: one job at a time tries.
+    /// The tool has refused the tenant's credential repeatedly: only one job at a time tries.
     CredentialRefused,
 }
 
@@ -32,7 +32,7 @@ impl WaitReason {
         Self::CredentialRefused,
     ];
 
-    /// A word for programs.
+    /// The reason as a word for programs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TenantDisabled => "tenant_disabled",
@@ -44,35 +44,35 @@ impl WaitReason {
         }
     }
 
-    /// Reads what [`as_str`](Self::as_str) wrote.
+    /// Parses the output of [`as_str`](Self::as_str).
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == text)
     }
 }
 
-/// A time in which a tenant's jobs could not run.
+/// A period in which a tenant's jobs could not run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantWait {
-    /// Whose jobs.
+    /// The tenant that owns the jobs.
     pub tenant: TenantId,
-    /// Which tenant of that id.
+    /// Which tenant with that id.
     pub incarnation: Incarnation,
-    /// Why.
+    /// The reason.
     pub reason: WaitReason,
-    /// When a job that was due had to wait first, milliseconds since the epoch.
+    /// When a due job first had to wait, milliseconds since the epoch.
     pub since_ms: i64,
-    /// When that was over, milliseconds since the epoch; `None` while it lasts.
+    /// When the wait ended, milliseconds since the epoch; `None` while it lasts.
     pub until_ms: Option<i64>,
 }
 
-/// The part of a [`TenantWait`] in which one job was there.
+/// The part of a [`TenantWait`] during which one job existed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JobWait {
-    /// Why.
+    /// The reason.
     pub reason: WaitReason,
-    /// When it began, or when the job came; milliseconds since the epoch.
+    /// When it began, or when the job came if that was later; milliseconds since the epoch.
     pub since_ms: i64,
-    /// When it was over, or the job ended; milliseconds since the epoch. `None` while it lasts.
+    /// When it ended, or when the job ended if that was earlier; milliseconds since the epoch. `None` while it lasts.
     pub until_ms: Option<i64>,
 }
 

@@ -1,4 +1,4 @@
-//! A delivery becomes a job unless it is known. What is known: keys, and what was told of the ticket before.
+//! Accepts webhooks: a delivery becomes a job unless it is known by its key or by earlier reports of its ticket.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -16,10 +16,10 @@ use crate::{
     queue::job::{Accepted, DedupKey, JobKind, NewJob},
 };
 
-/// A webhook that can only be confirmed makes another job when it comes again later than this after the one before.
+/// Minimum time between two jobs for the same webhook, if that webhook can only be confirmed by asking the tool.
 pub(super) const CONFIRMED_MS: i64 = 10 * 60_000;
 
-/// The errors of a job that was not tried yet: an empty JSON list.
+/// The errors of a job that has not been tried: an empty JSON list.
 const NO_ERRORS: &str = "[]";
 
 /// What the main file's writer keeps in memory.
@@ -42,9 +42,8 @@ impl Mirror for Known {
 }
 
 impl Store {
-    /// Keeps the job unless its event was delivered before, the tenant has no room for it, or the tenant has got another tool
-    /// since the webhook was looked at: its ticket is none of that tool's. When this returns `New` or `Duplicate`, the job is
-    /// on disk.
+    /// Stores the job, unless its event was delivered before, the tenant has no room for it, or the tenant has switched
+    /// to another tool since the webhook was read. When this returns `New` or `Duplicate`, the job is on disk.
     pub async fn accept(&self, job: NewJob, key: DedupKey, room: TenantRoom) -> Result<Accepted, StoreError> {
         let history_bytes = self.history_bytes(&job.tenant, job.incarnation);
         let (clock, window_ms) = (self.inner.clock.clone(), self.inner.dedup_ms);
@@ -90,8 +89,8 @@ impl Store {
 }
 
 impl Known {
-    /// When a window is over, what only keys that are forgotten could ask for is forgotten too. Once in a window a commit
-    /// takes the longer for it.
+    /// Forgets reopenings that only expired keys could refer to, whenever a window ends. One commit per window takes
+    /// longer because of it.
     fn forget_old(&mut self, connection: &Connection, now_ms: i64, window_ms: i64) -> rusqlite::Result<()> {
         if self.window.turn(connection, now_ms, window_ms)? {
             let before_ms = now_ms.saturating_sub(window_ms.saturating_mul(2));
@@ -101,8 +100,8 @@ impl Known {
         Ok(())
     }
 
-    /// Whether the job is to be made; what it tells is known from now on. Once a ticket was reopened the same words about it
-    /// are news. A created one is created once, whatever comes later.
+    /// Whether the job is to be created. Records what its webhook says. After a ticket is reopened, the same message
+    /// about it is new again. A created ticket is created only once, whatever follows.
     fn is_news(
         &mut self,
         connection: &Connection,
@@ -134,8 +133,8 @@ impl Known {
     }
 }
 
-/// Whether it is long enough ago that this webhook made a job: the ticket may have been reopened without a word, and only the
-/// tool can tell. A time to come is from a clock that was wrong.
+/// Whether this webhook last made a job long enough ago. The ticket may have been reopened silently, and only the tool
+/// can tell. A time in the future comes from a clock that was wrong.
 fn is_worth_a_look(connection: &Connection, slot: u16, key: &DedupKey, now_ms: i64) -> rusqlite::Result<bool> {
     let at_ms: Option<i64> = connection
         .prepare_cached("SELECT at_ms FROM confirmed WHERE slot = ?1 AND key = ?2")?

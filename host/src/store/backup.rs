@@ -16,22 +16,23 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{HISTORY_FILE, connection::open_reader, error::StoreError, migrations::inspect};
 
-/// Pages in one step: all of them, since a copy in several steps begins anew whenever the host commits between two.
+/// Pages copied in one step: all of them, because a copy in several steps starts over whenever the host commits in
+/// between.
 const ALL_PAGES: i32 = -1;
 
 /// What a backup holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackupReport {
-    /// The copy of the history, beside the file that was asked for.
+    /// The copy of the history, beside the requested file.
     pub history: PathBuf,
-    /// Bytes of both.
+    /// Total size of both copies.
     pub bytes: u64,
 }
 
-/// Why there is no backup. Nothing that was there before has been changed, and nothing half done is left.
+/// Why a backup failed. Existing files are unchanged, and no partial copy is left.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// A file of that name is there. Backups replace nothing.
+    /// A file of that name exists. Backups never replace a file.
     #[error("{} is there already; a backup replaces nothing, choose another name or move that file away", .0.display())]
     Exists(PathBuf),
     /// No host has ever run on this store.
@@ -45,16 +46,17 @@ pub enum BackupError {
     Target {
         /// The file.
         file: PathBuf,
-        /// What SQLite or the system said.
+        /// The message of SQLite or the system.
         reason: String,
     },
 }
 
-/// Copies the store whose main file is `main` to `target`, and its history to `<target>-history`. A name that is there
-/// is complete and on disk, and `target` comes last. Blocks; accepting goes on meanwhile.
+/// Copies the store whose main file is `main` to `target`, and its history to `<target>-history`. A copy gets its name
+/// once it is complete and on disk, `target` last. Blocks; accepting continues meanwhile.
 ///
-/// The main file comes first: what is done between the two copies is in both, and what is in neither was accepted later.
-/// So a restored job may have posted its note already, and each is marked as one that looks for its note before it posts.
+/// The main file is copied first: a job that finishes between the two copies is in both, and a job that is in neither
+/// was accepted later. A restored job may therefore have posted its note already, so each is marked to look for its
+/// note before it posts.
 pub fn back_up(main: &Path, target: &Path) -> Result<BackupReport, BackupError> {
     if !main.exists() {
         return Err(BackupError::NoStore(main.to_owned()));
@@ -72,7 +74,7 @@ pub fn back_up(main: &Path, target: &Path) -> Result<BackupReport, BackupError> 
 }
 
 fn mark_sent(copy: &Connection) -> rusqlite::Result<()> {
-    // A host that was never started since its update may have a file from before there were jobs.
+    // A host that has not been started since its update may still have a file from before the `jobs` table existed.
     if copy.table_exists(None::<&str>, "jobs")? {
         copy.execute("UPDATE jobs SET sent = 1 WHERE sent = 0", [])?;
         copy.execute("UPDATE dead_letters SET sent = 1 WHERE sent = 0", [])?;
@@ -80,7 +82,7 @@ fn mark_sent(copy: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// A copy under a name of its own until it is whole; gone when it is dropped before.
+/// An unfinished copy under a temporary name. Dropping it deletes the file.
 struct Copy {
     partial: PathBuf,
     target: PathBuf,
@@ -105,7 +107,7 @@ impl Copy {
             let mut copy = Connection::open_with_flags(&self.partial, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
             let step = Backup::new(&from, &mut copy)?.step(ALL_PAGES)?;
             if step == StepResult::Done {
-                // One file and no log, so that it can be carried about.
+                // A single file without a log, so that it can be moved around.
                 copy.pragma_update(None, "journal_mode", "DELETE")?;
                 then(&copy)?;
             }
@@ -118,7 +120,7 @@ impl Copy {
         }
     }
 
-    /// Gives the copy its name once it is on disk. Returns its length.
+    /// Gives the copy its final name once it is on disk. Returns its length.
     fn finish(&self) -> Result<u64, BackupError> {
         let place = || -> io::Result<u64> {
             let file = File::open(&self.partial)?;

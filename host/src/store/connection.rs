@@ -1,4 +1,4 @@
-//! Opens connections the one way that is safe here: version checked, write-ahead log bounded, every commit synced.
+//! Opens connections in the one safe way: version checked, write-ahead log bounded, every commit synced.
 
 use std::{
     fs::{File, OpenOptions},
@@ -12,22 +12,23 @@ use rustix::fs::{Access, access};
 
 use super::error::StoreError;
 
-/// 3.51.3, as SQLite numbers it: before it, two connections that commit or checkpoint at once can corrupt the log.
+/// Oldest safe SQLite, 3.51.3, as SQLite numbers it. In older ones, two connections that commit or checkpoint at once
+/// can corrupt the log.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 /// How long a statement waits for a lock before it fails.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Commits move the log into the database when it is this long.
+/// Length of the log at which a commit moves it into the database.
 const WAL_CHECKPOINT_PAGES: u32 = 4_000;
-/// The log is cut back to this when it starts anew.
+/// Length to which the log is cut back when it is restarted.
 const WAL_KEPT_BYTES: u32 = 64 << 20;
-/// Above this the writer waits for the readers, so that the log can start anew.
+/// Length of the log above which the writer waits for the readers, so that the log can be restarted.
 const WAL_BYTES_MAX: u64 = 256 << 20;
-/// ... for so long at most, in each commit: a backup may be reading for minutes.
+/// Longest wait for the readers in each commit: a backup may be reading for minutes.
 const WAL_WAIT_MAX: Duration = Duration::from_millis(50);
 const PAGE_CACHE_KIB: u32 = 16 << 10;
 const STATEMENTS_CACHED_MAX: usize = 64;
 
-/// Refuses a SQLite that is known to corrupt files.
+/// Refuses SQLite versions known to corrupt files.
 pub(super) fn assert_sqlite_version() -> Result<(), StoreError> {
     if rusqlite::version_number() >= SQLITE_VERSION_MIN {
         Ok(())
@@ -38,13 +39,13 @@ pub(super) fn assert_sqlite_version() -> Result<(), StoreError> {
 
 /// The one connection that writes. The file must exist.
 pub(super) fn open_writer(file: &Path) -> Result<Connection, StoreError> {
-    // SQLite would fall back to reading, and make a log as read-only as the file, which stays so. Asked without opening the
-    // file: to close it again would take the locks of all connections of this process away.
+    // Without write permission SQLite would fall back to reading, and create a log that stays read-only. This checks
+    // without opening the file, because closing it again would release the locks of all connections of this process.
     access(file, Access::WRITE_OK).map_err(|error| StoreError::unavailable(file, error))?;
     let prepare = || {
         let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE | base_flags())?;
         settle(&connection)?;
-        // The order matters: the mode is kept in the file, the rest belongs to the connection.
+        // The order matters: the mode is stored in the file, the rest belongs to the connection.
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "wal_autocheckpoint", WAL_CHECKPOINT_PAGES)?;
@@ -65,12 +66,13 @@ pub(super) fn open_reader(file: &Path) -> Result<Connection, StoreError> {
     prepare().map_err(|error| StoreError::from_sqlite(file, &error))
 }
 
-/// Makes the file, empty and for its owner alone, if there is none; SQLite gives its log the same permissions.
+/// Creates the file if it does not exist, empty and readable by its owner only. SQLite gives its log the same
+/// permissions.
 pub(super) fn make_private(file: &Path) -> std::io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(file)
 }
 
-/// Starts the log anew when constant reading has kept it from being cut back.
+/// Restarts the log if constant reading has kept it from being cut back.
 pub(super) fn bound_wal(connection: &Connection, file: &Path) -> rusqlite::Result<()> {
     let wal = PathBuf::from(format!("{}-wal", file.display()));
     if wal.metadata().is_ok_and(|log| log.len() > WAL_BYTES_MAX) {
@@ -89,7 +91,8 @@ fn base_flags() -> OpenFlags {
 
 fn settle(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    // A statement's plan does not depend on what is bound to it. Else SQLite prepares one with "LIMIT ?" anew for each run.
+    // A statement's plan must not depend on its bound values. Otherwise SQLite prepares one with "LIMIT ?" anew for
+    // each run.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED_MAX);
     connection.pragma_update(None, "cache_size", -i64::from(PAGE_CACHE_KIB))?;

@@ -1,33 +1,33 @@
-//! Dead letters: jobs that were given up, kept until somebody puts them back or throws them away.
+//! Dead letters: jobs that were given up. They stay until an operator retries or purges them.
 
 use rusqlite::{Connection, ToSql, named_params, params};
 
 use super::{Store, StoreError, views::slots_of};
 use crate::ids::{Incarnation, JobId, TenantId};
 
-/// Rows that one commit moves, so that accepting never waits long behind an operator's command.
+/// Rows that one commit moves. The limit keeps accepting from waiting long behind an operator's command.
 pub(super) const ROWS_PER_COMMIT: u32 = 1_000;
-/// Why the jobs of a removed tenant are dead letters.
+/// Reason of the dead letters of a removed tenant.
 pub(super) const TENANT_REMOVED: &str = "tenant_removed";
-/// Why the jobs of a tenant that has another tool are dead letters.
+/// Reason of the dead letters of a tenant that switched to another tool.
 pub const TENANT_CHANGED: &str = "tenant_changed";
 
-/// Which dead letters an operation is about.
+/// Which dead letters an operation applies to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeadLetters {
-    /// This one.
+    /// A single dead letter.
     One(JobId),
-    /// All to which both apply.
+    /// All dead letters that match both conditions.
     Of {
-        /// Only those of this tenant.
+        /// Only dead letters of this tenant.
         tenant: Option<TenantId>,
-        /// Only those that were given up for this reason, or whose last error has this code.
+        /// Only dead letters with this reason, or whose last error has this code.
         reason: Option<String>,
     },
 }
 
 impl DeadLetters {
-    /// Every one.
+    /// Every dead letter.
     pub const ALL: Self = Self::Of { tenant: None, reason: None };
 }
 
@@ -35,9 +35,9 @@ impl DeadLetters {
 pub(super) type Key = (u16, [u8; 16]);
 
 impl Store {
-    /// Puts dead letters back as jobs that are due now, with their errors kept, no attempt counted and their retry time
-    /// starting anew. Those of tenants that are gone stay, and those that were accepted for another tool type than their
-    /// tenant has now. Returns how many were put back.
+    /// Puts dead letters back as jobs that are due now. Their errors are kept, no attempt is counted, and their retry
+    /// time starts anew. Dead letters stay if their tenant is gone, or if they were accepted for another tool type than
+    /// their tenant has now. Returns how many were put back.
     pub async fn retry_dead(&self, which: DeadLetters) -> Result<u64, StoreError> {
         let clock = self.inner.clock.clone();
         self.each_dead(which, move |connection, (slot, id)| {
@@ -68,12 +68,12 @@ impl Store {
         .await
     }
 
-    /// Deletes dead letters for good. Returns how many.
+    /// Deletes dead letters permanently. Returns how many.
     pub async fn purge_dead(&self, which: DeadLetters) -> Result<u64, StoreError> {
         self.each_dead(which, delete).await
     }
 
-    /// How many there are.
+    /// How many dead letters match.
     pub async fn count_dead(&self, which: DeadLetters) -> Result<u64, StoreError> {
         let owner = self.owner(&which).await?;
         let (mut counted, mut after) = (0, (0, [0; 16]));
@@ -87,7 +87,7 @@ impl Store {
         }
     }
 
-    /// Gives up all jobs of a removed tenant, running ones included: their leases are lost. Returns how many.
+    /// Gives up all jobs of a removed tenant. Running jobs lose their leases. Returns how many.
     pub async fn dead_letter_tenant(&self, tenant: &TenantId) -> Result<u64, StoreError> {
         let mut moved = 0;
         loop {
@@ -122,7 +122,7 @@ impl Store {
         self.inner.main_reads.read(move |connection| choose(connection, &which, owner, after)).await
     }
 
-    /// Chooses by reading, then changes by key: the writer never searches.
+    /// Reads the keys first and then changes rows by key, so that the writer never searches.
     async fn each_dead<F>(&self, which: DeadLetters, change: F) -> Result<u64, StoreError>
     where
         F: Fn(&Connection, Key) -> rusqlite::Result<usize> + Clone + Send + 'static,
@@ -148,7 +148,7 @@ impl Store {
     }
 }
 
-/// Jobs as dead letters; which ones is said behind it.
+/// Inserts jobs as dead letters. The caller appends the condition that selects them.
 const BURIED: &str = "INSERT INTO dead_letters (slot, id, tenant, tool_type, kind, ticket_id, correlation_id, metadata,
                                accepted_ms, fence, attempt, errors, sent, died_ms, reason, incarnation,
                                first_accepted_ms)
@@ -156,7 +156,7 @@ const BURIED: &str = "INSERT INTO dead_letters (slot, id, tenant, tool_type, kin
             accepted_ms, fence, attempt, errors, sent, ?3, ?4, incarnation, first_accepted_ms
      FROM jobs WHERE slot = ?1 AND";
 
-/// Moves one job to the dead letters; the caller has made sure that it is there. Says how many were moved.
+/// Moves one job to the dead letters. The caller has checked that it exists. Returns how many were moved.
 pub(super) fn bury(
     connection: &Connection,
     slot: u16,
@@ -168,7 +168,7 @@ pub(super) fn bury(
     connection.prepare_cached("DELETE FROM jobs WHERE slot = ?1 AND id = ?2")?.execute(params![slot, id])
 }
 
-/// Moves all jobs of a tenant, running ones included: their leases are lost. Says how many were moved.
+/// Moves all jobs of a tenant. Running jobs lose their leases. Returns how many were moved.
 pub(super) fn bury_all(
     connection: &Connection,
     tenant: &TenantId,
@@ -180,7 +180,7 @@ pub(super) fn bury_all(
     connection.prepare_cached("DELETE FROM jobs WHERE slot = ?1 AND tenant = ?2")?.execute(params![slot, tenant])
 }
 
-/// Moves up to `max` jobs of a removed tenant, and says how many.
+/// Moves up to `max` jobs of a removed tenant. Returns how many.
 pub(super) fn bury_tenant(connection: &Connection, tenant: &TenantId, now_ms: i64, max: u32) -> rusqlite::Result<u32> {
     let slot = tenant.slot();
     let ids = connection
@@ -193,8 +193,8 @@ pub(super) fn bury_tenant(connection: &Connection, tenant: &TenantId, now_ms: i6
     Ok(u32::try_from(ids.len()).unwrap_or(u32::MAX))
 }
 
-/// The next keys in their order. Those of a tenant are not those of another one that had its id before; when nobody has it now,
-/// they are all there.
+/// The next keys in order. If the tenant exists, only its own dead letters count, not those of an earlier tenant with
+/// its id. If no tenant has the id now, all of them count.
 fn choose(
     connection: &Connection,
     which: &DeadLetters,

@@ -1,8 +1,9 @@
-//! The window in which a second delivery is recognised: two generations of keys, the older emptied whole.
+//! The window in which a second delivery is recognised: two generations of keys, of which the older is emptied as a
+//! whole.
 //!
-//! Keys come in no order, and each alone would dirty a page of its own in a table that is sorted by them. So they are
-//! appended to a run, which is mirrored in memory, and a full run is sorted into its generation, a few keys with each
-//! commit: neighbours share a page.
+//! Keys are random, so inserting each one directly into a sorted table would dirty one page per key. They are appended
+//! to a run instead, which is mirrored in memory. A full run is sorted into its generation, a few keys with each
+//! commit, and neighbours share a page.
 
 use std::collections::HashSet;
 
@@ -10,28 +11,28 @@ use rusqlite::{Connection, params};
 
 use crate::queue::job::DedupKey;
 
-/// Keys of a run before it is sorted in. Two runs are in memory at most: a few megabytes.
+/// Keys in a run before it is sorted into its generation. At most two runs are in memory: a few megabytes.
 const RUN_KEYS: usize = 65_536;
-/// Keys that a commit sorts in for each new one, so that a run is done long before the next is full.
+/// Keys that a commit sorts for each new one. It is large enough to finish a run long before the next is full.
 const SORTED_PER_NEW: usize = 2;
-/// ... and for each operation of any other kind.
+/// Keys that a commit sorts for each operation of any other kind.
 const SORTED_PER_COMMIT: usize = 16;
 
 /// The runs in memory, and where the window stands.
 pub(super) struct DedupWindow {
     /// The generation that takes new keys, 0 or 1.
     generation: usize,
-    /// Its beginning.
+    /// When the current generation began.
     since_ms: i64,
     /// The run that takes new keys, 0 or 1.
     run: usize,
-    /// Its keys.
+    /// Keys of the current run.
     appended: HashSet<Entry>,
     /// The keys of the other run, in order.
     sorting: Vec<Entry>,
-    /// So many of them are in the generation already.
+    /// How many keys of `sorting` are in the generation already.
     sorted: usize,
-    /// Keys that came in this commit.
+    /// Keys that arrived in this commit.
     new: usize,
 }
 
@@ -49,7 +50,7 @@ const RUN_READ: [&str; 2] = ["SELECT slot, key FROM dedup_run_0", "SELECT slot, 
 const RUN_EMPTY: [&str; 2] = ["DELETE FROM dedup_run_0", "DELETE FROM dedup_run_1"];
 
 impl DedupWindow {
-    /// As the file has it.
+    /// Reads the window from the file.
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
         let meta = |key: &str| -> rusqlite::Result<i64> {
             connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
@@ -71,7 +72,7 @@ impl DedupWindow {
         })
     }
 
-    /// Sorts some keys in; once in each transaction.
+    /// Sorts some keys into the generation. Called once in each transaction.
     pub(super) fn tidy(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let new = std::mem::take(&mut self.new);
         if self.sorting.is_empty() && self.appended.len() >= RUN_KEYS {
@@ -87,10 +88,11 @@ impl DedupWindow {
         }
     }
 
-    /// Ends a generation whose window is over; says whether it was. To be called before each [`remember`](Self::remember).
+    /// Ends a generation whose window is over. Returns whether it was over. Must be called before each
+    /// [`remember`](Self::remember).
     pub(super) fn turn(&mut self, connection: &Connection, now_ms: i64, window_ms: i64) -> rusqlite::Result<bool> {
         if now_ms < self.since_ms {
-            // The clock was wrong when the generation began. Else it would take keys until that time comes.
+            // The clock was wrong when the generation began. Without this, it would take keys until that time comes.
             self.since_ms = now_ms;
             set(connection, "dedup_since_ms", now_ms)?;
         }
@@ -101,7 +103,7 @@ impl DedupWindow {
         Ok(over)
     }
 
-    /// Keeps the key unless it is known; says whether it was new. Runs inside the transaction that accepts the job.
+    /// Stores the key unless it is known. Returns whether it was new. Runs inside the transaction that accepts the job.
     pub(super) fn remember(&mut self, connection: &Connection, slot: u16, key: &DedupKey) -> rusqlite::Result<bool> {
         let entry = (slot, *key.as_bytes());
         if self.appended.contains(&entry) || self.waits(&entry) || is_sorted_in(connection, &entry)? {
@@ -131,10 +133,10 @@ impl DedupWindow {
         Ok(())
     }
 
-    /// Empties the older generation and makes it the current one, which begins where its predecessor's window ended: so a
-    /// key stays for one window at least and two at most. After a silence of two windows all keys are too old.
+    /// Empties the older generation and makes it the current one, beginning where its predecessor's window ended. A key
+    /// therefore stays for at least one window and at most two. After a silence of two windows, all keys are too old.
     fn rotate(&mut self, connection: &Connection, now_ms: i64, window_ms: i64) -> rusqlite::Result<()> {
-        // What waits belongs to the generation that ends. Once in a window a commit takes the longer for it.
+        // Waiting keys belong to the generation that ends. One commit per window takes longer because of it.
         self.sort_in(connection, usize::MAX)?;
         self.sorting = self.appended.drain().collect();
         self.sorting.sort_unstable();

@@ -1,4 +1,4 @@
-//! The database's own, versioned form of what is kept as JSON: the code's types may change, rows on disk do not.
+//! Versioned JSON forms of stored values. The code's types may change; rows on disk do not.
 
 use std::borrow::Cow;
 
@@ -45,7 +45,7 @@ pub(super) fn metadata_json(metadata: &TicketMetadata) -> String {
     serde_json::to_string(&stored).expect("texts and numbers always have a JSON form")
 }
 
-/// Reads what [`metadata_json`] wrote; the error is for people.
+/// Reads the output of [`metadata_json`]; the error is for people.
 pub(super) fn metadata_from_json(json: &str) -> Result<TicketMetadata, String> {
     #[derive(Deserialize)]
     struct Version {
@@ -151,7 +151,7 @@ impl<'a> From<&'a Event> for StoredEvent<'a> {
                 tags: Cow::Borrowed(tags),
             },
             Event::Reopened => Self::Reopened,
-            // An event that this host does not know makes no job, so it is never read back.
+            // An event unknown to this host makes no job, so it is never read back.
             _ => Self::Other,
         }
     }

@@ -1,7 +1,7 @@
-//! What goes for good: what tenants leave behind when they are removed, and what is older than the operator keeps.
+//! Permanent deletion: what removed tenants leave behind, and what is older than the operator's retention.
 //!
-//! All of it goes in small commits, so that accepting never waits long, and each says what is left to the next: a host that is
-//! cut off goes on where it was.
+//! Deletion uses small commits, so that accepting never waits long. Each commit records what is left, and a host that
+//! is cut off continues there.
 
 use rusqlite::{Connection, params, params_from_iter, types::Value};
 
@@ -14,34 +14,35 @@ use super::{
 };
 use crate::ids::{Incarnation, TenantId};
 
-/// An attempt that was under way when its tenant was removed may still write to the history: for so long it is looked for.
+/// How long a removed tenant's history is checked for late rows: an attempt that was running at the removal may still
+/// write some.
 const LATE_MS: i64 = 24 * 3_600_000;
 
 /// What a removed tenant left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RemovedTenant {
-    /// Which tenant of its id it was.
+    /// Which tenant with this id was removed.
     pub incarnation: Incarnation,
-    /// What it had in the store.
+    /// What the tenant had in the store.
     pub holdings: Holdings,
-    /// Until when that is kept, milliseconds since the epoch; `None` when it is gone.
+    /// When that will be erased, milliseconds since the epoch; `None` if it is gone.
     pub kept_until_ms: Option<i64>,
 }
 
-/// How long what has ended is kept, milliseconds; `None`: for ever.
+/// How long finished things are kept, in milliseconds; `None` keeps them without limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Keeping {
-    /// Dead letters.
+    /// Retention of dead letters.
     pub dead_letters_ms: Option<i64>,
-    /// Solved tickets.
+    /// Retention of solved tickets.
     pub solved_ms: Option<i64>,
-    /// Ended enhancements with their notes.
+    /// Retention of ended enhancements with their notes.
     pub notes_ms: Option<i64>,
 }
 
 impl Store {
-    /// Removes a tenant with its secrets; its jobs become dead letters. All that is stored for it is to be
-    /// [erased](Self::erase_tenant) then, or stays for `keep_ms`, and nobody who gets the id meanwhile sees any of it.
+    /// Removes a tenant with its secrets; its jobs become dead letters. Everything stored for it can then be
+    /// [erased](Self::erase_tenant), or stays for `keep_ms`. A later tenant with the same id sees none of it.
     pub async fn remove_tenant(&self, id: &TenantId, keep_ms: Option<i64>) -> Result<RemovedTenant, StoreError> {
         let unknown = || StoreError::UnknownTenant(id.clone());
         let incarnation = self.incarnation(id).await?.ok_or_else(unknown)?;
@@ -67,7 +68,7 @@ impl Store {
         if removed == 0 {
             return Err(unknown());
         }
-        // Nothing is accepted for it any more. What is cut off here the worker gives up.
+        // Nothing is accepted for this tenant any more. If this is interrupted, the worker gives up the rest.
         if let Err(error) = self.dead_letter_tenant(id).await {
             tracing::error!(tenant = %id, "the jobs of a removed tenant cannot be given up yet: {error}");
         }
@@ -79,12 +80,12 @@ impl Store {
         self.erase(Owned::by(id, incarnation)).await
     }
 
-    /// What is still stored for tenants that had this id and were removed.
+    /// What is still stored for removed tenants that had this id.
     pub async fn remains(&self, id: &TenantId) -> Result<Holdings, StoreError> {
         self.holdings(Owned::before(id, self.incarnation(id).await?)).await
     }
 
-    /// Erases that, and says what it was.
+    /// Erases what removed tenants with this id have left. Returns what it was.
     pub async fn erase_remains(&self, id: &TenantId) -> Result<Holdings, StoreError> {
         let remains = Owned::before(id, self.incarnation(id).await?);
         let holdings = self.holdings(remains.clone()).await?;
@@ -92,7 +93,7 @@ impl Store {
         Ok(holdings)
     }
 
-    /// Erases what removed tenants have left behind and nobody wants to keep any longer.
+    /// Erases the data of removed tenants whose retention is over.
     pub async fn erase_removed(&self) -> Result<(), StoreError> {
         let now_ms = self.inner.clock.now_ms();
         let due: Vec<(TenantId, Incarnation, i64)> = self
@@ -122,7 +123,7 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes what has ended longer ago than it is kept. Returns how many rows went.
+    /// Deletes finished rows whose retention is over. Returns how many rows were deleted.
     pub async fn forget_ended(&self, keeping: Keeping) -> Result<u64, StoreError> {
         use StoreFile::{History, Main};
         let before = |kept_ms: i64| self.inner.clock.now_ms().saturating_sub(kept_ms);
@@ -145,7 +146,7 @@ impl Store {
         Ok(gone)
     }
 
-    /// Tenants, by id and number, of whom there are notes.
+    /// Tenants that have notes, as id and number.
     async fn with_notes(&self) -> Result<Vec<(String, i64)>, StoreError> {
         self.inner
             .history_reads
@@ -179,7 +180,7 @@ impl Store {
         Ok(())
     }
 
-    /// Bytes in both files that deleted rows have left behind, and that new ones take before a file grows.
+    /// Bytes in both files that deleted rows have freed and new rows fill before a file grows.
     pub async fn reusable_bytes(&self) -> Result<u64, StoreError> {
         let look = |connection: &Connection| {
             let number = |name: &str| connection.pragma_query_value(None, name, |row| count(row, 0));
@@ -188,7 +189,7 @@ impl Store {
         Ok(self.inner.main_reads.read(look).await? + self.inner.history_reads.read(look).await?)
     }
 
-    /// Gives room in the index of words back that deleted tickets held; a little at a time, in a commit of its own.
+    /// Frees space in the full-text index that deleted tickets held. Does a little at a time, in a commit of its own.
     pub async fn merge_words(&self) -> Result<(), StoreError> {
         const PAGES: i64 = 500;
         self.inner
@@ -202,7 +203,7 @@ impl Store {
             .await
     }
 
-    /// Deletes the rows to which the condition applies, which names these values by their numbers, and says how many.
+    /// Deletes the rows that match the condition, which refers to these values by number. Returns how many.
     async fn delete(
         &self,
         file: StoreFile,
@@ -230,7 +231,8 @@ impl Store {
     }
 }
 
-/// Once after the columns are there: whatever in the history is older than the tenant of its id belonged to another.
+/// Runs once after the columns are added: history that is older than the tenant with its id belonged to an earlier
+/// tenant.
 pub(super) fn attribute_history(main: &Connection, history: &Connection) -> rusqlite::Result<()> {
     let done: bool =
         main.query_row("SELECT value FROM meta WHERE key = 'history_incarnations'", [], |row| row.get(0))?;
@@ -238,7 +240,7 @@ pub(super) fn attribute_history(main: &Connection, history: &Connection) -> rusq
         return Ok(());
     }
     let tenants: Vec<(String, i64)> = main
-        // A tenant from a time to come was added while the clock was wrong.
+        // A tenant dated in the future was added while the clock was wrong.
         .prepare("SELECT id, created_ms FROM tenants WHERE created_ms <= unixepoch() * 1000")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;

@@ -1,62 +1,63 @@
-//! The journal as rows: what happened to plugins, and what was done to tenants and jobs. Bounded; the oldest entries go first.
+//! The journal's rows: what happened to plugins, and what was done to tenants and jobs. The journal is bounded; the
+//! oldest entries are dropped first.
 
 use rusqlite::params;
 
 use super::{Store, StoreError};
 use crate::ids::{Incarnation, TenantId, ToolType};
 
-/// Entries that are kept.
+/// Maximum number of entries in the journal.
 pub const PLUGIN_EVENTS_MAX: u32 = 10_000;
 
 /// One entry of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginEvent {
-    /// Its number, which rises; 0 until it is kept.
+    /// The entry's number, which only rises; 0 until it is stored.
     pub id: i64,
     /// When it happened, milliseconds since the epoch.
     pub at_ms: i64,
-    /// The plugin's tool type, where it is known.
+    /// The plugin's tool type, if known.
     pub tool_type: Option<String>,
-    /// The generation, where there is one.
+    /// The generation, if there is one.
     pub generation: Option<i64>,
-    /// The plugin's version, where it is known.
+    /// The plugin's version, if known.
     pub version: Option<String>,
-    /// The file's digest in hex, where there is one.
+    /// The file's SHA-256 in hex, if there is a file.
     pub sha256: Option<String>,
     /// A short code for programs.
     pub code: String,
     /// A sentence for people.
     pub message: String,
-    /// Who did it: `host`, or `uid` and the number of the user who asked for it.
+    /// Who caused it: `host`, or `uid` and the number of the user who asked for it.
     pub who: String,
-    /// Why, in the words of whoever asked for it.
+    /// The reason, in the words of the user who asked for it.
     pub why: Option<String>,
-    /// The tenant that it is about, where there is one.
+    /// The tenant concerned, if any.
     pub tenant: Option<String>,
-    /// Which tenant of that id; without it the entry stays when what is stored for the tenant is erased.
+    /// Which tenant with that id. An entry without it stays when the tenant's data is erased.
     pub incarnation: Option<Incarnation>,
 }
 
-/// Which entries a list has: those that are all of this.
+/// Selects entries of the journal. All conditions must match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventFilter {
-    /// About this tool type.
+    /// Only entries about this tool type.
     pub tool_type: Option<ToolType>,
-    /// About a tenant of this id.
+    /// Only entries about a tenant with this id.
     pub tenant: Option<TenantId>,
 }
 
 /// Where a list of entries begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventsFrom {
-    /// At the entry by which the list ends with the newest.
+    /// Where a list must begin to end with the newest entry.
     Newest,
     /// After the entry with this number.
     After(i64),
 }
 
 impl Store {
-    /// Appends entries in their order, all or none, and drops the oldest beyond [`PLUGIN_EVENTS_MAX`].
+    /// Appends entries in order, all or none, and drops the oldest beyond [`PLUGIN_EVENTS_MAX`].
     pub async fn record_plugin_events(&self, events: Vec<PluginEvent>) -> Result<(), StoreError> {
         if events.is_empty() {
             return Ok(());
@@ -92,7 +93,7 @@ impl Store {
             .await
     }
 
-    /// At most `limit` of the entries that the filter lets through, the oldest first.
+    /// At most `limit` of the entries that match the filter, oldest first.
     pub async fn plugin_events(
         &self,
         from: EventsFrom,

@@ -1,7 +1,8 @@
-//! Jobs as people look for them: by state, tenant, ticket, time and reason, or by an id. Reads only, never through the writer.
+//! Searches for jobs: by state, tenant, ticket, time and reason, or by an id. They only read, and never go through the
+//! writer.
 //!
-//! A search by ticket or correlation id reads the rows of the queue, and of the history as far as no index helps. It is asked
-//! for seldom, by hand; an index would be paid for by each note.
+//! A search by ticket or correlation id reads all rows of the queue, and rows of the history where no index helps. Such
+//! searches are rare and made by hand; an index would cost something for each note.
 
 use std::collections::HashSet;
 
@@ -17,41 +18,41 @@ use crate::{
     queue::job::{JobKind, JobState, JobView},
 };
 
-/// Digits that the beginning of an id must have to be looked for beside tickets of the same text.
+/// How many digits the beginning of an id needs to be searched for in addition to tickets of the same text.
 const TELLING_DIGITS_MIN: usize = 8;
 
-/// Which jobs to list; what is `None` keeps none back.
+/// Which jobs to list. A field that is `None` excludes nothing.
 #[derive(Debug, Clone, Default)]
 pub struct JobFilter {
-    /// Only jobs in this state; without it all that are not done or, of one ticket, all.
+    /// Only jobs in this state. Without it: all unfinished jobs or, if a ticket is given, all jobs.
     pub state: Option<JobState>,
     /// Only jobs of this tenant.
     pub tenant: Option<TenantId>,
     /// Only jobs of this ticket.
     pub ticket: Option<String>,
-    /// Only jobs that were accepted then or later, milliseconds since the epoch.
+    /// Only jobs accepted at this time or later, milliseconds since the epoch.
     pub since_ms: Option<i64>,
     /// Only jobs that ended for this reason, or whose last error has this code.
     pub reason: Option<String>,
     /// Only jobs older than this one.
     pub after: Option<JobId>,
-    /// At most this many, the newest.
+    /// Maximum number of jobs; the newest are returned.
     pub limit: u32,
 }
 
-/// A table that holds jobs in one of their states, and how its rows become [`JobView`]s.
+/// A table that holds jobs in one state, and how its rows become [`JobView`]s.
 struct Table {
     name: &'static str,
     columns: &'static str,
-    /// Which of its rows are jobs.
+    /// The condition that selects its jobs.
     jobs: &'static str,
-    /// How a job's id is called in it.
+    /// The name of its job id column.
     id: &'static str,
-    /// Where a job is of the ticket `:ticket`.
+    /// The condition for jobs of the ticket `:ticket`.
     of_ticket: &'static str,
-    /// Where a job is of the ticket or webhook `:text`.
+    /// The condition for jobs of the ticket or webhook `:text`.
     of_text: &'static str,
-    /// Its ids are sorted within a slot; otherwise there is one order of all.
+    /// Whether its ids are sorted within each slot. Otherwise all ids are in one order.
     by_slot: bool,
 }
 
@@ -95,7 +96,7 @@ const RECORDED: Table = Table {
         'done' AS outcome, NULL AS note, 'done' AS state, incarnation, NULL AS retried_ms",
     jobs: "job_id IS NOT NULL AND :now IS NOT NULL",
     id: "job_id",
-    // By indexes alone: rows are long.
+    // Uses indexes only: rows are long.
     of_ticket: "id IN (SELECT id FROM ticket_history WHERE ticket_id = :ticket)",
     of_text: "id IN (SELECT id FROM ticket_history WHERE ticket_id = :text
                      UNION SELECT id FROM ticket_history WHERE job_id IS NOT NULL AND correlation_id = :text)",
@@ -106,7 +107,7 @@ const QUEUE: &[Table] = &[LIVE, DEAD];
 const HISTORY: &[Table] = &[ENHANCED, RECORDED];
 
 impl Store {
-    /// Jobs that the filter lets through, newest first.
+    /// Jobs that match the filter, newest first.
     pub async fn jobs(&self, filter: JobFilter) -> Result<Vec<JobView>, StoreError> {
         let incarnation = match &filter.tenant {
             Some(tenant) => self.incarnation(tenant).await?,
@@ -126,7 +127,7 @@ impl Store {
         .await
     }
 
-    /// Jobs of the ticket or webhook that is called so, and those whose ids begin so, newest first; also those that are done.
+    /// Jobs of this ticket or webhook, and jobs whose ids begin with this text, newest first. Includes finished jobs.
     pub async fn find_jobs(&self, text: &str, limit: u32) -> Result<Vec<JobView>, StoreError> {
         let of_text = text.to_owned();
         let mut found = self
@@ -134,7 +135,7 @@ impl Store {
                 select(connection, table, table.of_text, &[(":text", &of_text)], limit, now_ms)
             })
             .await?;
-        // Few digits are many ids' beginning, and more likely a ticket.
+        // A few digits are the beginning of many ids, and more likely a ticket.
         if let Ok(prefix) = JobIdPrefix::parse(text)
             && (found.is_empty() || prefix.digits() >= TELLING_DIGITS_MIN)
         {
@@ -144,21 +145,21 @@ impl Store {
         Ok(found)
     }
 
-    /// Jobs whose ids begin so, wherever they are, newest first.
+    /// Jobs whose ids begin with these digits, in any state, newest first.
     pub async fn jobs_beginning(&self, prefix: &JobIdPrefix, limit: u32) -> Result<Vec<JobView>, StoreError> {
         let (first, last) = prefix.range();
         self.between(first, last, limit).await
     }
 
-    /// One job wherever it is: live, dead, or in the history. (Of jobs that have kept one solved
-    /// ticket, the last is known.)
+    /// A job in any state: live, dead, or in the history. If several jobs stored the same solved ticket, only the last
+    /// is known.
     pub async fn job(&self, id: JobId) -> Result<Option<JobView>, StoreError> {
         Ok(self.between(id, id, 1).await?.pop())
     }
 
     async fn between(&self, first: JobId, last: JobId, limit: u32) -> Result<Vec<JobView>, StoreError> {
         self.look(QUEUE, HISTORY, limit, move |connection, table, now_ms| {
-            // A job's id does not tell its slot, so its row is looked up in every slot that has rows.
+            // A job's id does not contain its slot, so its row is looked up in every slot that has rows.
             let slot = if table.by_slot { "slot IN (SELECT slot FROM slots) AND " } else { "" };
             let condition = format!("{slot}{} BETWEEN :first AND :last", table.id);
             let values: [(&str, &dyn ToSql); 2] = [(":first", first.as_bytes()), (":last", last.as_bytes())];
@@ -167,8 +168,8 @@ impl Store {
         .await
     }
 
-    /// Looks into the tables of the queue and then into those of the history: what is done with meanwhile is there by then. What
-    /// is in both is as the queue has it.
+    /// Searches the queue's tables first and then the history's, because a job that finishes meanwhile is in the
+    /// history by then. A job that is in both is returned as the queue has it.
     async fn look<F>(
         &self,
         queue: &'static [Table],
@@ -197,7 +198,7 @@ impl Store {
     }
 }
 
-/// Each job once, as it was found first, and of these the newest.
+/// Removes duplicates, keeping the first found, and returns the newest.
 fn newest(found: &mut Vec<JobView>, limit: u32) {
     let mut known = HashSet::new();
     found.retain(|job| known.insert(job.id));
@@ -205,7 +206,8 @@ fn newest(found: &mut Vec<JobView>, limit: u32) {
     found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
 }
 
-/// Those of a tenant are not those of another one that had its id before; when nobody has it now, they are all there.
+/// If the tenant exists, only its own jobs count, not those of an earlier tenant with its id. If no tenant has the id
+/// now, all of them count.
 fn list(
     connection: &Connection,
     table: &Table,
@@ -252,7 +254,7 @@ fn list(
     select_shown(connection, table, [&conditions.join(" AND "), &shown.join(" AND ")], &values, filter.limit, now_ms)
 }
 
-/// The rows that meet a condition, newest first.
+/// The rows that match a condition, newest first.
 fn select(
     connection: &Connection,
     table: &Table,
@@ -264,7 +266,7 @@ fn select(
     select_shown(connection, table, [condition, "TRUE"], values, limit, now_ms)
 }
 
-/// The same, with a condition of the row and one of what is shown of it.
+/// The rows that match a condition on the row and another on the columns that are shown, newest first.
 fn select_shown(
     connection: &Connection,
     table: &Table,

@@ -1,4 +1,5 @@
-//! What was done, and what past tickets teach: the history file, written idempotently before a job is deleted.
+//! The history file: finished work, and the solved tickets that later notes draw on. Its rows are written idempotently
+//! before a job is deleted.
 
 use rusqlite::params;
 
@@ -13,26 +14,27 @@ mod reopened;
 
 pub use reopened::ReopenedTicket;
 
-/// Words of a text that a search uses; the first ones count.
+/// Maximum number of words of a text that a search uses; the first ones count.
 pub const SIMILAR_TERMS_MAX: usize = 32;
-/// Shorter words say little and are left out; in characters.
+/// Minimum length of a search word, in characters. Shorter words say little.
 const TERM_CHARS_MIN: usize = 3;
 
-/// How an enhancement ended: its note is on the ticket.
+/// Outcome of an enhancement whose note is on the ticket.
 pub const DONE: &str = "done";
-/// ... but an earlier attempt may have posted it as well, and the plugin could not look.
+/// Outcome of an enhancement whose note is on the ticket, perhaps twice: an earlier attempt may have posted it, and the
+/// plugin could not check.
 pub const POSSIBLY_TWICE: &str = "possibly_twice";
-/// It was given up, and is or was a dead letter.
+/// Outcome of an enhancement that was given up. It is or was a dead letter.
 pub const DEAD: &str = "dead";
 
 /// A finished enhancement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnhancementRecord {
-    /// The job; a second record of it replaces the first.
+    /// The job. A second record for it replaces the first.
     pub job_id: JobId,
-    /// Whose ticket it was.
+    /// The tenant that owns the ticket.
     pub tenant: TenantId,
-    /// Which tenant of that id.
+    /// Which tenant with that id.
     pub incarnation: Incarnation,
     /// The tool type.
     pub tool_type: ToolType,
@@ -42,11 +44,11 @@ pub struct EnhancementRecord {
     pub correlation_id: CorrelationId,
     /// How it ended: [`DONE`], [`POSSIBLY_TWICE`] or [`DEAD`].
     pub outcome: String,
-    /// The note as posted, when one was.
+    /// The note as posted, if one was.
     pub note: Option<String>,
     /// Attempts made.
     pub attempts: u32,
-    /// What went wrong on the way.
+    /// Errors of failed attempts.
     pub errors: Vec<JobError>,
     /// When the webhook was accepted, milliseconds since the epoch.
     pub accepted_ms: i64,
@@ -56,16 +58,16 @@ pub struct EnhancementRecord {
     pub finished_ms: i64,
 }
 
-/// A resolved ticket, to be found by later ones.
+/// A resolved ticket that later tickets can find.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvedTicket {
-    /// Whose ticket it is.
+    /// The tenant that owns the ticket.
     pub tenant: TenantId,
-    /// Which tenant of that id.
+    /// Which tenant with that id.
     pub incarnation: Incarnation,
     /// The tool type.
     pub tool_type: ToolType,
-    /// The ticket; one row for each tenant and ticket.
+    /// The ticket. There is one row for each tenant and ticket.
     pub ticket_id: String,
     /// Its subject.
     pub subject: Option<String>,
@@ -73,21 +75,22 @@ pub struct ResolvedTicket {
     pub description: Option<String>,
     /// How it was solved, as text.
     pub resolution: Option<String>,
-    /// Words that the tool keeps with it.
+    /// The tool's tags for the ticket.
     pub tags: Vec<String>,
-    /// Where a person can open it.
+    /// A link for people.
     pub url: Option<String>,
     /// When it was solved, milliseconds since the epoch.
     pub resolved_ms: i64,
-    /// When it was solved for sure: the same, or later when the tool was asked later.
+    /// The latest time at which the ticket is known to have been solved: the same, or later if the tool was asked
+    /// later.
     pub as_of_ms: i64,
-    /// When the webhook that told it was accepted, milliseconds since the epoch.
+    /// When the webhook that reported it was accepted, milliseconds since the epoch.
     pub told_ms: i64,
-    /// The job that keeps it.
+    /// The job that stored it.
     pub kept_by: KeptBy,
 }
 
-/// The job that has kept a solved ticket: what is shown of it when it is done.
+/// The job that stored a solved ticket, as it is shown once it is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptBy {
     /// The job.
@@ -100,19 +103,19 @@ pub struct KeptBy {
     pub attempts: u32,
 }
 
-/// What became of a solved ticket in the history.
+/// The effect of storing a solved ticket in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
-    /// The history did not know it.
+    /// The ticket was new to the history.
     Inserted,
-    /// What the history had of it was replaced.
+    /// The ticket replaced what the history had.
     Updated,
-    /// The history knows a later solution.
+    /// The history has a later solution.
     Unchanged,
 }
 
 impl Kept {
-    /// The word for it.
+    /// The name of the outcome.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Inserted => "inserted",
@@ -131,14 +134,15 @@ pub struct SimilarTicket {
     pub subject: Option<String>,
     /// How it was solved.
     pub resolution: Option<String>,
-    /// Where a person can open it.
+    /// A link for people.
     pub url: Option<String>,
     /// When it was solved, milliseconds since the epoch.
     pub resolved_ms: i64,
 }
 
 impl Store {
-    /// Keeps how a job ended. Call before [`complete`](Store::complete): what is repeated after a crash replaces itself.
+    /// Stores how a job ended. Call it before [`complete`](Store::complete); a repetition after a crash replaces the
+    /// row.
     pub async fn record_enhancement(&self, record: EnhancementRecord) -> Result<(), StoreError> {
         let errors = errors_json(&record.errors);
         self.inner
@@ -146,7 +150,7 @@ impl Store {
             .apply(move |connection| {
                 connection
                     .prepare_cached(
-                        // No REPLACE: it would count the job twice.
+                        // REPLACE would count the job twice.
                         "INSERT INTO enhancement_history
                              (job_id, slot, tenant, tool_type, ticket_id, correlation_id, outcome, note, attempts,
                               errors, accepted_ms, finished_ms, incarnation, retried_ms)
@@ -181,7 +185,7 @@ impl Store {
             .await
     }
 
-    /// Whether the history has the note of this job.
+    /// Whether the history has this job's note.
     pub async fn was_enhanced(&self, job: JobId) -> Result<bool, StoreError> {
         self.inner
             .history_reads
@@ -195,8 +199,8 @@ impl Store {
             .await
     }
 
-    /// Keeps a resolved ticket. Of two records of one ticket the one resolved later counts, and texts that it lacks stay
-    /// as they were. A ticket that was reopened later stays open. Call before [`complete`](Store::complete).
+    /// Stores a resolved ticket. If the history has the ticket, the later resolution wins, and texts that it lacks stay
+    /// as they were. A ticket that was reopened later stays open. Call it before [`complete`](Store::complete).
     pub async fn record_resolved(&self, ticket: ResolvedTicket) -> Result<Kept, StoreError> {
         let recorded_ms = self.inner.clock.now_ms();
         let tags = serde_json::Value::from(ticket.tags).to_string();
@@ -259,8 +263,8 @@ impl Store {
             .await
     }
 
-    /// The tenant's resolved tickets that share words with `text`, the most alike first; none that was reopened, as soon as
-    /// that was accepted. Any text is safe to search for.
+    /// The tenant's resolved tickets that share words with `text`, the most similar first. Reopened tickets are left
+    /// out as soon as their reopening is accepted. Any text is safe to search for.
     pub async fn similar_resolved(
         &self,
         (tenant, incarnation): (&TenantId, Incarnation),
@@ -268,15 +272,15 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<SimilarTicket>, StoreError> {
         let Some(search) = search_expression(tenant, text) else { return Ok(Vec::new()) };
-        // Asked first: what is done with meanwhile is in the history by then.
+        // The queue is read first: a reopening that finishes meanwhile is in the history by then.
         let Some(reopening) = self.reopening(tenant).await? else { return Ok(Vec::new()) };
         let reopening = serde_json::Value::from(reopening).to_string();
         let tenant = tenant.clone();
         self.inner
             .history_reads
             .read(move |connection| {
-                // A tenant's id is several words to the index, so the row itself decides whose it is. The weights are of
-                // tenant, subject, description, resolution.
+                // The index splits a tenant's id into several words, so the row itself decides whose ticket it is. The
+                // weights are of tenant, subject, description, resolution.
                 connection
                     .prepare_cached(
                         "SELECT h.ticket_id, h.subject, h.resolution, h.url, h.resolved_ms
@@ -303,14 +307,14 @@ impl Store {
     }
 }
 
-/// The words of `text`, each quoted, any of which may match. `None` when there is nothing to look for.
+/// The words of `text`, quoted and joined with OR. `None` if there is nothing to search for.
 fn search_expression(tenant: &TenantId, text: &str) -> Option<String> {
     let mut terms: Vec<String> = Vec::new();
     for word in text.split(|c: char| !c.is_alphanumeric()) {
         if word.chars().count() < TERM_CHARS_MIN {
             continue;
         }
-        // Alphanumeric only, so there is no quote in it to escape.
+        // The word is alphanumeric, so it contains no quote to escape.
         let term = format!("\"{}\"", word.to_lowercase());
         if !terms.contains(&term) {
             terms.push(term);

@@ -1,4 +1,4 @@
-//! Jobs that wait for their time are made due at once, because somebody knows that what they wait for is mended.
+//! Makes waiting jobs due at once, when someone knows that the cause of the wait is fixed.
 
 use rusqlite::{Connection, ToSql, named_params, params};
 
@@ -10,7 +10,7 @@ use super::{
 use crate::ids::{JobId, TenantId};
 
 impl Store {
-    /// Makes a waiting job due now; attempts and errors stay as they are. False: it does not wait for a time.
+    /// Makes a waiting job due now. Its attempts and errors stay. Returns false if it is not waiting for a time.
     pub async fn hurry(&self, id: JobId) -> Result<bool, StoreError> {
         let keys = self
             .inner
@@ -28,7 +28,7 @@ impl Store {
         Ok(self.hurry_each(keys).await? > 0)
     }
 
-    /// Makes all jobs due now that wait for a time, or those of one tenant. Returns how many.
+    /// Makes all jobs that wait for a time due now, or only those of one tenant. Returns how many.
     pub async fn hurry_waiting(&self, tenant: Option<&TenantId>) -> Result<u64, StoreError> {
         let (mut hurried, mut after): (u64, Key) = (0, (0, [0; 16]));
         loop {
@@ -63,7 +63,7 @@ impl Store {
     }
 }
 
-/// The next keys in their order.
+/// The next keys in order.
 fn waiting(connection: &Connection, tenant: Option<&TenantId>, now_ms: i64, after: Key) -> rusqlite::Result<Vec<Key>> {
     let of = tenant.map(|tenant| (tenant.slot(), tenant.as_str()));
     let mut values: Vec<(&str, &dyn ToSql)> = named_params! {

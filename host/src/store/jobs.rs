@@ -1,5 +1,5 @@
-//! The queue's writes after a job was accepted: claim, and what a lease allows. Each names the tenant's slot, and most share a
-//! commit.
+//! Writes to the queue after a job was accepted: claims, and what a lease allows. Each names the tenant's slot, and
+//! most share a commit with others.
 
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
@@ -14,7 +14,7 @@ use crate::{
     queue::job::{ClaimWish, ClaimedJob, Fenced, JOB_ERRORS_MAX, JobError, JobKind, Lease, TenantClaim},
 };
 
-/// Leases those of the jobs to which a condition applies.
+/// Builds the statement that leases the jobs matching a condition.
 macro_rules! claim {
     ($condition:literal) => {
         concat!(
@@ -27,25 +27,26 @@ macro_rules! claim {
     };
 }
 
-/// Takes a tenant's due jobs, the longest due first. Finds them in one range of `jobs_due`, whatever others have waiting.
-/// Suspects are left out: each of them is claimed by itself.
+/// Claims a tenant's due jobs, longest due first. It reads one range of `jobs_due`, however many jobs other tenants
+/// have. Suspects are left out; each is claimed on its own.
 pub(super) const CLAIM: &str = claim!(
     "seq IN (SELECT seq FROM jobs WHERE slot = :slot AND tenant = :tenant
              AND due_ms <= :now AND cut_off < 2 ORDER BY due_ms, accepted_ms LIMIT :max)"
 );
 
-/// When the next of those falls due. Reads one entry of the same index, and the suspects before it.
+/// When the tenant's next job that [`CLAIM`] can take falls due. It reads one entry of the same index, and the suspects
+/// before it.
 pub(super) const NEXT_DUE: &str =
     "SELECT due_ms FROM jobs WHERE slot = ?1 AND tenant = ?2 AND cut_off < 2 ORDER BY due_ms LIMIT 1";
 
-/// Takes one job that [`CLAIM`] leaves out.
+/// Claims one job that [`CLAIM`] leaves out.
 const CLAIM_SUSPECT: &str = claim!("slot = :slot AND id = :id AND cut_off >= 2 AND due_ms <= :now");
 
 impl Store {
-    /// Leases jobs that were due at `now_ms` for `lease_ms` from now, at most what each wish says, and counts the attempt. A
-    /// job whose lease has run out is due again like any other; the caller says by when, since it may just have found that
-    /// the clock was set and its own leases have not run out at all. The answer has the order of the wishes. A job that this program cannot read is moved
-    /// to the dead letters instead.
+    /// Leases jobs that were due at `now_ms` for `lease_ms` from now, at most as many as each wish allows, and counts
+    /// the attempt. A job whose lease has expired is due again like any other. The caller passes the time, because it
+    /// may have just found that the clock was set and its own leases have not expired. Answers are in the order of the
+    /// wishes. A job that this program cannot read moves to the dead letters.
     pub async fn claim(
         &self,
         wishes: Vec<ClaimWish>,
@@ -76,7 +77,7 @@ impl Store {
         Ok(claims)
     }
 
-    /// Leases a suspect that is due, as [`claim`](Self::claim) does with the others.
+    /// Leases a suspect that is due, as [`claim`](Self::claim) leases other jobs.
     pub async fn claim_suspect(&self, suspect: Suspect, lease_ms: i64) -> Result<Option<ClaimedJob>, StoreError> {
         let (clock, tenant) = (self.inner.clock.clone(), suspect.tenant.clone());
         let row = self
@@ -103,15 +104,15 @@ impl Store {
         }
     }
 
-    /// Lets the lease end `lease_ms` from now.
+    /// Extends the lease to `lease_ms` from now.
     pub async fn extend(&self, lease: Lease, lease_ms: i64) -> Result<Fenced, StoreError> {
         let clock = self.inner.clock.clone();
         self.fenced(lease, move |connection, lease| extend(connection, lease, clock.now_ms() + lease_ms)).await
     }
 
-    /// Reckons anew after the clock was set by `step_ms`, either way. The caller's own leases end `lease_ms` from now; of
-    /// everything else nothing waits the longer for a clock that was set back. Returns how many due times were moved. All
-    /// of it is one commit, whatever waits: clocks are set seldom.
+    /// Adjusts due times after the clock was set by `step_ms`, forward or back. The caller's own leases end `lease_ms`
+    /// from now; no other job waits longer because the clock was set back. Returns how many due times were moved. All
+    /// of it is one commit of any size, because clocks are rarely set.
     pub async fn clock_was_set(&self, step_ms: i64, own: Vec<Lease>, lease_ms: i64) -> Result<usize, StoreError> {
         let clock = self.inner.clock.clone();
         self.inner
@@ -127,8 +128,8 @@ impl Store {
             .await
     }
 
-    /// For the start: brings forward what waits for a clock that was set back while no host ran, as far as the store can
-    /// tell from what was accepted or happened to plugins after now. Returns how many due times were moved.
+    /// Brings waiting jobs forward at start, if the clock was set back while no host ran. The store detects that by
+    /// webhooks and plugin events dated after now. Returns how many due times were moved.
     pub async fn find_clock_set_back(&self) -> Result<usize, StoreError> {
         let clock = self.inner.clock.clone();
         self.inner
@@ -146,7 +147,7 @@ impl Store {
             .await
     }
 
-    /// Notes that a note may be posted from now on, so that a later attempt looks for it first.
+    /// Marks that a note may be posted from now on, so that a later attempt looks for it first.
     pub async fn mark_sent(&self, lease: Lease) -> Result<Fenced, StoreError> {
         self.fenced(lease, |connection, lease| {
             connection
@@ -156,7 +157,7 @@ impl Store {
         .await
     }
 
-    /// Finishes the job: its row is deleted. Write its history first.
+    /// Finishes the job by deleting its row. Its history must be written first.
     pub async fn complete(&self, lease: Lease) -> Result<Fenced, StoreError> {
         self.fenced(lease, |connection, lease| {
             connection
@@ -166,16 +167,16 @@ impl Store {
         .await
     }
 
-    /// Puts the job back until `due_ms` and keeps the error with it. An attempt that ends so has not ended the host: the job is
-    /// no suspect any more.
+    /// Puts the job back until `due_ms` and stores the error with it. Such an attempt has not ended the host, so the
+    /// job is no longer a suspect.
     pub async fn retry(&self, lease: Lease, due_ms: i64, error: JobError) -> Result<Fenced, StoreError> {
         let put_back = "UPDATE jobs SET running = 0, due_ms = ?3, cut_off = 0, cut_off_alone = 0
                         WHERE slot = ?1 AND id = ?2";
         self.put_back(lease, due_ms, error, put_back).await
     }
 
-    /// As [`retry`](Self::retry), of a job whose note the tool has refused and no earlier attempt can have posted: what
-    /// [`mark_sent`](Self::mark_sent) kept is taken back.
+    /// As [`retry`](Self::retry), for a job whose note was refused by the tool and cannot have been posted by an
+    /// earlier attempt: clears the mark of [`mark_sent`](Self::mark_sent).
     pub async fn retry_unsent(&self, lease: Lease, due_ms: i64, error: JobError) -> Result<Fenced, StoreError> {
         let put_back = "UPDATE jobs SET running = 0, due_ms = ?3, cut_off = 0, cut_off_alone = 0, sent = 0
                         WHERE slot = ?1 AND id = ?2";
@@ -211,7 +212,7 @@ impl Store {
         .await
     }
 
-    /// Gives the job up: it moves to the dead letters with `reason`, a short code, and the last error.
+    /// Gives the job up: moves it to the dead letters with `reason`, a short code, and the last error.
     pub async fn dead(&self, lease: Lease, reason: impl Into<String>, error: JobError) -> Result<Fenced, StoreError> {
         let (clock, reason) = (self.inner.clock.clone(), reason.into());
         self.fenced(lease, move |connection, lease| {
@@ -248,12 +249,13 @@ fn extend(connection: &Connection, lease: Lease, until_ms: i64) -> rusqlite::Res
         .execute(params![lease.slot, lease.id.as_bytes(), lease.fence, until_ms])
 }
 
-/// What was due before the clock was set back is due now, and what had to wait waits as long as it had to.
+/// After the clock was set back: makes jobs due that were due before, and keeps the remaining wait of the others.
 fn bring_forward(connection: &Connection, now_ms: i64, by_ms: i64) -> rusqlite::Result<usize> {
     connection.execute("UPDATE jobs SET due_ms = max(?1, due_ms - ?2) WHERE due_ms > ?1", params![now_ms, by_ms])
 }
 
-/// Appends the error to a job that is leased with this fence, and drops the oldest beyond the limit. False: lease lost.
+/// Appends the error to a job leased with this fence, and drops the oldest errors beyond the limit. Returns false if
+/// the lease is lost.
 pub(super) fn keep_error(connection: &Connection, lease: Lease, error: &JobError) -> rusqlite::Result<bool> {
     let changed = connection
         .prepare_cached(
@@ -272,7 +274,7 @@ pub(super) fn keep_error(connection: &Connection, lease: Lease, error: &JobError
     Ok(changed == 1)
 }
 
-/// What one wish was granted, not yet decoded: that is done off the writer's thread.
+/// The rows granted to one wish. They are decoded later, off the writer's thread.
 struct ClaimedRows {
     tenant: TenantId,
     rows: Vec<ClaimedRow>,

@@ -1,4 +1,5 @@
-//! Brings a file to the schema that this program knows: numbered steps, a backup before the first, nothing newer touched.
+//! Brings a file to the schema that this program knows: in numbered steps, with a backup before the first. Newer files
+//! are never changed.
 
 use std::{
     fs::{self, File},
@@ -15,10 +16,10 @@ use super::{
     error::{StoreError, shown},
 };
 
-/// What every database file begins with.
+/// The first bytes of every database file.
 const SQLITE_HEADER: &[u8] = b"SQLite format 3\0";
 
-/// A file up to this length is read whole at each start: a fraction of a second.
+/// Largest file that is checked completely at each start, which takes a fraction of a second.
 const CHECKED_BYTES_MAX: u64 = 64 << 20;
 
 const MAIN: &[M<'_>] = &[
@@ -46,7 +47,7 @@ const HISTORY: &[M<'_>] = &[
     M::up(include_str!("migrations/history_0004.sql")),
 ];
 
-/// Counts anew what each tenant has in the history, which triggers do otherwise.
+/// Recounts what each tenant has in the history; otherwise triggers keep these counts.
 pub(super) const COUNT_HISTORY: &str = include_str!("migrations/history_count.sql");
 
 /// Refuses files that this program must not write: damaged, foreign, newer, or one without the other. Changes nothing.
@@ -59,7 +60,7 @@ pub(super) fn inspect(main: &Path, history: &Path) -> Result<(), StoreError> {
             sound(path)?;
         }
     }
-    // An empty file is a new one: then a first start was cut off between the two.
+    // An empty file is a new one: an earlier first start was cut off between the two files.
     let holds = |path: &Path| path.metadata().is_ok_and(|file| file.len() > 0);
     let missing = |file, beside| Err(StoreError::Missing { file: shown(file), beside: shown(beside) });
     match there {
@@ -69,7 +70,7 @@ pub(super) fn inspect(main: &Path, history: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Opens the file for writing at the newest schema, and makes it if there is none. Blocks.
+/// Opens the file for writing at the newest schema, and creates it if there is none. Blocks.
 pub(super) fn open_migrated(file: StoreFile, path: &Path) -> Result<Connection, StoreError> {
     let (steps, known) = (steps(file), known(file));
     make_private(path).map_err(|error| StoreError::unavailable(path, error))?;
@@ -80,7 +81,7 @@ pub(super) fn open_migrated(file: StoreFile, path: &Path) -> Result<Connection, 
     }
     let mut connection = open_writer(path)?;
     let unavailable = |error: &dyn std::fmt::Display| StoreError::unavailable(path, format_args!("{error}"));
-    // A step may sort every row of a large file, which is too much for memory.
+    // A step may sort every row of a large file, which may not fit in memory.
     connection.pragma_update(None, "temp_store", "FILE").map_err(|error| unavailable(&error))?;
     Migrations::from_slice(steps).to_latest(&mut connection).map_err(|error| unavailable(&error))?;
     connection.pragma_update(None, "temp_store", "MEMORY").map_err(|error| unavailable(&error))?;
@@ -98,7 +99,7 @@ fn known(file: StoreFile) -> u32 {
     u32::try_from(steps(file).len()).expect("there are few migrations")
 }
 
-/// Reads every page of a file that is not too long for that. What is wrong in a longer one is found when it is read.
+/// Reads every page of a file up to [`CHECKED_BYTES_MAX`]. Damage in a longer file is found when it is read.
 fn sound(path: &Path) -> Result<(), StoreError> {
     let length = path.metadata().map_err(|error| StoreError::unavailable(path, error))?.len();
     if length > CHECKED_BYTES_MAX {
@@ -110,7 +111,7 @@ fn sound(path: &Path) -> Result<(), StoreError> {
     if verdict == "ok" { Ok(()) } else { Err(StoreError::damaged(path, verdict.replace('\n', " "))) }
 }
 
-/// Looks at the file without changing anything in it.
+/// Reads the schema version without changing the file.
 fn schema_version(path: &Path, known: u32) -> Result<u32, StoreError> {
     if !starts_as_database(path).map_err(|error| StoreError::unavailable(path, error))? {
         return Err(StoreError::damaged(path, "it is not a SQLite database"));
@@ -131,8 +132,8 @@ fn schema_version(path: &Path, known: u32) -> Result<u32, StoreError> {
     }
 }
 
-/// A start that was cut off while it made the file left a journal beside it. Whoever opens the file for writing undoes what
-/// was not committed; a reader may not, and could not read.
+/// Undoes what an interrupted start left in the file's journal. Opening the file for writing does that; a reader could
+/// neither do it nor read the file.
 fn undo_cut_off(path: &Path) -> rusqlite::Result<()> {
     if Path::new(&format!("{}-journal", path.display())).exists() {
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?.query_row(
@@ -144,14 +145,15 @@ fn undo_cut_off(path: &Path) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Empty counts as a new database. SQLite itself takes any file of less than 512 bytes for empty, and would write over it.
+/// Whether the file is empty or starts as a database. SQLite itself treats any file under 512 bytes as empty, and would
+/// overwrite it.
 fn starts_as_database(path: &Path) -> io::Result<bool> {
     let mut start = Vec::with_capacity(SQLITE_HEADER.len());
     File::open(path)?.take(SQLITE_HEADER.len() as u64).read_to_end(&mut start)?;
     Ok(start.is_empty() || start == SQLITE_HEADER)
 }
 
-/// Copies the database as it is to `<file>.v<N>-backup`; what bears that name is complete and on disk.
+/// Copies the database to `<file>.v<N>-backup`. A file of that name is complete and on disk.
 fn back_up(path: &Path, version: u32) -> Result<(), StoreError> {
     let target = backup_path(path, version);
     let partial = PathBuf::from(format!("{}.partial", target.display()));

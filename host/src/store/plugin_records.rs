@@ -5,7 +5,7 @@ use rusqlite::params;
 use super::{Store, StoreError};
 
 impl Store {
-    /// All documents, with the tool types that they are about.
+    /// All documents, each with its tool type.
     pub async fn plugin_records(&self) -> Result<Vec<(String, String)>, StoreError> {
         self.inner
             .main_reads
@@ -18,7 +18,7 @@ impl Store {
             .await
     }
 
-    /// Keeps a document in place of the one before.
+    /// Stores a document, replacing the previous one.
     pub async fn keep_plugin_record(&self, tool_type: String, record: String) -> Result<(), StoreError> {
         self.inner
             .main

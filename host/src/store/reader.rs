@@ -1,4 +1,4 @@
-//! Reads: a few read-only connections, used on the blocking pool, so that no read ever waits in the writer's queue.
+//! Reads: a few read-only connections, used on the blocking pool, so that no read waits in the writer's queue.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::{connection::open_reader, error::StoreError};
 
-/// Connections that read one file at the same time; further reads wait.
+/// Maximum number of concurrent reads of one file; further reads wait.
 pub const READERS_MAX: usize = 4;
 
 /// The read-only connections of one file, opened when first needed.
@@ -47,17 +47,17 @@ impl Readers {
                 connection.unchecked_transaction().map_err(|error| StoreError::from_sqlite(&path, &error))?;
             let value = query(&snapshot).map_err(|error| StoreError::from_sqlite(&path, &error))?;
             snapshot.finish().map_err(|error| StoreError::from_sqlite(&path, &error))?;
-            // Only a connection on which nothing failed is used again.
+            // A connection is used again only if nothing failed on it.
             idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
             Ok(value)
         });
         task.await.unwrap_or_else(|error| Err(StoreError::unavailable(&self.path, error)))
     }
 
-    /// Waits for the reads under way and closes the connections. Later reads get [`StoreError::Closed`].
+    /// Waits for running reads and closes the connections. Later reads get [`StoreError::Closed`].
     pub(super) async fn close(&self) {
         let all = u32::try_from(READERS_MAX).expect("there are few");
-        // Err: closed before.
+        // An error means that it was closed before.
         let _idle = self.permits.acquire_many(all).await;
         self.permits.close();
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();

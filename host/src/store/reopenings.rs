@@ -1,4 +1,4 @@
-//! Tickets of which a reopening was told lately. Nearly always there are none, so all of them are in memory too.
+//! Tickets that were reopened recently. There are nearly always none, so all of them are mirrored in memory.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,8 @@ use rusqlite::{Connection, params};
 use super::views::column;
 use crate::ids::TenantId;
 
-/// Tickets that are remembered: some megabytes. One more, and a tenth is forgotten: those that have not changed for longest.
+/// Maximum number of remembered tickets: some megabytes. Beyond it, the tenth that has not changed for longest is
+/// forgotten.
 pub(super) const REOPENINGS_MAX: usize = 65_536;
 
 /// The tickets, as the table has them.
@@ -19,13 +20,13 @@ pub(super) struct Reopenings {
 #[derive(Debug, Clone, Copy)]
 struct Reopening {
     times: u32,
-    /// No solution was told since.
+    /// Whether no solution was reported since.
     open: bool,
     changed_ms: i64,
 }
 
 impl Reopenings {
-    /// All of the file.
+    /// Reads all tickets from the file.
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
         let tickets = connection
             .prepare("SELECT tenant, ticket_id, times, open, changed_ms FROM reopenings")?
@@ -42,7 +43,8 @@ impl Reopenings {
         self.get(tenant, ticket_id).map_or(0, |known| known.times)
     }
 
-    /// The number of the reopening that a webhook tells of: the one since which the ticket is open, else the next.
+    /// The number of the reopening that a webhook reports: the current one while the ticket is open, otherwise the
+    /// next.
     pub(super) fn told(&self, tenant: &TenantId, ticket_id: &str) -> u32 {
         match self.get(tenant, ticket_id) {
             Some(Reopening { times, open: true, .. }) => times,
@@ -50,7 +52,7 @@ impl Reopenings {
         }
     }
 
-    /// A reopening was told. While the ticket is open a further one is no other.
+    /// Records a reopening. While the ticket is open, a further report means the same reopening.
     pub(super) fn opened(
         &mut self,
         connection: &Connection,
@@ -66,7 +68,7 @@ impl Reopenings {
         Ok(())
     }
 
-    /// A solution was told.
+    /// Records a solution.
     pub(super) fn closed(
         &mut self,
         connection: &Connection,
@@ -82,7 +84,7 @@ impl Reopenings {
         }
     }
 
-    /// Forgets what has not changed since then, milliseconds since the epoch.
+    /// Forgets tickets that have not changed since `before_ms`, milliseconds since the epoch.
     pub(super) fn forget(&mut self, connection: &Connection, before_ms: i64) -> rusqlite::Result<()> {
         self.tickets.retain(|_, known| known.changed_ms >= before_ms);
         connection.prepare_cached("DELETE FROM reopenings WHERE changed_ms < ?1")?.execute([before_ms]).map(drop)
@@ -111,7 +113,7 @@ impl Reopenings {
     }
 
     fn get(&self, tenant: &TenantId, ticket_id: &str) -> Option<Reopening> {
-        // The usual case, at no cost.
+        // The usual case costs nothing.
         if self.tickets.is_empty() {
             return None;
         }

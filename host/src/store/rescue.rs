@@ -1,4 +1,5 @@
-//! Jobs that were running when a host was cut off: they are taken up again, unless they are too old or must be what ends it.
+//! Rescues jobs that were running when the host was cut off: they run again, unless they are too old or must be what
+//! ends the host.
 
 use rusqlite::{Connection, params};
 
@@ -8,50 +9,50 @@ use crate::{
     queue::job::{JobError, Lease},
 };
 
-/// The code of an attempt that was cut off with its host.
+/// Error code of an attempt that was cut off with its host.
 const HOST_ENDED: &str = "host_ended";
-/// Why a job that has ended its host again and again is a dead letter.
+/// Reason of the dead letter of a job that ended its host repeatedly.
 pub const ENDS_THE_HOST: &str = "ends_the_host";
-/// How often a job must have run alone, and not for long, when its host was cut off.
+/// How many times a job may be running alone, and only briefly, when its host is cut off. Then it is given up.
 const CUT_OFF_ALONE_MAX: u32 = 3;
-/// A host that is cut off this long after a job began was not ended by that job, milliseconds.
+/// How soon after a job's start the host must end for the job to be suspected, in milliseconds.
 const ENDS_WITHIN_MS: i64 = 60_000;
 
-/// What is known of how the host before this one ended.
+/// What is known about the end of the previous host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LastEnd {
-    /// Nothing, if it ended out of order at all: a job may have done it.
+    /// The cause is unknown. If the host did not end in order, a job may have done it.
     Unexplained,
-    /// A plugin did it, and it is held against that; somebody asked for it; or the machine ended.
+    /// The cause is known: a plugin did it and has been charged, someone asked for it, or the machine ended.
     Explained,
 }
 
 /// What became of the jobs that were running when a host was cut off.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rescued {
-    /// They are due again.
+    /// Jobs that are due again.
     pub put_back: usize,
-    /// They were too old, and are dead letters.
+    /// Jobs that were too old and are dead letters.
     pub given_up: usize,
-    /// They have ended the host again and again, and are dead letters.
+    /// Jobs that ended the host repeatedly and are dead letters.
     pub end_the_host: usize,
 }
 
-/// A job that was running at two times or more when the host was cut off: it may be what ends the host.
+/// A job that was running on at least two occasions when the host was cut off, and may be what ends the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suspect {
-    /// Whose it is.
+    /// The tenant that owns the job.
     pub tenant: TenantId,
     /// The job.
     pub id: JobId,
     /// When it falls due, milliseconds since the epoch.
     pub due_ms: i64,
-    /// How often it has run alone when the host was cut off.
+    /// How often it was running alone when the host was cut off.
     pub cut_off_alone: u32,
 }
 
 impl Store {
-    /// The jobs that may be what ends the host, those first that have run alone the least often.
+    /// Jobs that may be what ends the host, those that ran alone the fewest times first.
     pub async fn suspects(&self) -> Result<Vec<Suspect>, StoreError> {
         self.inner
             .main_reads
@@ -71,10 +72,10 @@ impl Store {
             .await
     }
 
-    /// Ends the leases of a host that was cut off: this one is the only one on the file, and nothing runs yet. Each of
-    /// these attempts counts and leaves an error with its job. The jobs are due now; those that were accepted or put back
-    /// `give_up_ms` ago go to the dead letters with `reason`, and those that must have ended the host with [`ENDS_THE_HOST`]. The last that
-    /// is known of the host is the last extension of a lease, which was good for `lease_ms`.
+    /// Ends the leases of a host that was cut off. This host is the only one on the file, and nothing runs yet. Each
+    /// interrupted attempt counts and leaves an error with its job. The jobs are due now. Those accepted or put back
+    /// `give_up_ms` ago move to the dead letters with `reason`, and those that must have ended the host with
+    /// [`ENDS_THE_HOST`]. The host's last sign of life is its last lease extension, which was good for `lease_ms`.
     pub async fn rescue(
         &self,
         give_up_ms: i64,

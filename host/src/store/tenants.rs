@@ -1,4 +1,4 @@
-//! Tenants and their sealed secrets as rows. What a record holds, only `tenant::secrets` knows.
+//! Tenants and their sealed secrets as rows. Only `tenant::secrets` knows the contents of a record.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,10 +17,10 @@ use crate::{
     tenant::{EnhanceOn, Tenant},
 };
 
-/// A sealed secret as it is kept.
+/// A sealed secret as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretRow {
-    /// Whose it is.
+    /// The tenant that owns it.
     pub tenant: TenantId,
     /// Its name.
     pub name: String,
@@ -30,24 +30,24 @@ pub struct SecretRow {
     pub record: Vec<u8>,
     /// When it was set, milliseconds since the epoch.
     pub created_ms: i64,
-    /// Until when it is still good after a newer one has taken its place; `None` for the newest.
+    /// Until when it stays valid after a newer one replaced it; `None` for the newest.
     pub expires_ms: Option<i64>,
 }
 
-/// What becomes of a tenant's live jobs in a change.
+/// How a change of a tenant treats its live jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LiveJobs {
-    /// They stay: the tenant's tool is the same.
+    /// The jobs stay: the tenant's tool is the same.
     Stay,
-    /// The tool is another one. As long as there are any, nothing is changed.
+    /// The tool is another one. If there are any jobs, nothing is changed.
     Refuse,
-    /// The tool is another one, and they become dead letters.
+    /// The tool is another one, and the jobs become dead letters.
     DeadLetter,
 }
 
 impl Store {
-    /// Adds a tenant with its secrets, all or nothing, and gives it a number that none has had: nothing that is stored for
-    /// others of its id is its own.
+    /// Adds a tenant with its secrets, all or nothing, and gives it a number that no tenant has had. It therefore sees
+    /// nothing that is stored for other tenants of its id.
     pub async fn insert_tenant(&self, tenant: Tenant, secrets: Vec<SecretRow>) -> Result<Incarnation, StoreError> {
         let (id, now_ms) = (tenant.id.clone(), self.inner.clock.now_ms());
         let inserted = self
@@ -83,7 +83,7 @@ impl Store {
                 for secret in &secrets {
                     insert_secret(connection, secret)?;
                 }
-                // Left by a program that did not know of numbers.
+                // A program that did not know of numbers left these jobs.
                 bury_all(connection, &tenant.id, now_ms, TENANT_REMOVED)?;
                 known.reopenings.forget_tenant(connection, &tenant.id)?;
                 Ok(Some(incarnation))
@@ -92,18 +92,18 @@ impl Store {
         inserted.ok_or(StoreError::TenantExists(id))
     }
 
-    /// Replaces everything about a tenant but its id and secrets.
+    /// Replaces everything about a tenant except its id and secrets.
     pub async fn update_tenant(&self, tenant: Tenant) -> Result<(), StoreError> {
         let (id, now_ms) = (tenant.id.clone(), self.inner.clock.now_ms());
         let updated = self.inner.main.apply(move |connection| update(connection, &tenant, now_ms)).await?;
         if updated == 1 { Ok(()) } else { Err(StoreError::UnknownTenant(id)) }
     }
 
-    /// Replaces everything about a tenant but its id, sets these secrets in the place of those of their names, and does
-    /// with its live jobs as is said: all in one commit, or nothing. Returns how many jobs are dead letters now.
+    /// Replaces everything about a tenant except its id, replaces the given secrets, and treats its live jobs as `jobs`
+    /// says: all in one commit, or nothing. Returns how many jobs became dead letters.
     ///
     /// # Errors
-    /// [`StoreError::LiveJobs`] when there are any and they were not to be given up.
+    /// [`StoreError::LiveJobs`] if there are live jobs that were not to be given up.
     pub async fn change_tenant(
         &self,
         tenant: Tenant,
@@ -130,7 +130,7 @@ impl Store {
                 }
                 let buried = match jobs {
                     LiveJobs::Stay | LiveJobs::Refuse => 0,
-                    // In this commit, however many there are: half of them would be jobs for the wrong tool.
+                    // All jobs move in this commit, however many: any that stayed would be jobs for the wrong tool.
                     LiveJobs::DeadLetter => bury_all(connection, &tenant.id, now_ms, TENANT_CHANGED)?,
                 };
                 fault::reached(fault::Point::TenantChanging);
@@ -141,8 +141,8 @@ impl Store {
         Ok(buried)
     }
 
-    /// Sets a secret. The one before it stays good for `grace_ms` more, but no more than two are kept for a name; with no
-    /// grace, only the new one.
+    /// Sets a secret. The previous one stays valid for `grace_ms`, but at most two are kept for a name. Without grace,
+    /// only the new one is kept.
     pub async fn put_secret(&self, secret: SecretRow, grace_ms: i64) -> Result<(), StoreError> {
         let (id, now_ms) = (secret.tenant.clone(), self.inner.clock.now_ms());
         let known = self
@@ -174,7 +174,7 @@ impl Store {
         if known { Ok(()) } else { Err(StoreError::UnknownTenant(id)) }
     }
 
-    /// Deletes a secret, with one of its name that is still good beside it.
+    /// Deletes a secret, with the earlier one that is still valid beside it.
     pub async fn remove_secret(&self, tenant: &TenantId, name: &str) -> Result<(), StoreError> {
         let (tenant, name) = (tenant.clone(), name.to_owned());
         let delete = move |connection: &Connection| {
@@ -212,7 +212,7 @@ impl Store {
             .await
     }
 
-    /// Keeps whether they are.
+    /// Stores whether the jobs of all tenants are paused.
     pub async fn set_jobs_paused(&self, paused: bool) -> Result<(), StoreError> {
         self.inner
             .main
@@ -222,7 +222,7 @@ impl Store {
             .await
     }
 
-    /// All sealed secrets, by tenant, name and version; those whose grace is over are left out.
+    /// All sealed secrets, by tenant, name and version. Secrets whose grace is over are left out.
     pub async fn secrets(&self) -> Result<Vec<SecretRow>, StoreError> {
         let now_ms = self.inner.clock.now_ms();
         self.inner
@@ -248,7 +248,7 @@ impl Store {
             .await
     }
 
-    /// Whether any secret is kept: then a missing key file is a loss, not a first start.
+    /// Whether any secret is stored. If so, a missing key file is a loss, not a first start.
     pub async fn has_secrets(&self) -> Result<bool, StoreError> {
         self.inner
             .main_reads

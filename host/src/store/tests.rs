@@ -1,4 +1,4 @@
-//! The queue on real files; the clock is moved, never waited for.
+//! The queue on real files. The clock is moved, never waited for.
 
 use plugin_abi::types::{Event, TicketMetadata};
 use tempfile::TempDir;
@@ -53,7 +53,7 @@ impl Bed {
         self.store.accept(job, key, TenantRoom::UNBOUNDED).await.unwrap()
     }
 
-    /// Of a tenant that is there.
+    /// A job of a tenant that exists.
     async fn job(&self, tenant: &str, ticket: &str) -> (NewJob, DedupKey) {
         let incarnation = there(&self.store, tenant).await;
         let metadata = TicketMetadata::new(ticket, Event::Created);
@@ -104,11 +104,11 @@ fn id(tenant: &str) -> TenantId {
     TenantId::parse(tenant).unwrap()
 }
 
-/// The number of the tenant, which is added if need be.
+/// The number of the tenant. The tenant is added if necessary.
 pub(super) async fn there(store: &Store, name: &str) -> Incarnation {
     let sql = "SELECT max(incarnation) FROM tenants WHERE id = ?1";
     let of = id(name);
-    // By the writer, so that no reader holds the file open.
+    // Read by the writer, so that no reader holds the file open.
     let known = store.inner.main.apply(move |connection| connection.query_row(sql, [of.as_str()], |row| row.get(0)));
     match known.await.unwrap() {
         Some(incarnation) => incarnation,
@@ -116,7 +116,7 @@ pub(super) async fn there(store: &Store, name: &str) -> Incarnation {
     }
 }
 
-/// That a webhook's job has kept a solved ticket.
+/// A webhook's job that stored a solved ticket.
 pub(super) fn kept_by(job: JobId) -> KeptBy {
     KeptBy { job, correlation_id: CorrelationId::parse("c-2").unwrap(), kind: JobKind::Record, attempts: 1 }
 }

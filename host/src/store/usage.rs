@@ -1,4 +1,4 @@
-//! What each tenant has in the store, as triggers count it, and how much that may be.
+//! How much each tenant has in the store, as triggers count it, and how much it may have.
 
 use std::{collections::HashMap, ops::Add};
 
@@ -13,16 +13,16 @@ use crate::{
     queue::job::NewJob,
 };
 
-/// What one tenant may have in the store.
+/// How much one tenant may have in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TenantRoom {
-    /// Live jobs.
+    /// Maximum number of live jobs.
     pub jobs_max: u64,
-    /// Bytes of the texts of its jobs, dead letters, solved tickets and notes.
+    /// Maximum size of the texts of its jobs, dead letters, solved tickets and notes.
     pub bytes_max: u64,
 }
 
-/// What one tenant has in the main file.
+/// How much one tenant has in the main file.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct JobUsage {
     /// Live jobs.
@@ -31,12 +31,13 @@ pub(super) struct JobUsage {
     bytes: i64,
 }
 
-/// What this commit has accepted and the table `job_usage` does not say yet. Triggers count everything else, row by row. Accepting is
-/// counted once for each tenant in a commit, which spares SQLite a copy of each page that a webhook changes.
+/// Jobs accepted in this commit and not yet counted in the table `job_usage`. Triggers count everything else, row by
+/// row. Accepted jobs are counted once per tenant and commit, which saves SQLite a copy of each page that a webhook
+/// changes.
 #[derive(Default)]
 pub(super) struct NewJobs(HashMap<(TenantId, Incarnation), JobUsage>);
 
-/// What is stored for a tenant, in rows.
+/// How many rows are stored for a tenant.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Holdings {
     /// Live jobs.
@@ -45,15 +46,15 @@ pub struct Holdings {
     pub dead_letters: u64,
     /// Solved tickets.
     pub solved_tickets: u64,
-    /// Ended enhancements, most of them with their note.
+    /// Ended enhancements, most with their note.
     pub notes: u64,
 }
 
-/// Bytes of the texts that each tenant has in the history.
+/// Bytes of texts that each tenant has in the history.
 pub(super) type HistoryBytes = HashMap<(TenantId, Incarnation), u64>;
 
 impl TenantRoom {
-    /// Without limits.
+    /// No limits.
     pub const UNBOUNDED: Self = Self { jobs_max: u64::MAX, bytes_max: u64::MAX };
 
     pub(super) fn is_full(self, queue: JobUsage, history_bytes: u64) -> bool {
@@ -63,7 +64,8 @@ impl TenantRoom {
 }
 
 impl NewJobs {
-    /// What the job's tenant has with them. `None` when it is gone, or has another tool than the one that the job is for.
+    /// The usage of the job's tenant, including this commit. `None` if the tenant is gone, or has another tool than the
+    /// job is for.
     pub(super) fn usage_of_same(&self, connection: &Connection, job: &NewJob) -> rusqlite::Result<Option<JobUsage>> {
         let stored = connection
             .prepare_cached(
@@ -80,13 +82,13 @@ impl NewJobs {
         Ok(stored.map(|stored| stored + new))
     }
 
-    /// One more, with so many bytes of texts.
+    /// Counts one more job, with this many bytes of text.
     pub(super) fn add(&mut self, job: NewJob, bytes: usize) {
         let of_tenant = self.0.entry((job.tenant, job.incarnation)).or_default();
         *of_tenant = *of_tenant + JobUsage { jobs: 1, bytes: i64::try_from(bytes).unwrap_or(i64::MAX) };
     }
 
-    /// Adds them to the table; once in each transaction. A tenant whose first jobs these are has no row there yet.
+    /// Adds the counts to the table. Called once in each transaction. A tenant without a row gets one.
     pub(super) fn tidy(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         for ((tenant, incarnation), JobUsage { jobs, bytes }) in self.0.drain() {
             connection
@@ -109,33 +111,34 @@ impl Add for JobUsage {
 }
 
 impl Holdings {
-    /// Whether there is nothing.
+    /// Whether nothing is stored.
     pub fn is_empty(self) -> bool {
         self == Self::default()
     }
 }
 
-/// Which rows that bear a tenant's id are meant.
+/// Selects rows that have a tenant's id.
 #[derive(Debug, Clone)]
 pub struct Owned {
     tenant: TenantId,
     incarnation: Incarnation,
-    /// All but those of `incarnation`, instead of those.
+    /// Whether to select all rows except those of `incarnation`.
     others: bool,
 }
 
 impl Owned {
-    /// Those of this very tenant.
+    /// Rows of exactly this tenant.
     pub fn by(tenant: &TenantId, incarnation: Incarnation) -> Self {
         Self { tenant: tenant.clone(), incarnation, others: false }
     }
 
-    /// Those of every tenant that had the id before `incarnation`, the one that has it now; of all when nobody has.
+    /// Rows of all earlier tenants with this id, before `incarnation`, which has it now. Without one, all rows with the
+    /// id.
     pub fn before(tenant: &TenantId, incarnation: Option<Incarnation>) -> Self {
         Self { tenant: tenant.clone(), incarnation: incarnation.unwrap_or(Incarnation::new(-1)), others: true }
     }
 
-    /// A condition on the columns `tenant` and `incarnation` for [`params`](Self::params), numbered 1 and 2.
+    /// A condition on the columns `tenant` and `incarnation`, with [`params`](Self::params) numbered 1 and 2.
     pub(super) fn condition(&self) -> &'static str {
         if self.others { "tenant = ?1 AND incarnation <> ?2" } else { "tenant = ?1 AND incarnation = ?2" }
     }
@@ -150,7 +153,7 @@ impl Owned {
 }
 
 impl Store {
-    /// What is stored for a tenant.
+    /// How much is stored for a tenant.
     pub async fn holdings(&self, owned: Owned) -> Result<Holdings, StoreError> {
         let of = owned.clone();
         let (jobs, dead_letters) = self
@@ -189,8 +192,8 @@ impl Store {
             .await
     }
 
-    /// Looks how much each tenant has in the history. What is written there since is not in the count: it comes from jobs,
-    /// of which there are not many.
+    /// Measures how much each tenant has in the history. Later writes are missing from the count; they come from
+    /// running jobs, of which there are few.
     pub async fn measure_history(&self) -> Result<(), StoreError> {
         let measured: HistoryBytes = self
             .inner

@@ -1,11 +1,11 @@
-//! What the scheduler and gauges ask about the queue: reads only, never through the writer.
+//! Queries of the scheduler and the gauges about the queue. They only read, and never go through the writer.
 
 use rusqlite::{Connection, Row, types::Type};
 
 use super::{Store, StoreError};
 use crate::ids::TenantId;
 
-/// How much waits.
+/// The length of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Depth {
     /// Live jobs: queued, running and waiting.
@@ -16,7 +16,7 @@ pub struct Depth {
     pub dead: u64,
 }
 
-/// A tenant's live jobs in short.
+/// Summary of a tenant's live jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantDue {
     /// The tenant.
@@ -28,7 +28,7 @@ pub struct TenantDue {
 }
 
 impl Store {
-    /// How much waits and for how long. Reads an index of the whole queue: for gauges, not for every webhook.
+    /// The length and age of the queue. Reads an index of the whole queue, so it is for gauges, not for every webhook.
     pub async fn depth(&self) -> Result<Depth, StoreError> {
         let now_ms = self.inner.clock.now_ms();
         self.inner
@@ -67,7 +67,7 @@ impl Store {
             .await
     }
 
-    /// How many live jobs a tenant has: what removing it would give up.
+    /// How many live jobs a tenant has, which removing it would give up.
     pub async fn live_jobs(&self, tenant: &TenantId) -> Result<u64, StoreError> {
         let tenant = tenant.clone();
         self.inner.main_reads.read(move |connection| live_jobs(connection, &tenant)).await
@@ -81,7 +81,7 @@ pub(super) fn live_jobs(connection: &Connection, tenant: &TenantId) -> rusqlite:
         .query_row((tenant.slot(), tenant.as_str()), |row| count(row, 0))
 }
 
-/// The slots that have rows in a table keyed by slot, found by stepping from one to the next, not by reading all rows.
+/// SQL for the slots that have rows in a table keyed by slot. It steps from slot to slot instead of reading all rows.
 pub(super) fn slots_of(table: &str) -> String {
     format!(
         "WITH RECURSIVE slots (slot) AS (
@@ -91,7 +91,7 @@ pub(super) fn slots_of(table: &str) -> String {
     )
 }
 
-/// Reads a text column into the type that it stands for.
+/// Reads a text column and parses it.
 pub(super) fn column<T, E: ToString>(
     row: &Row<'_>,
     index: usize,

@@ -1,4 +1,5 @@
-//! The times in which tenants' jobs could not run: one row when it begins, changed when it is over, and nothing for each job.
+//! Periods in which tenants' jobs could not run. A period is one row, added when it begins and changed when it ends;
+//! jobs have no rows of their own.
 
 use rusqlite::{Connection, Row, named_params, params};
 
@@ -46,7 +47,7 @@ impl Store {
             .await
     }
 
-    /// What the job's tenant waited for while the job was there, the oldest first.
+    /// Waits of the job's tenant during the job's life, oldest first.
     pub async fn waits_of(&self, job: &JobView) -> Result<Vec<JobWait>, StoreError> {
         let (tenant, incarnation) = (job.tenant.clone(), job.incarnation);
         let (from_ms, ended_ms) = (job.accepted_ms, job.ended_ms);

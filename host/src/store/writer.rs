@@ -1,4 +1,4 @@
-//! Group commit: one thread owns the write connection of one file, and one fsync confirms everything that waited for it.
+//! Group commit: one thread owns a file's write connection, and one fsync confirms all waiting operations.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -21,35 +21,35 @@ use crate::mailbox::{Mailbox, NotPut};
 
 mod failing;
 
-/// Operations that may wait for the writer; one more is refused as [`StoreError::Saturated`].
+/// Maximum number of operations in the writer's queue. Beyond it, [`StoreError::Saturated`] refuses them.
 pub const WRITES_WAITING_MAX: usize = 8_192;
-/// Operations that one transaction takes.
+/// Maximum number of operations in one transaction.
 pub const WRITES_PER_COMMIT_MAX: usize = 1_024;
 
-/// One commit, as the observer is told about it.
+/// Statistics of one commit, for [`Hooks`](super::Hooks).
 #[derive(Debug, Clone, Copy)]
 pub struct CommitStats {
     /// The file.
     pub file: StoreFile,
     /// Operations in the transaction.
     pub operations: usize,
-    /// From BEGIN until the disk has confirmed, or until the failure, in seconds.
+    /// Time from BEGIN until the disk has confirmed or the commit has failed, in seconds.
     pub seconds: f64,
     /// Whether the transaction is on disk.
     pub committed: bool,
 }
 
-/// What a writer keeps in memory of its file. Read when the file is opened and dropped with the connection, so that it
-/// is never ahead of the disk.
+/// State that a writer keeps in memory about its file. It is read when the file is opened and dropped with the
+/// connection, so that it is never ahead of the disk.
 pub(super) trait Mirror: Sized + Send + 'static {
-    /// As the file has it.
+    /// Reads the state from the file.
     fn read(connection: &Connection) -> rusqlite::Result<Self>;
 
-    /// Work of its own in each transaction, after the operations.
+    /// Does periodic work in each transaction, after the operations.
     fn tidy(&mut self, connection: &Connection) -> rusqlite::Result<()>;
 }
 
-/// Nothing is kept.
+/// A writer without state.
 impl Mirror for () {
     fn read(_: &Connection) -> rusqlite::Result<Self> {
         Ok(())
@@ -60,7 +60,7 @@ impl Mirror for () {
     }
 }
 
-/// The handle to a file's writer thread. The thread ends when the handle is dropped or closed, after what is queued.
+/// The handle to a file's writer thread. Dropping or closing it ends the thread once the queue is done.
 pub(super) struct Writer<M = ()> {
     path: PathBuf,
     queue: Arc<Queue<M>>,
@@ -97,9 +97,9 @@ impl<M: Mirror> Writer<M> {
         Ok(Self { path: path.to_owned(), queue, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Queues `operation` and waits until the transaction that holds it is on disk. It runs on the writer's thread and
-    /// shares its transaction: an SQL error in it fails everything in the same commit, so refusals that belong to the
-    /// domain are values of `T`. Dropping the future does not take the operation back.
+    /// Queues `operation` and waits until its transaction is on disk. The operation runs on the writer's thread and
+    /// shares a transaction with others: an SQL error in it fails the whole commit, so domain refusals must be values
+    /// of `T`. Dropping the future does not cancel the operation.
     pub(super) async fn apply<T, F>(&self, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -108,7 +108,7 @@ impl<M: Mirror> Writer<M> {
         self.apply_mirrored(move |connection, _| operation(connection)).await
     }
 
-    /// As [`apply`](Self::apply), for an operation that needs what the writer keeps in memory.
+    /// As [`apply`](Self::apply), for an operation that needs the writer's state.
     pub(super) async fn apply_mirrored<T, F>(&self, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -125,7 +125,7 @@ impl<M: Mirror> Writer<M> {
         let (reply, answer) = oneshot::channel();
         let pending = Box::new(Pending { operation: Some(operation), value: None, reply: Some(reply) });
         match self.queue.put(pending) {
-            // The writer takes all there is, so one that is not awaited is taken with those before it.
+            // The writer takes the whole queue, so an operation that is not awaited is committed with those before it.
             Ok(_awaited) => Ok(answer),
             Err(NotPut::Closed) => Err(self.closed()),
             Err(NotPut::Full) => {
@@ -157,7 +157,7 @@ impl<M> Drop for Writer<M> {
     }
 }
 
-/// An operation whose types have been forgotten, so that one queue holds all kinds.
+/// An operation with its types erased, so that one queue holds all kinds.
 trait Operation<M>: Send {
     fn apply(&mut self, connection: &Connection, mirror: &mut M) -> rusqlite::Result<()>;
     fn answer(&mut self, outcome: &Result<(), StoreError>);
@@ -187,7 +187,7 @@ where
             Ok(()) => Ok(value.expect("a committed operation has been applied")),
             Err(error) => Err(error.clone()),
         };
-        // Whoever asked may have gone away in the meantime; what was committed stays.
+        // The caller may have gone away meanwhile; what was committed stays.
         drop(reply.send(answer));
     }
 }
@@ -196,7 +196,7 @@ struct WriterThread<M> {
     file: StoreFile,
     path: PathBuf,
     queue: Arc<Queue<M>>,
-    /// None after a failure, until the next tick has opened the file anew.
+    /// The connection and its state. `None` after a failure, until the next tick reopens the file.
     open: Option<(Connection, M)>,
     failing: Failing,
     on_commit: Arc<dyn Fn(CommitStats) + Send + Sync>,
@@ -247,8 +247,8 @@ impl<M: Mirror> WriterThread<M> {
         }
     }
 
-    /// A connection on which anything has failed is closed: after a failed fsync nobody knows which of its pages
-    /// the disk holds, and a second fsync would say "fine".
+    /// Closes a connection on which anything has failed: after a failed fsync, nobody knows which of its pages are on
+    /// disk, and a second fsync would report success.
     fn commit(&mut self, tick: &mut Vec<Box<dyn Operation<M>>>) -> Result<(), StoreError> {
         let (connection, mut mirror) = match self.open.take() {
             Some(open) => open,

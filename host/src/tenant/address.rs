@@ -1,13 +1,13 @@
-//! Addresses that no request of a plugin may reach, in whatever form they are written.
+//! Addresses that no request of a plugin may reach, however they are written.
 //!
-//! A cloud gives a machine its credentials at an address that only that machine can reach. A tenant's tool is never there.
-//! Private addresses are not refused: on-premises tools live at them.
+//! A cloud gives a machine its credentials at an address that only that machine can reach. No tenant's tool is there.
+//! Private addresses are allowed, because on-premises tools have them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Where clouds keep the metadata of a machine.
+/// IPv4 addresses of clouds' metadata services.
 const METADATA_V4: [Ipv4Addr; 4] = [
-    // Nearly all of them; link-local.
+    // Link-local, used by nearly all clouds.
     Ipv4Addr::new(169, 254, 169, 254),
     // Alibaba.
     Ipv4Addr::new(100, 100, 100, 200),
@@ -16,7 +16,7 @@ const METADATA_V4: [Ipv4Addr; 4] = [
     // Azure's wire server.
     Ipv4Addr::new(168, 63, 129, 16),
 ];
-/// The same for IPv6, as prefixes and their lengths.
+/// IPv6 addresses of clouds' metadata services, as prefixes with their lengths.
 const METADATA_V6: [(Ipv6Addr, u32); 6] = [
     // Amazon: metadata is ::254, the credentials of a pod are ::23.
     (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 32),
@@ -32,15 +32,15 @@ const METADATA_V6: [(Ipv6Addr, u32); 6] = [
     (Ipv6Addr::new(0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200), 128),
 ];
 
-/// Whether requests never go to this address: it is link-local or a cloud's metadata, or an IPv6 address by which a
-/// translator or a tunnel reaches one of these.
+/// Whether requests must never go to this address: it is link-local, a cloud's metadata service, or an IPv6 address
+/// that a translator or tunnel maps to one of these.
 pub(crate) fn is_never_called(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_never_called_v4(ip),
         IpAddr::V6(ip) => {
             ip.is_unicast_link_local()
                 || METADATA_V6.iter().any(|(prefix, length)| is_in(ip, *prefix, *length))
-                // Whatever the prefix: an operator's NAT64 may have one of its own.
+                // Checked for any prefix, because an operator's NAT64 may have its own.
                 || METADATA_V4.contains(&v4_after(ip.to_bits(), 96))
                 || held_v4(ip).any(is_never_called_v4)
         }
@@ -55,13 +55,13 @@ fn is_in(ip: Ipv6Addr, prefix: Ipv6Addr, length: u32) -> bool {
     (ip.to_bits() ^ prefix.to_bits()) >> (128 - length) == 0
 }
 
-/// How an IPv6 address holds an IPv4 address: after so many bits, or so that it has to be read in another way.
+/// How an IPv6 address contains an IPv4 address. `At` means after this many bits.
 #[derive(Clone, Copy)]
 enum Holds {
     At(u32),
-    /// After so many bits, without the octet that RFC 6052 keeps zero in the middle of the address.
+    /// After this many bits, without the octet that RFC 6052 keeps zero in the middle of the address.
     Translated(u32),
-    /// In the last 32 bits, each of them turned around.
+    /// In the last 32 bits, each of them inverted.
     Inverted,
 }
 
@@ -70,7 +70,8 @@ const HOLDERS: [(Ipv6Addr, u32, Holds); 10] = [
     (Ipv6Addr::UNSPECIFIED, 96, Holds::At(96)),
     (Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96, Holds::At(96)),
     (Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, 0, 0), 96, Holds::At(96)),
-    // NAT64: the well-known prefix (RFC 6052), and the one for local use (RFC 8215), which operators divide as they like.
+    // NAT64: the well-known prefix (RFC 6052), and the local-use prefix (RFC 8215), which operators divide as they
+    // like.
     (NAT64, 96, Holds::At(96)),
     (NAT64_LOCAL, 48, Holds::Translated(48)),
     (NAT64_LOCAL, 48, Holds::Translated(56)),
@@ -83,7 +84,7 @@ const HOLDERS: [(Ipv6Addr, u32, Holds); 10] = [
 const NAT64: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0);
 const NAT64_LOCAL: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0);
 
-/// The IPv4 addresses that an IPv6 address may hold by its prefix.
+/// The IPv4 addresses that an IPv6 address may contain, by its prefix.
 fn held_v4(ip: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     let bits = ip.to_bits();
     let holders = HOLDERS.into_iter().filter(move |(prefix, length, _)| is_in(ip, *prefix, *length));
@@ -94,7 +95,7 @@ fn held_v4(ip: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     })
 }
 
-/// The 32 bits after so many.
+/// The 32 bits after the first `count` bits.
 fn v4_after(bits: u128, count: u32) -> Ipv4Addr {
     let [.., a, b, c, d] = (bits << count >> 96).to_be_bytes();
     Ipv4Addr::new(a, b, c, d)
@@ -124,7 +125,7 @@ mod tests {
             ("192.168.1.1", false),
             ("100.64.0.1", false),
             ("203.0.113.7", false),
-            // IPv6's own.
+            // Native IPv6.
             ("fe80::1", true),
             ("febf:ffff::1", true),
             ("fe7f::1", false),
@@ -170,7 +171,7 @@ mod tests {
             ("2002:a00:5::1", false),
             ("2001:0:cb00:7107:0:0:5601:5601", true),
             ("2001:0:a9fe:a9fe:0:0:f5ff:fffa", false),
-            // A prefix that nobody has heard of.
+            // An unknown prefix.
             ("2001:db8::169.254.169.254", true),
             ("2001:db8::5efe:100.100.100.200", true),
             ("2001:db8::169.254.169.253", false),

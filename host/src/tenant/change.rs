@@ -1,4 +1,4 @@
-//! What an operator changes about a tenant: everything that is named, at once, and nothing else.
+//! An operator's change of a tenant: everything that is named, at once, and nothing else.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,41 +8,42 @@ use std::{
 use super::{EnhanceOn, InvalidTenant, NewTenant, Tenant, check_network, check_origin, other};
 use crate::{ids::ToolType, networks::Networks};
 
-/// What takes away the whole list of sources where a setting is named to go.
+/// The name that, listed among the settings to remove, removes the whole list of sources.
 const ALLOW_FROM: &str = "allow_from";
 
-/// The changes of one command. What is `None` or empty stays as it is.
+/// The changes of one command. Fields that are `None` or empty change nothing.
 #[derive(Debug, Clone, Default)]
 pub struct TenantChange {
-    /// The kind of its tool.
+    /// The new tool type.
     pub tool_type: Option<ToolType>,
-    /// Where its tool is.
+    /// The new base URL of its tool.
     pub base_url: Option<String>,
-    /// Settings that it has from now on, beside those that are not named.
+    /// Settings to add or replace.
     pub settings: BTreeMap<String, String>,
-    /// Settings that it has no more. `allow_from` is no setting: by it the tenant's webhooks may come from anywhere again.
+    /// Names of settings to remove. `allow_from` is not a setting: it lets the tenant's webhooks come from anywhere
+    /// again.
     pub unset: BTreeSet<String>,
-    /// Origins that its plugin may call from now on, beside those that are not named.
+    /// Origins to add to those that its plugin may call.
     pub allow_origins: Vec<String>,
-    /// Origins that its plugin may call no more.
+    /// Origins that its plugin may no longer call.
     pub remove_origins: Vec<String>,
-    /// Networks that its webhooks may come from, beside those that are not named.
+    /// Networks to add to those that its webhooks may come from.
     pub allow_from: Vec<String>,
-    /// Networks that its webhooks may come from no more.
+    /// Networks that its webhooks may no longer come from.
     pub remove_from: Vec<String>,
-    /// How old a signed timestamp may be, in seconds.
+    /// Maximum age of a signed timestamp, in seconds.
     pub replay_window_s: Option<u32>,
     /// How far ahead of the host's clock a signed timestamp may be, in seconds.
     pub replay_ahead_s: Option<u32>,
-    /// Which events are enhanced.
+    /// The complete set of enhanced events.
     pub enhance_on: Option<BTreeSet<EnhanceOn>>,
 }
 
 impl TenantChange {
-    /// The tenant as it is after the change. Nothing is changed yet.
+    /// The tenant after the change. Nothing is changed yet.
     ///
     /// # Errors
-    /// Every fault, of which there is at least one.
+    /// All errors, of which there is at least one.
     pub fn applied_to(self, tenant: &Tenant) -> Result<Tenant, Vec<InvalidTenant>> {
         let mut faults = Vec::new();
         let settings = self.settings_of(tenant, &mut faults);
@@ -82,7 +83,7 @@ impl TenantChange {
         settings
     }
 
-    /// Networks that cannot be read are left in: the check of the whole tenant tells them.
+    /// Keeps networks that cannot be parsed: the check of the whole tenant reports them.
     fn sources_of(&self, tenant: &Tenant, faults: &mut Vec<InvalidTenant>) -> Vec<String> {
         let mut sources = tenant.allow_from.clone();
         let mut wrong = Vec::new();
@@ -105,7 +106,7 @@ impl TenantChange {
                 Err(_) => wrong.push(text.clone()),
             }
         }
-        // Whoever removes single ones does not mean that all others may send from now on.
+        // An operator who removes single networks does not mean that webhooks may now come from anywhere.
         let has_lost_all = !tenant.allow_from.is_empty() && sources.is_empty() && wrong.is_empty();
         if has_lost_all && !self.unset.contains(ALLOW_FROM) {
             let reason =
@@ -115,7 +116,7 @@ impl TenantChange {
         sources.texts().into_iter().chain(wrong).collect()
     }
 
-    /// Origins that cannot be read are left in: the check of the whole tenant tells them.
+    /// Keeps origins that cannot be parsed: the check of the whole tenant reports them.
     fn origins_of(&self, tenant: &Tenant, faults: &mut Vec<InvalidTenant>) -> Vec<String> {
         let plain = |text: &String| check_origin(text).unwrap_or_else(|_| text.clone());
         let mut origins = tenant.allow_origins.clone();
@@ -138,7 +139,7 @@ impl TenantChange {
     }
 }
 
-/// The parts that are named, for the log. Of settings their names alone.
+/// Lists the changed parts for the log. Settings appear by name only.
 impl fmt::Display for TenantChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |names: &mut dyn Iterator<Item = &String>| names.map(String::as_str).collect::<Vec<_>>().join(" ");
@@ -161,7 +162,7 @@ impl fmt::Display for TenantChange {
     }
 }
 
-/// A name that is to go and is not there, with what is.
+/// The error for a name that is to be removed but does not exist. It lists the names that do.
 fn absent<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String> + Clone) -> InvalidTenant {
     let nearest = known.clone().min_by_key(|known| strsim::damerau_levenshtein(known, name));
     let reason = match nearest {

@@ -1,4 +1,4 @@
-//! All tenants in memory, with their sealed secrets: an unknown tenant never touches the disk.
+//! All tenants in memory, with their sealed secrets. Looking up an unknown tenant never touches the disk.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -29,16 +29,16 @@ pub use self::{
     rotate::ExchangeError,
 };
 
-/// Secrets that one tenant may have, by name.
+/// Maximum number of secret names of a tenant.
 pub const SECRET_NAMES_MAX: usize = 32;
 
-/// A change of the directory that was not made.
+/// Why a change of the directory was not made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DirectoryError {
-    /// What was asked for is not allowed.
+    /// The input is invalid.
     #[error(transparent)]
     Invalid(#[from] InvalidTenant),
-    /// A change is not allowed.
+    /// The change is not allowed.
     #[error(transparent)]
     Change(#[from] ChangeFaults),
     /// A secret could not be sealed.
@@ -54,23 +54,24 @@ pub enum DirectoryError {
         /// The names that it has.
         known: Vec<String>,
     },
-    /// The store refused, or could not be reached.
+    /// The store refused, or is unavailable.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// A secret as it may be shown: everything but its text.
+/// A secret as it may be shown: everything except its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretInfo {
     /// Its name.
     pub name: String,
     /// When it was set, milliseconds since the epoch.
     pub created_ms: i64,
-    /// Until when it is still good after a newer one has taken its place; `None` for the newest.
+    /// Until when it stays valid after a newer one replaced it; `None` for the newest.
     pub expires_ms: Option<i64>,
 }
 
-/// The tenants. Cheap to clone; all clones are one directory. Looking up takes no lock that a disk can hold.
+/// The tenants. The directory is cheap to clone, and all clones are one. A look-up takes no lock that is held during
+/// disk IO.
 #[derive(Clone)]
 pub struct TenantDirectory {
     inner: Arc<Inner>,
@@ -80,33 +81,33 @@ struct Inner {
     store: Store,
     keys: KeyRing,
     clock: Clock,
-    /// Where changes run.
+    /// The runtime that changes run on.
     runtime: Handle,
     cache_ms: i64,
     entries: RwLock<HashMap<String, Arc<Entry>>>,
-    /// What tenants were before they were changed, as long as a call holds one of them: its secrets are those that belong
-    /// to it. A new key must not go to the tool before.
+    /// Earlier versions of changed tenants, as long as a call holds them: such a call must keep using the secrets that
+    /// belong to its version. A new key must not be sent to the previous tool.
     earlier: Mutex<Vec<Arc<Entry>>>,
     all_paused: AtomicBool,
     told_limit: Arc<ToldLimit>,
-    /// Held through a change: store first, then memory, one after the other.
+    /// Held during a change, which goes to the store first and then to memory. Changes run one at a time.
     changing: tokio::sync::Mutex<()>,
 }
 
 struct Entry {
     tenant: Arc<Tenant>,
     sealed: Sealed,
-    /// What was opened lately, by name.
+    /// Recently opened secrets, by name.
     opened: Mutex<HashMap<String, Opened>>,
-    /// Goes with the tenant through all changes.
+    /// Stays with the tenant through all changes.
     tally: Arc<Tally>,
 }
 
-/// Sealed secrets by name, the oldest version first.
+/// Sealed secrets by name, oldest version first.
 type Sealed = BTreeMap<String, Vec<SecretRow>>;
 
 struct Opened {
-    /// Of the newest.
+    /// The version of the newest secret.
     version: i64,
     secrets: Arc<[SecretText]>,
     from_ms: i64,
@@ -117,8 +118,8 @@ impl TenantDirectory {
     /// Reads all tenants. An opened secret is kept for `cache_s` seconds.
     ///
     /// # Errors
-    /// When the store cannot be read, or holds a secret that none of these keys opens: that is the wrong key file, and
-    /// webhooks of that tenant would be refused until somebody noticed.
+    /// If the store cannot be read, or has a secret that none of these keys opens. The latter means a wrong key file,
+    /// and that tenant's webhooks would be refused until somebody noticed.
     pub async fn load(store: &Store, keys: KeyRing, cache_s: u32) -> Result<Self, DirectoryError> {
         let told_limit = Arc::<ToldLimit>::default();
         let now_ms = store.clock().now_ms();
@@ -148,13 +149,13 @@ impl TenantDirectory {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The tenant of this id, enabled or not: another one whenever somebody has changed it or a secret of it, but not when a
-    /// tool has given a secret in exchange. Never blocks on the disk; any thread.
+    /// The tenant with this id, enabled or not. A change of the tenant or its secrets replaces the returned object; a
+    /// secret that a tool gave in exchange does not. Never blocks on the disk; can be called on any thread.
     pub fn get(&self, id: &str) -> Option<Arc<Tenant>> {
         self.inner.entry(id).map(|entry| Arc::clone(&entry.tenant))
     }
 
-    /// The numbers of the tenant of this id. As cheap as [`get`](Self::get).
+    /// The tally of the tenant with this id. As cheap as [`get`](Self::get).
     pub fn tally(&self, id: &str) -> Option<Arc<Tally>> {
         self.inner.entry(id).map(|entry| Arc::clone(&entry.tally))
     }
@@ -167,14 +168,14 @@ impl TenantDirectory {
         tenants
     }
 
-    /// The good secrets of this name, the newest first: one, or two during a rotation. Opened when first asked for. Of a
-    /// tenant that was changed meanwhile they are those that it had. Does not touch the disk; may be called from any
-    /// thread, lanes included.
+    /// The valid secrets of this name, newest first: one, or two during a rotation. They are opened when first needed.
+    /// For a tenant that was changed meanwhile, they are those of the given version. Does not touch the disk; can be
+    /// called on any thread, lanes included.
     pub fn secrets(&self, tenant: &Tenant, name: &str) -> Result<Arc<[SecretText]>, SecretError> {
         self.versioned_secrets(tenant, name).map(|(_, secrets)| secrets)
     }
 
-    /// The same, with the version of the newest for [`exchange_secret`](Self::exchange_secret).
+    /// As [`secrets`](Self::secrets), with the version of the newest for [`exchange_secret`](Self::exchange_secret).
     pub fn versioned_secrets(&self, tenant: &Tenant, name: &str) -> Result<(i64, Arc<[SecretText]>), SecretError> {
         let missing = || SecretError::Missing { tenant: tenant.id.clone(), name: name.to_owned() };
         let entry = self.inner.entry_of(tenant).ok_or_else(missing)?;
@@ -202,7 +203,7 @@ impl TenantDirectory {
         Ok((version, secrets))
     }
 
-    /// What secrets a tenant has, or had before it was changed, by name, without opening them.
+    /// The secrets of this version of a tenant, by name, without opening them.
     pub fn secret_infos(&self, tenant: &Tenant) -> Vec<SecretInfo> {
         let now_ms = self.inner.clock.now_ms();
         let Some(entry) = self.inner.entry_of(tenant) else { return Vec::new() };
@@ -215,8 +216,8 @@ impl TenantDirectory {
             .collect()
     }
 
-    /// Overwrites opened secrets whose time is over, and forgets what tenants were when no call holds it any more. To be
-    /// called every few seconds, so that what nobody asks for again does not stay in memory.
+    /// Overwrites opened secrets whose time is over, and forgets earlier versions of tenants that no call holds. Must
+    /// be called every few seconds, so that unused secrets do not stay in memory.
     pub fn forget_stale_secrets(&self) {
         let now_ms = self.inner.clock.now_ms();
         self.inner.forget_unused();
@@ -254,22 +255,22 @@ impl TenantDirectory {
         .await
     }
 
-    /// Lets a tenant's webhooks in again, and its jobs run.
+    /// Enables a tenant: its webhooks are accepted and its jobs run.
     pub async fn enable(&self, id: &TenantId) -> Result<Arc<Tenant>, DirectoryError> {
         self.update(id, |tenant| tenant.enabled = true).await
     }
 
-    /// Refuses a tenant's webhooks from now on; its jobs wait.
+    /// Disables a tenant: its webhooks are refused and its jobs wait.
     pub async fn disable(&self, id: &TenantId) -> Result<Arc<Tenant>, DirectoryError> {
         self.update(id, |tenant| tenant.enabled = false).await
     }
 
-    /// Lets a tenant's jobs wait, or run again. Its webhooks are taken either way.
+    /// Pauses or resumes a tenant's jobs. Its webhooks are accepted either way.
     pub async fn set_paused(&self, id: &TenantId, paused: bool) -> Result<Arc<Tenant>, DirectoryError> {
         self.update(id, move |tenant| tenant.paused = paused).await
     }
 
-    /// Lets the jobs of all tenants wait, or run again where the tenant itself is not paused.
+    /// Pauses or resumes the jobs of all tenants. Jobs of a tenant that is paused itself keep waiting.
     pub async fn set_all_paused(&self, paused: bool) -> Result<(), DirectoryError> {
         self.changing(move |inner| async move {
             inner.store.set_jobs_paused(paused).await?;
@@ -279,17 +280,17 @@ impl TenantDirectory {
         .await
     }
 
-    /// Whether the jobs of all tenants wait.
+    /// Whether the jobs of all tenants are paused.
     pub fn is_all_paused(&self) -> bool {
         self.inner.all_paused.load(Ordering::Relaxed)
     }
 
-    /// Whether a tenant's jobs wait because somebody paused them.
+    /// Whether a tenant's jobs are paused, by themselves or with all others.
     pub fn is_paused(&self, tenant: &Tenant) -> bool {
         tenant.paused || self.is_all_paused()
     }
 
-    /// Removes a tenant with its secrets and all that is stored for it, or keeps that for `keep_ms`; see
+    /// Removes a tenant with its secrets. Everything stored for it is erased, or kept for `keep_ms`; see
     /// [`Store::remove_tenant`]. Its webhooks are refused first.
     pub async fn remove(&self, id: &TenantId, keep_ms: Option<i64>) -> Result<RemovedTenant, DirectoryError> {
         let (id, of) = (id.clone(), id.clone());
@@ -308,7 +309,7 @@ impl TenantDirectory {
         });
         let removed = removing.await?;
         if keep_ms.is_none() {
-            // Others need not wait for it.
+            // Other changes need not wait for this.
             if let Err(error) = self.inner.store.erase_tenant(&of, removed.incarnation).await {
                 tracing::error!(tenant = %of, "it is removed; what was stored for it is erased as soon as that can be done: {error}");
             }
@@ -332,7 +333,7 @@ impl TenantDirectory {
         .await
     }
 
-    /// Runs a change to its end even when the one who asked goes away half-way: memory must not lag behind the store.
+    /// Runs a change to its end even if the caller goes away half-way: memory must not lag behind the store.
     async fn changing<T, F, R>(&self, change: F) -> Result<T, DirectoryError>
     where
         T: Send + 'static,
@@ -361,7 +362,8 @@ impl Inner {
         self.entries.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
-    /// What this very tenant is, or was when it has been changed since; `None` when it was removed, whoever has its id now.
+    /// The entry of this version of the tenant, current or earlier. `None` if it was removed, even if another tenant
+    /// has its id now.
     fn entry_of(&self, tenant: &Tenant) -> Option<Arc<Entry>> {
         let is = |entry: &Arc<Entry>| std::ptr::eq(&*entry.tenant, tenant);
         let newest = self.entry(tenant.id.as_str())?;
@@ -372,12 +374,12 @@ impl Inner {
         self.earlier.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets what tenants were before a change, where no call can ask for it any more.
+    /// Forgets earlier versions of tenants that no call can ask for any more.
     fn forget_unused(&self) {
         self.earlier().retain(|entry| Arc::strong_count(entry) > 1 || Arc::strong_count(&entry.tenant) > 1);
     }
 
-    /// Puts the changed tenant in the place of what it was, which stays for the calls that hold it.
+    /// Replaces a tenant by its changed version. The earlier version stays for the calls that hold it.
     fn replace(&self, before: &Arc<Entry>, tenant: Tenant, sealed: Sealed) -> Arc<Tenant> {
         self.forget_unused();
         self.earlier().push(Arc::clone(before));
@@ -391,7 +393,7 @@ impl Inner {
         tenant
     }
 
-    /// Seals under a version above `last`. It is the time, so that no version comes back after a removal.
+    /// Seals a secret under a version above `last`. The version is the time, so that none comes back after a removal.
     fn seal(&self, tenant: &TenantId, name: &str, secret: &SecretText, last: i64) -> Result<SecretRow, SecretError> {
         let created_ms = self.clock.now_ms();
         let version = created_ms.max(last.saturating_add(1));
@@ -405,7 +407,7 @@ impl Entry {
         Self { tenant, sealed, opened: Mutex::default(), tally }
     }
 
-    /// The very same tenant with other secrets.
+    /// The same tenant with other secrets.
     fn with_sealed(&self, sealed: Sealed) -> Self {
         Self::new(Arc::clone(&self.tenant), sealed, Arc::clone(&self.tally))
     }
@@ -417,7 +419,7 @@ impl Opened {
     }
 }
 
-/// What the store has: each tenant with its secrets.
+/// Reads each tenant with its secrets from the store.
 async fn read(store: &Store) -> Result<Vec<(Tenant, Sealed)>, StoreError> {
     let mut tenants: BTreeMap<_, _> =
         store.tenants().await?.into_iter().map(|tenant| (tenant.id.clone(), (tenant, Sealed::new()))).collect();

@@ -1,5 +1,5 @@
-//! How many authentic webhooks each tenant may send. What a tenant has used is kept in memory until it may send its whole
-//! burst again, and then forgotten.
+//! Limits how many authentic webhooks each tenant may send. A tenant's use is remembered until its whole burst is
+//! available again.
 
 use std::{num::NonZeroU32, sync::Arc};
 
@@ -8,7 +8,8 @@ use governor::{Quota, RateLimiter, clock, state::keyed::HashMapStateStore};
 
 use crate::{config::TenantRate, ids::TenantId, limits::SharedLimits};
 
-/// The rates of all tenants, by the limit in force. Cheap to clone; all clones count together; any thread.
+/// The use of all tenants under the current limit. It is cheap to clone, and all clones count together. Can be used on
+/// any thread.
 #[derive(Clone)]
 pub struct TenantRates {
     limits: SharedLimits,
@@ -22,14 +23,14 @@ struct Counted {
 }
 
 impl TenantRates {
-    /// Nobody has sent anything yet.
+    /// Starts with no use.
     pub fn new(limits: SharedLimits) -> Self {
         let rate = limits.now().tenant_rate;
         Self { limits, current: Arc::new(ArcSwap::from_pointee(Counted::none(rate))) }
     }
 
-    /// Charges one webhook to this tenant; false, and nothing is charged, when it has sent too many. After a reload of the
-    /// limit everybody begins anew.
+    /// Charges one webhook to this tenant. Returns false, and charges nothing, if it has sent too many. A reload of the
+    /// limit resets all counts.
     pub fn take(&self, tenant: &TenantId) -> bool {
         let rate = self.limits.now().tenant_rate;
         if self.current.load().rate != rate {
@@ -38,7 +39,7 @@ impl TenantRates {
         self.current.load().used.as_ref().is_none_or(|used| used.check_key(tenant).is_ok())
     }
 
-    /// Forgets who has its whole burst again. To be called every few seconds.
+    /// Forgets tenants whose whole burst is available again. Must be called every few seconds.
     pub fn forget_idle(&self) {
         if let Some(used) = &self.current.load().used {
             used.retain_recent();
@@ -72,7 +73,7 @@ mod tests {
         TenantId::parse(id).unwrap()
     }
 
-    /// How many of so many are taken.
+    /// How many of `sent` webhooks are accepted.
     fn taken(rates: &TenantRates, id: &str, sent: usize) -> usize {
         (0..sent).filter(|_| rates.take(&tenant(id))).count()
     }
@@ -81,7 +82,7 @@ mod tests {
     fn each_tenant_has_its_own_burst() {
         let rates = TenantRates::new(SharedLimits::new(config(1, 100)));
         assert_eq!(taken(&rates, "acme", 100), 100);
-        // Another one may have come in a second that has passed meanwhile, but not a burst.
+        // Another one may be accepted if a second has passed meanwhile, but not a burst.
         assert!(taken(&rates, "acme", 100) < 100, "one past the limit");
         assert_eq!(taken(&rates, "other", 100), 100);
     }
@@ -104,7 +105,7 @@ mod tests {
         let known = || rates.current.load().used.as_ref().map_or(0, |used| used.len());
         (0..100).for_each(|at| assert!(rates.take(&tenant(&format!("t-{at}")))));
         assert_eq!(known(), 100);
-        // The burst is whole again after ten microseconds.
+        // The burst is available again after ten microseconds.
         while known() > 0 {
             rates.forget_idle();
         }

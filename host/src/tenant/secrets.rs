@@ -1,4 +1,4 @@
-//! Secrets at rest: each is sealed with XChaCha20-Poly1305 under a key that is kept outside the store.
+//! Secrets at rest: each is sealed with XChaCha20-Poly1305 under a key stored outside the database.
 
 use std::{
     fmt,
@@ -23,9 +23,9 @@ pub mod oauth2;
 
 use oauth2::{InvalidOauth, OauthCredential};
 
-/// Length of a secret, in bytes.
+/// Maximum length of a secret, in bytes.
 pub const SECRET_BYTES_MAX: usize = 8_192;
-/// Keys that a key file may hold.
+/// Maximum number of keys in a key file.
 pub const KEYS_MAX: usize = 8;
 
 const RECORD_VERSION: u8 = 1;
@@ -35,8 +35,8 @@ const HEADER_BYTES: usize = 1 + KEY_ID_BYTES + NONCE_BYTES;
 const KEY_BYTES: usize = 32;
 const KEY_FILE_BYTES_MAX: u64 = 4_096;
 
-/// A secret in the clear. It is overwritten when dropped, and neither copied nor printed: [`expose`](Self::expose) is the
-/// only way to its text.
+/// A secret in clear text. It is overwritten when dropped, and can be neither copied nor printed:
+/// [`expose`](Self::expose) is the only way to its text.
 pub struct SecretText {
     text: Zeroizing<String>,
     encoded: OnceLock<Vec<Zeroizing<String>>>,
@@ -44,7 +44,7 @@ pub struct SecretText {
 }
 
 impl SecretText {
-    /// Takes the text over. An empty secret, or one over [`SECRET_BYTES_MAX`], is refused.
+    /// Takes ownership of the text. Refuses an empty secret, or one over [`SECRET_BYTES_MAX`].
     pub fn new(text: String) -> Result<Self, SecretError> {
         let text = Zeroizing::new(text);
         if text.is_empty() || text.len() > SECRET_BYTES_MAX {
@@ -53,22 +53,22 @@ impl SecretText {
         Ok(Self { text, encoded: OnceLock::new(), oauth2: OnceLock::new() })
     }
 
-    /// The text. Do not keep, log or copy it.
+    /// The text. Callers must not store, log or copy it.
     pub fn expose(&self) -> &str {
         &self.text
     }
 
-    /// What an access token is obtained with, when the secret is of the kind `oauth2`; `None` when it is a plain one. Read
-    /// when it is first asked for, and overwritten with the text.
+    /// The credential for obtaining access tokens, if the secret is of the kind `oauth2`; `None` if it is plain. It is
+    /// parsed when first needed, and overwritten with the text.
     ///
     /// # Errors
-    /// When it is of that kind, but cannot be used.
+    /// If it is of that kind, but invalid.
     pub fn oauth2(&self) -> Result<Option<&OauthCredential>, &InvalidOauth> {
         let read = || OauthCredential::parse(&self.text).map(|read| read.map(Box::new));
         self.oauth2.get_or_init(read).as_ref().map(|read| read.as_deref()).transpose()
     }
 
-    /// What nobody may be shown: the text or, of the kind `oauth2`, the secrets in it.
+    /// Texts that must never be shown: the secret itself or, for the kind `oauth2`, the secrets in it.
     pub(crate) fn texts(&self) -> Vec<&SecretText> {
         match self.oauth2() {
             Ok(Some(credential)) => credential.texts(),
@@ -76,7 +76,8 @@ impl SecretText {
         }
     }
 
-    /// The text as JSON, percent-encoded, in Base64 and so on. Made when it is first asked for, and overwritten with it.
+    /// The text in other encodings: JSON, percent-encoding, Base64 and so on. They are computed when first needed, and
+    /// overwritten with it.
     pub(crate) fn encoded(&self) -> &[Zeroizing<String>] {
         self.encoded.get_or_init(|| encoded::encoded(&self.text).into_iter().map(Zeroizing::new).collect())
     }
@@ -88,10 +89,10 @@ impl fmt::Debug for SecretText {
     }
 }
 
-/// What a record is bound to: it opens for this tenant, name and version only.
+/// What a sealed record is bound to: it opens for this tenant, name and version only.
 #[derive(Debug, Clone, Copy)]
 pub struct SecretPlace<'a> {
-    /// Whose it is.
+    /// The tenant that owns it.
     pub tenant: &'a TenantId,
     /// Its name.
     pub name: &'a str,
@@ -99,23 +100,23 @@ pub struct SecretPlace<'a> {
     pub version: i64,
 }
 
-/// A secret that cannot be had. No variant holds any part of it.
+/// Why a secret is not available. No variant contains any part of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
-    /// The tenant has no secret of this name, or none that is still good.
+    /// The tenant has no valid secret of this name.
     #[error(
         "tenant {tenant} has no secret {name:?}; set it with plugin-ctl tenant update {tenant} --secret {name}=@FILE"
     )]
     Missing {
         /// The tenant.
         tenant: TenantId,
-        /// The name that was asked for.
+        /// The requested name.
         name: String,
     },
-    /// Empty or too long.
+    /// The text is empty or too long.
     #[error("a secret has 1 to {SECRET_BYTES_MAX} bytes")]
     Length,
-    /// Sealed with a key that the key file does not hold.
+    /// It was sealed with a key that is not in the key file.
     #[error(
         "secret {name:?} of tenant {tenant} was sealed with key {key_id}, which the key file does not hold; put the right key file back"
     )]
@@ -135,23 +136,23 @@ pub enum SecretError {
         /// The secret's name.
         name: String,
     },
-    /// The system gave no random numbers.
+    /// The system provided no random numbers.
     #[error("the system gave no random numbers: {0}")]
     NoRandom(String),
 }
 
-/// A key file that cannot be used.
+/// Why a key file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
-    /// Reading or making it failed.
+    /// Reading or creating it failed.
     #[error("key file {}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Others than its owner can get at it.
+    /// Other users can access it.
     #[error("key file {} has mode {mode:03o}: others can get at it; chmod 600 it, and rotate what may have leaked (where a volume sets the modes: plugins.permissions)", path.display())]
     Exposed {
         /// The file.
@@ -159,7 +160,7 @@ pub enum KeyFileError {
         /// Its permission bits.
         mode: u32,
     },
-    /// It belongs to somebody else, who knows the keys and can change them.
+    /// It belongs to another user, who knows the keys and can change them.
     #[error("key file {} belongs to another user ({owner}), who can read and change it: give it to root or to the host's user (chown), and rotate what may have leaked (where a volume sets the owners: plugins.permissions)", path.display())]
     Foreign {
         /// The file.
@@ -167,7 +168,7 @@ pub enum KeyFileError {
         /// Its owner.
         owner: u32,
     },
-    /// It does not hold what a key file holds.
+    /// Its content is not that of a key file.
     #[error(
         "key file {} is not usable: {reason}; each line is one key of 64 hexadecimal digits. Put the right file back; \
          if no tenant has a secret yet, delete it and a new one is made", path.display()
@@ -178,7 +179,7 @@ pub enum KeyFileError {
         /// What is wrong.
         reason: &'static str,
     },
-    /// It is gone while the store holds secrets that only its keys open.
+    /// It is missing while the store has secrets that only its keys open.
     #[error(
         "key file {} is missing, but the store holds secrets that only its keys open. Put it back from your copy. Without it \
          the secrets are lost: move the state folder away and add the tenants anew", path.display()
@@ -187,12 +188,12 @@ pub enum KeyFileError {
         /// The file.
         path: PathBuf,
     },
-    /// The system gave no random numbers to make a key of.
+    /// The system provided no random numbers for a key.
     #[error("no key can be made: {0}")]
     NoRandom(String),
 }
 
-/// Where the keys are kept, and who may get at them beside the host's user: nobody, unless more is said.
+/// The path of the key file, and who besides the host's user may access it: by default nobody.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyFile<'a> {
     path: &'a Path,
@@ -206,14 +207,14 @@ impl<'a, P: AsRef<Path> + ?Sized> From<&'a P> for KeyFile<'a> {
 }
 
 impl KeyFile<'_> {
-    /// The same where plugins are trusted by this policy: who may write those may read the keys anyway, and a volume may
-    /// set the modes of both.
+    /// Allows the accesses that this policy allows for plugins: a user who can write plugins can read the keys anyway,
+    /// and a volume may set the modes of both.
     #[must_use]
     pub fn under(self, policy: Permissions) -> Self {
         Self { policy, ..self }
     }
 
-    /// Permission bits that nobody but the owner may have.
+    /// Permission bits that are refused.
     fn refused_mode(&self) -> u32 {
         match self.policy {
             Permissions::Strict => 0o077,
@@ -224,12 +225,12 @@ impl KeyFile<'_> {
 }
 
 struct Key {
-    /// From the key itself, so that a record names its key and a wrong file is noticed as such.
+    /// Derived from the key itself, so that a record names its key and a wrong file is detected.
     id: [u8; KEY_ID_BYTES],
     bytes: Zeroizing<[u8; KEY_BYTES]>,
 }
 
-/// The keys: the first seals, all of them open. May be used from any thread.
+/// The keys: the first one seals, and all of them open. Can be used on any thread.
 pub struct KeyRing {
     keys: Vec<Key>,
 }
@@ -241,8 +242,8 @@ impl fmt::Debug for KeyRing {
 }
 
 impl KeyRing {
-    /// Reads the key file, or makes it on the first start. With secrets in the store a missing file is an error, never a
-    /// new key. Blocks.
+    /// Reads the key file, or creates it at the first start. If the store has secrets, a missing file is an error, and
+    /// no new key is created. Blocks.
     pub fn load_or_create<'a>(key_file: impl Into<KeyFile<'a>>, store_has_secrets: bool) -> Result<Self, KeyFileError> {
         let key_file = key_file.into();
         let path = key_file.path;
@@ -268,10 +269,10 @@ impl KeyRing {
         Ok([&[RECORD_VERSION][..], &key.id, &nonce, &sealed].concat())
     }
 
-    /// Whether the key is there that a record was sealed with.
+    /// Checks that the key of a record is in the ring.
     ///
     /// # Errors
-    /// [`SecretError::UnknownKey`], or [`SecretError::Tampered`] when it is no record at all.
+    /// [`SecretError::UnknownKey`], or [`SecretError::Tampered`] if it is not a record at all.
     pub fn knows(&self, place: SecretPlace<'_>, record: &[u8]) -> Result<(), SecretError> {
         self.key_of(place, record).map(|_| ())
     }
@@ -329,7 +330,7 @@ impl KeyRing {
         if metadata.len() > KEY_FILE_BYTES_MAX {
             return Err(malformed("it is too long"));
         }
-        // Room for all of it at once: a buffer that grows would leave copies behind.
+        // Reserves room for all of it at once: a growing buffer would leave copies behind.
         let mut text = Zeroizing::new(String::with_capacity(usize::try_from(KEY_FILE_BYTES_MAX).unwrap_or(0) + 1));
         file.take(KEY_FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(io_error)?;
         let mut keys = Vec::new();
@@ -360,7 +361,7 @@ impl KeyRing {
     }
 }
 
-/// The associated data: every part with its length, so that no two places look alike.
+/// The associated data. Every part comes with its length, so that no two places have the same data.
 fn bound_to(key_id: [u8; KEY_ID_BYTES], place: SecretPlace<'_>) -> Vec<u8> {
     let mut data = vec![RECORD_VERSION];
     for part in [&key_id[..], place.tenant.as_str().as_bytes(), place.name.as_bytes(), &place.version.to_be_bytes()] {

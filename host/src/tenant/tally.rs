@@ -1,34 +1,34 @@
-//! What became of a tenant's webhooks since the host was started: numbers, and of refusals the last reason. In memory
-//! only, of known tenants only, and gone with the tenant.
+//! Counts a tenant's webhooks since the host started, and keeps the last reason for each kind of refusal. Counts are in
+//! memory only, exist for known tenants only, and go with the tenant.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
 };
 
-/// The statuses whose refusals are counted. Those of the sender's fault come first.
+/// The statuses whose refusals are counted. Those that are the sender's fault come first.
 pub const REFUSED_STATUSES: [u16; 5] = [400, 401, 422, 429, PLUGIN_OR_STORE];
-/// The length to which the reason of a refusal is cut, in bytes.
+/// Maximum length of a refusal's reason, in bytes.
 pub const REASON_BYTES_MAX: usize = 300;
 
-/// A refusal that its sender cannot help: the plugin's events and the log tell of these.
+/// The status of a refusal that is not the sender's fault. The plugin's events and the log report these.
 const PLUGIN_OR_STORE: u16 = 503;
-/// After it was told that a tenant is refused, that is not told again of this tenant for so long.
+/// After a tenant was reported as refused, it is not reported again for this long.
 const QUIET_MS: i64 = 3_600_000;
-/// Of how many tenants it is told within that time. Whoever knows ids can have every tenant refused; the journal of
-/// plugins must not be full of that.
+/// Maximum number of tenants reported within that time. Anyone who knows ids can get every tenant refused; that must
+/// not fill the journal.
 const TOLD_MAX: u32 = 100;
-/// No webhook was accepted yet.
+/// Stands for no webhook accepted yet.
 const NEVER_MS: i64 = i64::MIN;
 
-/// The numbers of one tenant. Any thread; what is taken costs no lock.
+/// The counts of one tenant. Can be used on any thread; counting accepted webhooks takes no lock.
 #[derive(Debug)]
 pub struct Tally {
     accepted: AtomicU64,
     duplicate: AtomicU64,
     ignored: AtomicU64,
     last_accepted_ms: AtomicI64,
-    /// Whether it was told that the tenant is refused, and nothing was taken since.
+    /// Whether the tenant was reported as refused and nothing was accepted since.
     told: AtomicBool,
     refused: Mutex<Refused>,
     limit: Arc<ToldLimit>,
@@ -45,18 +45,18 @@ struct Refused {
 pub struct Refusals {
     /// How many.
     pub count: u64,
-    /// When the last one was, milliseconds since the epoch, and why.
+    /// When the last one was, milliseconds since the epoch, and its reason.
     pub last: Option<(i64, String)>,
 }
 
-/// The numbers at one moment.
+/// The counts at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counts {
     /// Webhooks that became jobs.
     pub accepted: u64,
     /// Webhooks that had been accepted before.
     pub duplicate: u64,
-    /// Authentic webhooks that made no work.
+    /// Authentic webhooks that made no job.
     pub ignored: u64,
     /// When the last one was accepted, milliseconds since the epoch.
     pub last_accepted_ms: Option<i64>,
@@ -72,7 +72,7 @@ impl Default for Counts {
 }
 
 impl Tally {
-    /// Nothing has come yet. Of all tenants with this limit no more are told of than it allows.
+    /// Starts at zero. All tallies with the same limit share the number of reports that it allows.
     pub fn new(limit: Arc<ToldLimit>) -> Self {
         Self {
             accepted: AtomicU64::new(0),
@@ -85,18 +85,18 @@ impl Tally {
         }
     }
 
-    /// A webhook became a job.
+    /// Counts a webhook that became a job.
     pub fn accepted(&self, now_ms: i64) {
         self.last_accepted_ms.store(now_ms, Ordering::Relaxed);
         self.taken(&self.accepted);
     }
 
-    /// A webhook had been accepted before.
+    /// Counts a webhook that had been accepted before.
     pub fn duplicate(&self) {
         self.taken(&self.duplicate);
     }
 
-    /// An authentic webhook made no work.
+    /// Counts an authentic webhook that made no job.
     pub fn ignored(&self) {
         self.taken(&self.ignored);
     }
@@ -108,9 +108,9 @@ impl Tally {
         }
     }
 
-    /// A webhook was refused. True when it is time to tell somebody: the tenant begins to be refused, since the start or
-    /// since its last webhook that was taken; but at most once an hour, and not of too many tenants. A beginning that
-    /// falls into that hour is told with the first refusal after it.
+    /// Counts a refused webhook. Returns true if the refusal should be reported: the tenant begins to be refused, since
+    /// the start or since its last accepted webhook. Reports come at most once an hour, and not for too many tenants. A
+    /// beginning within that hour is reported with the first refusal after it.
     pub fn refused(&self, status: u16, mut reason: String, now_ms: i64) -> bool {
         let Some(at) = REFUSED_STATUSES.iter().position(|known| *known == status) else { return false };
         reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
@@ -129,7 +129,7 @@ impl Tally {
         begins
     }
 
-    /// The numbers as they are now.
+    /// The current counts.
     pub fn counts(&self) -> Counts {
         let last_accepted_ms = self.last_accepted_ms.load(Ordering::Relaxed);
         let mut counts = Counts {
@@ -147,7 +147,7 @@ impl Tally {
     }
 }
 
-/// Of how many tenants it was told within the hour that they are refused. Any thread.
+/// How many tenants were reported as refused within the hour. Can be used on any thread.
 #[derive(Debug, Default)]
 pub struct ToldLimit(Mutex<ToldHour>);
 
@@ -169,7 +169,7 @@ impl ToldLimit {
     }
 }
 
-/// Whether the quiet time is over; it is as well when the clock was set back.
+/// Whether the quiet time is over. It also is if the clock was set back.
 fn is_over(from_ms: i64, now_ms: i64) -> bool {
     !(from_ms..from_ms.saturating_add(QUIET_MS)).contains(&now_ms)
 }
@@ -199,12 +199,12 @@ mod tests {
             (1, Refused(401), true),
             (2, Refused(401), false),
             (3, Refused(422), false),
-            // It goes on and on: told once.
+            // The refusals continue: reported once.
             (3 * HOUR_MS, Refused(401), false),
             (3 * HOUR_MS, Accepted, false),
             (3 * HOUR_MS + 1, Refused(400), true),
             (3 * HOUR_MS + 2, Duplicate, false),
-            // It begins anew within the hour: told when that is over, if it still is refused.
+            // The tenant is refused again within the hour: reported afterwards, if it still is.
             (3 * HOUR_MS + 3, Refused(429), false),
             (4 * HOUR_MS, Refused(429), false),
             (4 * HOUR_MS + 1, Refused(429), true),

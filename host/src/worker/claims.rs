@@ -1,4 +1,5 @@
-//! The claim loop: takes due jobs for free permits, runs each on a task of its own, and hands back at the end what runs on.
+//! The claim loop: claims due jobs for free permits, runs each on its own task, and at the end hands back those still
+//! running.
 
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
@@ -30,55 +31,56 @@ use crate::{
     tenant::Tenant,
 };
 
-/// The longest time between two looks at the clock, so that one that was set is seen. The store is not asked.
+/// Maximum time between two checks of the clock, which detect that it was set. A check does not ask the store.
 const CLOCK_LOOK: Duration = Duration::from_secs(1);
-/// A clock that is off by less was not set: it is being slewed, or we were held up between two readings.
+/// A smaller difference between the clocks is not a set clock: it is being slewed, or the process was held up between
+/// two readings.
 const CLOCK_STEP_MIN_MS: i64 = 2_000;
-/// A job that asks its tenant's tool and takes so long has a slow tool.
+/// How long a job that asks its tenant's tool may run before the tool counts as slow.
 const SLOW_FROM: Duration = Duration::from_secs(5);
-/// The wait after the store could not be read or claimed from.
+/// Pause after reading the store or claiming from it failed.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// Between two lines about one thing that the store cannot do: it is tried every second.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// What the store may be unable to do.
 const STORE_FAILURES: usize = 8;
 
-/// Until when the drain may take; `None` before it was asked for.
+/// The deadline of the drain; `None` before it was requested.
 pub(super) type DrainBy = watch::Receiver<Option<Instant>>;
 
-/// The state of the loop. One task owns it, so nothing in it is locked.
+/// The state of the loop. One task owns it, so nothing in it needs a lock.
 pub(super) struct Claims {
     parts: Arc<WorkerParts>,
     wakes: Arc<Wakes>,
     drain_by: DrainBy,
     scheduler: Scheduler,
-    /// Each ends with the time at which its job falls due again, if it knows that.
+    /// Tasks of running jobs. Each returns when its job falls due again, if it knows.
     jobs: JoinSet<Option<i64>>,
     running: HashMap<Id, Running>,
     suspects: Suspects,
-    /// Whose jobs cannot run.
+    /// Tenants whose jobs cannot run.
     waits: Waits,
-    /// Whether the store is to be asked which tenants have jobs.
+    /// Whether to ask the store again which tenants have jobs.
     stale: bool,
-    /// The last look for tenants whose tools are slow.
+    /// When slow tools were last looked for.
     slow_looked: Instant,
     store_failures: SeldomBy<&'static str>,
     /// The last look at both clocks. None of our leases has run out by this wall clock.
     looked: (Instant, i64),
-    /// How often the store had been reopened then.
+    /// How often the store had been reopened at the last look.
     times_reopened: u64,
 }
 
-/// A job on its task.
+/// A job running on its task.
 pub(super) struct Running {
     pub(super) tenant: TenantId,
     pub(super) lease: Lease,
-    /// When it began, for one that asks the tenant's tool.
+    /// When the job began, if it asks the tenant's tool.
     pub(super) asks_since: Option<Instant>,
 }
 
 impl Claims {
-    /// With the tenants that have jobs, the jobs that may be what ends the host, and whose jobs could not run.
+    /// Starts with the tenants that have jobs, the suspects, and the waits that were open.
     pub(super) fn new(
         parts: Arc<WorkerParts>,
         due: &[TenantDue],
@@ -119,7 +121,7 @@ impl Claims {
 
     async fn take_jobs(&mut self) {
         loop {
-            // Not raced against anything: a claim that is given up half-way leaves leases that nobody knows of.
+            // Not raced against anything: a claim that is dropped half-way would leave leases that nobody knows of.
             let look_after = self.claim_due().await;
             tokio::select! {
                 biased;
@@ -151,7 +153,7 @@ impl Claims {
             return STORE_PAUSE;
         }
         let times_reopened = self.parts.store.times_reopened();
-        // A job whose commit failed may be in the file all the same, and nobody was told of it.
+        // A job whose commit failed may be in the file anyway, and nobody was told about it.
         self.stale |= std::mem::replace(&mut self.times_reopened, times_reopened) != times_reopened;
         if self.stale {
             match self.parts.store.due_by_tenant().await {
@@ -208,8 +210,8 @@ impl Claims {
         CLOCK_LOOK.min(Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)))
     }
 
-    /// Compares the wall clock with the one that nobody sets. When it was set forward, our own leases have not run out;
-    /// when it was set back, no job waits for it.
+    /// Compares the wall clock with the monotonic one. If it was set forward, the worker's own leases have not expired;
+    /// if it was set back, no job waits longer for it.
     async fn look_at_clock(&mut self) -> Result<(), StoreError> {
         let (at, now_ms) = (Instant::now(), self.parts.clock.now_ms());
         let (looked_at, looked_ms) = self.looked;
@@ -229,7 +231,7 @@ impl Claims {
         Ok(())
     }
 
-    /// What to claim for the permits that are free, and which tenants with jobs are gone.
+    /// What to claim for the free permits, and which tenants with jobs are gone.
     fn wishes(&mut self) -> (Vec<ClaimWish>, Vec<TenantId>) {
         let (parts, limits) = (&self.parts, self.parts.limits.now());
         let at_once = limits.concurrency.min(parts.slow_lanes_max);
@@ -254,7 +256,7 @@ impl Claims {
         (wishes, removed)
     }
 
-    /// Keeps whose jobs cannot run since when, and whose can again. What cannot be kept now is kept with the next look.
+    /// Stores changes of waits. Changes that cannot be stored now are stored with the next look.
     async fn keep_waits(&mut self) {
         let changes = self.waits.changes();
         if !changes.is_empty()
@@ -283,10 +285,10 @@ impl Claims {
         }
     }
 
-    /// What was accepted while the tenant was being removed.
+    /// Gives up jobs that were accepted while the tenant was being removed.
     async fn bury_all(&mut self, tenant: &TenantId) {
         if self.parts.directory.get(tenant.as_str()).is_some() {
-            // Another one has the id by now, and its jobs are its own.
+            // Another tenant has the id by now, and these jobs are its own.
             return self.scheduler.due(tenant, self.looked.1);
         }
         match self.parts.store.dead_letter_tenant(tenant).await {
@@ -318,7 +320,7 @@ impl Claims {
         }
     }
 
-    /// Notes whose tools are slow while their jobs run.
+    /// Marks tenants as slow whose jobs have been running for long.
     fn find_slow(&mut self) {
         let now = Instant::now();
         if now < self.slow_looked + CLOCK_LOOK {
@@ -339,19 +341,19 @@ impl Claims {
         self.track(Running { tenant, lease, asks_since }, async move { work(&parts, &held).await });
     }
 
-    /// Runs a job on a task, and knows whose it is.
+    /// Runs a job on a task, and remembers its tenant.
     pub(super) fn track(&mut self, running: Running, job: impl Future<Output = Option<i64>> + Send + 'static) {
         let task = self.jobs.spawn(job);
         self.running.insert(task.id(), running);
     }
 
-    /// Takes note of a task's end; the lease of one that was aborted.
+    /// Handles the end of a task. Returns the lease of an aborted one.
     fn ended(&mut self, ended: Result<(Id, Option<i64>), JoinError>) -> Option<Lease> {
         let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
         let Running { tenant, lease, asks_since } = self.running.remove(&id)?;
         match asks_since {
             Some(since) if since.elapsed() >= SLOW_FROM => self.scheduler.is_slow(&tenant),
-            // One that falls due again may not have come as far as to the tool.
+            // A job that falls due again may not have reached the tool.
             Some(_) if matches!(ended, Ok((_, None))) => self.scheduler.was_fast(&tenant),
             _ => {}
         }
@@ -360,7 +362,7 @@ impl Claims {
         if self.waits.is_open(&tenant)
             && let Some(known) = self.parts.directory.get(tenant.as_str())
         {
-            // It may have been the last one that waited.
+            // This may have been the last job that waited.
             let now_ms = self.parts.clock.now_ms();
             self.waits.note(&known, turn(&self.parts, &known, now_ms).1, now_ms);
         }
@@ -378,7 +380,7 @@ impl Claims {
     async fn drain(mut self) {
         let mut drain_by = self.drain_by.clone();
         let mut over = pin!(async move {
-            // Err: whoever could ask is gone, so nobody waits for the jobs.
+            // An error means that nobody can ask any more, so nobody waits for the jobs.
             let by = drain_by.wait_for(Option::is_some).await.ok().and_then(|by| *by);
             sleep_until(by.unwrap_or_else(Instant::now)).await;
         });
@@ -395,7 +397,8 @@ impl Claims {
         self.hand_back().await;
     }
 
-    /// Stops what still runs. The plugins' calls go on for themselves, so the next attempt looks for the note first.
+    /// Aborts the remaining jobs. Their calls to plugins continue on their own, so the next attempt looks for the note
+    /// first.
     async fn hand_back(mut self) {
         let mut writes = JoinSet::new();
         self.jobs.abort_all();
@@ -434,7 +437,7 @@ fn may_run(parts: &WorkerParts, tenant: &TenantId) -> bool {
     parts.directory.get(tenant.as_str()).is_some_and(|tenant| unserved(parts, &tenant).is_none())
 }
 
-/// What the tenant may do, and what keeps its jobs from running.
+/// What the tenant may do now, and what keeps its jobs from running.
 fn turn(parts: &WorkerParts, tenant: &Arc<Tenant>, now_ms: i64) -> (Turn, Option<WaitReason>) {
     if let Some(reason) = unserved(parts, tenant) {
         return (Turn::Blocked, Some(reason));
@@ -458,11 +461,11 @@ fn unserved(parts: &WorkerParts, tenant: &Tenant) -> Option<WaitReason> {
     }
 }
 
-/// Ends when no more jobs are to be taken.
+/// Completes when no more jobs are to be claimed.
 async fn stopping(parts: &WorkerParts, mut drain_by: DrainBy) {
     tokio::select! {
         () = parts.shutdown.requested() => {}
-        // Err: the worker's handle is gone, which ends it too.
+        // An error means that the worker's handle is gone, which ends it too.
         _asked = drain_by.wait_for(Option::is_some) => {}
     }
 }

@@ -1,5 +1,5 @@
-//! What the tools said lately to the credentials of each tenant. Who asks a tool again and again with one that it refuses has
-//! the account locked.
+//! Tracks tenants whose credentials their tools refuse. Repeated calls with a refused credential could lock the
+//! account.
 
 use std::{
     collections::HashMap,
@@ -13,42 +13,42 @@ use crate::{
     tenant::{Tenant, directory::TenantDirectory},
 };
 
-/// Refusals in a row after which a tenant's jobs wait, and one at a time tries.
+/// Consecutive refusals after which a tenant's jobs wait and only one at a time tries.
 pub const REFUSALS_MAX: u32 = 3;
 
-/// Whose credentials are refused just now. Cheap to clone; all clones are one. In memory alone: after a restart the tools are
-/// asked anew.
+/// Tenants whose credentials are refused at present. It is cheap to clone, and all clones share one state. It is in
+/// memory only: after a restart the tools are asked again.
 #[derive(Clone)]
 pub struct Credentials {
     directory: TenantDirectory,
     tenants: Arc<Mutex<Refused>>,
 }
 
-/// By id, with the tenant as it was when it was refused: what somebody has changed since is tried without ado.
+/// Refusals by tenant id, with the tenant as it was when refused: after a change, jobs are tried at once.
 type Refused = HashMap<TenantId, (Arc<Tenant>, Refusals)>;
 
-/// How it stands with the credential of one tenant.
+/// The refusals of one tenant's credential.
 #[derive(Debug, Default)]
 struct Refusals {
     in_a_row: u32,
-    /// Pauses there were since they were too many.
+    /// Pauses since there were too many refusals.
     pauses: u32,
-    /// The last of them, milliseconds since the epoch.
+    /// The current pause, milliseconds since the epoch.
     pause: Range<i64>,
 }
 
 impl Credentials {
-    /// No credential has been refused yet.
+    /// Starts without any refusals.
     pub fn new(directory: TenantDirectory) -> Self {
         Self { directory, tenants: Arc::default() }
     }
 
-    /// Whether the jobs of this tenant wait because the tool refuses its credential.
+    /// Whether this tenant's jobs wait because the tool refuses its credential.
     pub fn are_refused(&self, tenant: &Arc<Tenant>) -> bool {
         self.turn(tenant, 0) != Turn::Free
     }
 
-    /// What the tenant may do.
+    /// What the tenant may do now.
     pub(super) fn turn(&self, tenant: &Arc<Tenant>, now_ms: i64) -> Turn {
         match self.lock().get(&tenant.id) {
             Some((known, refusals)) if Arc::ptr_eq(known, tenant) => refusals.turn(now_ms),
@@ -56,7 +56,7 @@ impl Credentials {
         }
     }
 
-    /// The tool has done what it was asked with the tenant's credential.
+    /// Records that the tool accepted the tenant's credential.
     pub(super) fn taken(&self, tenant: &Arc<Tenant>) {
         let mut tenants = self.lock();
         if tenants.get(&tenant.id).is_none_or(|(known, _)| !Arc::ptr_eq(known, tenant)) {
@@ -69,9 +69,10 @@ impl Credentials {
         }
     }
 
-    /// The tool has refused the tenant's credential. `wait_ms` tells how long the pause of that number is, from 1.
+    /// Records that the tool refused the tenant's credential. `wait_ms` returns the length of a pause by its number,
+    /// from 1.
     pub(super) fn refused(&self, tenant: &Arc<Tenant>, now_ms: i64, wait_ms: impl FnOnce(u32) -> i64) {
-        // What was asked before somebody changed the tenant says nothing of what it has now.
+        // An answer to the tenant's earlier settings says nothing about its current ones.
         if self.directory.get(tenant.id.as_str()).is_none_or(|current| !Arc::ptr_eq(&current, tenant)) {
             return;
         }
@@ -94,7 +95,7 @@ impl Credentials {
         }
     }
 
-    /// Forgets tenants that somebody has changed or removed since, and returns those whose jobs need not wait any more.
+    /// Forgets tenants that were changed or removed since. Returns those whose jobs need not wait any more.
     pub(super) fn forget_changed(&self) -> Vec<TenantId> {
         let mut waited = Vec::new();
         self.lock().retain(|id, (known, refusals)| match self.directory.get(id.as_str()) {
@@ -123,14 +124,14 @@ impl Refusals {
 
     fn add(&mut self, now_ms: i64, wait_ms: impl FnOnce(u32) -> i64) {
         self.in_a_row = self.in_a_row.saturating_add(1);
-        // What had been asked before the pause began makes it no longer.
+        // Calls that began before the pause do not extend it.
         if self.are_too_many() && !self.pause.contains(&now_ms) {
             self.pauses = self.pauses.saturating_add(1);
             self.pause = now_ms..now_ms.saturating_add(wait_ms(self.pauses));
         }
     }
 
-    /// A pause that has yet to begin is from a clock that was set back since: it is over.
+    /// What the tenant may do now. A pause in the future is over: the clock was set back since.
     fn turn(&self, now_ms: i64) -> Turn {
         match self.are_too_many() {
             false => Turn::Free,

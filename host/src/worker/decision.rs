@@ -1,4 +1,4 @@
-//! What becomes of a job whose attempt failed: a pure function of the failure, the times and one random number.
+//! What happens to a job whose attempt failed: a pure function of the failure, the times and one random number.
 
 use std::time::Duration;
 
@@ -11,39 +11,40 @@ use crate::{
     store::StoreError,
 };
 
-/// Why a job became a dead letter after its time was over.
+/// Reason of the dead letter of a job that ran out of time.
 pub const GAVE_UP: &str = "gave_up";
-/// Why a job became a dead letter when its tenant was gone.
+/// Reason of the dead letter of a job whose tenant was gone.
 pub const TENANT_REMOVED: &str = "tenant_removed";
 
-/// Tools tell of a ticket before they show it: for so long after a job came into the queue it may come to light, milliseconds.
+/// How long a ticket may stay invisible after its job entered the queue, in milliseconds. Tools send webhooks before
+/// they show the ticket.
 pub const SHOWN_WITHIN_MS: i64 = 10 * 60_000;
-/// Some tools tell of a solution before they keep it (Jira's post functions): so long after a job came into the queue the
-/// tool may come to say the same, milliseconds.
+/// How long the tool may still report a ticket as open after its job entered the queue, in milliseconds. Some tools
+/// report a solution before they store it (Jira's post functions).
 pub const SOLVED_WITHIN_MS: i64 = 60_000;
 
-/// The wait of a job that found no place in a plugin, or whose plugin was just being replaced; milliseconds.
+/// Wait of a job that found no free lane, or whose plugin was just being replaced; milliseconds.
 const SHORTLY_MS: i64 = 1_000;
-/// The wait of a job that was claimed in the moment in which its plugin or tenant went away; milliseconds. Until that is
-/// back, nothing of the tenant is claimed at all.
+/// Wait of a job that was claimed just as its plugin or tenant went away, in milliseconds. Until that is back, none of
+/// the tenant's jobs are claimed.
 const AWAY_MS: i64 = 5_000;
 
 /// Why an attempt did not end the job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// There is no such tenant any more.
+    /// The tenant does not exist any more.
     #[error("the tenant was removed")]
     TenantRemoved,
     /// An operator has disabled the tenant.
     #[error("the tenant is disabled")]
     TenantDisabled,
-    /// An operator has paused the tenant's jobs, or all.
+    /// An operator has paused the jobs of the tenant, or of all tenants.
     #[error("the tenant's jobs are paused")]
     Paused,
     /// Nothing serves the job's tool type.
     #[error(transparent)]
     NoRoute(#[from] NoRoute),
-    /// The tool has refused the tenant's credential again and again, and it is not this job's turn to try.
+    /// The tool has refused the tenant's credential repeatedly, and it is not this job's turn to try.
     #[error("the tool refuses the tenant's credential")]
     CredentialRefused {
         /// When the next job may try, milliseconds since the epoch.
@@ -58,21 +59,21 @@ pub enum Failure {
     /// The tool does not have the ticket.
     #[error("the tool does not have the ticket")]
     NoTicket,
-    /// A webhook said that the ticket was solved, the tool does not say so yet.
+    /// The webhook reported the ticket as solved, but the tool does not yet.
     #[error("the tool does not say yet that the ticket is solved")]
     NotSolvedYet,
-    /// The tool did not take the note.
+    /// The tool did not accept the note.
     #[error("the tool did not take the note")]
     NotTaken,
-    /// Somebody else holds the job.
+    /// Another claim has taken the job.
     #[error("the lease was lost")]
     LeaseLost,
-    /// The store could not be written for as long as the lease was good.
+    /// The store could not be written while the lease lasted.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Of a job it is the host that is not authentic to the tool, and not a sender to the host.
+/// The error's text. In a job it is the host that is not authentic to the tool, not a sender to the host.
 fn said(error: &CallError) -> String {
     match error {
         CallError::Plugin(PluginError::Authentication(message)) => format!(
@@ -83,7 +84,7 @@ fn said(error: &CallError) -> String {
 }
 
 impl Failure {
-    /// A word for programs: in logs, metrics and with the job.
+    /// The failure as a word for programs: in logs, metrics and with the job.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::TenantRemoved => TENANT_REMOVED,
@@ -100,7 +101,7 @@ impl Failure {
         }
     }
 
-    /// Which step of the attempt has failed.
+    /// The step of the attempt that failed.
     pub fn operation(&self) -> &'static str {
         match self {
             Self::Fetch(_) | Self::NoTicket | Self::NotSolvedYet => "get",
@@ -124,20 +125,20 @@ impl Failure {
     }
 }
 
-/// What becomes of the job.
+/// What happens to the job next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// Another attempt at this time, milliseconds since the epoch.
     RetryAt(i64),
-    /// It waits until this time, as if it had not been claimed; milliseconds since the epoch.
+    /// The job waits until this time as if it had not been claimed, milliseconds since the epoch.
     PostponeUntil(i64),
-    /// A dead letter, with one of a few fixed words as the reason.
+    /// The job becomes a dead letter. The reason is one of a few fixed words.
     Bury(&'static str),
-    /// Nothing: it is somebody else's, or falls due when its lease ends.
+    /// Nothing: another claim has the job, or it falls due when its lease ends.
     Leave,
 }
 
-/// An attempt that failed.
+/// A failed attempt.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt {
     /// Its number, from 1.
@@ -148,7 +149,7 @@ pub struct Attempt {
     pub failed_ms: i64,
 }
 
-/// Decides. `random` is uniform in `0.0..1.0`.
+/// Decides what happens next. `random` is uniform in `0.0..1.0`.
 pub fn decide(failure: &Failure, attempt: Attempt, retry: &Retry, random: f64) -> Next {
     let postpone = |wait_ms: i64| Next::PostponeUntil(attempt.failed_ms.saturating_add(wait_ms));
     let again = |retry_after: Option<Duration>| {
@@ -158,7 +159,7 @@ pub fn decide(failure: &Failure, attempt: Attempt, retry: &Retry, random: f64) -
             Decision::GiveUp => Next::Bury(GAVE_UP),
         }
     };
-    // The last attempt comes just then.
+    // The last attempt happens exactly at the end.
     let until = |age_ms: i64| {
         let wait_ms = policy(retry).wait_ms(attempt.number, random);
         let last_ms = attempt.queued_ms.saturating_add(age_ms).max(attempt.failed_ms);
@@ -193,8 +194,8 @@ pub fn decide(failure: &Failure, attempt: Attempt, retry: &Retry, random: f64) -
     }
 }
 
-/// Whether the same call would fail in the same way until somebody changes something. Of the tool's answers that is a
-/// 4xx which the operator does not count among the transient ones.
+/// Whether the same call would fail the same way until somebody changes something. Among the tool's answers, that is a
+/// 4xx that the operator's settings do not list as transient.
 fn is_permanent(error: &PluginError, transient: &[u16]) -> bool {
     match error {
         PluginError::Authentication(_)
@@ -207,7 +208,7 @@ fn is_permanent(error: &PluginError, transient: &[u16]) -> bool {
     }
 }
 
-/// The waits between attempts.
+/// The configured waits between attempts.
 pub(super) fn policy(retry: &Retry) -> RetryPolicy {
     RetryPolicy {
         base_ms: millis(retry.base),
@@ -218,7 +219,7 @@ pub(super) fn policy(retry: &Retry) -> RetryPolicy {
     }
 }
 
-/// As milliseconds; what is too long is the longest.
+/// The duration in milliseconds, capped at the maximum.
 pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
@@ -299,7 +300,7 @@ mod tests {
                 (1, 0, RetryAt(NOW_MS + 2_000)),
                 (2, 2_000, RetryAt(NOW_MS + 4_000)),
                 (8, 254_000, RetryAt(NOW_MS + 256_000)),
-                // The last one comes when the time is over.
+                // The last attempt happens when the time is over.
                 (9, 510_000, RetryAt(by_ms(510_000))),
                 (1, SHOWN_WITHIN_MS - 1, RetryAt(by_ms(SHOWN_WITHIN_MS - 1))),
                 (10, SHOWN_WITHIN_MS, Bury(reason)),
@@ -309,14 +310,14 @@ mod tests {
             ] {
                 assert_eq!(next(&failure, number, NOW_MS - age_ms), expected, "{failure:?} {number} {age_ms}");
             }
-            // What an operator may set comes within the ten minutes too.
+            // With any setting of an operator, the attempt comes within the ten minutes.
             let retry = Retry { base: Duration::from_secs(900), give_up: Duration::from_secs(900), ..retry() };
             let attempt = Attempt { number: 1, queued_ms: NOW_MS, failed_ms: NOW_MS };
             assert_eq!(decide(&failure, attempt, &retry, 0.5), RetryAt(by_ms(0)), "{failure:?}");
         }
     }
 
-    /// Each failure, so that a new one does not compile before it is thought of here and in the page.
+    /// Each failure, so that a new one does not compile before it is added here and in the page.
     fn codes() -> Vec<&'static str> {
         let text = || "why".to_owned();
         let plugins = [

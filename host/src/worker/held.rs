@@ -1,4 +1,4 @@
-//! A claimed job with its lease: extended while the job is worked on, and the measure of how long a write is tried.
+//! A claimed job with its lease, which is extended while the job runs and limits how long a write is retried.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -13,12 +13,12 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// The first wait before a write that failed is tried again.
+/// The first wait before a failed write is repeated.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
-/// The longest such wait.
+/// The longest wait before a failed write is repeated.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// A job that is ours for as long as the lease is good, by the monotonic clock: nobody sets that one.
+/// A job that is ours while the lease lasts. The lease is measured by the monotonic clock, which nobody sets.
 pub(super) struct Held {
     pub(super) job: ClaimedJob,
     /// A moment before the claim was written.
@@ -34,7 +34,8 @@ impl Held {
         Self { job, claimed_at, store, lease_time, good_until: Mutex::new(claimed_at + lease_time) }
     }
 
-    /// Extends the lease whenever a third of it is over, and ends when it is lost: taken away, or not extended in time.
+    /// Extends the lease whenever a third has passed. Completes when the lease is lost: taken away, or not extended in
+    /// time.
     pub(super) async fn lost(&self) {
         let lease_ms = millis(self.lease_time);
         loop {
@@ -58,10 +59,10 @@ impl Held {
         }
     }
 
-    /// Writes, and again with growing pauses when the store cannot be written just now, for as long as the lease is good.
+    /// Writes, and repeats with growing pauses while the store cannot be written and the lease lasts.
     ///
     /// # Errors
-    /// What the last try met. The job falls due again when its lease ends.
+    /// The error of the last try. The job falls due again when its lease ends.
     pub(super) async fn persist<T, F>(&self, mut write: impl FnMut() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,

@@ -1,37 +1,38 @@
-//! Whose jobs are taken next: permits go to the tenants one at a time and in turn, whatever each has waiting. No IO.
+//! Decides whose jobs are claimed next: tenants get permits one at a time and in turn, however many jobs each has. No
+//! IO.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use crate::{ids::TenantId, queue::job::ClaimWish};
 
-/// Tenants in one claim, so that accepting never waits long for the writer behind it.
+/// Maximum number of tenants in one claim, so that accepting never waits long for the writer behind it.
 pub const TENANTS_PER_CLAIM_MAX: usize = 64;
 
 /// How many jobs may run.
 #[derive(Debug, Clone, Copy)]
 pub struct Permits {
-    /// In all.
+    /// Jobs in total.
     pub concurrency: usize,
-    /// Of one tenant.
+    /// Jobs of one tenant.
     pub per_tenant: usize,
-    /// Of tenants whose tools have been slow lately, together.
+    /// Jobs of all tenants whose tools were recently slow.
     pub slow: usize,
-    /// Of those and of tenants of which that is not known, together.
+    /// Jobs of all tenants whose tools were recently slow or are unknown.
     pub careful: usize,
 }
 
-/// How fast a tenant's tool was lately.
+/// How fast a tenant's tool was recently.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Pace {
-    /// It was not asked yet: one job at a time.
+    /// The tool has not been asked yet: one job at a time.
     #[default]
     Unknown,
     Fast,
-    /// It was slow, and fast so often in a row since.
+    /// The tool was slow, and then fast this many times in a row.
     Slow(u8),
 }
 
-/// After so many fast jobs in a row a tenant is no longer slow.
+/// Consecutive fast jobs after which a tenant is no longer slow.
 const FAST_AGAIN: u8 = 8;
 
 /// What a tenant may do when its turn comes.
@@ -43,7 +44,7 @@ pub enum Turn {
     Single,
     /// Run none before this time, milliseconds since the epoch.
     NotBefore(i64),
-    /// Run none until it is [`due`](Scheduler::due) anew.
+    /// Run none until it is [`due`](Scheduler::due) again.
     Blocked,
 }
 
@@ -51,19 +52,20 @@ pub enum Turn {
 #[derive(Debug, Default)]
 pub struct Scheduler {
     tenants: HashMap<TenantId, Entry>,
-    /// Tenants that are [`Due::At`] a time, the earliest first.
+    /// Tenants that are [`Due::At`] a time, earliest first.
     timers: BTreeSet<(i64, TenantId)>,
-    /// Tenants that are [`Due::Now`], the one whose turn it is first.
+    /// Tenants that are [`Due::Now`], the next in turn first.
     turns: VecDeque<TenantId>,
-    /// Those whose turn has come and who wait until fewer of the slow ones run; and the same of those that are unknown.
+    /// Tenants whose turn has come but who wait until fewer slow jobs run, and those who wait until fewer unknown ones
+    /// do.
     held: [VecDeque<TenantId>; 2],
-    /// Of all tenants that were ever asked.
+    /// The pace of each tenant that was ever asked.
     paces: HashMap<TenantId, Pace>,
     running: usize,
     careful: Careful,
 }
 
-/// How many jobs run of tenants whose tools are not known to be fast.
+/// Running jobs of tenants whose tools are not known to be fast.
 #[derive(Debug, Default, Clone, Copy)]
 struct Careful {
     slow: usize,
@@ -89,14 +91,14 @@ struct Entry {
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Due {
-    /// As far as is known there is nothing, or it has just been asked for.
+    /// Nothing is known to be due, or it has just been claimed.
     #[default]
     Never,
-    /// Not before this time.
+    /// Due at this time, not before.
     At(i64),
     /// Waits for its turn.
     Now,
-    /// Something waits, but may not run. Only a new due time puts an end to this.
+    /// Jobs wait but may not run. Only a new due time ends this.
     Blocked,
 }
 
@@ -108,7 +110,7 @@ struct Chosen {
     pace: Pace,
 }
 
-/// What is left for tenants whose tools are not known to be fast.
+/// Permits left for tenants whose tools are not known to be fast.
 #[derive(Debug, Clone, Copy)]
 struct Fence {
     slow: usize,
@@ -134,7 +136,8 @@ impl Fence {
 }
 
 impl Scheduler {
-    /// Something of this tenant falls due then; a time that has passed means now. An earlier time that is known stays.
+    /// Records that a job of this tenant falls due at this time; a time in the past means now. An earlier known time
+    /// stays.
     pub fn due(&mut self, tenant: &TenantId, at_ms: i64) {
         let entry = self.tenants.entry(tenant.clone()).or_default();
         match entry.due {
@@ -149,8 +152,8 @@ impl Scheduler {
         self.timers.insert((at_ms, tenant.clone()));
     }
 
-    /// Gives the free permits out, and says what to claim, as far as `turn_of` lets each tenant. Each wish must be answered by
-    /// [`granted`](Self::granted).
+    /// Distributes the free permits and returns what to claim, as far as `turn_of` lets each tenant. Each wish must be
+    /// answered by [`granted`](Self::granted).
     pub fn wishes(
         &mut self,
         now_ms: i64,
@@ -215,7 +218,7 @@ impl Scheduler {
         chosen.into_iter().map(wish).collect()
     }
 
-    /// So many jobs of the tenant run from now on, and the next falls due then.
+    /// Records that this many jobs of the tenant have started, and when the next falls due.
     pub fn granted(&mut self, tenant: &TenantId, jobs: usize, next_due_ms: Option<i64>) {
         self.tenants.entry(tenant.clone()).or_default().running += jobs;
         self.running += jobs;
@@ -226,12 +229,12 @@ impl Scheduler {
         }
     }
 
-    /// A job of the tenant has run for so long that its tool must be slow.
+    /// Records that a job of the tenant has run so long that its tool must be slow.
     pub fn is_slow(&mut self, tenant: &TenantId) {
         self.set_pace(tenant, Pace::Slow(0));
     }
 
-    /// A job that asked the tenant's tool took no long time.
+    /// Records that a job that asked the tenant's tool ended quickly.
     pub fn was_fast(&mut self, tenant: &TenantId) {
         match self.pace(tenant) {
             Pace::Fast => {}
@@ -240,7 +243,7 @@ impl Scheduler {
         }
     }
 
-    /// Forgets how fast the tools were of tenants that are gone.
+    /// Forgets the pace of tenants that are gone.
     pub fn forget_paces(&mut self, is_there: impl Fn(&TenantId) -> bool) {
         let tenants = &self.tenants;
         self.paces.retain(|tenant, _| is_there(tenant) || tenants.contains_key(tenant));
@@ -256,7 +259,7 @@ impl Scheduler {
         self.careful.moved(pace, 0, running);
         self.paces.insert(tenant.clone(), pace);
         if pace == Pace::Fast {
-            // Nothing holds it any more.
+            // Nothing holds the tenant back any more.
             for held in &mut self.held {
                 if let Some(at) = held.iter().position(|held| held == tenant) {
                     self.turns.extend(held.remove(at));
@@ -265,13 +268,13 @@ impl Scheduler {
         }
     }
 
-    /// What those who run leave.
+    /// The permits that the running jobs leave.
     fn fence(&self, permits: Permits) -> Fence {
         let Careful { slow, unknown } = self.careful;
         Fence { slow: permits.slow.saturating_sub(slow), careful: permits.careful.saturating_sub(slow + unknown) }
     }
 
-    /// Whose turn it is: those first who were held and need not be any more.
+    /// The next tenant in turn. Tenants that were held back and can run now come first.
     fn next_turn(&mut self, fence: Fence) -> Option<TenantId> {
         let [slow, unknown] = &mut self.held;
         let held = if fence.lets(Pace::Slow(0)) { slow.pop_front() } else { None };
@@ -279,7 +282,7 @@ impl Scheduler {
         held.or_else(|| self.turns.pop_front())
     }
 
-    /// A job of the tenant runs no more.
+    /// Records that a job of the tenant has ended.
     pub fn ended(&mut self, tenant: &TenantId) {
         let pace = self.pace(tenant);
         if let Some(entry) = self.tenants.get_mut(tenant).filter(|entry| entry.running > 0) {
@@ -290,7 +293,7 @@ impl Scheduler {
         self.forget_idle(tenant);
     }
 
-    /// Forgets which tenants may not run, before everything that waits is told anew by [`due`](Self::due).
+    /// Forgets which tenants may not run, before [`due`](Self::due) reports everything that waits again.
     pub fn forget_blocked(&mut self) {
         self.tenants.retain(|_, entry| {
             if entry.due == Due::Blocked {
@@ -300,12 +303,12 @@ impl Scheduler {
         });
     }
 
-    /// When the next tenant falls due; those whose turn comes with the next free permit do not count.
+    /// When the next tenant falls due. Tenants that only wait for a permit do not count.
     pub fn next_due_ms(&self) -> Option<i64> {
         self.timers.first().map(|(at_ms, _)| *at_ms)
     }
 
-    /// Tenants whose time has come queue up, the longest due first.
+    /// Queues tenants whose time has come, longest due first.
     fn turn_up(&mut self, now_ms: i64) {
         while self.next_due_ms().is_some_and(|at_ms| at_ms <= now_ms) {
             let Some((_, tenant)) = self.timers.pop_first() else { return };

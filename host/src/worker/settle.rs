@@ -13,7 +13,7 @@ use crate::{
     telemetry::metrics::AttemptOutcome,
 };
 
-/// Keeps what became of the attempt. Returns when the job falls due again, milliseconds since the epoch, where that was
+/// Stores the result of the attempt. Returns when the job falls due again, milliseconds since the epoch, if that was
 /// decided here.
 pub(super) async fn settle(parts: &WorkerParts, held: &Held, ended: Result<Outcome, Failure>) -> Option<i64> {
     let duration_ms = millis(held.claimed_at.elapsed());
@@ -147,7 +147,7 @@ async fn finish(parts: &WorkerParts, held: &Held, outcome: &Outcome) -> Result<F
 
 async fn bury(parts: &WorkerParts, held: &Held, why: &str, error: JobError) -> Result<Fenced, StoreError> {
     if held.job.kind == JobKind::Enhance {
-        // The history knows no fence: whoever lost the job must not write over how it really ended.
+        // The history knows no fence, so a worker that lost the job must not overwrite how it really ended.
         let lease_ms = millis(parts.lease);
         if held.persist(|| parts.store.extend(held.job.lease, lease_ms)).await? == Fenced::Lost {
             return Ok(Fenced::Lost);
@@ -186,7 +186,7 @@ fn history(
     }
 }
 
-/// Counts the attempt, and tells what became of it once that is on disk.
+/// Counts the attempt, and logs its outcome once that is on disk.
 fn report(parts: &WorkerParts, kept: Result<Fenced, StoreError>, outcome: AttemptOutcome, tell: impl FnOnce()) {
     match kept {
         Ok(Fenced::Done) => {
@@ -207,7 +207,7 @@ fn report(parts: &WorkerParts, kept: Result<Fenced, StoreError>, outcome: Attemp
     }
 }
 
-/// Uniform in `0.0..1.0`; the middle when the system has no random numbers, which costs only the jitter.
+/// A random number, uniform in `0.0..1.0`. If the system has none, it is the middle, which only costs the jitter.
 pub(super) fn random() -> f64 {
     getrandom::u32().map_or(0.5, |bits| f64::from(bits) / (f64::from(u32::MAX) + 1.0))
 }

@@ -1,4 +1,4 @@
-//! The steps of an attempt. Each is a type that only the step before it can make.
+//! The steps of an attempt. Each is a type that only the previous step can create.
 
 use std::sync::Arc;
 
@@ -25,19 +25,19 @@ use crate::{
     texts,
 };
 
-/// Text by which similar tickets are looked for, at most; in bytes.
+/// Maximum length of the text that similar tickets are searched by, in bytes.
 const SEARCH_BYTES_MAX: usize = 4_096;
-/// From this number on a plugin looks for the note before it posts one.
+/// From this attempt on, a plugin looks for the note before it posts one.
 const LOOKING_ATTEMPT: u32 = 2;
 
-/// Statuses by which tools say that a ticket is solved, in whatever case.
+/// Statuses that mean a solved ticket, in any case.
 const SOLVED: [&str; 5] = ["resolved", "closed", "solved", "done", "completed"];
 
-/// Words by which they say that a ticket has ended and nothing was solved, in whatever case.
+/// Words for a ticket that ended without a solution, in any case.
 const ENDED_UNSOLVED: [&str; 8] =
     ["canceled", "cancelled", "declined", "duplicate", "duplicated", "merged", "rejected", "withdrawn"];
 
-/// A job with all that is needed to work on it. It keeps its generation from being taken apart.
+/// A job with everything needed to work on it. It keeps its generation from being unloaded.
 pub(super) struct Staffed<'a> {
     parts: &'a WorkerParts,
     held: &'a Held,
@@ -45,19 +45,19 @@ pub(super) struct Staffed<'a> {
     generation: InFlight,
 }
 
-/// ... and with its ticket.
+/// A job with its ticket.
 pub(super) struct Fetched<'a> {
     staffed: Staffed<'a>,
     ticket: Ticket,
 }
 
-/// ... and with the note that the ticket is to get.
+/// A job with its ticket and the note to post.
 pub(super) struct Written<'a> {
     staffed: Staffed<'a>,
     note: OwnedNote,
 }
 
-/// The job's tenant, when its jobs may run.
+/// The job's tenant, if its jobs may run.
 pub(super) fn tenant(parts: &WorkerParts, held: &Held) -> Result<Arc<Tenant>, Failure> {
     match parts.directory.get(held.job.tenant.as_str()) {
         None => Err(Failure::TenantRemoved),
@@ -76,7 +76,7 @@ impl<'a> Staffed<'a> {
         Ok(Self { parts, held, tenant, generation })
     }
 
-    /// Gets the ticket as the tool has it now.
+    /// Gets the ticket from the tool.
     pub(super) async fn fetch(self) -> Result<Fetched<'a>, Failure> {
         if let Turn::NotBefore(until_ms) = self.parts.credentials.turn(&self.tenant, self.parts.clock.now_ms()) {
             return Err(Failure::CredentialRefused { until_ms });
@@ -90,8 +90,7 @@ impl<'a> Staffed<'a> {
         }
     }
 
-    /// Takes note of how it stands with the tool, and of a credential that it refuses. What else goes wrong says nothing of
-    /// that.
+    /// Records whether the tool works and accepts the credential. Other errors say nothing about either.
     fn heard<T>(&self, answer: Result<T, CallError>) -> Result<T, CallError> {
         self.parts.tools.heard(&self.tenant, &answer);
         if let Err(CallError::Plugin(PluginError::Authentication(_))) = &answer {
@@ -104,7 +103,7 @@ impl<'a> Staffed<'a> {
 
     fn call(&self) -> JobCall {
         let job = &self.held.job;
-        // An attempt that was handed back does not count, but may have posted all the same.
+        // A handed-back attempt does not count, but may have posted its note anyway.
         let attempt = if job.sent { job.attempt.max(LOOKING_ATTEMPT) } else { job.attempt };
         JobCall {
             tenant: Arc::clone(&self.tenant),
@@ -117,11 +116,11 @@ impl<'a> Staffed<'a> {
 }
 
 impl<'a> Fetched<'a> {
-    /// Looks for solved tickets like this one and writes the note. A note without them is better than none.
+    /// Searches for similar solved tickets and writes the note. If the search fails, the note has none.
     pub(super) async fn write(self) -> Written<'a> {
         let Self { staffed, ticket } = self;
         let (store, job) = (&staffed.parts.store, &staffed.held.job);
-        // One more, since the ticket itself may be among them.
+        // One more, because the ticket itself may be among them.
         let limit = u32::try_from(SIMILAR_MAX + 1).unwrap_or(u32::MAX);
         let similar = match store
             .similar_resolved((&job.tenant, job.incarnation), &search_text(&ticket, staffed.held), limit)
@@ -143,8 +142,8 @@ impl<'a> Fetched<'a> {
         Written { staffed, note }
     }
 
-    /// Keeps the ticket in the history when the tool says that it is solved, which may take it a moment. All that is kept is
-    /// what the tool says.
+    /// Stores the ticket in the history if the tool says that it is solved, which may take a moment. Only what the tool
+    /// says is stored.
     pub(super) async fn record_if_solved(self) -> Result<Outcome, Failure> {
         let Self { staffed: Staffed { parts, held, .. }, ticket } = self;
         let job = &held.job;
@@ -164,7 +163,7 @@ impl<'a> Fetched<'a> {
             tags: Vec::new(),
             url: ticket.url,
             resolved_ms,
-            // The tool has just been asked. Some tell the time of a solution that did not last.
+            // The tool has just been asked. Some report the time of a solution that did not last.
             as_of_ms: resolved_ms.max(job.queued_ms()),
             told_ms: job.accepted_ms,
             kept_by: kept_by(held),
@@ -175,7 +174,7 @@ impl<'a> Fetched<'a> {
 }
 
 impl Written<'_> {
-    /// Posts the note, after keeping that it may be posted from now on.
+    /// Posts the note, after marking that it may be posted from now on.
     pub(super) async fn post(self) -> Result<Posted, Failure> {
         let Self { staffed, note } = self;
         let (lease, sent_before) = (staffed.held.job.lease, staffed.held.job.sent);
@@ -196,7 +195,7 @@ impl Written<'_> {
     }
 }
 
-/// Keeps a resolved ticket in the history; the same ticket may be kept again.
+/// Stores a resolved ticket in the history. The same ticket may be stored again.
 pub(super) async fn record(parts: &WorkerParts, held: &Held) -> Result<Kept, Failure> {
     let (job, metadata) = (&held.job, &held.job.metadata);
     let (resolution, resolved_at, tags) = match &metadata.event {
@@ -221,7 +220,7 @@ pub(super) async fn record(parts: &WorkerParts, held: &Held) -> Result<Kept, Fai
     keep(held, || parts.store.record_resolved(ticket.clone())).await
 }
 
-/// Takes a ticket that was opened again out of the answers.
+/// Removes a reopened ticket from the search results.
 pub(super) async fn reopen(parts: &WorkerParts, held: &Held) -> Result<(), Failure> {
     let job = &held.job;
     let ticket = ReopenedTicket {
@@ -248,13 +247,14 @@ fn kept_by(held: &Held) -> KeptBy {
     KeptBy { job: job.lease.id, correlation_id: job.correlation_id.clone(), kind: job.kind, attempts: job.attempt }
 }
 
-/// When nobody knows when, it was when the webhook was accepted.
+/// The time of the event or, if it is unknown, when the webhook was accepted.
 fn happened_ms(at: Option<OffsetDateTime>, held: &Held) -> i64 {
     at.map_or(held.job.accepted_ms, |at| at.unix_timestamp().saturating_mul(1_000))
 }
 
-/// Whether the tool says that a ticket is solved: by the time, by the status or, where it tells no status, by a text that
-/// says how. That text alone may be a draft on an open ticket. What was merged, declined and the like has such a time too.
+/// Whether the tool says that a ticket is solved: by the time, by the status or, without a status, by a text that
+/// describes the solution. Such a text alone may be a draft on an open ticket. Merged or declined tickets have such a
+/// time too.
 fn is_solved(ticket: &Ticket) -> bool {
     let is_text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.trim().is_empty());
     let is_unsolved = |word: &str| ENDED_UNSOLVED.iter().any(|unsolved| unsolved.eq_ignore_ascii_case(word));
@@ -266,7 +266,7 @@ fn is_solved(ticket: &Ticket) -> bool {
     }
 }
 
-/// What a ticket is about: its subject first, since the first words count.
+/// What a ticket is about. The subject comes first, because the first words count.
 fn search_text(ticket: &Ticket, held: &Held) -> String {
     let metadata = &held.job.metadata;
     let subject = ticket.subject.as_deref().or(metadata.subject.as_deref()).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Jobs that may be what ends the host: they run one by one, at first with nothing beside them, so that the one that does it
-//! is known. No IO.
+//! Suspects: jobs that may be what ends the host. They run one by one, at first with nothing beside them, so that the
+//! culprit is found. No IO.
 
 use std::time::Duration;
 
@@ -7,49 +7,50 @@ use tokio::time::Instant;
 
 use crate::{ids::JobId, store::Suspect};
 
-/// For how long everything else waits for suspects. Then they run beside it.
+/// How long everything else waits for suspects. After that, other jobs run beside them.
 pub(super) const ALONE_MAX: Duration = Duration::from_secs(60);
 
-/// How long the host must be up before one runs that has run alone when it was cut off: else whoever kills the host again and
-/// again soon after its start would make the jobs look guilty. And the host serves meanwhile.
+/// How long the host must be up before a suspect runs that was alone when it was cut off. Otherwise somebody who
+/// repeatedly kills the host soon after its start would make the jobs look guilty. The host also accepts webhooks in
+/// the meantime.
 pub(super) const AGAIN_AFTER: Duration = Duration::from_secs(10);
 
-/// The suspects that there are, and which of them runs.
+/// The remaining suspects, and which of them is running.
 #[derive(Debug)]
 pub(super) struct Suspects {
-    /// When the host began.
+    /// When the host started.
     start: Instant,
     waiting: Vec<Suspect>,
     running: Option<JobId>,
-    /// Until when nothing runs beside them; from the moment at which the first of them could run.
+    /// Until when nothing runs beside them, counted from when the first of them could run.
     alone_until: Option<Instant>,
-    /// Whether the store is to be asked which there are.
+    /// Whether to ask the store again which suspects exist.
     pub(super) stale: bool,
 }
 
-/// What the suspects allow now.
+/// What may run now, as far as suspects are concerned.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// To run this one, and then to ask again.
+    /// Run this suspect, and then ask again.
     Run(Suspect),
-    /// Nothing is to begin: a suspect runs alone, or is about to.
+    /// Start nothing: a suspect runs alone, or is about to.
     Hold,
-    /// Whatever else is due.
+    /// Run any other due job.
     Others,
 }
 
 impl Suspects {
-    /// Those that the store has, in the order in which they are to run.
+    /// Starts with the store's suspects, in the order in which they are to run.
     pub(super) fn new(waiting: Vec<Suspect>, start: Instant) -> Self {
         Self { start, waiting, running: None, alone_until: None, stale: false }
     }
 
-    /// The store was asked anew.
+    /// Takes the store's new answer.
     pub(super) fn found(&mut self, waiting: Vec<Suspect>) {
         (self.waiting, self.stale) = (waiting, false);
     }
 
-    /// What to do when so many jobs run, suspects included.
+    /// What to run while this many jobs are running, suspects included.
     pub(super) fn next(
         &mut self,
         (now, now_ms): (Instant, i64),
@@ -83,7 +84,7 @@ impl Suspects {
         }
     }
 
-    /// A job has ended. When it was the suspect, what it is now is in the store.
+    /// Records that a job has ended. If it was the suspect, its new state is in the store.
     pub(super) fn ended(&mut self, job: JobId) {
         if self.running == Some(job) {
             (self.running, self.stale) = (None, true);

@@ -31,7 +31,7 @@ struct Bed {
 }
 
 impl Bed {
-    /// With the tenant `acme`, whose plugin is missing.
+    /// A worker with the tenant `acme`, whose plugin is missing.
     async fn new() -> Self {
         let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::system());
         let (store, directory) = open_in(folder.path(), &clock).await;
@@ -60,7 +60,7 @@ impl Bed {
     async fn accept(&self, tenant: &str, kind: JobKind, metadata: TicketMetadata) -> JobId {
         let incarnation = match self.parts.directory.get(tenant) {
             Some(tenant) => tenant.incarnation,
-            // The store has it, the directory does not: to the worker it is one that was removed.
+            // The store has the tenant and the directory does not: to the worker it was removed.
             None => {
                 let tenant = NewTenant::new(id(tenant), tool_type(), "https://desk.example").check().unwrap();
                 self.parts.store.insert_tenant(tenant, Vec::new()).await.unwrap()
@@ -86,7 +86,7 @@ impl Bed {
         self.accept(tenant, JobKind::Enhance, TicketMetadata::new(ticket, Event::Created)).await
     }
 
-    /// The one job of the tenant that is due.
+    /// Claims the one due job of the tenant.
     async fn claim(&self, tenant: &str) -> ClaimedJob {
         let wish = ClaimWish { tenant: id(tenant), max: 10 };
         let claim = self.parts.store.claim(vec![wish], self.parts.clock.now_ms(), LEASE_MS).await.unwrap().remove(0);
@@ -108,7 +108,7 @@ impl Bed {
         self.parts.metrics.encode().lines().any(|found| found == line)
     }
 
-    /// Looks at the job until it is dead; each look waits for the store.
+    /// Polls the job until it is dead; each look waits for the store.
     async fn dead(&self, id: JobId) -> JobView {
         let found = async {
             loop {
@@ -136,7 +136,7 @@ fn posted() -> Result<Outcome, Failure> {
     Ok(Outcome::Posted(Posted { note, possibly_twice: false }))
 }
 
-/// The tool does not have the ticket any more on which it is to put the note.
+/// The tool no longer has the ticket that the note is for.
 fn no_place() -> Failure {
     Failure::Post(CallError::Plugin(PluginError::NotFound("no ticket".to_owned())))
 }

@@ -1,5 +1,5 @@
-//! Which tools fail just now. One failure is another attempt. A tool that fails one tenant again and again, or every tenant of
-//! its type, is a warning of its own, since somebody should look at it.
+//! Tracks tools that are failing. A single failure only causes another attempt. A tool that keeps failing one tenant,
+//! or every tenant of its type, gets a warning, because somebody should look at it.
 
 use std::{
     collections::HashMap,
@@ -16,18 +16,18 @@ use crate::{
     tenant::Tenant,
 };
 
-/// Failures in a row of one tenant's tool that are a warning.
+/// Consecutive failures of one tenant's tool that cause a warning.
 const FAILURES_MAX: u32 = 5;
 /// An answer older than this says nothing about the tool of today.
 const LATELY: Duration = Duration::from_secs(600);
-/// Between two warnings about one tool.
+/// Minimum time between two warnings about one tool.
 const TOLD_EVERY: Duration = Duration::from_secs(600);
 /// Most tools that are kept apart in the log.
 const KEYS_MAX: usize = 10_000;
 /// Between two looks for tenants that were not asked lately.
 const SWEPT_EVERY: Duration = Duration::from_secs(60);
 
-/// What the tools answered lately. Cheap to clone; all clones are one. In memory alone.
+/// The tools' recent answers. It is cheap to clone, and all clones share one state, in memory only.
 #[derive(Debug, Clone)]
 pub struct Tools {
     lately: Arc<Mutex<Lately>>,
@@ -68,10 +68,10 @@ enum About {
     Everybody(ToolType),
 }
 
-/// What a failure has come to.
+/// How serious a failure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fails {
-    /// Nothing that somebody must know.
+    /// It needs no attention.
     Sometimes,
     /// This tenant's tool has failed this many times in a row.
     AgainAndAgain(u32),

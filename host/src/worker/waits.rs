@@ -1,4 +1,5 @@
-//! Since when each tenant's jobs cannot run, and why: noted when a tenant's turn comes, kept when it changes. No IO.
+//! Tracks since when each tenant's jobs cannot run, and why. Waits are noted when a tenant's turn comes and stored when
+//! they change. No IO.
 
 use std::collections::HashMap;
 
@@ -8,12 +9,12 @@ use crate::{
     tenant::Tenant,
 };
 
-/// What the claim loop knows of it. Where nothing waits, a note costs a look into an empty map.
+/// The waits that the claim loop knows. While nothing waits, a note only costs a look into an empty map.
 #[derive(Debug, Default)]
 pub(super) struct Waits {
-    /// Those that last.
+    /// Waits that have not ended.
     open: HashMap<TenantId, TenantWait>,
-    /// What has begun or ended since it was kept last.
+    /// Waits that have begun or ended since they were last stored.
     changes: Vec<TenantWait>,
 }
 
@@ -31,7 +32,7 @@ impl Waits {
         waits
     }
 
-    /// A job of the tenant is due, and this keeps it from running, or nothing does.
+    /// Notes for a tenant with a due job what keeps its jobs from running, or that nothing does.
     pub(super) fn note(&mut self, tenant: &Tenant, reason: Option<WaitReason>, now_ms: i64) {
         let known = self.open.get(&tenant.id);
         if known.map(|wait| (wait.incarnation, wait.reason)) == reason.map(|reason| (tenant.incarnation, reason)) {
@@ -49,27 +50,27 @@ impl Waits {
         }
     }
 
-    /// There is no such tenant any more, and what is kept of it goes with it.
+    /// Forgets a tenant that is gone. Its stored waits are deleted with it.
     pub(super) fn forget(&mut self, tenant: &TenantId) {
         self.open.remove(tenant);
     }
 
-    /// Whether the tenant's jobs wait as far as is known.
+    /// Whether the tenant's jobs wait, as far as is known.
     pub(super) fn is_open(&self, tenant: &TenantId) -> bool {
         self.open.contains_key(tenant)
     }
 
-    /// Those whose jobs wait as far as is known.
+    /// Tenants whose jobs wait, as far as is known.
     pub(super) fn tenants(&self) -> impl Iterator<Item = &TenantId> {
         self.open.keys()
     }
 
-    /// What is to be kept now.
+    /// Changes to be stored now.
     pub(super) fn changes(&mut self) -> Vec<TenantWait> {
         std::mem::take(&mut self.changes)
     }
 
-    /// These could not be kept.
+    /// Takes back changes that could not be stored.
     pub(super) fn take_back(&mut self, mut changes: Vec<TenantWait>) {
         changes.append(&mut self.changes);
         self.changes = changes;
@@ -91,7 +92,7 @@ mod tests {
         Tenant { incarnation: Incarnation::new(incarnation), ..tenant }
     }
 
-    /// As reason, beginning and end.
+    /// The changes as reason, beginning and end.
     fn changes(waits: &mut Waits) -> Vec<(WaitReason, i64, Option<i64>)> {
         waits.changes().into_iter().map(|wait| (wait.reason, wait.since_ms, wait.until_ms)).collect()
     }
@@ -121,7 +122,7 @@ mod tests {
         assert_eq!(waits.tenants().collect::<Vec<_>>(), [&acme.id]);
         waits.note(&acme, Some(Paused), 9);
         assert_eq!(changes(&mut waits), []);
-        // Another one has the id by now.
+        // Another tenant has the id by now.
         waits.note(&tenant(2), Some(Paused), 10);
         assert_eq!(changes(&mut waits), [(Paused, 2, Some(10)), (Paused, 10, None)]);
         waits.forget(&acme.id);

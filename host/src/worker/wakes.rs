@@ -1,4 +1,4 @@
-//! Who has something new to do: told from any thread at no cost to the teller, taken by the claim loop.
+//! Wakes the claim loop: any thread can say which tenants have something to do, at almost no cost.
 
 use std::{
     collections::HashSet,
@@ -9,27 +9,28 @@ use tokio::sync::Notify;
 
 use crate::ids::TenantId;
 
-/// Tenants that are remembered by name between two looks of the claim loop; when there are more, it looks at all.
+/// Maximum number of tenants remembered by name between two looks of the claim loop. Beyond it, the loop looks at all
+/// tenants.
 pub(super) const TENANTS_WOKEN_MAX: usize = 4_096;
 
-/// Calls to the claim loop that it has not heard yet.
+/// Pending wakes of the claim loop.
 #[derive(Debug, Default)]
 pub(super) struct Wakes {
     pending: Mutex<Woken>,
     told: Notify,
 }
 
-/// What the claim loop is to look at.
+/// What the claim loop must look at.
 #[derive(Debug, Default)]
 pub(super) struct Woken {
-    /// These tenants have something due.
+    /// Tenants that have something due.
     pub(super) tenants: HashSet<TenantId>,
-    /// Anything may have changed for anybody.
+    /// Whether anything may have changed for any tenant.
     pub(super) all: bool,
 }
 
 impl Wakes {
-    /// One tenant has something due. Never waits for the claim loop.
+    /// Reports that one tenant has something due. Never waits for the claim loop.
     pub(super) fn one(&self, tenant: &TenantId) {
         self.tell(|woken| {
             if woken.tenants.len() < TENANTS_WOKEN_MAX {
@@ -40,12 +41,12 @@ impl Wakes {
         });
     }
 
-    /// Everything is to be looked at anew.
+    /// Reports that everything must be checked again.
     pub(super) fn all(&self) {
         self.tell(|woken| woken.all = true);
     }
 
-    /// Waits for a call, and takes all there are. Safe to drop: what was not returned stays.
+    /// Waits for a wake, and takes all pending ones. Cancel-safe: pending wakes stay until they are returned.
     pub(super) async fn next(&self) -> Woken {
         self.told.notified().await;
         std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
@@ -58,7 +59,7 @@ impl Wakes {
             change(&mut pending);
             first
         };
-        // Whoever was first has told, and nothing was taken since.
+        // Only the first caller notifies, because nothing was taken since.
         if first {
             self.told.notify_one();
         }

@@ -4,7 +4,7 @@ use super::*;
 
 const JSON: &str = "application/json";
 
-/// A sandbox whose client `me` with secret `s` begins with the refresh token `r0`, which rotates.
+/// A sandbox whose client `me` with secret `s` starts with the refresh token `r0`, which rotates.
 fn fixture() -> Fixture {
     let fixture = Fixture::new();
     let client = json!({ "client_id": "me", "client_secret": "s", "refresh_token": "r0", "rotates": true });

@@ -1,4 +1,4 @@
-//! A scripted tool over real connections, from a file as a vendor writes it.
+//! A scripted tool over real connections, from a file in a vendor's form.
 
 use std::fs;
 

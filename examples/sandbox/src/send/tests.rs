@@ -9,7 +9,7 @@ struct Line {
     args: SendArgs,
 }
 
-/// Sends to a sandbox, whose record then shows the webhook as it arrived; `status` is what it answers.
+/// Sends to a sandbox, whose record then shows the webhook as it arrived. The sandbox answers `status`.
 fn check(status: u16, more: &[&str]) -> (anyhow::Result<ExitCode>, String, Vec<RecordedRequest>, Sandbox) {
     let sandbox = Sandbox::start(SandboxConfig::default()).unwrap();
     let effect = Effect::Status { status, body: Some(r#"{"status":"accepted"}"#.to_owned()), content_type: None };

@@ -15,7 +15,7 @@ fn once(effect: Effect) -> Vec<Fault> {
     vec![Fault { times: Some(1), effect: Some(effect), ..Fault::default() }]
 }
 
-/// Lets `effect` act on one note, and gives what came back and how many notes there are then.
+/// Applies `effect` to one note. Returns the answer, and the number of notes afterwards.
 fn note_under(effect: Effect) -> (Result<Reply, ureq::Error>, usize) {
     let fixture = Fixture::new();
     fixture.sandbox.set_faults(once(effect)).unwrap();

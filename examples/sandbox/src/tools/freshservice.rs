@@ -22,17 +22,17 @@ use crate::{
 };
 pub(crate) use shape::webhook_body;
 
-/// Calls per minute of an account on the Enterprise plan. No minute is counted: each request is the first of its own.
+/// Calls per minute of an account on the Enterprise plan. No minutes are counted: each request is the first of its own.
 const CALLS_PER_MINUTE: usize = 500;
-/// Conversations of one page when `per_page` does not say, and at most.
+/// Conversations of one page, by default and at most.
 const PAGE_DEFAULT: usize = 30;
 const PAGE_MAX: usize = 100;
-/// What `include` may ask for here; each item counts as one more call.
+/// Supported values of `include`; each counts as one more call.
 const EMBEDDABLE: [&str; 3] = ["conversations", "requester", "stats"];
-/// Conversations that `include` embeds.
+/// Maximum number of conversations that `include` embeds.
 const EMBEDDED_CONVERSATIONS_MAX: usize = 10;
 
-/// Where a path leads.
+/// The destination of a path.
 enum Route<'a> {
     Ticket(&'a str),
     Conversations(&'a str),
@@ -40,22 +40,22 @@ enum Route<'a> {
     Unknown,
 }
 
-/// A request that is not granted, in the vendor's terms.
+/// A refused request, in the vendor's terms.
 #[derive(Debug)]
 enum Refusal {
     /// The key is wrong or missing.
     Credentials,
-    /// There is no such path or ticket: no body.
+    /// The path or ticket does not exist; the answer has no body.
     NotFound,
-    /// The path takes this method only.
+    /// The path takes only this method.
     Method(&'static str),
-    /// The body is not of the type that is due.
+    /// The body has the wrong content type.
     ContentType,
     /// The body is not JSON.
     Json,
     /// Fields or parameters are wrong.
     Invalid(Vec<Invalid>),
-    /// The sandbox holds no more.
+    /// The sandbox is full.
     Full,
 }
 
@@ -116,7 +116,7 @@ fn route(path: &str) -> Route<'_> {
     }
 }
 
-/// `Basic <key>:<anything>`, or the access token of an OAuth application.
+/// Checks for `Basic <key>:<anything>`, or the access token of an OAuth application.
 fn check_credentials(token: &str, call: &Call) -> Result<(), Refusal> {
     let Some((scheme, credential)) = call.header(AUTHORIZATION.as_str()).and_then(|value| value.split_once(' ')) else {
         return Err(Refusal::Credentials);
@@ -201,7 +201,7 @@ fn add(site: &Site<'_>, ticket: &Ticket, call: &Call) -> Result<Answer, Refusal>
     Ok(counted(Answer::json(StatusCode::CREATED, &shown), 1))
 }
 
-/// With the headers that say how much of the account's rate a request has used.
+/// Adds the headers that report the used part of the account's rate.
 fn counted(answer: Answer, calls: usize) -> Answer {
     let header = |name, number: usize| (HeaderName::from_static(name), HeaderValue::from(number));
     [

@@ -1,4 +1,4 @@
-//! A small tool that nobody sells, with a JSON API: what a plugin fresh from `plugin-ctl new` speaks to.
+//! A made-up small tool with a JSON API: the counterpart of a plugin fresh from `plugin-ctl new`.
 
 use hyper::{
     Method, StatusCode,
@@ -15,20 +15,20 @@ use crate::{
     webhook::{Event, Webhook, rfc3339},
 };
 
-/// Most characters of a ticket's id.
+/// Maximum length of a ticket's id, in characters.
 const ID_CHARS_MAX: usize = 50;
 
-/// Where a path leads.
+/// The destination of a path.
 enum Route<'a> {
     Ticket(&'a str),
     Notes(&'a str),
     Unknown,
 }
 
-/// A request that is not granted.
+/// A refused request.
 struct Refusal(StatusCode, &'static str);
 
-/// A note as it is posted. It is internal: this tool has no other.
+/// A posted note. It is internal: this tool has no other kind.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewNote {

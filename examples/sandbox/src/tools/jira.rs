@@ -23,16 +23,16 @@ use crate::{
 };
 pub(crate) use shape::webhook_body;
 
-/// Comments of one page when `maxResults` does not say, and at most.
+/// Comments of one page, by default and at most.
 const PAGE_DEFAULT: usize = 50;
 const PAGE_MAX: usize = 100;
-/// Characters of a comment.
+/// Maximum length of a comment, in characters.
 const COMMENT_CHARS_MAX: usize = 32_767;
 /// The property that makes a comment internal.
 const VISIBILITY: &str = "sd.public.comment";
 const NO_ISSUE: &str = "Issue does not exist or you do not have permission to see it.";
 
-/// Where a path leads.
+/// The destination of a path.
 enum Route<'a> {
     Issue(&'a str),
     Comments(&'a str),
@@ -40,18 +40,18 @@ enum Route<'a> {
     Unknown,
 }
 
-/// A request that is not granted, in the vendor's terms.
+/// A refused request, in the vendor's terms.
 #[derive(Debug)]
 enum Refusal {
     /// The credential is wrong or missing.
     Credentials,
-    /// The platform's: a status, and what is wrong with which field; an empty name is none.
+    /// An error of the platform: a status, the field (empty for none), and what is wrong.
     Platform(StatusCode, &'static str, String),
-    /// The service desk's, with the key of its message.
+    /// An error of the service desk, with the key of its message.
     ServiceDesk(StatusCode, &'static str, &'static str),
 }
 
-/// `SD-101` and `101` are one issue; the others have keys only.
+/// `SD-101` and `101` are the same issue; issues of other projects have keys only.
 pub(crate) fn broken_id_rule(id: &str) -> Option<&'static str> {
     let is_number = |text: &str| {
         (1..=18).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0')
@@ -100,7 +100,7 @@ pub(crate) fn failure(status: StatusCode) -> Answer {
     }
 }
 
-/// The limit is lifted at a time that is written without seconds.
+/// The time at which the limit is lifted is written without seconds.
 fn limited() -> Answer {
     let reset = (OffsetDateTime::now_utc() + Duration::minutes(2))
         .format(format_description!("[year]-[month]-[day]T[hour]:[minute]Z"))
@@ -130,7 +130,7 @@ fn route(path: &str) -> Route<'_> {
     }
 }
 
-/// `Basic <e-mail address>:<API token>`, or an OAuth app's access token.
+/// Checks for `Basic <e-mail address>:<API token>`, or an OAuth app's access token.
 fn check_credentials(token: &str, call: &Call) -> Result<(), Refusal> {
     let holds = match call.header(AUTHORIZATION.as_str()).and_then(|value| value.split_once(' ')) {
         Some(("Basic", pair)) => STANDARD
@@ -144,7 +144,7 @@ fn check_credentials(token: &str, call: &Call) -> Result<(), Refusal> {
     if holds { Ok(()) } else { Err(Refusal::Credentials) }
 }
 
-/// By key, whatever its case, or by id.
+/// Finds an issue by its key in any case, or by its id.
 fn ticket(site: &Site<'_>, issue: &str) -> Result<Ticket, Refusal> {
     let key = issue.to_ascii_uppercase();
     let id = key.strip_prefix("SD-").unwrap_or(&key);
@@ -183,7 +183,7 @@ fn list(ticket: &Ticket, call: &Call) -> Result<Answer, Refusal> {
     Ok(Answer::json(StatusCode::OK, &body))
 }
 
-/// The platform's call. Without the property, and in other projects even with it, everybody sees the comment.
+/// The platform's call. Without the property, and in other projects even with it, the comment is public.
 fn comment(site: &Site<'_>, ticket: &Ticket, call: &Call) -> Result<Answer, Refusal> {
     let [] = parameters(call, [])?;
     let invalid = |field, message: &str| Refusal::Platform(StatusCode::BAD_REQUEST, field, message.to_owned());
@@ -210,7 +210,7 @@ fn comment(site: &Site<'_>, ticket: &Ticket, call: &Call) -> Result<Answer, Refu
     Ok(Answer::json(StatusCode::CREATED, &shape::comment(&ticket, &note)))
 }
 
-/// The service desk's call: a text, and whether customers see it, which they do unless it says otherwise.
+/// The service desk's call: a text, and whether customers see it, which they do by default.
 fn request_comment(site: &Site<'_>, issue: &str, call: &Call) -> Result<Answer, Refusal> {
     const INVALID: &str = "sd.rest.request.comment.invalid";
     let refused = |status, message| Refusal::ServiceDesk(status, INVALID, message);
@@ -266,7 +266,7 @@ fn object(call: &Call) -> Result<Map<String, Value>, (StatusCode, &'static str)>
     }
 }
 
-/// The values of the query's parameters in the order of `names`; the vendor ignores others, which would hide a mistake.
+/// The values of the query's parameters in the order of `names`. The vendor ignores others, which would hide a mistake.
 fn parameters<const N: usize>(call: &Call, names: [&str; N]) -> Result<[Option<String>; N], Refusal> {
     let mut values = [const { None }; N];
     for (name, value) in call.parameters() {

@@ -17,12 +17,12 @@ use crate::{
 };
 pub(crate) use shape::webhook_body;
 
-/// The media type that names the API's version; without it the vendor's server does not speak v3.
+/// The media type that names the API's version. Without it, the vendor's server does not speak v3.
 const ACCEPTED: &str = "application/vnd.manageengine.sdp.v3+json";
 const FORM: &str = "application/x-www-form-urlencoded";
 /// The one parameter that carries all input, as JSON.
 const INPUT: &str = "input_data";
-/// Rows of a list when `list_info` does not say, and at most.
+/// Rows of a list, by default and at most.
 const ROWS_DEFAULT: usize = 10;
 const ROWS_MAX: usize = 100;
 
@@ -33,18 +33,18 @@ pub(crate) enum Edition {
     Cloud,
 }
 
-/// Where a path leads.
+/// The destination of a path.
 enum Route<'a> {
     Request(&'a str),
     Notes(&'a str),
     Unknown,
 }
 
-/// A request that is not granted, in the vendor's terms.
+/// A refused request, in the vendor's terms.
 #[derive(Debug)]
 struct Refusal {
     http: StatusCode,
-    /// The vendor's code of what is wrong. Codes and their HTTP statuses: "common error code" in the documentation.
+    /// The vendor's error code. Codes and their HTTP statuses: "common error code" in the documentation.
     code: u16,
     field: Option<String>,
     message: &'static str,
@@ -132,7 +132,7 @@ impl Edition {
         Ok(Answer::json(
             StatusCode::OK,
             &json!({
-                // An array here and an object everywhere else: so the vendor's lists are.
+                // The vendor's lists have an array here, where everything else has an object.
                 "response_status": [success()],
                 "list_info": {
                     "has_more_rows": has_more_rows, "start_index": window.start_index, "row_count": page.len(),
@@ -163,7 +163,7 @@ impl Edition {
         }
     }
 
-    /// The switches of a note, all boolean and optional.
+    /// The switches of a note; all are boolean and optional.
     const fn note_switches(self) -> &'static [&'static str] {
         match self {
             Self::OnPremises => &["show_to_requester", "mark_first_response", "add_to_linked_requests"],
@@ -185,15 +185,15 @@ pub(crate) fn failure(status: StatusCode) -> Answer {
     Refusal::new(status, code, message).answer(Operation::Other)
 }
 
-/// The part of a list that is asked for.
+/// The requested part of a list.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct ListInfo {
     row_count: usize,
-    /// From 1.
+    /// The first row, counted from 1.
     start_index: usize,
     sort_order: SortOrder,
-    /// Notes are only ever sorted by this; another field is refused rather than ignored.
+    /// The only field that notes are sorted by here; any other is refused rather than ignored.
     sort_field: SortField,
 }
 
@@ -242,7 +242,7 @@ impl ListInfo {
     }
 }
 
-/// A note as it is posted.
+/// A posted note.
 struct NewNote {
     description: String,
     show_to_requester: bool,
@@ -253,7 +253,7 @@ impl NewNote {
         let is_form = call.header(CONTENT_TYPE.as_str()).is_some_and(|value| {
             value.split(';').next().is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(FORM))
         });
-        // What is no form has no parameters: the vendor's server then misses the one that it needs.
+        // A body that is not a form has no parameters, so the vendor's server misses the one that it needs.
         let pairs = if is_form { url::form_urlencoded::parse(&call.body).into_owned().collect() } else { Vec::new() };
         let json = only_input(pairs)?.ok_or_else(|| Refusal::input(INPUT, 4012, MISSING))?;
         let Ok(Value::Object(mut input)) = serde_json::from_str(&json) else {
@@ -316,7 +316,7 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, 4007, "Invalid URL or Resource not found")
     }
 
-    /// Something is wrong with this field of the input.
+    /// An error in this field of the input.
     fn input(field: impl Into<String>, code: u16, message: &'static str) -> Self {
         Self { field: Some(field.into()), ..Self::new(StatusCode::BAD_REQUEST, code, message) }
     }

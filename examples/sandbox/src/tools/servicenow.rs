@@ -1,9 +1,9 @@
-//! ServiceNow's Table API on `incident`: reading a record, finding one by its number, and writing its journal fields.
+//! ServiceNow's Table API on `incident`: reads a record, finds one by its number, and writes its journal fields.
 //!
 //! Paths, parameters and errors are those of the vendor's documentation
-//! (<https://www.servicenow.com/docs/r/api-reference/rest-apis/c_TableAPI.html>). Like the vendor's, it leaves out columns
-//! and conditions that it does not know without a word; unlike the vendor's, it refuses parameters that it does not know,
-//! so that a misspelt one is noticed.
+//! (<https://www.servicenow.com/docs/r/api-reference/rest-apis/c_TableAPI.html>). Like the vendor's API, it silently
+//! leaves out unknown columns and conditions. Unlike the vendor's, it refuses unknown parameters, so that a misspelt
+//! one is noticed.
 
 mod record;
 mod webhook;
@@ -26,23 +26,23 @@ use crate::{
 
 pub(crate) use self::webhook::webhook_body;
 
-/// The one table that there is.
+/// The only table.
 const TABLE: &str = "incident";
-/// Records of a list when `sysparm_limit` does not say.
+/// Default number of records in a list.
 const ROWS_DEFAULT: usize = 10_000;
-/// Seconds of the hour by which requests are counted.
+/// Length of the period in which requests are counted, in seconds.
 const HOUR_S: i64 = 3_600;
 
-/// Where a path leads.
+/// The destination of a path.
 enum Route<'a> {
     Table,
     Record(&'a str),
-    /// A table that there is not.
+    /// A table that does not exist.
     OtherTable(&'a str),
     Unknown,
 }
 
-/// A request that is not granted.
+/// A refused request.
 #[derive(Debug)]
 struct Refusal {
     http: StatusCode,
@@ -55,7 +55,7 @@ pub(crate) fn broken_id_rule(id: &str) -> Option<&'static str> {
     (id.len() != 32 || !id.bytes().all(is_digit)).then_some("a record's sys_id is 32 hexadecimal digits in lower case")
 }
 
-/// Notes are read with the record.
+/// The operation of a request. Notes are read with the record.
 pub(crate) fn operation(method: &Method, path: &str) -> Operation {
     match (method, route(path)) {
         (&Method::GET, Route::Record(_) | Route::Table) => Operation::Get,
@@ -115,7 +115,7 @@ fn route(path: &str) -> Route<'_> {
     }
 }
 
-/// Basic with the user that tenants have unless told otherwise, or Bearer; the token either way.
+/// Checks for Basic with the default user of tenants, or Bearer, each with the token.
 fn check_headers(token: &str, call: &Call) -> Result<(), Refusal> {
     let basic = format!("Basic {}", STANDARD.encode(format!("{BASIC_USER}:{token}")));
     let presented = call.header(AUTHORIZATION.as_str());
@@ -136,7 +136,7 @@ fn one(ticket: &Ticket, parameters: &Parameters) -> Answer {
     Answer::json(StatusCode::OK, &json!({ "result": parameters.view.record(ticket) }))
 }
 
-/// Of conditions, `number=…` alone is known; any other is left out, and then all records match.
+/// Lists records. Only the condition `number=…` is known; any other is ignored, so that all records match.
 fn list(site: &Site<'_>, parameters: &Parameters) -> Answer {
     let number = parameters.query.as_deref().and_then(|query| query.strip_prefix("number="));
     let matches = |ticket: &Ticket| number.is_none_or(|number| record::number(ticket) == number);
@@ -167,7 +167,7 @@ fn write(site: &Site<'_>, sys_id: &str, call: &Call) -> Result<Answer, Refusal> 
     Ok(one(&ticket, &parameters))
 }
 
-/// The parameters of a request about one record, and those of a list.
+/// The parameters of a request about one record. `LIST` has those of a list.
 const RECORD: &[&str] = &["sysparm_display_value", "sysparm_exclude_reference_link", "sysparm_fields"];
 const LIST: &[&str] =
     &["sysparm_display_value", "sysparm_exclude_reference_link", "sysparm_fields", "sysparm_limit", "sysparm_query"];
@@ -207,7 +207,7 @@ impl Refusal {
         Self { detail: Some(detail), ..self }
     }
 
-    /// Also what the user may not read.
+    /// The error for a record that does not exist or that the user may not read.
     fn no_record() -> Self {
         Self::new(StatusCode::NOT_FOUND, "No Record found")
             .because("Record doesn't exist or ACL restricts the record retrieval")

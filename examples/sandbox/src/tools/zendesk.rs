@@ -1,8 +1,8 @@
-//! Zendesk, API version 2: reading a ticket, reading its comments, updating it with one more.
+//! Zendesk, API version 2: reads a ticket, reads its comments, and updates it with a new one.
 //!
 //! Paths, credentials, fields and errors are those of the vendor's documentation
-//! (<https://developer.zendesk.com/api-reference/ticketing/introduction/>). Where the vendor ignores what it does not know,
-//! this refuses it: so that a misspelt field is noticed.
+//! (<https://developer.zendesk.com/api-reference/ticketing/introduction/>). Unknown fields, which the vendor ignores,
+//! are refused here, so that a misspelt one is noticed.
 
 mod shape;
 
@@ -22,13 +22,13 @@ use crate::{
 };
 pub(crate) use shape::webhook_body;
 
-/// Most bytes of a comment.
+/// Maximum size of a comment, in bytes.
 const COMMENT_BYTES_MAX: usize = 65_536;
-/// Comments of a list when it does not say, and at most.
+/// Comments of a list, by default and at most.
 const COMMENTS_MAX: usize = 100;
-/// What can be loaded beside a ticket here.
+/// Supported side-loads of a ticket.
 const SIDELOADS: [&str; 2] = ["users", "metric_sets"];
-/// The account's limit of requests in a minute and what is left of it, as every answer tells.
+/// The account's limit of requests per minute and the remaining number, which every answer has.
 const RATE_LIMITS: [(HeaderName, HeaderValue); 5] = [
     (HeaderName::from_static("x-rate-limit"), HeaderValue::from_static("700")),
     (HeaderName::from_static("x-rate-limit-remaining"), HeaderValue::from_static("699")),
@@ -37,14 +37,14 @@ const RATE_LIMITS: [(HeaderName, HeaderValue); 5] = [
     (HeaderName::from_static("ratelimit-reset"), HeaderValue::from_static("41")),
 ];
 
-/// Where a path leads.
+/// The destination of a path.
 enum Route<'a> {
     Ticket(&'a str),
     Comments(&'a str),
     Unknown,
 }
 
-/// A request that is not granted, in the vendor's terms.
+/// A refused request, in the vendor's terms.
 #[derive(Debug)]
 struct Refusal(StatusCode, Value);
 
@@ -57,7 +57,7 @@ pub(crate) fn operation(method: &Method, path: &str) -> Operation {
     match (method, route(path)) {
         (&Method::GET, Route::Ticket(_)) => Operation::Get,
         (&Method::GET, Route::Comments(_)) => Operation::List,
-        // There is no path for a new comment: it comes with an update of its ticket.
+        // A new comment has no path of its own: it comes with an update of its ticket.
         (&Method::PUT, Route::Ticket(_)) => Operation::Note,
         _ => Operation::Other,
     }
@@ -84,7 +84,7 @@ pub(crate) fn failure(status: StatusCode) -> Answer {
         404 => return Refusal::not_found().answer(),
         409 => json!({ "error": "Conflict", "description": "The ticket was updated by somebody else." }),
         422 => return Refusal::invalid("base", "is invalid").answer(),
-        // The vendor's own pages, where its API is not reached.
+        // The vendor's own pages, for when its API is not reached.
         429 => return page("Rate limit for ticket updates exceeded, please wait before updating this ticket again"),
         503 => return page("<!DOCTYPE html><html><body>Zendesk is under maintenance.</body></html>"),
         500.. => json!({ "error": "InternalError", "description": "Something went wrong." }),
@@ -95,7 +95,7 @@ pub(crate) fn failure(status: StatusCode) -> Answer {
 
 fn route(path: &str) -> Route<'_> {
     let Some(rest) = path.strip_prefix("/api/v2/tickets/") else { return Route::Unknown };
-    // Older integrations end every path so.
+    // Older integrations end every path this way.
     let rest = rest.strip_suffix(".json").unwrap_or(rest);
     match rest.split_once('/') {
         None => Route::Ticket(rest),
@@ -114,7 +114,7 @@ fn check_headers(token: &str, call: &Call) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The token as an OAuth access token, or as the API token of an agent: `Basic <address>/token:<token>`.
+/// Whether this is the token as an OAuth access token, or as an agent's API token: `Basic <address>/token:<token>`.
 fn is_credential(authorization: &str, token: &str) -> bool {
     if let Some(presented) = authorization.strip_prefix("Bearer ") {
         return presented == token;
@@ -183,7 +183,7 @@ fn update(site: &Site<'_>, ticket: &Ticket, call: &Call) -> Result<Answer, Refus
     if shape::status(&ticket.fields.status) == "closed" {
         return Err(Refusal::invalid("status", "Status: closed prevents ticket update"));
     }
-    // What is left out keeps the value that the ticket began with, and these tickets began in public.
+    // A missing field keeps the ticket's initial value, and these tickets began in public.
     let public = comment.public.unwrap_or(true);
     let html = comment.html()?;
     let added = site.state.add_note(Tool::Zendesk, &ticket.id, html, !public);
@@ -195,7 +195,7 @@ fn update(site: &Site<'_>, ticket: &Ticket, call: &Call) -> Result<Answer, Refus
     Ok(Answer::json(StatusCode::OK, &answer))
 }
 
-/// An update of a ticket as it is put.
+/// An update of a ticket.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Update {
@@ -208,7 +208,7 @@ struct Changes {
     comment: NewComment,
 }
 
-/// Of the two bodies one must be there.
+/// A new comment. One of the two bodies is required.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewComment {
@@ -234,7 +234,7 @@ impl Update {
     }
 }
 
-/// The vendor would drop what it does not know, and say so in a header at best.
+/// Reads a body without unknown fields. The vendor would drop them, and at best say so in a header.
 fn read_strictly<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|error| Refusal::invalid("base", &error.to_string()))
 }
@@ -270,7 +270,7 @@ impl Refusal {
         Self(StatusCode::BAD_REQUEST, json!({ "error": "InvalidValue", "description": description }))
     }
 
-    /// Something is wrong with this field of the update.
+    /// An error in this field of the update.
     fn invalid(field: &str, description: &str) -> Self {
         let details = json!({ field: [{ "description": description }] });
         let body = json!({ "error": "RecordInvalid", "description": "Record validation errors", "details": details });

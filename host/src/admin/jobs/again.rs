@@ -1,4 +1,4 @@
-//! Jobs that are tried again, and dead letters that are thrown away.
+//! Retries jobs, and purges dead letters.
 
 use axum::extract::{Path, State};
 use serde::Deserialize;
@@ -16,18 +16,18 @@ use crate::{
     store::DeadLetters,
 };
 
-/// Which jobs a command is about.
+/// Which jobs a command applies to.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Which {
     tenant: Option<String>,
     reason: Option<String>,
-    /// Why it is done; [`By`] has it.
+    /// The reason; [`By`] reads it.
     #[serde(rename = "why")]
     _why: Option<String>,
 }
 
-/// Puts a dead letter back, and makes a waiting job due.
+/// Puts a dead letter back, or makes a waiting job due.
 pub(super) async fn retry(
     State(parts): State<Parts>,
     Path(id): Path<String>,
@@ -43,7 +43,7 @@ pub(super) async fn retry(
             "is put back into the queue"
         }
         JobState::Waiting => {
-            // False: its time has come meanwhile.
+            // False means that its time has come meanwhile.
             let hurried = parts.store.hurry(found.id).await?;
             tracing::info!(job = %found.id, tenant = %found.tenant, hurried, "waiting job made due");
             "is made due"
@@ -109,7 +109,7 @@ pub(super) async fn purge_dead(
     parts.changed(jobs, tenant.as_ref())
 }
 
-/// How many dead letters a command would be about.
+/// How many dead letters a command would apply to.
 pub(super) async fn dead(State(parts): State<Parts>, which: Asked<Which>) -> Answer<wire::Changed> {
     let which = asked(which)?;
     let tenant = tenant(which.tenant)?;
@@ -117,13 +117,13 @@ pub(super) async fn dead(State(parts): State<Parts>, which: Asked<Which>) -> Ans
     parts.changed(jobs, tenant.as_ref())
 }
 
-/// Which jobs were meant, in words: nothing for all.
+/// The selected jobs in words; empty for all jobs.
 fn of(tenant: Option<&TenantId>, reason: Option<&str>) -> String {
     let tenant = tenant.map(|tenant| format!(" of tenant {tenant}")).unwrap_or_default();
     tenant + &reason.map(|reason| format!(", given up as {reason}")).unwrap_or_default()
 }
 
-/// Why there is nothing to try again.
+/// Why there is nothing to retry.
 fn not_to_be_tried(job: &JobView) -> Fault {
     let id = job.id;
     let message = match job.state {
@@ -136,7 +136,7 @@ fn not_to_be_tried(job: &JobView) -> Fault {
 }
 
 impl Parts {
-    /// Keeps in the journal what somebody has done, where it was done to any job.
+    /// Journals a command, if it changed any job.
     async fn note_some(&self, jobs: u64, happened: Happened, what: &str, tenant: Option<&TenantId>, decided: &Decided) {
         if jobs > 0 {
             self.note(happened, what, tenant, decided).await;

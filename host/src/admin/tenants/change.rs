@@ -1,4 +1,4 @@
-//! `PATCH /v1/tenants/{id}`: several changes of a tenant, all at once or none.
+//! `PATCH /v1/tenants/{id}`: changes several things of a tenant, all or none.
 
 use std::collections::BTreeSet;
 
@@ -50,7 +50,7 @@ pub(super) async fn change(
     Ok(Json(wire::ChangedTenant { tenant, dead_lettered }))
 }
 
-/// What is changed, for log and journal; of settings and secrets their names alone.
+/// The changes for log and journal. Settings and secrets appear by name only.
 fn named(change: &TenantChange, secrets: &[(String, SecretText)]) -> String {
     let names: Vec<_> = secrets.iter().map(|(name, _)| name.as_str()).collect();
     let secrets = (!names.is_empty()).then(|| format!("secrets: {}", names.join(" ")));
@@ -58,7 +58,7 @@ fn named(change: &TenantChange, secrets: &[(String, SecretText)]) -> String {
     change.into_iter().chain(secrets).collect::<Vec<_>>().join("; ")
 }
 
-/// Of a store that failed nobody knows whether it has kept the change, so that is not said.
+/// The error answer. After a store failure it does not say whether the change was stored, because nobody knows.
 fn refusal(id: &TenantId, error: DirectoryError) -> Fault {
     let asks = matches!(error, DirectoryError::Store(StoreError::LiveJobs { .. }));
     let mut fault = Fault::from(error);
@@ -73,7 +73,7 @@ fn refusal(id: &TenantId, error: DirectoryError) -> Fault {
     fault
 }
 
-/// What the request names, in the forms that are checked on entry.
+/// The request's fields as checked types.
 #[allow(
     clippy::type_complexity,
     reason = "the two halves of a request, which the directory takes apart from each other"

@@ -1,5 +1,5 @@
-//! Removing a tenant, and erasing what removed ones have left behind. In the journal stays that it was done, by whom and
-//! why, and nothing of what was stored.
+//! Removes tenants, and erases what removed ones have left. The journal keeps that this was done, by whom and why, but
+//! none of the erased data.
 
 use axum::{
     Json,
@@ -20,18 +20,18 @@ use crate::{
     store::{Holdings, Owned, PluginEvent, StoreError},
 };
 
-/// The longest time for which what is stored for a removed tenant is kept, in days.
+/// Maximum time for which a removed tenant's data can be kept, in days.
 pub const KEEP_DAYS_MAX: u32 = 3_650;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
-/// How a tenant is removed.
+/// Parameters of a removal.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Removal {
-    /// For how many days what is stored for it is kept; without it, it is erased.
+    /// How many days to keep the tenant's data. Without it, the data is erased.
     keep_days: Option<u32>,
-    /// Why it is removed.
+    /// The reason for the removal.
     why: Option<String>,
 }
 
@@ -47,7 +47,7 @@ pub(super) async fn remove(
         return Err(Fault::bad_request(format!("it is kept for 1 to {KEEP_DAYS_MAX} days")));
     }
     parts.disk.make_room();
-    // What is still to be noted about it would outlive it.
+    // Pending journal entries about the tenant would otherwise be written after it is erased.
     parts.journal.flush().await;
     let removed = parts.directory.remove(&id, how.keep_days.map(|days| i64::from(days) * DAY_MS)).await?;
     let kept_until = removed.kept_until_ms.map(rfc3339);

@@ -1,4 +1,4 @@
-//! `/v1/tenants/{id}/secrets/{name}`: setting a secret, and taking it away.
+//! `/v1/tenants/{id}/secrets/{name}`: sets and removes a secret.
 
 use axum::extract::{Path, State};
 
@@ -14,7 +14,7 @@ use crate::{
     tenant::secrets::SecretText,
 };
 
-/// The longest time for which a replaced secret stays good, in seconds: 90 days.
+/// Maximum time for which a replaced secret stays valid, in seconds: 90 days.
 pub const GRACE_S_MAX: u32 = 90 * 24 * 3_600;
 
 pub(super) async fn rotate(
@@ -30,7 +30,7 @@ pub(super) async fn rotate(
     }
     let secret = SecretText::new(wanted.value.into_text())?;
     let tenant = parts.directory.set_secret(&id, &name, secret, i64::from(grace_s) * 1_000).await?;
-    // Its jobs may have waited for that.
+    // The tenant's jobs may have waited for this secret.
     (parts.wake)(Some(&id));
     let what = format!("secret {name} is set; the one before it, if any, stays good for {grace_s} s");
     parts.done(Happened::SecretSet, &what, &tenant, &decided).await;

@@ -1,4 +1,4 @@
-//! `POST /v1/tenants/{id}/try`: what would become of a webhook.
+//! `POST /v1/tenants/{id}/try`: shows how a webhook would be answered, without accepting it.
 
 use axum::{
     Json,
@@ -89,7 +89,7 @@ fn shown(tried: Tried, directory: &TenantDirectory, tenant: &Tenant) -> wire::Tr
     }
 }
 
-/// Texts of the webhook, without the tenant's secrets should it hold one of them.
+/// The webhook's fields. If they contain any of the tenant's secrets, those are removed.
 fn fields(metadata: TicketMetadata, directory: &TenantDirectory, tenant: &Tenant) -> wire::Metadata {
     let clean = |mut text: String| {
         redact::clean_webhook_text(directory, tenant, &mut text);

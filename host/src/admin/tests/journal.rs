@@ -1,4 +1,4 @@
-//! Who did what to plugins, and waiting for what comes.
+//! Journal entries of operators' actions, and requests that wait for new entries.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ fn a_reload_is_noted_with_who_and_why_the_user_as_the_system_names_it() {
         (json!({"all": true, "reason": "new kernel"}), "of all plugins", None),
         (json!({"tool_type": "jira", "reason": " because "}), "of this plugin, changed or not", Some("jira")),
     ] {
-        // What it says of files is another test's.
+        // Another test checks the outcome for the files.
         let _outcome = bed.client.post::<Vec<Reloaded>>("/v1/reload", &request);
         bed.runtime.block_on(bed.parts.manager.journal().flush());
         let events: Vec<PluginEvent> = bed.client.get("/v1/events").unwrap();

@@ -1,4 +1,4 @@
-//! Secrets on their way to the host: written and read as JSON, and repeated by no error and no `Debug`.
+//! Secrets on their way to the host: read and written as JSON, and shown by no error and no `Debug`.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -6,22 +6,22 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-/// A secret's text on its way to the host. It is overwritten when dropped; no error and no `Debug` repeats it.
+/// A secret's text on its way to the host. It is overwritten when dropped, and no error and no `Debug` shows it.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the text over.
+    /// Takes ownership of the text.
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// The text, for whoever looks at it before it is sent.
+    /// The text, to check it before it is sent.
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The text, for whoever seals it.
+    /// The text, to seal it.
     pub fn into_text(mut self) -> String {
         std::mem::take(&mut *self.0)
     }
@@ -40,7 +40,7 @@ impl Serialize for Secret {
 }
 
 impl<'de> Deserialize<'de> for Secret {
-    /// serde's own errors quote what they found, so none of them is let out.
+    /// Replaces serde's own errors, because they quote the input.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Value::deserialize(deserializer) {
             Ok(Value::String(text)) => Ok(Self::new(text)),
@@ -54,7 +54,7 @@ impl<'de> Deserialize<'de> for Secret {
 pub struct Secrets(pub BTreeMap<String, Secret>);
 
 impl<'de> Deserialize<'de> for Secrets {
-    /// As for [`Secret`].
+    /// Replaces serde's own errors, as for [`Secret`].
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let wrong = || de::Error::custom("secrets must be an object of names and strings");
         let Value::Object(named) = Value::deserialize(deserializer).map_err(|_| wrong())? else {

@@ -1,4 +1,4 @@
-//! What is changed about a tenant, and what became of its webhooks.
+//! Changes of a tenant, and trial webhooks.
 
 use std::collections::BTreeMap;
 
@@ -6,48 +6,48 @@ use serde::{Deserialize, Serialize};
 
 use super::{Secrets, Tenant};
 
-/// What is to change about a tenant. What is left out stays as it is.
+/// Changes of a tenant. Fields that are left out stay as they are.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TenantChange {
-    /// The kind of its tool.
+    /// The new tool type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_type: Option<String>,
-    /// Where its tool is.
+    /// The new base URL of its tool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
-    /// Secrets that take the place of those of their names at once.
+    /// Secrets to set; each replaces the one of its name at once.
     #[serde(default)]
     pub secrets: Secrets,
-    /// Settings that it has from now on.
+    /// Settings to add or replace.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
-    /// Settings that it has no more, by name; and `allow_from`, by which its webhooks may come from anywhere again.
+    /// Names of settings to remove. `allow_from` lets its webhooks come from anywhere again.
     #[serde(default)]
     pub unset: Vec<String>,
-    /// Other origins that its plugin may call from now on.
+    /// Origins to add to those that its plugin may call.
     #[serde(default)]
     pub allow_origins: Vec<String>,
-    /// Origins that its plugin may call no more.
+    /// Origins that its plugin may no longer call.
     #[serde(default)]
     pub remove_origins: Vec<String>,
-    /// Networks that its webhooks may come from, beside those that it has.
+    /// Networks to add to those that its webhooks may come from.
     #[serde(default)]
     pub allow_from: Vec<String>,
-    /// Networks that its webhooks may come from no more.
+    /// Networks that its webhooks may no longer come from.
     #[serde(default)]
     pub remove_from: Vec<String>,
-    /// How old a signed timestamp may be, in seconds.
+    /// Maximum age of a signed timestamp, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_window_s: Option<u32>,
-    /// How far ahead of the host's clock it may be, in seconds.
+    /// How far ahead of the host's clock a signed timestamp may be, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_ahead_s: Option<u32>,
-    /// Which events are enhanced, all of them: `created`, `updated`.
+    /// The complete list of enhanced events: `created`, `updated`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enhance_on: Option<Vec<String>>,
-    /// Whether its live jobs may become dead letters when the tool type or the base URL changes. Without that and with live
-    /// jobs such a change is refused as `LIVE_JOBS`.
+    /// Whether its live jobs may become dead letters when the tool type or the base URL changes. Without it, such a
+    /// change is refused as `LIVE_JOBS` if there are live jobs.
     #[serde(default)]
     pub dead_letter_jobs: bool,
 }
@@ -55,25 +55,25 @@ pub struct TenantChange {
 /// A tenant after a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangedTenant {
-    /// As it is now.
+    /// The tenant after the change.
     #[serde(flatten)]
     pub tenant: Tenant,
-    /// Jobs that are dead letters now.
+    /// How many jobs became dead letters.
     pub dead_lettered: u64,
 }
 
-/// A tenant's webhooks that were refused with one status, since the host was started.
+/// A tenant's webhooks refused with one status since the host started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusals {
     /// How many.
     pub count: u64,
-    /// When the last one was; null when there is none.
+    /// When the last one was refused; null if there is none.
     pub last_at: Option<String>,
-    /// Why the last one was.
+    /// Why the last one was refused.
     pub last_reason: Option<String>,
 }
 
-/// A webhook that is to be tried.
+/// A webhook to try.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Try {
@@ -82,13 +82,13 @@ pub struct Try {
     /// Its headers, in order.
     #[serde(default)]
     pub headers: Vec<Header>,
-    /// Its path; `/webhooks/ID` when left out.
+    /// Its path; `/webhooks/ID` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// Its query, without the question mark.
     #[serde(default)]
     pub query: String,
-    /// When it came; now when left out.
+    /// When it came; now by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
 }
@@ -103,32 +103,32 @@ pub struct Header {
     pub value: String,
 }
 
-/// What would have become of a webhook that was tried.
+/// How a webhook that was tried would be answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tried {
-    /// Whom it was for.
+    /// The tenant that it was for.
     pub tenant: String,
     /// The tenant's tool type.
     pub tool_type: String,
-    /// The version of the plugin that looked at it; null when none did.
+    /// The version of the plugin that read it; null if none did.
     pub version: Option<String>,
     /// Its generation.
     pub generation: Option<u64>,
     /// `accepted`, unless it was delivered before; `ignored`; or `refused`.
     pub outcome: String,
-    /// The status that its sender would be answered.
+    /// The status that its sender would get.
     pub status: u16,
     /// Why it would be refused.
     pub reason: Option<String>,
     /// The kind of job that it would become; see [`Job::kind`](super::Job::kind).
     pub job: Option<String>,
-    /// What the plugin reads in it, also in one that would be refused.
+    /// The plugin's reading of it, even if it would be refused.
     pub metadata: Option<Metadata>,
-    /// Why the plugin reads nothing in one that is not authentic.
+    /// Why the plugin cannot read a webhook that is not authentic.
     pub unread: Option<String>,
 }
 
-/// What a plugin reads in a webhook.
+/// The plugin's reading of a webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
     /// The tenant that it names.
@@ -149,16 +149,16 @@ pub struct Metadata {
     pub created_at: Option<String>,
     /// When the event happened.
     pub occurred_at: Option<String>,
-    /// What tells one delivery from another.
+    /// The tool's identifier of the delivery.
     pub delivery_id: Option<String>,
-    /// Where a person can open the ticket.
+    /// A link for people.
     pub url: Option<String>,
-    /// Whether nothing but ticket and event is taken from it, and the rest is read back from the tool.
+    /// Whether only ticket and event are taken from it, and the rest is read from the tool.
     pub read_back: bool,
     /// How a resolved ticket was solved.
     pub resolution: Option<String>,
-    /// When it was.
+    /// When the ticket was resolved.
     pub resolved_at: Option<String>,
-    /// Words that the tool keeps with a resolved ticket.
+    /// The tool's tags for a resolved ticket.
     pub tags: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! Level 3: from opening to nothing left, also twice at once and a thousand times.
+//! Level 3: the whole life of a plugin, from opening until nothing is left, also twice at once and a thousand times.
 
 use super::webhooks::refused;
 use crate::{
@@ -9,12 +9,12 @@ use crate::{
     plugin::loader::LoadedLibrary,
 };
 
-/// How often it is made and dropped before memory is looked at, and between two looks.
+/// Rounds of creating and dropping before memory is first measured, and between two measurements.
 const WARM_UP: usize = 100;
 const ROUNDS: usize = 1_000;
-/// Most KiB that all rounds may leave, which is about a quarter of a KiB for each.
+/// Maximum growth over all rounds, in KiB: about a quarter of a KiB for each round.
 const GROWTH_KIB_MAX: u64 = 256;
-/// How often in a row it must grow: a kernel may give a huge page once, and a leak leaks every time.
+/// Consecutive measurements that must grow. A kernel may add a huge page once, but a leak grows every time.
 const LOOKS: usize = 3;
 
 pub(super) fn two_generations(workshop: &mut Workshop<'_>) -> Checked<()> {
@@ -53,7 +53,7 @@ fn rounds(workshop: &Workshop<'_>, mut library: LoadedLibrary, rounds: usize) ->
     Ok(library)
 }
 
-/// The threads are counted after the case, as after every one.
+/// The threads are counted after this case, as after every other.
 pub(super) fn threads(subject: &Subject) -> Checked<()> {
     call_all(subject)
 }
@@ -63,7 +63,7 @@ fn used(subject: Subject) -> Checked<Subject> {
     Ok(subject)
 }
 
-/// Each method once, whatever it answers.
+/// Calls each method once, whatever it answers.
 fn call_all(subject: &Subject) -> Checked<()> {
     let delivery = subject.unsigned("{}");
     refused(subject, "an empty object", &delivery)?;

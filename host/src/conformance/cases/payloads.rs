@@ -1,4 +1,4 @@
-//! Level 2, what it says: whatever the bytes, an answer within the deadline.
+//! Level 2, content: whatever the bytes, the plugin answers within the deadline.
 
 use plugin_abi::{PluginError, types::Event};
 
@@ -8,11 +8,11 @@ use crate::conformance::{
     told::{Told, event_word},
 };
 
-/// The host's own limit of a body.
+/// The host's own limit on a body.
 const HUGE_BYTES: usize = 1 << 20;
 /// Levels of nesting.
 const DEEP: usize = 200_000;
-/// At how many places a webhook is cut.
+/// Number of places at which a webhook is cut.
 const CUTS: usize = 16;
 
 pub(super) fn empty(subject: &Subject) -> Checked<()> {
@@ -98,12 +98,13 @@ pub(super) fn cut(subject: &Subject) -> Checked<()> {
     Ok(())
 }
 
-/// An answer of extract that a host can use: metadata, or an error that tells the sender what is wrong with its webhook.
+/// The plugin's reading, if it is useful to a host: metadata, or an error that tells the sender what is wrong with its
+/// webhook.
 pub(super) fn readable(subject: &Subject, what: &str, delivery: &Delivery) -> Checked<Option<Event>> {
     match subject.extract(what, delivery)? {
         Ok(metadata) => Ok(Some(metadata.event)),
         Err(PluginError::Malformed(_) | PluginError::Validation(_) | PluginError::Authentication(_)) => Ok(None),
-        // Whether its settings are what is wrong cannot be told without them.
+        // Without known settings, the settings may be what is wrong.
         Err(PluginError::Configuration(_)) if subject.given.webhook.is_empty() => Ok(None),
         answer => Err(format!(
             "extract_metadata answered {}: {what}; that is a 503, and the sender tries for ever",
@@ -118,7 +119,7 @@ fn survived(subject: &Subject, what: &str, body: Vec<u8>) -> Checked<()> {
     readable(subject, what, &delivery).map(drop)
 }
 
-/// As [`survived`], and nothing can be read from it.
+/// Checks as [`survived`], and also that nothing can be read from the body.
 fn unreadable(subject: &Subject, what: &str, body: Vec<u8>) -> Checked<()> {
     let delivery = subject.unsigned(body);
     refused(subject, what, &delivery)?;

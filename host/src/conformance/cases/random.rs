@@ -1,4 +1,4 @@
-//! Level 5: damage without end. Each round follows from its number alone, so a seed brings a failure back.
+//! Level 5: random damage. Each round depends on its number alone, so a seed reproduces a failure.
 
 use std::{fmt, time::Instant};
 
@@ -14,7 +14,7 @@ use crate::{
     plugin::trial,
 };
 
-/// What is put where it does not belong.
+/// Bytes that are inserted where they do not belong.
 const TOKENS: &[&[u8]] = &[
     b"\"",
     b"{",
@@ -38,9 +38,9 @@ const TOKENS: &[&[u8]] = &[
     b"../..",
     b"\xf0\x9f\x92\xa9",
 ];
-/// Most bytes of a body that a failure shows.
+/// Maximum size of a body that a failure shows, in bytes.
 const SHOWN_BYTES_MAX: usize = 2_000;
-/// Most damages of one body.
+/// Maximum number of damages of one body.
 const DAMAGES_MAX: usize = 8;
 const STATUSES: &[u16] = &[200, 201, 204, 301, 400, 401, 403, 404, 409, 410, 422, 429, 500, 502, 503];
 
@@ -62,15 +62,15 @@ pub(super) fn fuzz(subject: &Subject, told: &Random) -> Checked<()> {
     Ok(())
 }
 
-/// What one seed makes of what is given.
+/// A round's damage of the given data.
 struct Round {
     sound: Delivery,
     body: Vec<u8>,
-    /// Whether no other body is authentic.
+    /// Whether no other body would be authentic.
     is_covered: bool,
     headers: Vec<(String, Vec<u8>)>,
     ticket_id: String,
-    /// Which request of a method meets the fault.
+    /// Index of the request that meets the fault.
     at: usize,
     status: u16,
     answer: Vec<u8>,
@@ -91,7 +91,7 @@ impl Round {
             let at = numbers.below(headers.len());
             headers[at].1 = damaged(&headers[at].1, numbers);
         }
-        // The tool answers damage of what it answers, or of nothing.
+        // The base is one of the tool's answers, or an empty body if there are none.
         let answers = &subject.given.answer;
         let answer = (!answers.is_empty()).then(|| answers[numbers.below(answers.len())].response());
         let answer = damaged(answer.as_ref().map_or(b"{\"id\":1}".as_slice(), |answer| answer.body()), numbers);

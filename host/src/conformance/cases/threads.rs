@@ -1,4 +1,4 @@
-//! Level 4: the same answers, whoever else asks at the same time and whenever.
+//! Level 4: the answers do not depend on other calls or their timing.
 
 use std::{thread, time::Duration};
 
@@ -13,15 +13,15 @@ use crate::conformance::{
     told::{Told, differing},
 };
 
-/// Threads, and rounds of each: as many as a host's lanes, often enough to meet.
+/// Number of threads, and rounds of each: as many threads as a host has lanes, and enough rounds for them to collide.
 const THREADS: usize = 8;
 const ROUNDS: usize = 50;
-/// How often extract is asked again.
+/// Number of repetitions of extract.
 const REPEATS: u32 = 100;
 
 type Answer<T> = Result<T, PluginError>;
 
-/// What one thread hears in one round.
+/// The answers to one thread in one round.
 #[derive(Debug, PartialEq)]
 struct Heard {
     webhooks: Vec<(Answer<bool>, Answer<TicketMetadata>)>,
@@ -30,7 +30,7 @@ struct Heard {
 }
 
 impl Heard {
-    /// The first answer that is another among many threads, in a sentence.
+    /// The first answer that differs when many threads call, as a sentence.
     fn difference(&self, among_many: &Self) -> String {
         let sentence = |method: &str, alone: &dyn Told, many: &dyn Told| {
             let same = if alone.told() == many.told() { ", which differ in what they hold" } else { "" };
@@ -88,7 +88,7 @@ pub(super) fn parallel(subject: &Subject) -> Checked<()> {
     })
 }
 
-/// get and update go to a script of their own order, so each thread asks for all of it.
+/// Runs one round. get and update use a script with its own order, so each thread owns the whole script.
 fn round(subject: &Subject, deliveries: &[Delivery]) -> Checked<Heard> {
     let webhooks = deliveries
         .iter()

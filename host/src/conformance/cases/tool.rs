@@ -1,4 +1,4 @@
-//! Level 2, the tool's API: what succeeds, and that nothing else is taken for success.
+//! Level 2, the tool's API: what succeeds, and that nothing else counts as success.
 
 use plugin_abi::PluginError;
 
@@ -10,9 +10,9 @@ use crate::conformance::{
     tried::Tried,
 };
 
-/// The seconds that the tool wants us to wait.
+/// The wait that the tool asks for, in seconds.
 const WAIT_S: u64 = 7;
-/// A ticket's id where none is given.
+/// The ticket id used if none is given.
 const SOME_ID: &str = "1";
 const PAGE: &str = "<!DOCTYPE html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>";
 
@@ -62,7 +62,7 @@ pub(super) fn internal(subject: &Subject) -> Checked<Tried> {
     })
 }
 
-/// A later attempt, whose note is on the ticket already.
+/// Runs a later attempt, whose note is on the ticket already.
 pub(super) fn found(subject: &Subject) -> Checked<Tried> {
     let ticket = ticket(subject)?;
     subject.script().answers_with_note();
@@ -101,7 +101,7 @@ pub(super) fn found(subject: &Subject) -> Checked<Tried> {
     }
 }
 
-/// Whether requests are as their answers expect them.
+/// Checks the requests against the expectations of their answers.
 fn as_expected(asked: &[Asked]) -> Checked<()> {
     asked.iter().try_for_each(|asked| match &asked.expected {
         Expected::Unmet(why) => Err(format!("the request {} {} is not as expected: {why}", asked.method, asked.target)),
@@ -145,7 +145,7 @@ pub(super) fn odd_ids(subject: &Subject) -> Checked<()> {
     Ok(())
 }
 
-/// A target that no ticket id has broken out of its place in.
+/// Checks that the ticket id has stayed in its place in the target.
 fn check_target(asked: &Asked, id: &str) -> Checked<()> {
     let target = asked.target.as_str();
     let path = target.split('?').next().unwrap_or_default();
@@ -201,7 +201,7 @@ pub(super) fn draining(subject: &Subject) -> Checked<()> {
     under(subject, &Fault::Draining, "Cancelled", |error| matches!(error, PluginError::Cancelled))
 }
 
-/// Only where the answer is read: what update needs to know, the status says.
+/// Applies only where the answer's body is read: update may need no more than the status.
 pub(super) fn half(subject: &Subject) -> Checked<()> {
     read_only(subject, &[r#"{"id":"1","subject":"Printer on f"#, "", "\u{feff}"])
 }
@@ -226,13 +226,13 @@ fn read_only(subject: &Subject, bodies: &[&str]) -> Checked<()> {
             }
         }
         subject.script().fails(None, fault);
-        // Any error will do, and success too: but nothing else.
+        // Any error is allowed, and success too.
         let _said = subject.update(&id, 2)?;
     }
     Ok(())
 }
 
-/// Both methods with this fault: get's first request, and each request that update makes.
+/// Runs both methods with this fault: on get's first request, and on each request of update.
 fn under(subject: &Subject, fault: &Fault, wanted: &str, fits: fn(&PluginError) -> bool) -> Checked<()> {
     let id = id(subject);
     let is_missing = matches!(fault, Fault::Answer { status: 404, .. });
@@ -258,7 +258,7 @@ fn under(subject: &Subject, fault: &Fault, wanted: &str, fits: fn(&PluginError) 
     Ok(())
 }
 
-/// How many requests update makes when all goes well; one, where that is not known.
+/// Number of requests that a successful update makes; one if that is not known.
 fn requests_of_update(subject: &Subject, id: &str, attempt: u32) -> Checked<usize> {
     if subject.given.ticket.is_none() {
         return Ok(1);
@@ -276,7 +276,7 @@ fn id(subject: &Subject) -> String {
     subject.given.ticket.as_ref().map_or_else(|| SOME_ID.to_owned(), |ticket| ticket.id.clone())
 }
 
-/// Without the settings and secrets of a tenant a plugin may get no further than that.
+/// Whether this is a configuration error that missing settings or secrets explain.
 fn fits_configuration(subject: &Subject, error: &PluginError) -> bool {
     subject.given.ticket.is_none() && matches!(error, PluginError::Configuration(_))
 }

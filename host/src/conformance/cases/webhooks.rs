@@ -1,4 +1,4 @@
-//! Level 2, who sent it: what is proven is taken, and nothing else.
+//! Level 2, authenticity: proven webhooks are accepted, and nothing else.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::conformance::{
     tried::{Tally, Tried},
 };
 
-/// Headers by which tools prove who they are.
+/// Headers that tools use to authenticate themselves.
 const PROOFS: &[&str] = &[
     "authorization",
     "x-hub-signature",
@@ -23,11 +23,11 @@ const PROOFS: &[&str] = &[
     "webhook-timestamp",
     "webhook-signature",
 ];
-/// Bytes of a header that is too long for anything.
+/// Size of a header that is too long for any use, in bytes.
 const HUGE_BYTES: usize = 64 << 10;
-/// How long after its sending no webhook with a signed time may be taken.
+/// Age from which no webhook with a signed time may be accepted.
 const STALE: Duration = Duration::from_secs(3 * 60 * 60);
-/// How many headers are many.
+/// Number of headers in a webhook with many.
 const MANY: usize = 100;
 
 pub(super) fn valid(subject: &Subject) -> Checked<()> {
@@ -102,7 +102,7 @@ pub(super) fn wrong_secret(subject: &Subject) -> Checked<()> {
 }
 
 pub(super) fn empty_secret(subject: &Subject) -> Checked<()> {
-    // What an empty key would have signed must not do either.
+    // A signature made with an empty key must not be accepted either.
     let emptied = |text: &str| Some(text[..0].to_owned());
     let empty: BTreeMap<_, _> = subject.given.secrets.keys().map(|name| (name.clone(), String::new())).collect();
     under_secrets(subject, "under an empty secret", emptied)?;
@@ -134,7 +134,7 @@ pub(super) fn altered_body(subject: &Subject) -> Checked<Tried> {
         }
         let delivery = webhook.delivery(&subject.given);
         subject.script().set_now(delivery.received_at);
-        // Insignificant to JSON, and all the same other bytes.
+        // Insignificant in JSON, but different bytes.
         let body = [delivery.body.as_slice(), b" "].concat();
         refused(subject, &format!("{} with a blank behind", webhook.name), &Delivery { body, ..delivery.clone() })?;
         let body = delivery.body.split_last().map(|(_, body)| body.to_vec()).unwrap_or_default();
@@ -143,7 +143,7 @@ pub(super) fn altered_body(subject: &Subject) -> Checked<Tried> {
     Ok(tally.end("needs signs_body: whether its proof covers the body", "no webhook's proof covers its body"))
 }
 
-/// As it is, each webhook arrives hours later.
+/// Delivers each webhook unchanged, but hours later.
 pub(super) fn stale(subject: &Subject) -> Checked<Tried> {
     let mut tally = Tally::default();
     for webhook in subject.webhooks() {
@@ -166,7 +166,7 @@ pub(super) fn stale(subject: &Subject) -> Checked<Tried> {
     ))
 }
 
-/// No proof: `Ok(false)`, Authentication, or a configuration that cannot prove anything.
+/// Checks that the webhook is not proven: `Ok(false)`, Authentication, or a configuration that cannot prove anything.
 pub(super) fn refused(subject: &Subject, what: &str, delivery: &Delivery) -> Checked<()> {
     match subject.validate(what, delivery)? {
         Ok(false) | Err(PluginError::Authentication(_) | PluginError::Configuration(_)) => Ok(()),
@@ -175,7 +175,7 @@ pub(super) fn refused(subject: &Subject, what: &str, delivery: &Delivery) -> Che
     }
 }
 
-/// Each webhook with each header that proves it.
+/// Checks each webhook with each header that proves it.
 fn each_proof(subject: &Subject, check: impl Fn(&str, &str, &Delivery) -> Checked<()>) -> Checked<Tried> {
     let mut tally = Tally::default();
     for webhook in subject.webhooks() {
@@ -193,7 +193,7 @@ fn each_proof(subject: &Subject, check: impl Fn(&str, &str, &Delivery) -> Checke
     Ok(tally.end("needs proof_headers: which of its headers prove it", "no webhook is proven by a header"))
 }
 
-/// Each webhook as it is, for a tenant whose secrets have changed.
+/// Checks each webhook unchanged, for a tenant with other secrets.
 fn under_secrets(subject: &Subject, what: &str, change: impl Fn(&str) -> Option<String>) -> Checked<()> {
     let changed = subject.given.secrets.iter().filter_map(|(name, text)| Some((name.clone(), change(text)?)));
     subject.script().set_secrets(changed.collect());
@@ -205,7 +205,7 @@ fn under_secrets(subject: &Subject, what: &str, change: impl Fn(&str) -> Option<
     Ok(())
 }
 
-/// Another secret, written as this one: its first letter or digit after a prefix is another.
+/// A different secret of the same form: its first letter or digit after a prefix is changed.
 fn another(text: &str) -> String {
     let from = text.find('_').filter(|_| text.starts_with("whsec_")).map_or(0, |underscore| underscore + 1);
     let first = if text[from..].starts_with('A') { 'B' } else { 'A' };

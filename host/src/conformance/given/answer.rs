@@ -1,4 +1,4 @@
-//! What the tool answers, and what it expects of the request.
+//! The tool's scripted answers, and what they expect of a request.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -11,59 +11,59 @@ use super::GivenFault;
 
 /// The marker of the note in every case.
 pub(in crate::conformance) const MARKER: &str = "patchbay:01890000-0000-7000-8000-000000000001";
-/// What stands for the marker in the bodies of answers.
+/// Placeholder for the marker in the bodies of answers.
 const MARKER_PLACE: &str = "{{marker}}";
 
-/// What the tool answers to some requests: the first that fits.
+/// An answer of the tool. The first one that fits a request is used.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct GivenAnswer {
     method: String,
     path: String,
-    /// What the request's query holds, still percent-encoded.
+    /// What the request's query contains, still percent-encoded.
     #[serde(default)]
     query: String,
     status: u16,
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// The body, in a file beside this one,
+    /// The body, in a file next to `conformance.toml`. An alternative to `body`.
     pub(super) file: Option<PathBuf>,
-    /// or here.
+    /// The body itself.
     pub(super) body: Option<String>,
-    /// Whether the tool answers so once the note is on the ticket, and not before.
+    /// Whether the tool gives this answer only once the note is on the ticket.
     #[serde(default)]
     pub(in crate::conformance) noted: bool,
-    /// Values of the request's body, by JSON pointer.
+    /// Expected values in the request's body, by JSON pointer.
     #[serde(default)]
     expect_json: BTreeMap<String, Value>,
-    /// JSON pointers to what the request's body does not have.
+    /// JSON pointers to what the request's body must not have.
     #[serde(default)]
     expect_no_json: Vec<String>,
-    /// Headers of the request.
+    /// Expected headers of the request.
     #[serde(default)]
     expect_header: BTreeMap<String, String>,
-    /// A text that the request's body holds.
+    /// A text that the request's body must contain.
     expect_body_contains: Option<String>,
 }
 
-/// Whether a request is as its answer expects it.
+/// Whether a request meets its answer's expectations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::conformance) enum Expected {
     /// The answer expects nothing.
     Nothing,
     /// The request is as expected.
     Met,
-    /// It is not: a sentence.
+    /// The request is not as expected; the text says why.
     Unmet(String),
 }
 
 impl GivenAnswer {
-    /// Whether this is what the tool answers.
+    /// Whether the tool gives this answer to such a request.
     pub(in crate::conformance) fn fits(&self, method: &str, path: &str, query: &str) -> bool {
         self.method.eq_ignore_ascii_case(method) && self.path == path && query.contains(&self.query)
     }
 
-    /// The answer.
+    /// The answer as a response.
     pub(in crate::conformance) fn response(&self) -> Response {
         let mut headers: Vec<_> =
             self.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect();
@@ -73,12 +73,12 @@ impl GivenAnswer {
         Response::new(self.status, headers, self.body.as_deref().unwrap_or_default())
     }
 
-    /// Whether it shows the note.
+    /// Whether the answer shows the note.
     pub(in crate::conformance) fn shows_note(&self) -> bool {
         self.body.as_deref().is_some_and(|body| body.contains(MARKER))
     }
 
-    /// Whether the request is as expected.
+    /// Compares the request with the expectations.
     pub(in crate::conformance) fn expected(&self, request: &Request) -> Expected {
         let is_silent = self.expect_json.is_empty()
             && self.expect_no_json.is_empty()
@@ -119,7 +119,7 @@ impl GivenAnswer {
         Some(format!("its body has {there}, which must not be there"))
     }
 
-    /// Puts the marker where its place is held, and looks whether what is expected can be looked for.
+    /// Replaces the placeholder by the marker, and checks that the expectations can be tested.
     pub(super) fn check(&mut self) -> Result<(), GivenFault> {
         if let Some(body) = &mut self.body {
             *body = body.replace(MARKER_PLACE, MARKER);
@@ -135,7 +135,7 @@ impl GivenAnswer {
     }
 }
 
-/// The body as JSON. A form is an object of its fields, each of which may hold JSON itself.
+/// The body as JSON. A form becomes an object of its fields, each of which may contain JSON itself.
 fn read(request: &Request, body: &[u8]) -> Option<Value> {
     let is_form = request.header_value("content-type").is_some_and(|kind| kind.contains("form-urlencoded"));
     if !is_form {

@@ -1,4 +1,4 @@
-//! What is compared of a plugin's answers; what is not given is not compared.
+//! The expected fields of a plugin's answers. Fields that are not given are not compared.
 
 use plugin_abi::{
     time::format_description::well_known::Rfc3339,
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::conformance::told::event_word;
 
-/// What is compared of the metadata; what is not given is not compared.
+/// The expected metadata. Fields that are not given are not compared.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExpectedMetadata {
@@ -25,7 +25,7 @@ pub struct ExpectedMetadata {
     resolution: Option<String>,
 }
 
-/// What is compared of the ticket.
+/// The expected ticket. Fields that are not given are not compared.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExpectedTicket {
@@ -38,7 +38,7 @@ pub struct ExpectedTicket {
 }
 
 impl ExpectedMetadata {
-    /// The first field that is not as expected, in a sentence.
+    /// The first field that differs, as a sentence.
     pub(in crate::conformance) fn difference(&self, found: &TicketMetadata) -> Option<String> {
         let resolution = match &found.event {
             Event::Resolved { resolution, .. } => resolution.as_deref(),
@@ -62,7 +62,7 @@ impl ExpectedMetadata {
 }
 
 impl ExpectedTicket {
-    /// The first field that is not as expected, in a sentence.
+    /// The first field that differs, as a sentence.
     pub(in crate::conformance) fn difference(&self, found: &Ticket) -> Option<String> {
         first_difference(&[
             ("subject", &self.subject, found.subject.as_deref()),

@@ -1,4 +1,4 @@
-//! What single commands about a tenant are told.
+//! Arguments of commands about a single tenant.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::Why;
 use crate::{admin::KEEP_DAYS_MAX, ids::TenantId};
 
-/// A tenant with which something is done, and why.
+/// A tenant, and the reason for the command.
 #[derive(Debug, Clone, clap::Args)]
 pub struct OneTenant {
     /// Its id
@@ -19,7 +19,7 @@ pub struct OneTenant {
     pub why: Why,
 }
 
-/// What `tenant remove` is told.
+/// Arguments of `tenant remove`.
 #[derive(Debug, clap::Args)]
 pub struct RemoveTenant {
     /// The tenant, and why
@@ -33,7 +33,7 @@ pub struct RemoveTenant {
     pub yes: bool,
 }
 
-/// What `tenant try` is told.
+/// Arguments of `tenant try`.
 #[derive(Debug, clap::Args)]
 pub struct TryTenant {
     /// Its id

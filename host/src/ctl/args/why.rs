@@ -1,10 +1,10 @@
-//! Why something is done, for the journal.
+//! Reasons for the journal.
 
 use url::form_urlencoded;
 
 use crate::plugin::journal::checked_reason;
 
-/// Why something is done to a tenant.
+/// The reason for a command about a tenant.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Why {
     /// Why, for the journal: one line
@@ -12,7 +12,7 @@ pub struct Why {
     pub reason: Option<String>,
 }
 
-/// Why something is done to jobs, whose `--reason` is the one for which they were given up.
+/// The reason for a command about jobs. It is `--why`, because `--reason` selects jobs by why they were given up.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct WhyJobs {
     /// Why, for the journal: one line
@@ -21,14 +21,14 @@ pub struct WhyJobs {
 }
 
 impl Why {
-    /// The request's path with the reason.
+    /// Adds the reason to the request's path.
     pub fn on(&self, path: impl Into<String>) -> String {
         said(path.into(), self.reason.as_deref())
     }
 }
 
 impl WhyJobs {
-    /// The request's path with the reason.
+    /// Adds the reason to the request's path.
     pub fn on(&self, path: impl Into<String>) -> String {
         said(path.into(), self.why.as_deref())
     }

@@ -1,4 +1,4 @@
-//! The plugin folder, as `install` writes to it: whole files under hidden names first, which the host does not look at.
+//! Writes into the plugin folder. Files are first written whole under hidden names, which the host ignores.
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
@@ -9,10 +9,10 @@ use std::{
 
 use crate::plugin::signature::SUFFIX;
 
-/// Everybody may read a plugin; only whoever installed it may write it.
+/// Everybody may read a plugin; only the user who installed it may write it.
 const MODE: u32 = 0o644;
 
-/// A plugin and its signature that lie in the folder, seen by nobody yet. Dropped, they are removed.
+/// A plugin and its signature under hidden names in the folder. Dropping it removes both.
 pub(super) struct Staged {
     plugin: Draft,
     signature: Option<Draft>,
@@ -20,10 +20,10 @@ pub(super) struct Staged {
 }
 
 impl Staged {
-    /// Writes both.
+    /// Writes both files.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// If the folder cannot be written.
     pub(super) fn write(folder: &Path, name: &str, bytes: &[u8], signature: Option<&[u8]>) -> io::Result<Self> {
         Ok(Self {
             plugin: Draft::write(folder, name, bytes)?,
@@ -32,7 +32,7 @@ impl Staged {
         })
     }
 
-    /// Where the plugin lies for now.
+    /// The plugin's current path.
     pub(super) fn plugin(&self) -> &Path {
         &self.plugin.hidden
     }
@@ -71,7 +71,7 @@ fn found<T>(read: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// A file on disk under a hidden name, which the host does not look at. Dropped before it is published, it is removed.
+/// A file under a hidden name, which the host ignores. Dropping it before it is published removes it.
 struct Draft {
     hidden: PathBuf,
     place: PathBuf,
@@ -83,7 +83,7 @@ impl Draft {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&hidden)?;
         let draft = Self { hidden, place: folder.join(name) };
         file.write_all(bytes)?;
-        // Whatever the umask is.
+        // Sets the mode regardless of the umask.
         file.set_permissions(Permissions::from_mode(MODE))?;
         file.sync_all()?;
         Ok(draft)

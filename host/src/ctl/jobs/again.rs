@@ -1,4 +1,4 @@
-//! `job retry` and `job purge`: jobs are tried again, or thrown away.
+//! `job retry` and `job purge`: retries jobs, or deletes dead letters.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! What is asked about jobs as the path of a request.
+//! The paths of requests about jobs.
 
 use time::format_description::well_known::Rfc3339;
 use url::form_urlencoded::Serializer;
@@ -8,7 +8,7 @@ use super::super::{
     span::Since,
 };
 
-/// Which jobs to list.
+/// The path that lists jobs.
 pub(super) fn list(wanted: &ListJobs) -> String {
     let mut query = Query::of("/v1/jobs");
     query.add("limit", Some(wanted.limit.to_string()));
@@ -25,14 +25,14 @@ pub(super) fn list(wanted: &ListJobs) -> String {
     query.path()
 }
 
-/// What to find.
+/// The path that finds jobs.
 pub(super) fn find(text: &str) -> String {
     let mut query = Query::of("/v1/jobs/find");
     query.add("text", Some(text.to_owned()));
     query.path()
 }
 
-/// A request about those jobs.
+/// The path of a request about the selected jobs.
 pub(super) fn which(path: &str, which: &Which) -> String {
     let mut query = Query::of(path);
     query.add("tenant", which.tenant.as_ref().map(ToString::to_string));

@@ -1,4 +1,5 @@
-//! Where a new plugin gets plugin-abi from: what its Cargo.toml says, so that a colleague's machine can build it too.
+//! Finds the plugin-abi dependency for a new plugin's Cargo.toml, preferably one that a colleague's machine can build
+//! too.
 
 use std::{
     env,
@@ -10,7 +11,7 @@ use url::Url;
 
 use crate::{admin::wire::Problem, ctl::failure::Failure};
 
-/// A dependency as Cargo.toml says it, between the braces.
+/// A dependency as Cargo.toml has it, between the braces.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Dependency {
     pub(super) toml: String,
@@ -19,11 +20,11 @@ pub(super) struct Dependency {
 }
 
 impl Dependency {
-    /// From a git repository or a folder, if one is named; else from where the checkout came from that this program was
-    /// built in, or else from that checkout's folder.
+    /// Uses the given git repository or folder. Without one, it uses the repository that this program's checkout came
+    /// from, or failing that the checkout's folder.
     ///
     /// # Errors
-    /// When there is no plugin-abi.
+    /// If there is no plugin-abi.
     pub(super) fn find(from: Option<&str>) -> Result<Self, Failure> {
         let Some(from) = from else { return Self::of_own_checkout() };
         if let Some(url) = Remote::parse(from) {
@@ -64,20 +65,21 @@ fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-/// A repository that other machines can reach, as Cargo writes it: without a password.
+/// A repository that other machines can reach, as Cargo writes it, without a password.
 #[derive(Debug, PartialEq, Eq)]
 struct Remote(String);
 
 impl Remote {
     fn parse(text: &str) -> Option<Self> {
         if !text.contains("://") {
-            // git's own short form, `git@host:path`, which Cargo does not read. What is before the colon holds no slash.
+            // Git's short form, `git@host:path`, which Cargo does not read. There is no slash before the colon.
             let (host, path) = text.split_once(':').filter(|(host, _)| !host.contains('/') && host.contains('.'))?;
             return Some(Self(format!("ssh://{host}/{}", path.trim_start_matches('/'))));
         }
         let mut url = Url::parse(text).ok().filter(|url| url.scheme() != "file" && url.has_host())?;
         if url.scheme() != "ssh" {
-            // These cannot fail for a URL with a host; whoever cloned with a token must not find it in a Cargo.toml.
+            // These cannot fail for a URL with a host. A token that the checkout was cloned with must not get into a
+            // Cargo.toml.
             url.set_username("").ok()?;
         }
         url.set_password(None).ok()?;
@@ -85,7 +87,7 @@ impl Remote {
     }
 }
 
-/// A state of a repository.
+/// A revision of a repository.
 #[derive(Debug, PartialEq, Eq)]
 struct Source {
     remote: Remote,
@@ -99,10 +101,10 @@ enum State {
 }
 
 impl Source {
-    /// Where the checkout with this folder came from.
+    /// The repository that the checkout with this folder came from.
     ///
     /// # Errors
-    /// Why no other machine could get the same, in a sentence.
+    /// A sentence that says why no other machine could get the same.
     fn of_checkout(folder: &Path) -> Result<Self, String> {
         let origin = git(folder, &["remote", "get-url", "origin"]).ok_or("its checkout has no git remote origin")?;
         let remote = Remote::parse(&origin).ok_or_else(|| format!("the origin of its checkout is {origin}"))?;
@@ -128,7 +130,7 @@ impl Source {
     }
 }
 
-/// What git says, when it is there and succeeds.
+/// The output of git, if it is installed and succeeds.
 fn git(folder: &Path, args: &[&str]) -> Option<String> {
     let ended = Command::new("git").arg("-C").arg(folder).args(args).output().ok()?;
     let said = String::from_utf8(ended.stdout).ok()?;
@@ -170,7 +172,7 @@ mod tests {
         }
     }
 
-    /// A repository whose one commit holds a file, and a folder in it.
+    /// A repository with one commit, which has a file and a folder.
     fn repository() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("plugin-abi")).unwrap();

@@ -1,4 +1,4 @@
-//! What `status` says of hosts that are well and of those that are not.
+//! Output of `status` for healthy hosts and for others.
 
 use serde_json::{Value, json};
 use time::macros::datetime;

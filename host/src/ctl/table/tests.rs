@@ -1,4 +1,4 @@
-//! Text for people, and tables at the widths of terminals: `snapshots/` has what they must look like.
+//! Text for people, and tables at the widths of terminals. `snapshots/` has the expected output.
 
 use std::{env, fs, path::Path};
 
@@ -111,7 +111,7 @@ fn all(layout: &Layout) -> String {
     .concat()
 }
 
-/// Written anew with `PATCHBAY_WRITE_SNAPSHOTS=1`.
+/// `PATCHBAY_WRITE_SNAPSHOTS=1` writes the snapshots anew.
 #[test]
 fn tables_look_as_they_must_at_each_width() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ctl/table/snapshots");
@@ -165,7 +165,7 @@ fn colour_changes_nothing_but_colour() {
     }
 }
 
-/// Where a page shows a table, it shows the one of today.
+/// Tables in the pages have the current headings.
 #[test]
 fn tables_in_the_documentation_have_these_headings() {
     let tables = [

@@ -1,4 +1,4 @@
-//! `tenant export`: tenants as lines that `tenant import` takes back. Of secrets their names alone.
+//! `tenant export`: writes tenants as lines that `tenant import` reads. They contain only the names of secrets.
 
 use serde_json::Value;
 
@@ -19,14 +19,14 @@ pub(super) fn run(client: &Client, id: Option<&TenantId>) -> Result<Shown, Failu
     Ok(Shown::new(lines, &exported))
 }
 
-/// What an import holds, but for `secrets`: a list of their names.
+/// The tenant as an import has it, except that `secrets` is a list of names.
 fn exported(tenant: &Tenant) -> Value {
     let mut exported = serde_json::to_value(new(tenant)).expect("what travels on the wire has a JSON form");
     exported["secrets"] = newest_secrets(tenant).collect();
     exported
 }
 
-/// The same tenant to be added, without its secrets. Whether it is paused is left out: that may be so because all are.
+/// The same tenant as a new one, without its secrets. Whether it is paused is left out, because all tenants may be.
 pub(super) fn new(tenant: &Tenant) -> NewTenant {
     NewTenant {
         id: tenant.id.clone(),

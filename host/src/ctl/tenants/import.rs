@@ -1,4 +1,5 @@
-//! `tenant import`: tenants from a file, with their secrets or, out of `export` and `show --json`, with the names alone.
+//! `tenant import`: adds tenants from a file, with their secrets or, from `export` and `show --json`, with the names
+//! only.
 
 use std::{
     fmt::Write as _,
@@ -28,20 +29,20 @@ use crate::{
     },
 };
 
-/// The member of secrets.
+/// The field with the secrets.
 const SECRETS: &str = "secrets";
-/// A member that only `show --json` and `list --json` write.
+/// A field that only `show --json` and `list --json` write.
 const OF_SHOW: &str = "live_jobs";
 
-/// A tenant to be added, and the names of its secrets whose texts the file does not have. With any it is disabled: its
-/// webhooks would be refused, and its jobs fail.
+/// A tenant to add, and the names of its secrets whose texts are not in the file. With any of those it is added
+/// disabled: its webhooks would be refused, and its jobs would fail.
 #[derive(Debug)]
 pub(super) struct Imported {
     pub(super) tenant: NewTenant,
     pub(super) missing: Vec<String>,
 }
 
-/// A tenant that was added, and what it lacks.
+/// A tenant that was added, and the secrets that it lacks.
 #[derive(Serialize)]
 struct Added<'a> {
     #[serde(flatten)]
@@ -67,7 +68,7 @@ pub(super) fn run(
     Ok(Shown::new(text, &added))
 }
 
-/// Which secrets are to be given, and how.
+/// Says which secrets to set, and how.
 fn say_missing(text: &mut String, added: &Added<'_>) {
     let (id, names) = (&added.tenant.id, added.missing_secrets);
     let given: String = names.iter().map(|name| format!(" --secret {name}=@FILE")).collect();
@@ -101,7 +102,7 @@ fn warn_of_invisible_ends(imported: &[Imported], console: &Console) {
     }
 }
 
-/// Reads JSON lines or one JSON array. No complaint quotes the file: it holds secrets.
+/// Reads JSON lines or one JSON array. No error quotes the file, because it contains secrets.
 fn read(file: &Path) -> Result<Vec<Imported>, Failure> {
     let unreadable = |why: String| {
         let problem = Problem {
@@ -119,7 +120,7 @@ fn read(file: &Path) -> Result<Vec<Imported>, Failure> {
     parse(&bytes).map_err(unreadable)
 }
 
-/// PowerShell writes UTF-16, and editors put a byte order mark before UTF-8.
+/// Parses the file's text. PowerShell writes UTF-16, and some editors put a byte order mark before UTF-8.
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Imported>, String> {
     Json::new(bytes, None).read(|bytes| {
         let text =
@@ -133,7 +134,7 @@ fn lines(text: &str) -> Result<Vec<Imported>, String> {
         let values: Vec<Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
         return values.iter().zip(1..).map(|(value, n)| tenant(&format!("tenant {n}"), value)).collect();
     }
-    // As `show --json` writes it: one tenant in several lines.
+    // The form of `show --json`: one tenant in several lines.
     if let Ok(value @ Value::Object(_)) = serde_json::from_str(text) {
         return Ok(vec![tenant("line 1", &value)?]);
     }
@@ -141,7 +142,7 @@ fn lines(text: &str) -> Result<Vec<Imported>, String> {
     lines
         .map(|(line, n)| {
             let place = format!("line {n}");
-            // Only the column: the error's own line is that of the piece.
+            // Only the column, because the error's own line is that of the piece.
             let value = serde_json::from_str(line)
                 .map_err(|error| format!("{place}, column {}: this is no JSON", error.column()))?;
             tenant(&place, &value)
@@ -154,7 +155,7 @@ fn tenant(place: &str, value: &Value) -> Result<Imported, String> {
         return Err(format!("{place}: a tenant is a JSON object"));
     }
     if value.to_string().contains(char::REPLACEMENT_CHARACTER) {
-        // A secret that holds one fits nothing.
+        // A secret with this character would match nothing.
         return Err(format!("{place}: a character cannot be read; save the file as UTF-8"));
     }
     if value.get(OF_SHOW).is_some() {
@@ -189,7 +190,7 @@ fn without_contents(value: &Value) -> Value {
     }
 }
 
-/// Reads a file, or standard input when it is `-`, up to a number of bytes.
+/// Reads at most `bytes_max` bytes of a file, or of standard input if it is `-`.
 pub(super) fn read_at_most(file: &Path, bytes_max: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
     if file == Path::new("-") {
         io::stdin().take(bytes_max).read_to_end(bytes)?;

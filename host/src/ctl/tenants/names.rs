@@ -1,4 +1,4 @@
-//! Names that nobody serves or declares are told when they are typed, and not by the first webhook that is refused.
+//! Checks names that are typed, so that an unknown one is reported at once and not by the first refused webhook.
 
 use plugin_abi::declared::{Declaration, DeclaredName};
 
@@ -22,9 +22,9 @@ pub(super) struct Named {
 /// Names of one kind.
 #[derive(Default)]
 struct Names {
-    /// Those that the command gives.
+    /// Names that the command gives.
     given: Vec<String>,
-    /// Those that the tenant has after it.
+    /// Names that the tenant has after the command.
     held: Vec<String>,
 }
 
@@ -46,7 +46,7 @@ impl Named {
         }
     }
 
-    /// `None` when the change is not about any name.
+    /// The names in a change; `None` if it has none.
     pub(super) fn by_change(
         change: &TenantChange,
         before: impl FnOnce() -> Result<Tenant, Failure>,
@@ -69,10 +69,10 @@ impl Named {
         }))
     }
 
-    /// Warns where nothing serves the tool type, where names cannot be checked, and where one is missing.
+    /// Warns if nothing serves the tool type, if names cannot be checked, and if one is missing.
     ///
     /// # Errors
-    /// When the plugin declares what it reads, a name is not among it, and that is not forced.
+    /// If the plugin declares what it reads, a name is not declared, and `force` is not set.
     pub(super) fn check(&self, client: &Client, console: &Console, force: bool) -> Result<(), Failure> {
         let Self { id, tool_type, settings, secrets } = self;
         let plugins: Vec<Plugin> = client.get("/v1/plugins")?;
@@ -114,7 +114,7 @@ impl Named {
     }
 }
 
-/// Refuses to set a secret that the tenant does not have and its plugin does not declare, unless that is forced.
+/// Refuses to set a secret that the tenant does not have and its plugin does not declare, unless `force` is set.
 pub(super) fn check_secret(client: &Client, tenant: &Tenant, name: &str, force: bool) -> Result<(), Failure> {
     let has: Vec<_> = super::newest_secrets(tenant).collect();
     if force || has.contains(&name) {
@@ -141,7 +141,7 @@ pub(super) fn check_secret(client: &Client, tenant: &Tenant, name: &str, force: 
     Err(Failure::failed(problem))
 }
 
-/// Whether webhooks of its tool type have somewhere to go, or will when an operator lets them.
+/// Whether webhooks of its tool type have somewhere to go, or will once an operator allows it.
 fn serves(plugin: &Plugin) -> bool {
     !matches!(plugin.state.as_str(), "refused" | "missing")
 }
@@ -166,7 +166,7 @@ fn undeclared(tool_type: &str, kind: Kind, name: &str, declared: &[DeclaredName]
         .mend("write the name as the plugin declares it, or say --force")
 }
 
-/// One problem as it is, several as the causes of one.
+/// Returns one problem as it is, and several as the causes of one.
 fn refuse(mut problems: Vec<Problem>) -> Result<(), Failure> {
     match problems.len() {
         0 => Ok(()),

@@ -1,4 +1,4 @@
-//! `tenant remove` and `tenant erase`: what goes is told first.
+//! `tenant remove` and `tenant erase`: both first say what will be deleted.
 
 use super::{counted, newest};
 use crate::{
@@ -43,7 +43,7 @@ pub(super) fn erase(client: &Client, about: &OneTenant, yes: bool, console: &Con
     Ok(Shown::new(format!("Erased what removed tenants left behind as {id}: {}.\n", held(&erased.holdings)), &erased))
 }
 
-/// `1 job, 2 dead letters, …`
+/// What is stored, in words: `1 job, 2 dead letters, …`.
 fn held(holdings: &Holdings) -> String {
     let Holdings { jobs, dead_letters, solved_tickets, notes } = *holdings;
     [(jobs, "job"), (dead_letters, "dead letter"), (solved_tickets, "solved ticket"), (notes, "note")]

@@ -16,13 +16,13 @@ use crate::{
     tenant::check_name,
 };
 
-/// Which secret is to be set, and how.
+/// Arguments of `tenant rotate-secret`.
 pub(super) struct Rotation {
     pub(super) about: OneTenant,
     pub(super) name: String,
-    /// For how long the text before it stays good.
+    /// How long the previous text stays valid, in seconds.
     pub(super) grace_s: u32,
-    /// Whether a new name is meant.
+    /// Whether a name that nobody knows is allowed.
     pub(super) force: bool,
 }
 
@@ -52,7 +52,7 @@ pub(super) fn remove(
     let OneTenant { id, why } = about;
     checked(name)?;
     let tenant: Tenant = client.get(&format!("/v1/tenants/{id}"))?;
-    // One that is not there the host refuses, and says which there are.
+    // The host refuses an unknown secret, and says which there are.
     if tenant.secrets.iter().any(|secret| secret.name == name) {
         let question = format!(
             "Remove secret {name} of tenant {id}? Its text cannot be got back, and what needs it is refused from then on."
@@ -62,7 +62,7 @@ pub(super) fn remove(
     Ok(one(&client.delete(&why.on(format!("/v1/tenants/{id}/secrets/{name}")))?))
 }
 
-/// It becomes a part of the request's path.
+/// Checks the name, which becomes a part of the request's path.
 fn checked(name: &str) -> Result<(), Failure> {
     check_name(name).map_err(|error| Failure::usage(Problem::new("INVALID_TENANT", error.to_string())))
 }

@@ -1,4 +1,4 @@
-//! One tenant for people: what it is, what became of its webhooks, which secrets it has.
+//! One tenant for people: its properties, the results of its webhooks, and its secrets.
 
 use crate::{
     admin::wire::{ChangedTenant, Refusals, Tenant},
@@ -18,12 +18,12 @@ pub(in crate::ctl) fn state_of(tenant: &Tenant) -> &'static str {
     }
 }
 
-/// A tenant as it is.
+/// The output for a tenant.
 pub(super) fn one(tenant: &Tenant) -> Shown {
     Shown::new(fields(lines(tenant)), tenant)
 }
 
-/// A tenant after a change.
+/// The output for a tenant after a change.
 pub(super) fn changed(changed: &ChangedTenant) -> Shown {
     let mut lines = lines(&changed.tenant);
     if changed.dead_lettered > 0 {
@@ -68,7 +68,7 @@ fn lines(tenant: &Tenant) -> Vec<Field> {
     lines
 }
 
-/// `12 since the host was started, the last at …; 3 duplicate, 40 ignored`
+/// Accepted webhooks in words: `12 since the host was started, the last at …; 3 duplicate, 40 ignored`.
 fn accepted(tenant: &Tenant) -> String {
     let last = tenant.last_accepted_at.as_ref().map(|at| format!(", the last at {at}")).unwrap_or_default();
     format!(
@@ -77,7 +77,7 @@ fn accepted(tenant: &Tenant) -> String {
     )
 }
 
-/// `3 with 401, the last at …: the plugin did not validate it`
+/// Refused webhooks in words: `3 with 401, the last at …: the plugin did not validate it`.
 fn refused_with(status: &str, refusals: &Refusals) -> String {
     let at = refusals.last_at.as_deref().unwrap_or_default();
     let reason = refusals.last_reason.as_deref().unwrap_or_default();

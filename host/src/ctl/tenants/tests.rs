@@ -1,4 +1,4 @@
-//! What was typed or imported becomes requests; no complaint repeats a secret.
+//! Arguments and imports become requests, and no error repeats a secret.
 
 use super::{
     import::{Imported, parse},
@@ -121,7 +121,8 @@ fn an_import_is_lines_or_an_array() {
     let utf16 = |text: &str, order: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(order).collect::<Vec<_>>();
     for text in [format!("{ONE}\n\n{two}\n"), format!("{ONE}\r\n{two}"), format!("\n [{ONE},\n{two}]\n")] {
         let marked = format!("\u{feff}{text}");
-        // As most write it, as editors of Windows do, as PowerShell does, and as its Out-File -Encoding BigEndianUnicode.
+        // As most programs write it, as Windows editors do, as PowerShell does, and as its Out-File -Encoding
+        // BigEndianUnicode.
         for bytes in [
             text.clone().into_bytes(),
             marked.clone().into_bytes(),

@@ -1,4 +1,4 @@
-//! `tenant try`: a webhook out of a file, and what the tenant's plugin says of it.
+//! `tenant try`: sends a webhook from a file, and shows the answer of the tenant's plugin.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use time::format_description::well_known::Rfc3339;
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// Largest body that is sent, in bytes: it travels in Base64.
+/// Maximum size of the webhook's body, in bytes. It is sent in Base64.
 const BODY_BYTES_MAX: usize = ADMIN_BODY_BYTES_MAX / 2;
 
 pub(super) fn run(given: &TryTenant, client: impl FnOnce() -> Result<Client, Failure>) -> Result<Shown, Failure> {
@@ -50,7 +50,7 @@ fn request(given: &TryTenant) -> Result<Try, Failure> {
     })
 }
 
-/// `Name: value`, as HTTP writes it.
+/// Parses `Name: value`, as HTTP writes it.
 fn header(text: &str) -> Result<Header, Failure> {
     let (name, value) = text.split_once(':').filter(|(name, _)| !name.trim().is_empty()).ok_or_else(|| {
         Failure::usage(Problem::new("USAGE", format!("--header {text:?} is not of the form NAME: VALUE")))

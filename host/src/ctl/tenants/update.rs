@@ -1,4 +1,4 @@
-//! `tenant update`: what is named becomes one request; where live jobs would become dead letters, it asks first.
+//! `tenant update`: makes one request of all changes, and asks first if live jobs would become dead letters.
 
 use std::io::Read;
 
@@ -8,10 +8,10 @@ use crate::{
     ctl::{Shown, args::UpdateTenant, client::Client, console::Console, failure::Failure, secret::SecretReader},
 };
 
-/// The host's code for a change that it makes only when it may give up live jobs.
+/// The host's code for a change that needs permission to give up live jobs.
 const LIVE_JOBS: &str = "LIVE_JOBS";
 
-/// `client` is asked for after what was typed has been read.
+/// Calls `client` after it has read what was typed.
 pub(super) fn run(
     given: UpdateTenant,
     reader: &mut SecretReader<impl Read>,

@@ -1,4 +1,4 @@
-//! Bodies as senders really write them, and a hundred thousand that were made up.
+//! Real senders' bodies, and a hundred thousand generated ones.
 
 use plugin_abi::testing::Random;
 use serde_json::Value;
@@ -72,14 +72,14 @@ fn utf16(text: &str, order: impl Fn(u16) -> [u8; 2]) -> Vec<u8> {
     text.encode_utf16().flat_map(order).collect()
 }
 
-/// A body, and what it says.
+/// A body, and its content.
 struct Body {
     bytes: Vec<u8>,
     content_type: Option<&'static str>,
     tenant_id: Option<String>,
 }
 
-/// Pieces of texts: plain, to be escaped, beyond ASCII, both halves of a surrogate pair.
+/// Pieces of texts: plain, to be escaped, beyond ASCII, and both halves of a surrogate pair.
 const PIECES: [&[u16]; 9] =
     [&[0x61], &[0x41, 0x2d, 0x37], &[0x22], &[0x5c], &[0x0a], &[0xfc], &[0x20ac], &[0xd83d], &[0xde00]];
 
@@ -87,10 +87,10 @@ fn any_text(random: &mut Random) -> Vec<u16> {
     (0..random.below(4)).flat_map(|_| PIECES[random.below(PIECES.len())]).copied().collect()
 }
 
-/// A JSON text in UTF-16, which has halves of pairs as well.
+/// A JSON text in UTF-16, which may contain halves of pairs.
 fn written(random: &mut Random, text: &[u16], escape_beyond: u16) -> Vec<u16> {
     let mut out = vec![0x22];
-    // All of a text's halves, or none: two that stand side by side are a pair.
+    // Escapes all halves in a text or none: two adjacent ones form a pair.
     let escape_halves = random.below(2) == 0;
     for unit in text {
         let must = *unit < 0x20 || matches!(unit, 0x22 | 0x5c) || *unit > escape_beyond;
@@ -120,7 +120,7 @@ fn any_body(random: &mut Random) -> Body {
         "[\"\\ud83d\"]",
     ];
     let form = random.below(6);
-    // What ISO-8859-1 cannot say is escaped.
+    // Characters outside ISO-8859-1 are escaped.
     let escape_beyond = if form == 5 { 0xff } else { u16::MAX };
     let mut body: Vec<u16> = Vec::new();
     let mut named = Vec::new();
@@ -133,7 +133,7 @@ fn any_body(random: &mut Random) -> Body {
         let value = (random.below(4) > 0).then(|| any_text(random));
         match &value {
             Some(text) => body.extend(written(random, text, escape_beyond)),
-            // Numbers that no machine holds are read as texts, by every reader: not here.
+            // Numbers too large for any machine are left out, because every reader reads them as texts.
             None if is_named => body.extend(OTHERS[random.below(4)].encode_utf16()),
             None => body.extend(OTHERS[random.below(OTHERS.len())].encode_utf16()),
         }
@@ -169,7 +169,7 @@ fn encoded(body: &[u16], form: usize) -> (Vec<u8>, Option<&'static str>) {
     }
 }
 
-/// UTF-8, and what Java makes of half a pair.
+/// UTF-8, with half a pair encoded as Java does.
 fn wtf8(units: &[u16]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for unit in char::decode_utf16(units.iter().copied()) {
@@ -184,7 +184,7 @@ fn wtf8(units: &[u16]) -> Vec<u8> {
     bytes
 }
 
-/// Whatever a body is: the host takes it for the tenant that a plugin finds in it, and that was written into it.
+/// The host finds the same tenant in each body as a plugin, and it is the one written into the body.
 #[test]
 fn host_and_plugins_see_the_same_tenant() {
     const BODIES: u64 = 100_000;
@@ -197,7 +197,7 @@ fn host_and_plugins_see_the_same_tenant() {
         assert_eq!(found, expected, "{}", shown());
         named += u64::from(found.is_some());
         let json = Json::new(&bytes, content_type);
-        // A plugin reads more than the tenant, so that more may be mended.
+        // A plugin reads more fields than the tenant, so more may be repaired.
         let read = json.object(|bytes| {
             members(bytes, &["subject", "tenant_id", "a"]).map_err(|fault| PluginError::Malformed(fault.to_string()))
         });

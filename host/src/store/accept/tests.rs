@@ -1,4 +1,5 @@
-//! What is told again, by the words and by the time. Each step finds what it knows in memory, or reads the file anew.
+//! Webhooks that are delivered again, recognised by content and by time. Each step uses the state in memory, or reads
+//! the file anew.
 
 use plugin_abi::types::{Event, TicketMetadata};
 
@@ -26,7 +27,7 @@ impl Bed {
         Self { connection, known, _folder: folder }
     }
 
-    /// Whether this makes a job.
+    /// Whether this webhook makes a job.
     fn told(&mut self, kind: JobKind, ticket: &str, body: &str, now_ms: i64) -> bool {
         self.known.forget_old(&self.connection, now_ms, WINDOW_MS).unwrap();
         let tenant = TenantId::parse("acme").unwrap();
@@ -39,7 +40,7 @@ impl Bed {
         self.known.is_news(&self.connection, slot, &job, key, now_ms).unwrap()
     }
 
-    /// As after a restart.
+    /// Reads the state from the file, as after a restart.
     fn read_anew(&mut self) {
         self.known = Known::read(&self.connection).unwrap();
     }
@@ -148,7 +149,7 @@ fn what_can_only_be_confirmed_is_looked_at_again_after_ten_minutes() {
             (0, true),
             (0, false),
             (CONFIRMED_MS, false),
-            // The one that made no job does not count.
+            // The delivery that made no job does not count.
             (1, true),
             (CONFIRMED_MS, false),
             (1, true),

@@ -1,4 +1,4 @@
-//! A copy that is whole, private, marked, and never in the place of another file.
+//! Backups are complete, private and marked, and never replace another file.
 
 use std::os::unix::fs::PermissionsExt;
 

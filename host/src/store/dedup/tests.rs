@@ -1,4 +1,4 @@
-//! A key is known wherever it lies: in the run that grows, in the one that is being sorted in, and in either generation.
+//! A key is recognised wherever it is: in the growing run, in the run that is being sorted, and in either generation.
 
 use super::*;
 use crate::{
@@ -30,12 +30,12 @@ impl Bed {
         self.window.remember(&self.connection, SLOT, &key(number)).unwrap()
     }
 
-    /// As a commit with so many operations does.
+    /// Sorts as a commit with this many operations does.
     fn tidy(&mut self) {
         self.window.tidy(&self.connection).unwrap();
     }
 
-    /// As after a crash or a failed commit.
+    /// Reads the window from the file, as after a crash or a failed commit.
     fn read_anew(&mut self) {
         self.window = DedupWindow::read(&self.connection).unwrap();
     }
@@ -45,7 +45,7 @@ impl Bed {
         self.connection.query_row(&count, [], |row| row.get::<_, i64>(0)).unwrap().try_into().unwrap()
     }
 
-    /// More keys than a run takes, in commits of 64; a run is being sorted in then.
+    /// Adds more keys than fit in a run, in commits of 64, so that a run is being sorted afterwards.
     fn fill(&mut self) -> usize {
         let keys = RUN_KEYS + 300;
         for number in 0..keys {
@@ -79,7 +79,7 @@ fn a_key_is_known_wherever_it_lies() {
         bed.tidy();
     }
     assert!((0..keys).step_by(7).all(|number| !bed.remember(number, 2)));
-    // Those that came after the run had turned over are in the other one.
+    // Keys that came after the switch of runs are in the other one.
     assert_eq!((bed.rows("dedup_0"), bed.rows("dedup_run_0")), (RUN_KEYS, 0));
     assert_eq!(bed.rows("dedup_run_1"), keys - RUN_KEYS);
     assert!(open_reader(&bed.folder.path().join("patchbay.db")).is_ok());
@@ -95,14 +95,14 @@ fn a_key_stays_for_one_window_at_least_and_for_two_at_most() {
             }
             bed.remember(number, now_ms)
         };
-        // The first key of all begins a window.
+        // The very first key begins a window.
         assert!(at(&mut bed, 1, 10 * WINDOW_MS));
         assert!(at(&mut bed, 2, 11 * WINDOW_MS - 1));
         assert!(!at(&mut bed, 1, 11 * WINDOW_MS - 1), "one window is not over");
         assert!(!at(&mut bed, 2, 12 * WINDOW_MS - 2), "one window is not over");
         assert!(at(&mut bed, 1, 12 * WINDOW_MS + 1), "two windows are over");
         assert!(!at(&mut bed, 1, 12 * WINDOW_MS + 2));
-        // A silence of two windows ends them all.
+        // A silence of two windows ends all of them.
         assert!(at(&mut bed, 1, 20 * WINDOW_MS));
         assert_eq!(bed.rows("dedup_0") + bed.rows("dedup_1"), 0);
     }

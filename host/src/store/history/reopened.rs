@@ -1,35 +1,36 @@
-//! Tickets that are open again, and which of two webhooks tells of what came later.
+//! Reopened tickets, and which of two webhooks describes the later state.
 //!
-//! Webhooks come late and in any order, so what counts is when something happened. Many tools tell that to the second only;
-//! within one second what was accepted later counts, and of two things accepted at once that the ticket is open.
+//! Webhooks arrive late and in any order, so the time of the event decides. Many tools report that time in whole
+//! seconds: within a second, the webhook accepted later wins, and if both were accepted at once, the ticket counts as
+//! open.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::{Store, StoreError};
 use crate::ids::{Incarnation, TenantId};
 
-/// Reopenings of one tenant that may wait for the worker while its other tickets are still offered.
+/// Maximum number of unprocessed reopenings of a tenant. Above it, none of the tenant's tickets are offered.
 const REOPENING_MAX: u32 = 1_000;
 
-/// Read from an index that has nothing but these jobs in it.
+/// Uses an index that contains only these jobs.
 const REOPENING: &str = "SELECT ticket_id FROM jobs WHERE slot = ?1 AND tenant = ?2 AND kind = 'reopen' LIMIT ?3";
 
 /// A solved ticket that was opened again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReopenedTicket {
-    /// Whose ticket it is.
+    /// The tenant that owns the ticket.
     pub tenant: TenantId,
-    /// Which tenant of that id.
+    /// Which tenant with that id.
     pub incarnation: Incarnation,
     /// The ticket.
     pub ticket_id: String,
     /// When it was opened again, milliseconds since the epoch.
     pub reopened_ms: i64,
-    /// When the webhook that told it was accepted, milliseconds since the epoch.
+    /// When the webhook that reported it was accepted, milliseconds since the epoch.
     pub told_ms: i64,
 }
 
-/// What a row of the history is about.
+/// The ticket that a row of the history is about.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TicketKey<'a> {
     tenant: &'a str,
@@ -47,7 +48,7 @@ impl<'a> TicketKey<'a> {
     }
 }
 
-/// When something happened, and when that was accepted; milliseconds since the epoch.
+/// When something happened, and when its webhook was accepted; milliseconds since the epoch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment(pub(super) i64, pub(super) i64);
 
@@ -59,8 +60,8 @@ impl Moment {
 }
 
 impl Store {
-    /// Takes a ticket out of the answers unless it was solved later; repeated, it changes nothing. Of a ticket that the
-    /// history does not know it is kept for as long as what solved it may still come. Call before
+    /// Removes a ticket from the search results unless it was solved later. Repeating it changes nothing. A reopening
+    /// of a ticket that is not in the history is kept as long as its solution may still arrive. Call it before
     /// [`complete`](Store::complete).
     pub async fn record_reopened(&self, ticket: ReopenedTicket) -> Result<(), StoreError> {
         let (now_ms, late_ms) = (self.inner.clock.now_ms(), self.inner.dedup_ms.saturating_mul(2));
@@ -96,8 +97,7 @@ impl Store {
             .await
     }
 
-    /// The tickets of which a reopening is in the queue still, and not in the history. `None` when there are more than can be
-    /// looked at.
+    /// Tickets whose reopening is still in the queue and not yet in the history. `None` if there are too many to check.
     pub(super) async fn reopening(&self, tenant: &TenantId) -> Result<Option<Vec<String>>, StoreError> {
         let tenant = tenant.clone();
         let tickets: Vec<String> = self
@@ -114,7 +114,7 @@ impl Store {
     }
 }
 
-/// A ticket was solved at this moment. With that it is no longer open, unless it was reopened later.
+/// Records that a ticket was solved at this moment. It is then no longer open, unless it was reopened later.
 pub(super) fn solved(connection: &Connection, key: TicketKey<'_>, solved: Moment) -> rusqlite::Result<()> {
     let then = match last_reopened(connection, key)? {
         None => return Ok(()),

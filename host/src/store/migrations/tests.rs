@@ -1,4 +1,4 @@
-//! Every earlier schema is brought up to date with its rows; what is newer or foreign is refused and left alone.
+//! Every earlier schema is migrated with its rows. Newer and foreign files are refused and unchanged.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -109,7 +109,8 @@ fn what_a_cut_off_start_left_uncommitted_is_undone() {
     let folder = tempfile::tempdir().unwrap();
     let (cut_off, path) = (folder.path().join("cut-off.db"), folder.path().join("patchbay.db"));
     let writer = Connection::open(&cut_off).unwrap();
-    // A small cache and much to write: pages are in the file, and their old state in the journal, before any commit.
+    // With a small cache and much to write, new pages are in the file and their old state in the journal before any
+    // commit.
     writer.execute_batch("CREATE TABLE t (b); PRAGMA cache_size = 2; BEGIN").unwrap();
     for _ in 0..50 {
         writer.execute("INSERT INTO t VALUES (randomblob(4000))", []).unwrap();

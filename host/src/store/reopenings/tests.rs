@@ -1,4 +1,4 @@
-//! Memory and table say the same, and neither grows without end.
+//! Memory and table agree, and neither grows without limit.
 
 use super::*;
 use crate::store::{StoreFile, migrations::open_migrated};
@@ -17,7 +17,7 @@ fn the_oldest_are_forgotten_when_there_are_too_many() {
     };
     (0..20).for_each(|number| open(&mut reopenings, number));
     assert_eq!(reopenings.times(&tenant(), "0"), 1, "there is room for all");
-    // The first has changed since.
+    // Ticket 0 has changed since.
     reopenings.closed(&connection, &tenant(), "0", 100).unwrap();
     open(&mut reopenings, 20);
     let known = |reopenings: &Reopenings| {

@@ -1,4 +1,4 @@
-//! Jobs that are put aside, and the views in which people find them again.
+//! Dead letters and rescued jobs, and the views in which people find them again.
 
 use super::*;
 
@@ -108,7 +108,7 @@ async fn the_scheduler_and_the_gauges_see_every_live_job() {
     assert!(depth.oldest_age_ms >= 5_000, "{depth:?}");
 }
 
-/// The job runs when the host is cut off, `ran_ms` after it began, with so many others.
+/// Cuts the host off `ran_ms` after the job began, while this many other jobs run.
 async fn cut_off(bed: &Bed, job: JobId, ran_ms: i64, others: usize) -> Rescued {
     for other in 0..others {
         bed.accept("other", &format!("{other} at {}", bed.clock.now_ms())).await;

@@ -1,4 +1,4 @@
-//! A tenant's change with its live jobs: one commit, in which a job is either before it or after it.
+//! A change of a tenant with its live jobs is one commit. Each job is either before it or after it.
 
 use super::*;
 use crate::store::{LiveJobs, SecretRow};
@@ -8,12 +8,12 @@ fn secret(name: &str, version: i64) -> SecretRow {
     SecretRow { tenant: id("acme"), name: name.to_owned(), version, record, created_ms: 1, expires_ms: None }
 }
 
-/// The same tenant with its tool somewhere else.
+/// The same tenant with its tool at another address.
 fn moved() -> Tenant {
     Tenant { base_url: "https://new.example".parse().unwrap(), ..tenant("acme") }
 }
 
-/// The same tenant with another tool at the same place.
+/// The same tenant with another tool at the same address.
 fn converted() -> Tenant {
     Tenant { tool_type: ToolType::parse("zendesk").unwrap(), ..tenant("acme") }
 }

@@ -1,4 +1,5 @@
-//! A store that cannot be written, that is damaged, or whose clock is set: what was answered holds, and nothing else does.
+//! A store that cannot be written, is damaged, or whose clock is set. Whatever was answered holds, and nothing else
+//! does.
 
 use std::fs;
 
@@ -9,7 +10,7 @@ fn config(folder: &TempDir) -> StoreConfig {
 }
 
 impl Bed {
-    /// Accepts until the store refuses. Returns what was accepted.
+    /// Accepts jobs until the store refuses. Returns the accepted ones.
     async fn accept_until_refused(&self, name: &str) -> (Vec<JobId>, StoreError) {
         let mut accepted = Vec::new();
         for number in 0..10_000 {
@@ -23,7 +24,7 @@ impl Bed {
         panic!("the store never refused")
     }
 
-    /// Lets the write connection fail once, so that the next write must open the file anew.
+    /// Makes the write connection fail once, so that the next write must reopen the file.
     async fn break_connection(&self) {
         let broken = self.store.inner.main.apply(|connection| connection.execute("INSERT INTO nowhere VALUES (1)", []));
         assert!(matches!(broken.await, Err(StoreError::Unavailable { .. })));
@@ -36,7 +37,7 @@ async fn a_full_database_refuses_and_keeps_what_it_has_accepted() {
     bed.accept("acme", "before").await;
     let fill = |connection: &rusqlite::Connection| {
         let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
-        // The connection that is opened after the failure knows nothing of this limit: the disk has room again.
+        // The connection that is opened after the failure does not have this limit: the disk has room again.
         connection.pragma_update_and_check(None, "max_page_count", pages + 4, |_| Ok(()))
     };
     let mut live = 1;
@@ -143,7 +144,7 @@ fn truncate(path: &std::path::Path, part: u64) {
     file.set_len(file.metadata().unwrap().len() / part).unwrap();
 }
 
-/// Writes over every page but the first, which has the schema.
+/// Overwrites every page but the first, which has the schema.
 fn scribble(path: &std::path::Path) {
     let mut bytes = fs::read(path).unwrap();
     let page = 4_096;

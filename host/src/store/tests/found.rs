@@ -1,4 +1,4 @@
-//! Jobs are found by what people have at hand, chosen by what they say, and hurried.
+//! Jobs are found by what people have at hand, filtered by their fields, and hurried.
 
 use super::*;
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
 };
 
 impl Bed {
-    /// A dead letter that was given up for a reason after an error of the code `api`.
+    /// A dead letter with this reason, after an error with the code `api`.
     async fn buried(&self, tenant: &str, ticket: &str, reason: &str) -> JobId {
         let job = self.accept(tenant, ticket).await;
         let lease = self.lease(tenant).await;
@@ -24,7 +24,7 @@ impl Bed {
         self.store.jobs(filter).await.unwrap().iter().map(|job| job.id).collect()
     }
 
-    /// A done job that has kept a solved ticket.
+    /// A finished job that stored a solved ticket.
     async fn recorded(&self, tenant: &str, ticket: &str) -> JobId {
         let (job, now_ms) = (JobId::fresh(), self.clock.now_ms());
         let solved = ResolvedTicket {
@@ -63,7 +63,7 @@ async fn a_text_finds_jobs_of_each_table_once() {
     assert_eq!(all, [foreign, live, recorded, dead], "all of one time begin alike");
     let view = bed.store.job(recorded).await.unwrap().unwrap();
     assert_eq!((view.state, view.kind, view.attempt), (JobState::Done, JobKind::Record, 1));
-    // Solved again: the job that has kept it since is the one that is known.
+    // The ticket is solved again: only the job that stored it last is known.
     let again = bed.recorded("acme", "17").await;
     assert_eq!(bed.found("17").await, [again, live, dead]);
     assert_eq!(bed.store.job(recorded).await, Ok(None));
@@ -152,7 +152,7 @@ async fn a_job_was_accepted_when_it_was_however_often_it_is_put_back() {
         assert!(view.retried_ms.is_some_and(|at_ms| at_ms >= retried_ms), "{view:?}");
         assert!(bed.store.depth().await.unwrap().oldest_age_ms < HOUR_MS, "it is in the queue since then");
     }
-    // A host that was cut off gives up by the time since then too.
+    // After an interruption, the age of a job also decides whether it is given up.
     bed.claim("acme", 1).await;
     let rescued = bed.store.rescue(HOUR_MS, LEASE_MS, LastEnd::Explained, "gave_up").await;
     assert_eq!(rescued, Ok(Rescued { put_back: 1, ..Rescued::default() }));

@@ -1,5 +1,5 @@
-//! What is stored for a tenant is its own: gone with it, or kept out of sight of who has its id later. What is stored later on
-//! extends the first test.
+//! Data stored for a tenant is its own: it is deleted with the tenant, or hidden from a later tenant with the same id.
+//! When the store learns to keep something new, extend the first test.
 
 use super::*;
 use crate::store::{EnhancementRecord, Holdings, Keeping, Owned, ReopenedTicket, ResolvedTicket, TenantRoom};
@@ -44,7 +44,7 @@ impl Bed {
         }
     }
 
-    /// One of everything that can be stored for `acme`. Returns its number, and the id of a finished job.
+    /// Stores one of everything for `acme`. Returns its number, and the id of a finished job.
     async fn one_of_each(&self) -> (Incarnation, JobId) {
         let incarnation = there(&self.store, "acme").await;
         self.accept("acme", "dead").await;
@@ -53,7 +53,7 @@ impl Bed {
         let done = self.accept("acme", "note").await;
         let lease = self.lease("acme").await;
         self.store.record_enhancement(self.record(done, incarnation)).await.unwrap();
-        // Once more, as after a crash.
+        // Repeated, as after a crash.
         self.store.record_enhancement(self.record(done, incarnation)).await.unwrap();
         assert_eq!(self.store.complete(lease).await, Ok(Fenced::Done));
         for ticket in ["solved", "open again", "solved"] {
@@ -90,7 +90,7 @@ async fn nothing_of_a_removed_tenant_is_its_successors() {
         let bed = Bed::new();
         let (first, done) = bed.one_of_each().await;
         assert_eq!(bed.held(first).await, EACH);
-        // As long as it is the same tenant, all of it is its own.
+        // While it is the same tenant, all of it is its own.
         let as_own = (bed.similar(first).await, bed.listed(None).await, bed.listed(Some(JobState::Done)).await);
         assert_eq!(as_own, (1, 2, 3), "a job has kept the note, and one each solved ticket");
         assert_eq!(bed.deliver("acme", "note").await, Accepted::Duplicate);
@@ -115,11 +115,11 @@ async fn nothing_of_a_removed_tenant_is_its_successors() {
         let (mut late, key) = bed.job("acme", "late").await;
         late.incarnation = first;
         assert_eq!(bed.store.accept(late, key, TenantRoom::UNBOUNDED).await, Ok(Accepted::OtherTenant));
-        // The same tickets and deliveries, and none of them is known.
+        // The same tickets and deliveries are new to the second tenant.
         assert_eq!(bed.one_of_each().await.0, second);
         assert_eq!((bed.held(second).await, bed.similar(second).await), (EACH, 1));
 
-        // An attempt that was under way ends late.
+        // An attempt that was running ends late.
         bed.store.record_resolved(bed.solved("late", first)).await.unwrap();
         bed.clock.advance_ms(keep_ms.unwrap_or(0) + 1_000);
         bed.store.erase_removed().await.unwrap();
@@ -152,7 +152,7 @@ async fn what_is_kept_is_erased_when_somebody_says_so() {
 async fn what_an_older_program_left_is_not_taken_for_the_tenants_own() {
     let bed = Bed::new();
     let (first, _) = bed.one_of_each().await;
-    // As that program has it: no numbers, and a tenant that was added after its rows were written.
+    // The file as an older program left it: no numbers, and a tenant that was added after its rows were written.
     let added_ms = bed.clock.now_ms() - HOUR_MS;
     let as_before = move |connection: &rusqlite::Connection| {
         connection.execute("UPDATE meta SET value = 0 WHERE key = 'history_incarnations'", [])?;
@@ -209,7 +209,7 @@ async fn a_full_tenant_is_refused_alone_until_it_has_room() {
     assert!(matches!(deliver("acme", "6", bytes(20_000)).await, Accepted::New(_)));
 }
 
-/// What is counted, by triggers and by the host, is what is there.
+/// The counts of the triggers and the host match the rows.
 #[tokio::test]
 async fn what_is_counted_is_what_is_there() {
     let bed = Bed::new();
@@ -258,7 +258,7 @@ async fn what_is_counted_is_what_is_there() {
 }
 
 impl Bed {
-    /// Changes some of what [`one_of_each`](Self::one_of_each) has made.
+    /// Changes some of the rows that [`one_of_each`](Self::one_of_each) stored.
     async fn one_of_each_again(&self) -> (Incarnation, JobId) {
         let incarnation = there(&self.store, "acme").await;
         let lease = self.lease("acme").await;

@@ -1,12 +1,12 @@
-//! What the log says while a file cannot be written: that it begins, now and then how many commits have failed since, and
-//! that it is over.
+//! Log lines while a file cannot be written: one at the beginning, then a count of failed commits at intervals, and one
+//! at the end.
 
 use std::time::{Duration, Instant};
 
-/// Between two lines while it goes on.
+/// Interval between log lines while commits keep failing.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
-/// How the last commits of one file went.
+/// State of a file's recent commits.
 #[derive(Debug, Default)]
 pub(super) struct Failing(Option<Since>);
 
@@ -17,19 +17,19 @@ struct Since {
     told_at: Instant,
 }
 
-/// What is to be told now.
+/// What to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tell {
-    /// A commit has failed; the one before it has not.
+    /// A commit has failed after a successful one.
     Begins,
-    /// So many have failed since it began, with so many operations in them.
+    /// Commits keep failing: how many have failed, and the operations in them.
     GoesOn { commits: u64, operations: u64 },
-    /// A commit is on disk again, after so many that have failed.
+    /// A commit is on disk again, after this many failed.
     IsOver { commits: u64, operations: u64 },
 }
 
 impl Failing {
-    /// Takes note of a commit with so many operations, and says what to tell.
+    /// Records a commit with this many operations, and returns what to log.
     pub(super) fn after(&mut self, is_on_disk: bool, operations: u64, now: Instant) -> Option<Tell> {
         if is_on_disk {
             let Since { commits, operations, .. } = self.0.take()?;

@@ -32,7 +32,7 @@ impl Bed {
         self.writer.apply(move |connection| connection.execute("INSERT INTO t VALUES (?1)", [n])).await
     }
 
-    /// Keeps the writer busy until the sender is used, so that what is queued meanwhile shares the next commit.
+    /// Keeps the writer busy until the sender is used, so that operations queued meanwhile share the next commit.
     async fn hold(&self) -> (mpsc::SyncSender<()>, tokio::task::JoinHandle<Result<(), StoreError>>) {
         let (release, held) = mpsc::sync_channel(1);
         let (started, running) = oneshot::channel();
@@ -50,7 +50,7 @@ impl Bed {
         (release, task)
     }
 
-    /// Queues the operation before this returns.
+    /// Queues the operation before it returns.
     fn queue<T: Send + 'static>(
         &self,
         operation: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,

@@ -1,4 +1,4 @@
-//! A tenant's change: checked as a whole, kept in one commit, and only then found by webhooks and jobs.
+//! Changes of a tenant: checked as a whole, stored in one commit, and visible to webhooks and jobs only then.
 
 use std::sync::{Arc, PoisonError};
 
@@ -12,16 +12,16 @@ use crate::{
     tenant::{InvalidTenant, change::TenantChange, check_name, other},
 };
 
-/// A change that was made.
+/// The result of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
-    /// The tenant after it.
+    /// The tenant after the change.
     pub tenant: Arc<Tenant>,
-    /// Jobs that are dead letters now.
+    /// How many jobs became dead letters.
     pub dead_lettered: u64,
 }
 
-/// Everything that is wrong with a change: at least one fault.
+/// Everything that is wrong with a change: at least one error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangeFaults(pub Vec<InvalidTenant>);
 
@@ -35,12 +35,12 @@ impl std::fmt::Display for ChangeFaults {
 }
 
 impl TenantDirectory {
-    /// Changes a tenant and sets these secrets, whose older texts are over at once: all of it or nothing. A webhook or a
-    /// job's attempt that is under way goes on with the tenant, and the secrets, that it began with. `if_other_tool` says
-    /// what becomes of live jobs when the tool type or the base URL is another one; otherwise they stay.
+    /// Changes a tenant and sets these secrets, whose previous texts end at once: all of it or nothing. A webhook or a
+    /// job's attempt that is under way continues with the tenant and the secrets that it started with. `if_other_tool`
+    /// says what happens to live jobs if the tool type or the base URL changes; otherwise they stay.
     ///
     /// # Errors
-    /// [`DirectoryError::Change`] with every fault; [`StoreError::LiveJobs`] when there are some and they are not to be
+    /// [`DirectoryError::Change`] with every error; [`StoreError::LiveJobs`] if there are live jobs that must not be
     /// given up.
     pub async fn change(
         &self,
@@ -67,8 +67,8 @@ impl TenantDirectory {
         .await
     }
 
-    /// Waits until this tenant is found with the tool that it has in the store, which is another one: a change is under way.
-    /// One whose commit failed may be on disk all the same; then it holds from now on.
+    /// Waits until this tenant has the other tool here that it already has in the store, because a change is under way.
+    /// A change whose commit failed may be on disk anyway; it is then in effect from now on.
     pub async fn catch_up(&self, tenant: &Arc<Tenant>) {
         let before = Arc::clone(tenant);
         let caught_up = self.changing(|inner| async move {
@@ -91,7 +91,7 @@ impl TenantDirectory {
 }
 
 impl Inner {
-    /// The tenant after the change, when everything about it is right: its secrets too.
+    /// The changed tenant, if the tenant and its secrets are valid.
     fn checked(
         &self,
         before: &Entry,
@@ -115,7 +115,7 @@ impl Inner {
                 let is_kept = |row: &&SecretRow| secrets.iter().all(|(name, _)| *name != row.name);
                 faults.extend(newest(&before.sealed).filter(is_kept).filter_map(|row| {
                     let place = SecretPlace { tenant: &tenant.id, name: &row.name, version: row.version };
-                    // One that does not open is told wherever it is used; it is no fault of this change.
+                    // A secret that cannot be opened is reported where it is used; it is not an error of this change.
                     let secret = self.keys.open(place, &row.record).ok()?;
                     oauth2::check(&tenant, &row.name, &secret).err()
                 }));

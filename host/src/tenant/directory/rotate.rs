@@ -1,4 +1,4 @@
-//! A secret's successor: set by an operator, given by a tool in exchange for the one before, or none at all.
+//! Replaces secrets: an operator sets or removes one, or a tool gives a new one in exchange.
 
 use std::{
     sync::{Arc, mpsc},
@@ -15,23 +15,23 @@ use crate::{
     },
 };
 
-/// A secret that was not exchanged for its successor.
+/// Why a secret was not exchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExchangeError {
-    /// Somebody has set another one meanwhile, which stays.
+    /// Somebody has set another one meanwhile, and that one stays.
     #[error("the secret was set anew meanwhile")]
     Superseded,
-    /// It is not on disk by the deadline; it may be later.
+    /// The secret was not on disk by the deadline, but may be later.
     #[error("the store was too slow")]
     Late,
-    /// It was not made.
+    /// The change failed.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
 }
 
 impl TenantDirectory {
-    /// Sets a secret; the one before it stays good for `grace_ms` milliseconds more, so that the tool can be told. At most
-    /// two of a name are good at a time.
+    /// Sets a secret. The previous one stays valid for `grace_ms` milliseconds, so that the tool can be updated. At
+    /// most two secrets of a name are valid at a time.
     pub async fn set_secret(
         &self,
         id: &TenantId,
@@ -45,18 +45,18 @@ impl TenantDirectory {
             let entry = inner.entry(id.as_str()).ok_or_else(|| StoreError::UnknownTenant(id.clone()))?;
             oauth2::check(&entry.tenant, &name, &secret)?;
             inner.put_secret(&entry, &name, &secret, grace_ms).await?;
-            // A tenant of its own from here on: whoever remembers how the one before fared sees that something has changed.
+            // A new object from here on, so that anything remembered about the previous one sees the change.
             let entry = inner.entry(id.as_str()).ok_or(StoreError::UnknownTenant(id))?;
             Ok(inner.replace(&entry, Tenant::clone(&entry.tenant), entry.sealed.clone()))
         })
         .await
     }
 
-    /// Takes a secret away, with one that is still good beside it. What was opened of it is overwritten as soon as no call
-    /// uses it any more; calls that are under way and ask for it from now on find none.
+    /// Removes a secret, with an earlier one that is still valid beside it. Opened texts are overwritten as soon as no
+    /// call uses them; running calls that ask for it from now on get none.
     ///
     /// # Errors
-    /// [`DirectoryError::NoSecret`] when the tenant has none of this name.
+    /// [`DirectoryError::NoSecret`] if the tenant has none of this name.
     pub async fn remove_secret(&self, id: &TenantId, name: &str) -> Result<Arc<Tenant>, DirectoryError> {
         let (id, name) = (id.clone(), name.to_owned());
         self.changing(move |inner| async move {
@@ -78,8 +78,8 @@ impl TenantDirectory {
         .await
     }
 
-    /// Puts a secret in the place of the one with this version, which is over at once: for what a tool gave in exchange.
-    /// Returns the new version when it is on disk. Blocks until then, at most until the deadline; for a lane.
+    /// Replaces the secret with this version, which ends at once, by what a tool gave in exchange. Blocks until it is
+    /// on disk or the deadline has passed, and returns the new version. For use on a lane.
     ///
     /// # Errors
     /// [`ExchangeError`].
@@ -102,7 +102,7 @@ impl TenantDirectory {
                 }
                 inner.put_secret(&entry, &name, &secret, 0).await.map(Some)
             });
-            // Nobody waits any more when the deadline has passed.
+            // After the deadline nobody waits any more.
             let _given_up = reply.send(exchanged.await);
         });
         match answer.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -113,8 +113,8 @@ impl TenantDirectory {
 }
 
 impl Inner {
-    /// Sets a secret on disk and then in memory, and returns its version. What the tenant was before a change has it as
-    /// well, where it had the same secret: a call that exchanged a token goes on with the new one.
+    /// Sets a secret on disk and then in memory, and returns its version. Earlier versions of the tenant that have the
+    /// same secret get it too, so that a call that exchanged a token continues with the new one.
     async fn put_secret(
         &self,
         entry: &Entry,
@@ -144,8 +144,7 @@ impl Inner {
         Ok(version)
     }
 
-    /// Does with a secret in what the tenant was before its changes what has been done with the one in `entry`, where it is
-    /// the same.
+    /// Applies a change of a secret to earlier versions of the tenant that have the same secret.
     fn adopt(&self, entry: &Entry, name: &str, change: impl Fn(&Sealed) -> Sealed) {
         let version = |entry: &Entry| entry.sealed.get(name).and_then(|rows| rows.last()).map(|row| row.version);
         let has_it = |earlier: &Entry| earlier.tenant.id == entry.tenant.id && version(earlier) == version(entry);

@@ -1,4 +1,4 @@
-//! The directory over a real store: what a change leaves in memory is what a restart finds.
+//! The directory on a real store: after a change, memory has what a restart would read.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ mod changes;
 const CACHE_S: u32 = 60;
 const GRACE_MS: i64 = 3_600_000;
 
-/// The store and the tenants of this folder, both made when they are not there.
+/// The store and the tenants in this folder, created if they do not exist.
 pub(crate) async fn open_in(folder: &Path, clock: &Clock) -> (Store, TenantDirectory) {
     let config = StoreConfig { path: folder.join("patchbay.db"), dedup_hours: 72, hooks: Hooks::default() };
     let store = Store::open(config, clock.clone()).unwrap();
@@ -208,7 +208,7 @@ async fn a_secret_that_was_set_by_a_caller_who_went_away_is_in_memory_too() {
     let turn = bed.directory.inner.changing.lock().await;
     let (acme, directory) = (id("acme"), bed.directory.clone());
     let impatient = tokio::spawn(async move { directory.set_secret(&acme, "key", secret("two"), 0).await });
-    // On this single-threaded runtime one round lets the caller start its change, which then waits for its turn.
+    // On this single-threaded runtime, one yield lets the caller start its change, which then waits for its turn.
     tokio::task::yield_now().await;
     impatient.abort();
     assert!(impatient.await.unwrap_err().is_cancelled());

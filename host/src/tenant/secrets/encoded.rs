@@ -1,4 +1,4 @@
-//! The forms in which a secret is likely to stand in a text: what a tool sends back, or a plugin tells, is searched for them.
+//! Encoded forms of a secret. Texts from tools and plugins are searched for them.
 
 use base64::{
     Engine as _,
@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 const LOWER: &[u8; 16] = b"0123456789abcdef";
 const UPPER: &[u8; 16] = b"0123456789ABCDEF";
 
-/// As JSON (with `/` escaped or not), HTML, percent-encoded, hexadecimal, and Base64 of a text that holds the secret.
+/// The secret in JSON (with `/` escaped or not), HTML, percent-encoding, hexadecimal, and Base64 of a text that
+/// contains it.
 pub(super) fn encoded(secret: &str) -> Vec<String> {
     let json = json_escaped(secret);
     let html = secret.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
@@ -24,14 +25,15 @@ pub(super) fn encoded(secret: &str) -> Vec<String> {
         html,
         percent(secret, UPPER),
         percent(secret, LOWER),
-        // As in the body of a request for a token.
+        // The form in the body of a token request.
         byte_serialize(secret.as_bytes()).collect(),
         hex(secret, UPPER),
         hex(secret, LOWER),
     ];
     for offset in 0..3 {
         let text = Zeroizing::new([&[0; 2][..offset], secret.as_bytes()].concat());
-        // Only the digits that the secret alone decides: those at the seams hold bits of what stands beside it.
+        // Keeps only the digits that depend on the secret alone: those at the ends also contain bits of the text around
+        // it.
         let seams = ([0, 2, 3][offset], usize::from(!text.len().is_multiple_of(3)));
         for digits in [STANDARD_NO_PAD.encode(&*text), URL_SAFE_NO_PAD.encode(&*text)] {
             forms.push(digits.get(seams.0..digits.len() - seams.1).unwrap_or_default().to_owned());
@@ -40,7 +42,7 @@ pub(super) fn encoded(secret: &str) -> Vec<String> {
     forms
 }
 
-/// As it stands between the quotation marks.
+/// The text as it stands between quotation marks in JSON.
 fn json_escaped(text: &str) -> String {
     let quoted = serde_json::Value::from(text).to_string();
     quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or_default().to_owned()
@@ -50,7 +52,7 @@ fn hex(text: &str, digits: &[u8; 16]) -> String {
     text.bytes().flat_map(|byte| pair(byte, digits)).collect()
 }
 
-/// Everything but RFC 3986's unreserved characters is encoded.
+/// Encodes everything except RFC 3986's unreserved characters.
 fn percent(text: &str, digits: &[u8; 16]) -> String {
     let mut encoded = String::with_capacity(3 * text.len());
     for byte in text.bytes() {

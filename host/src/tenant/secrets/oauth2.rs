@@ -1,6 +1,6 @@
-//! A secret of the kind `oauth2`: no tool is shown it, an access token is obtained with it.
+//! Secrets of the kind `oauth2`. Tools never see them; they serve to obtain access tokens.
 //!
-//! Its text is a JSON object with the single key `oauth2`; every other text is a plain secret.
+//! The text of such a secret is a JSON object with the single key `oauth2`. Every other text is a plain secret.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
@@ -17,18 +17,18 @@ use crate::tenant::{InvalidTenant, Tenant, check_url};
 pub enum Grant {
     /// With the client's own credentials (section 4.4).
     ClientCredentials,
-    /// With a refresh token that a person has once agreed to (section 6).
+    /// With a refresh token that a person once consented to (section 6).
     RefreshToken(SecretText),
 }
 
-/// How the client proves who it is (RFC 6749, section 2.3.1).
+/// How the client authenticates (RFC 6749, section 2.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientAuth {
     /// By HTTP Basic authentication.
     Basic,
-    /// By fields of the form that is the request's body.
+    /// By fields of the form in the request's body.
     Body,
-    /// The same with JSON in the place of the form, which the RFC does not know and some tools want.
+    /// By fields of a JSON body instead of a form. The RFC does not define it, but some tools require it.
     Json,
 }
 
@@ -44,24 +44,24 @@ impl ClientAuth {
     }
 }
 
-/// What an access token is obtained with.
+/// The credential for obtaining access tokens.
 #[derive(Debug)]
 pub struct OauthCredential {
-    /// Where.
+    /// The URL that tokens are obtained from.
     pub token_url: Url,
-    /// By which grant.
+    /// The grant.
     pub grant: Grant,
-    /// Which client.
+    /// The client's id.
     pub client_id: String,
-    /// Its secret.
+    /// The client's secret.
     pub client_secret: SecretText,
-    /// What the token is to allow, in the words of the tool; all that was agreed to when absent.
+    /// The scope of the token, in the tool's own words. Without it, the token allows everything that was consented to.
     pub scope: Option<String>,
-    /// How the client proves itself.
+    /// How the client authenticates.
     pub auth: ClientAuth,
 }
 
-/// What is wrong with a secret of this kind, field by field. Holds no part of it.
+/// What is wrong with a secret of this kind, field by field. Contains no part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidOauth(Vec<(&'static str, String)>);
 
@@ -75,7 +75,7 @@ impl fmt::Display for InvalidOauth {
     }
 }
 
-/// The fields, as they are written.
+/// The fields as written.
 #[derive(Serialize)]
 struct Written<'a> {
     token_url: &'a str,
@@ -94,23 +94,23 @@ const REFRESH_TOKEN: &str = "refresh_token";
 const FIELDS: [&str; 7] = ["token_url", "grant", "client_id", "client_secret", REFRESH_TOKEN, "scope", "auth"];
 
 impl OauthCredential {
-    /// Reads a secret's text; `None` when it is a plain one.
+    /// Parses a secret's text; `None` if it is a plain one.
     pub(super) fn parse(text: &str) -> Option<Result<Self, InvalidOauth>> {
-        // Some editors write a byte order mark in front of it.
+        // Some editors write a byte order mark in front.
         let text = text.trim_start_matches('\u{feff}');
         if !text.trim_start().starts_with('{') {
             return None;
         }
         let whole: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(text).ok()?;
         let object = whole.get("oauth2").filter(|_| whole.len() == 1)?;
-        // Borrowed, so that no piece of the secret is copied to memory that nobody overwrites.
+        // The fields are borrowed, so that no part of the secret is copied to memory that is not overwritten.
         Some(match serde_json::from_str(object.get()) {
             Ok(fields) => Fields { fields, faults: Vec::new() }.credential(),
             Err(_) => Err(InvalidOauth(vec![("", "must be an object".to_owned())])),
         })
     }
 
-    /// The parts of it that nobody may be shown.
+    /// The parts that must never be shown.
     pub(crate) fn texts(&self) -> Vec<&SecretText> {
         match &self.grant {
             Grant::ClientCredentials => vec![&self.client_secret],
@@ -118,7 +118,7 @@ impl OauthCredential {
         }
     }
 
-    /// `client_credentials` or `refresh_token`.
+    /// The grant's name: `client_credentials` or `refresh_token`.
     pub fn grant_name(&self) -> &'static str {
         match self.grant {
             Grant::ClientCredentials => CLIENT_CREDENTIALS,
@@ -126,10 +126,10 @@ impl OauthCredential {
         }
     }
 
-    /// The same with another refresh token, as a secret's text.
+    /// The text of the same secret with another refresh token.
     ///
     /// # Errors
-    /// [`SecretError::Length`] when that is too long.
+    /// [`SecretError::Length`] if it is too long.
     pub fn with_refresh_token(&self, token: &SecretText) -> Result<SecretText, SecretError> {
         let written = Written {
             token_url: self.token_url.as_str(),
@@ -140,7 +140,7 @@ impl OauthCredential {
             scope: self.scope.as_deref(),
             auth: self.auth.as_str(),
         };
-        // Room for all of it at once: a buffer that grows would leave copies behind.
+        // Reserves room for all of it at once: a growing buffer would leave copies behind.
         let mut text = Zeroizing::new(Vec::with_capacity(2 * SECRET_BYTES_MAX));
         serde_json::to_writer(&mut *text, &BTreeMap::from([("oauth2", written)])).map_err(|_| SecretError::Length)?;
         let text = String::from_utf8(std::mem::take(&mut *text)).expect("JSON is UTF-8");
@@ -148,7 +148,7 @@ impl OauthCredential {
     }
 }
 
-/// Refuses a secret of the kind `oauth2` that cannot work for this tenant; a plain secret is never refused.
+/// Refuses a secret of the kind `oauth2` that cannot work for this tenant. A plain secret is never refused.
 pub fn check(tenant: &Tenant, name: &str, secret: &SecretText) -> Result<(), InvalidTenant> {
     let refuse = |reason| Err(InvalidTenant::Other { what: format!("secret {name}"), reason });
     match secret.oauth2() {
@@ -172,7 +172,7 @@ struct Fields<'a> {
 impl Fields<'_> {
     fn credential(mut self) -> Result<OauthCredential, InvalidOauth> {
         if self.fields.keys().any(|field| !FIELDS.contains(&&**field)) {
-            // Not which: it may be a secret that stands in the wrong place.
+            // The unknown field is not named: it may be a secret in the wrong place.
             self.faults.push(("", format!("may have the fields {} only", FIELDS.join(", "))));
         }
         let token_url = self.required("token_url").and_then(|text| match check_url(text.expose()) {

@@ -1,4 +1,4 @@
-//! What opens, what does not, and what a key file must be.
+//! Which records open, which do not, and what a key file must be.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 

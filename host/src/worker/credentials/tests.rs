@@ -1,4 +1,4 @@
-//! When a tenant's jobs wait for its credential, and what puts an end to it.
+//! When a tenant's jobs wait because of its credential, and what ends the wait.
 
 use tempfile::TempDir;
 
@@ -13,7 +13,7 @@ fn acme() -> TenantId {
     TenantId::parse("acme").unwrap()
 }
 
-/// With the tenant `acme`.
+/// A directory with the tenant `acme`.
 async fn directory() -> (TenantDirectory, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let (_store, directory) = open_in(folder.path(), &Clock::system()).await;
@@ -22,7 +22,7 @@ async fn directory() -> (TenantDirectory, TempDir) {
     (directory, folder)
 }
 
-/// Each pause is ten times the one before.
+/// Each pause is ten times as long as the one before.
 fn wait_ms(pause: u32) -> i64 {
     10_i64.pow(pause)
 }
@@ -34,10 +34,10 @@ fn after_three_in_a_row_one_at_a_time_tries_with_growing_pauses() {
         (Some(1_000), &[(1_000, Turn::Free)][..]),
         (Some(1_001), &[(1_001, Turn::Free)]),
         (Some(1_002), &[(1_002, Turn::NotBefore(1_012)), (1_011, Turn::NotBefore(1_012)), (1_012, Turn::Single)]),
-        // Two that were under way.
+        // Two calls were under way.
         (Some(1_003), &[(1_003, Turn::NotBefore(1_012))]),
         (Some(1_011), &[(1_011, Turn::NotBefore(1_012)), (1_012, Turn::Single), (9_999, Turn::Single)]),
-        // The first that has tried.
+        // The first call that tries.
         (Some(2_000), &[(2_000, Turn::NotBefore(2_100)), (2_100, Turn::Single)]),
         (Some(2_100), &[(3_099, Turn::NotBefore(3_100)), (3_100, Turn::Single)]),
         // The clock is set back.
@@ -102,12 +102,12 @@ async fn what_was_refused_is_forgotten_when_somebody_changes_the_tenant_or_the_t
         let refused = ["none", "exchanged"].contains(&change);
         assert_eq!((credentials.are_refused(&tenant), change), (refused, change));
         if waited {
-            // What was asked before the change says nothing of what the tenant has now.
+            // An answer from before the change says nothing about the tenant's current settings.
             refuse(&before);
             assert!(!credentials.are_refused(&before) && !credentials.are_refused(&tenant), "{change}");
         }
         credentials.taken(&tenant);
-        // Two do not count, and one that was taken begins anew.
+        // Two refusals do not count, and an accepted call starts the count anew.
         for _ in 0..3 {
             credentials.refused(&tenant, 1_000, |_| 500);
             credentials.refused(&tenant, 1_000, |_| 500);

@@ -8,7 +8,7 @@ fn id(text: &str) -> TenantId {
     TenantId::parse(text).unwrap()
 }
 
-/// A store in memory: what each tenant has due. Jobs run until they are ended.
+/// A store in memory: what each tenant has due. Jobs run until the test ends them.
 #[derive(Default)]
 struct Bed {
     scheduler: Scheduler,
@@ -31,13 +31,13 @@ impl Bed {
         self.accept_unknown(tenant, jobs);
     }
 
-    /// Of a tenant whose tool was never asked.
+    /// Accepts jobs of a tenant whose tool was never asked.
     fn accept_unknown(&mut self, tenant: &str, jobs: usize) {
         *self.waiting.entry(id(tenant)).or_default() += jobs;
         self.scheduler.due(&id(tenant), 0);
     }
 
-    /// One claim as the store would answer it; what was wished for.
+    /// Claims once, as the store would answer. Returns the wishes.
     fn claim(&mut self, permits: Permits) -> Vec<(String, u32)> {
         let wishes = self.scheduler.wishes(0, permits, |_| Turn::Free);
         for wish in &wishes {
@@ -55,7 +55,7 @@ impl Bed {
         while !self.claim(permits).is_empty() {}
     }
 
-    /// The oldest running job ends.
+    /// Ends the oldest running job.
     fn end_one(&mut self) {
         let tenant = self.running.pop_front().expect("a job runs");
         self.scheduler.ended(&tenant);
@@ -175,7 +175,7 @@ fn who_may_run_one_job_at_a_time_gets_the_next_when_that_one_has_ended() {
         wishes.into_iter().map(|wish| (wish.tenant.to_string(), wish.max)).collect::<Vec<_>>()
     };
     ["a", "b"].iter().for_each(|tenant| scheduler.was_fast(&id(tenant)));
-    // All that waits is due, and some of it ran before.
+    // All waiting jobs are due, and some of them ran before.
     scheduler.due(&id("a"), 0);
     scheduler.granted(&id("a"), 2, Some(0));
     scheduler.due(&id("b"), 0);
@@ -187,7 +187,7 @@ fn who_may_run_one_job_at_a_time_gets_the_next_when_that_one_has_ended() {
     scheduler.granted(&id("a"), 1, Some(0));
     assert_eq!(wished(&mut scheduler, 0, Turn::Single), []);
     scheduler.ended(&id("a"));
-    // It waits for its time, unless it is told otherwise.
+    // The tenant waits for its time, unless it is told otherwise.
     assert_eq!(wished(&mut scheduler, 0, Turn::NotBefore(500)), []);
     assert_eq!((wished(&mut scheduler, 499, Turn::Free), scheduler.next_due_ms()), (vec![], Some(500)));
     assert_eq!(wished(&mut scheduler, 500, Turn::NotBefore(900)), []);
@@ -254,7 +254,7 @@ fn slow_tools_leave_room_for_others_whatever_they_have_waiting() {
     }
     let running = slow.iter().map(|tenant| bed.running_of(tenant)).sum::<usize>();
     assert_eq!(running, PERMITS.slow, "no more and no less: they are not starved either");
-    // In turn, though each has more waiting than there are permits.
+    // Tenants take turns, though each has more jobs waiting than there are permits.
     while bed.done.len() < 22 {
         bed.end_one();
         bed.claim_all(PERMITS);

@@ -1,4 +1,4 @@
-//! A note as it is posted: which fields it may have, and of what type.
+//! A posted note: its permitted fields and their types.
 
 use hyper::header::CONTENT_TYPE;
 use serde_json::Value;
@@ -13,7 +13,7 @@ pub(super) struct NewNote {
 }
 
 impl NewNote {
-    /// Reads the body of a request; all of its faults are told at once.
+    /// Reads the body of a request, and reports all of its errors at once.
     pub(super) fn read(call: &Call) -> Result<Self, Refusal> {
         let media_type = call.header(CONTENT_TYPE.as_str()).and_then(|value| value.split(';').next());
         if !media_type.is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("application/json")) {
@@ -31,7 +31,7 @@ impl NewNote {
             return Err(Refusal::Invalid(faults));
         }
         let body = fields.get("body").and_then(Value::as_str).unwrap_or_default().to_owned();
-        // The default as documented; a caller that must not be seen says it.
+        // The documented default; a note that must not be seen says so.
         let private = fields.get("private").and_then(Value::as_bool).unwrap_or(true);
         Ok(Self { body, private })
     }

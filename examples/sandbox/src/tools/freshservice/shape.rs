@@ -55,7 +55,7 @@ pub(super) fn ticket(ticket: &Ticket) -> Value {
     shown
 }
 
-/// What `include=requester` adds.
+/// The fields that `include=requester` adds.
 pub(super) fn requester(ticket: &Ticket) -> Value {
     let fields = &ticket.fields;
     json!({
@@ -63,7 +63,7 @@ pub(super) fn requester(ticket: &Ticket) -> Value {
     })
 }
 
-/// What `include=stats` adds.
+/// The fields that `include=stats` adds.
 pub(super) fn stats(ticket: &Ticket) -> Value {
     let fields = &ticket.fields;
     let ended = fields.resolved_at.map(time);
@@ -95,8 +95,8 @@ pub(super) fn note(ticket: &Ticket, note: &Note) -> Value {
     })
 }
 
-/// The body of a webhook, as the placeholders of an administrator's template render it: texts all of them, empty where
-/// there is nothing to say.
+/// The body of a webhook, as the placeholders of an administrator's template render it: all values are texts, and
+/// missing ones are empty.
 pub(crate) fn webhook_body(webhook: &Webhook) -> Vec<u8> {
     let fields = webhook.ticket_after();
     let (ticket_id, event) = (&webhook.ticket_id, webhook.event.name());
@@ -125,7 +125,7 @@ fn number(id: &str) -> u64 {
     id.parse().expect("ids are checked when tickets are made")
 }
 
-/// Statuses that an account adds have numbers from 6 on.
+/// Statuses that an account adds have numbers from 6 up.
 fn status(name: &str) -> u64 {
     match name {
         "Open" => 2,

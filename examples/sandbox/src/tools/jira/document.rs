@@ -1,4 +1,5 @@
-//! Atlassian's document format: which nodes may stand in which. Jira refuses a whole comment for one that may not.
+//! Atlassian's document format: which nodes may contain which. Jira refuses a whole comment because of one misplaced
+//! node.
 //!
 //! <https://developer.atlassian.com/cloud/jira/platform/apis/document/structure/>, as far as notes need it.
 
@@ -11,7 +12,7 @@ const TOP: &[&str] =
 const CELL: &[&str] =
     &["paragraph", "heading", "bulletList", "orderedList", "codeBlock", "blockquote", "rule", "panel"];
 
-/// Why this is no document, if it is none.
+/// Why this is not a valid document, if it is not.
 pub(super) fn check(document: &Value) -> Result<(), String> {
     if document["type"] != "doc" || document["version"] != 1 {
         return Err("a document has the type doc and the version 1".to_owned());
@@ -19,7 +20,7 @@ pub(super) fn check(document: &Value) -> Result<(), String> {
     node(document)
 }
 
-/// As deep as the JSON is, which its parser bounds.
+/// Checks a node. The recursion is as deep as the JSON, which its parser bounds.
 fn node(this: &Value) -> Result<(), String> {
     let kind = this["type"].as_str().ok_or("a node has a type")?;
     let Some((allowed, least)) = content_of(kind) else { return Err(format!("there is no node {kind}")) };
@@ -56,7 +57,7 @@ fn node(this: &Value) -> Result<(), String> {
     }
 }
 
-/// What may stand in a node, and how much of it must.
+/// The permitted content of a node, and the minimum number of children.
 fn content_of(kind: &str) -> Option<(&'static [&'static str], usize)> {
     Some(match kind {
         "doc" => (TOP, 0),

@@ -10,12 +10,12 @@ use crate::{
 
 /// The site that the sandbox plays.
 const SITE: &str = "https://sandbox.atlassian.net";
-/// Issues of this project are of a type in which comments cannot be internal.
+/// A project with an issue type whose comments cannot be internal.
 const SOFTWARE_PROJECT: &str = "SW";
-/// The project of issues that were made by their number.
+/// The project of issues that were created by number.
 const PROJECT: &str = "SD";
 
-/// The API's versions: the second has texts where the third has documents. Webhooks show the second.
+/// The API's versions. Version 2 has texts where version 3 has documents; webhooks use version 2.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Version {
     Two,
@@ -73,7 +73,7 @@ pub(super) fn issue(ticket: &Ticket, version: Version) -> Value {
 /// A comment as the platform shows it.
 pub(super) fn comment(ticket: &Ticket, note: &Note) -> Value {
     let author = person("Patchbay", None);
-    // What came through the service desk's call is a text.
+    // A comment from the service desk's call is a text.
     let body = serde_json::from_str(&note.body).ok().filter(Value::is_object).unwrap_or_else(|| document(&note.body));
     json!({
         "self": format!("{SITE}/rest/api/3/issue/{}/comment/{}", number(ticket), note.id), "id": note.id.to_string(),
@@ -124,7 +124,7 @@ fn changes(event: Event) -> Value {
     }
 }
 
-/// In what rules send ids are numbers, and the changelog says nothing.
+/// An issue as rules send it: ids are numbers, and the changelog is empty.
 fn of_rule(mut issue: Value) -> Value {
     if let Some(id) = issue["id"].as_str().and_then(|id| id.parse::<u64>().ok()) {
         issue["id"] = json!(id);
@@ -134,12 +134,12 @@ fn of_rule(mut issue: Value) -> Value {
     issue
 }
 
-/// `101` is `SD-101`; a key is itself.
+/// The key of an issue: `101` becomes `SD-101`; a key stays as it is.
 fn key(id: &str) -> String {
     if id.contains('-') { id.to_owned() } else { format!("{PROJECT}-{id}") }
 }
 
-/// The id beside the key: the number itself, or one that no number of a demo is near.
+/// The id besides the key: the number itself, or one far from all numbers of a demo.
 fn number(ticket: &Ticket) -> String {
     if ticket.id.contains('-') { (1_000_000 + ticket.display_id).to_string() } else { ticket.id.clone() }
 }
@@ -152,7 +152,7 @@ fn category(status: &str) -> (&'static str, &'static str) {
     }
 }
 
-/// A text as a document, a paragraph a line.
+/// A text as a document, with a paragraph for each line.
 fn document(text: &str) -> Value {
     let paragraphs: Vec<Value> = text
         .lines()
@@ -162,7 +162,7 @@ fn document(text: &str) -> Value {
     json!({ "type": "doc", "version": 1, "content": paragraphs })
 }
 
-/// The offset has no colon, and people's time zones are not UTC.
+/// A time whose offset has no colon, in a time zone other than UTC.
 fn time(at: OffsetDateTime) -> String {
     let form = format_description!(
         "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3][offset_hour sign:mandatory][offset_minute]"
@@ -180,7 +180,7 @@ fn person(name: &str, email: Option<&str>) -> Value {
         "self": format!("{SITE}/rest/api/2/user?accountId={account}"), "accountId": account, "displayName": name,
         "active": true, "timeZone": "Europe/Berlin", "accountType": "atlassian",
     });
-    // Most people keep theirs to themselves.
+    // Most people hide their address.
     if let Some(email) = email {
         person["emailAddress"] = json!(email);
     }

@@ -163,7 +163,7 @@ fn the_service_desks_call_takes_text_alone() {
     let other =
         post(&fixture, "/jira/rest/servicedeskapi/request/SW-1/comment", &json!({ "body": "x", "public": false }));
     assert_eq!(other.status, 404);
-    // The platform shows it as a document.
+    // The platform shows the text as a document.
     let listed = fixture.send("GET", &issue("/comment"), &[BASIC], b"").json();
     assert_eq!(listed["comments"][0]["body"], document("x"));
 }

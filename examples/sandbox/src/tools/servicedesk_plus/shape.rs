@@ -137,7 +137,7 @@ fn flat(webhook: &Webhook) -> Value {
     body
 }
 
-/// `display_value` follows a user's settings and is for people; `value` is epoch milliseconds, as a string.
+/// A time: `display_value` follows a user's settings and is for people; `value` is epoch milliseconds, as a string.
 fn time(at: OffsetDateTime) -> Value {
     let display = format_description!(
         "[month repr:short] [day padding:none], [year] [hour repr:12]:[minute] [period case:upper]"
@@ -146,7 +146,7 @@ fn time(at: OffsetDateTime) -> Value {
     json!({ "display_value": at.format(display).expect("a date has all of these parts"), "value": millis.to_string() })
 }
 
-/// Ids are strings: small numbers on-premises, 18 digits in the cloud.
+/// An id. Ids are strings: small numbers on-premises, 18 digits in the cloud.
 fn id(edition: Edition, number: u64) -> String {
     match edition {
         Edition::OnPremises => number.to_string(),

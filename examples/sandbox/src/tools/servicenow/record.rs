@@ -1,4 +1,5 @@
-//! A record of the table `incident` as the Table API shows it: all texts, with display values and links where asked for.
+//! A record of the table `incident` as the Table API shows it: all values are texts, with display values and links on
+//! request.
 
 use std::str::FromStr;
 
@@ -7,23 +8,23 @@ use time::{OffsetDateTime, macros::format_description};
 
 use crate::state::{Note, Ticket};
 
-/// How much of a record is shown. By default all columns, by value, references with links.
+/// The requested parts of a record. By default it has all columns, by value, and references with links.
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) values: Values,
     pub(super) links: bool,
-    /// `None` for all.
+    /// The requested columns; `None` for all.
     pub(super) columns: Option<Vec<String>>,
 }
 
-/// What is shown of a column: `sysparm_display_value`.
+/// The form of a column's value: `sysparm_display_value`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Values {
-    /// `false`: what is stored.
+    /// `false`: the stored value.
     Stored,
-    /// `true`: what the user sees, in the user's language, format and zone.
+    /// `true`: the displayed value, in the user's language, format and time zone.
     Displayed,
-    /// `all`
+    /// `all`: both values.
     Both,
 }
 
@@ -47,7 +48,7 @@ impl Default for View {
 }
 
 impl View {
-    /// Columns that the table does not have are left out.
+    /// Shows a record. Unknown columns are left out.
     pub(super) fn record(&self, ticket: &Ticket) -> Value {
         let is_asked = |name: &str| self.columns.as_ref().is_none_or(|asked| asked.iter().any(|one| one == name));
         let columns = columns(ticket).into_iter().filter(|(name, _)| is_asked(name));
@@ -77,7 +78,7 @@ pub(super) fn number(ticket: &Ticket) -> String {
     format!("INC{:07}", ticket.display_id)
 }
 
-/// The value of a state, by its name; what ServiceNow does not have is new.
+/// The value of a state, by its name. An unknown name means new.
 pub(super) fn state(name: &str) -> (&'static str, &'static str) {
     match name {
         "In Progress" => ("2", "In Progress"),
@@ -89,7 +90,7 @@ pub(super) fn state(name: &str) -> (&'static str, &'static str) {
     }
 }
 
-/// The value of a priority, by its name; what ServiceNow does not have is moderate.
+/// The value of a priority, by its name. An unknown name means moderate.
 pub(super) fn priority(name: &str) -> (&'static str, &'static str) {
     match name {
         "Critical" => ("1", "1 - Critical"),
@@ -100,7 +101,7 @@ pub(super) fn priority(name: &str) -> (&'static str, &'static str) {
     }
 }
 
-/// As records store times: UTC.
+/// A time as records store it: UTC.
 pub(super) fn stored_time(at: OffsetDateTime) -> String {
     let form = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
     at.format(form).expect("a date has all of these parts")
@@ -109,7 +110,7 @@ pub(super) fn stored_time(at: OffsetDateTime) -> String {
 struct Column {
     stored: String,
     displayed: String,
-    /// Of a reference: the table that it points into.
+    /// The table that a reference points into.
     table: Option<&'static str>,
 }
 
@@ -125,7 +126,7 @@ fn columns(ticket: &Ticket) -> Vec<(&'static str, Column)> {
         ("description", plain(&fields.description)),
         ("priority", labelled(priority(&fields.priority).0, priority(&fields.priority).1)),
         ("state", labelled(state(&fields.status).0, state(&fields.status).1)),
-        // Nobody has kept it up, as in the vendor's own sample data.
+        // Not maintained, as in the vendor's own sample data.
         ("incident_state", labelled("2", "In Progress")),
         ("caller_id", reference("sys_user", "62826bf03710200044e0bfc8bcbe5df1", &fields.requester_name)),
         ("opened_by", reference("sys_user", "6816f79cc0a8016401c5a33be04be441", "System Administrator")),
@@ -146,7 +147,7 @@ fn columns(ticket: &Ticket) -> Vec<(&'static str, Column)> {
     columns
 }
 
-/// Columns of which nothing here depends.
+/// Columns that nothing here depends on.
 const CONSTANT: [(&str, &str); 12] = [
     ("active", "true"),
     ("approval", "not requested"),
@@ -174,13 +175,13 @@ fn reference(table: &'static str, sys_id: &str, displayed: &str) -> Column {
     Column { table: Some(table), ..labelled(sys_id, displayed) }
 }
 
-/// Shown in a user's own format.
+/// A time, displayed in a user's own format.
 fn time(at: OffsetDateTime) -> Column {
     let form = format_description!("[day]/[month]/[year] [hour]:[minute]:[second]");
     labelled(&stored_time(at), &at.format(form).expect("a date has all of these parts"))
 }
 
-/// The entries, newest first; stored they are elsewhere.
+/// The entries, newest first. Their stored form is elsewhere.
 fn journal<'a>(label: &str, notes: impl DoubleEndedIterator<Item = &'a Note>) -> Column {
     let entry = |note: &Note| format!("{} - Patchbay ({label})\n{}\n\n", stored_time(note.created_at), note.body);
     labelled("", &notes.rev().map(entry).collect::<String>())

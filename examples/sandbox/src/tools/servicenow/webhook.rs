@@ -23,7 +23,7 @@ pub(crate) fn webhook_body(webhook: &Webhook) -> Vec<u8> {
     serde_json::to_vec(&body).expect("a JSON value is always writable")
 }
 
-/// As the rule of the plugin's documentation sends it.
+/// The body sent by the rule in the plugin's documentation.
 fn columns(webhook: &Webhook, ticket: &Ticket) -> Value {
     let names = [
         "sys_id",
@@ -76,11 +76,11 @@ fn rule(webhook: &Webhook, ticket: &Ticket) -> Value {
     })
 }
 
-/// The ticket once the event has happened.
+/// The ticket after the event.
 fn told(webhook: &Webhook) -> Ticket {
     let mut ticket = webhook.shown();
     if webhook.event == Event::Updated {
-        // Well after it was created, by which a reader can tell an update.
+        // Well after its creation, so that a reader can recognise an update.
         ticket.updated_at = ticket.updated_at.max(ticket.fields.created_at + Duration::MINUTE);
     }
     ticket

@@ -11,15 +11,16 @@ use crate::{
     webhook::{Event, Form, Webhook, rfc3339},
 };
 
-/// The people of every ticket here.
+/// The requester of every ticket here; the other people follow.
 const REQUESTER_ID: u64 = 9_120_044;
 const AGENT_ID: u64 = 9_120_099;
 const ACCOUNT_ID: u64 = 31_007;
-/// The comment that a ticket begins with, and the answer that solved it; notes have numbers from 1.
+/// The id of the comment that a ticket begins with; that of the answer that solved it follows. Notes have numbers from
+/// 1.
 const DESCRIPTION_COMMENT_ID: u64 = 1_000_000_001;
 const RESOLUTION_COMMENT_ID: u64 = 1_000_000_002;
 
-/// A ticket as `GET …/tickets/{id}` shows it, without what is loaded beside it.
+/// A ticket as `GET …/tickets/{id}` shows it, without side-loads.
 pub(super) fn ticket(ticket: &Ticket) -> Value {
     let fields = &ticket.fields;
     let id = number(&ticket.id);
@@ -79,7 +80,7 @@ pub(super) fn users(ticket: &Ticket) -> Value {
     ])
 }
 
-/// What was said on a ticket, oldest first: its description, the answer that solved it, and what was posted.
+/// The comments of a ticket, oldest first: its description, the answer that solved it, and posted notes.
 pub(super) fn comments(ticket: &Ticket) -> Vec<Value> {
     let fields = &ticket.fields;
     let spoken = |id, author_id, text: &str, at| comment(id, author_id, &escaped(text), true, at);
@@ -88,12 +89,12 @@ pub(super) fn comments(ticket: &Ticket) -> Vec<Value> {
         comments.push(spoken(RESOLUTION_COMMENT_ID, AGENT_ID, resolution, at));
     }
     comments.extend(ticket.notes.iter().map(posted));
-    // Times in this form sort as texts do.
+    // Times in this form sort like texts.
     comments.sort_by(|one, other| one["created_at"].as_str().cmp(&other["created_at"].as_str()));
     comments
 }
 
-/// What an update tells of itself.
+/// The audit of an update.
 pub(super) fn audit(ticket: &Ticket, note: &Note) -> Value {
     let mut event = posted(note);
     event["type"] = json!("Comment");
@@ -109,7 +110,7 @@ pub(crate) fn webhook_body(webhook: &Webhook) -> Vec<u8> {
     serde_json::to_vec(&body).expect("a JSON value is always writable")
 }
 
-/// The vendor's words for a status, whatever the tool whose ticket it was.
+/// The vendor's name for a status, whatever tool the ticket came from.
 pub(super) fn status(name: &str) -> String {
     match name.to_ascii_lowercase().as_str() {
         "resolved" => "solved".to_owned(),
@@ -187,7 +188,7 @@ fn trigger(webhook: &Webhook) -> Value {
     body
 }
 
-/// The same for every delivery of an event, another for another event.
+/// An id that is the same for every delivery of an event, and different for other events.
 fn event_id(webhook: &Webhook) -> String {
     let said = format!("{} {} {:?}", webhook.event.name(), webhook.ticket_id, webhook.ticket_after());
     let mut id = String::new();
@@ -200,7 +201,7 @@ fn event_id(webhook: &Webhook) -> String {
     id
 }
 
-/// As the placeholders for times write them.
+/// A time as placeholders write it.
 fn to_the_minute(at: OffsetDateTime) -> String {
     let text = rfc3339(whole_seconds(at));
     format!("{}Z", &text[.."2013-12-12T05:35".len()])
@@ -236,7 +237,7 @@ fn whole_seconds(at: OffsetDateTime) -> OffsetDateTime {
     at.replace_nanosecond(0).expect("0 is a nanosecond")
 }
 
-/// Ids are numbers in the API and texts in webhooks.
+/// An id as a number, as in the API; webhooks have texts.
 fn number(id: &str) -> u64 {
     id.parse().expect("a ticket is made with at most 18 digits")
 }

@@ -1,4 +1,4 @@
-//! In whatever order it is told: what came last counts.
+//! The latest event wins, in whatever order the webhooks arrive.
 
 use super::*;
 use crate::{
@@ -21,12 +21,12 @@ struct Bed {
     _folder: tempfile::TempDir,
 }
 
-/// What is told of a ticket: when it happened and when that was accepted, in milliseconds.
+/// A message about a ticket: when it happened and when it was accepted, in milliseconds.
 #[derive(Debug, Clone, Copy)]
 enum Told {
     Solved(i64, i64),
     Reopened(i64, i64),
-    /// The tool says that it is solved, since that time.
+    /// The tool confirms that the ticket is solved, and since when.
     Confirmed(i64, i64),
 }
 use Told::{Confirmed, Reopened, Solved};
@@ -72,7 +72,7 @@ impl Bed {
         self.store.record_resolved(ticket).await.unwrap();
     }
 
-    /// The tickets that are offered, with their solutions.
+    /// The tickets that a search offers, with their solutions.
     async fn offered(&self) -> Vec<(String, String)> {
         let similar = self.store.similar_resolved((&acme(), Incarnation::FIRST), "gryphon", 100).await.unwrap();
         let mut offered: Vec<_> =
@@ -93,7 +93,7 @@ fn acme() -> TenantId {
     TenantId::parse("acme").unwrap()
 }
 
-/// Every order of these.
+/// Every order of these messages.
 fn orders(told: &[Told]) -> Vec<Vec<Told>> {
     if told.is_empty() {
         return vec![Vec::new()];
@@ -116,16 +116,17 @@ async fn what_happened_last_counts_in_whatever_order_it_is_told() {
         (&[Solved(10_000, 1), Reopened(20_000, 2)], None),
         (&[Solved(10_000, 1), Reopened(20_000, 2), Solved(30_000, 3)], Some("at 30000")),
         (&[Solved(10_000, 1), Reopened(20_000, 2), Solved(30_000, 3), Reopened(40_000, 4)], None),
-        // Told late.
+        // Arrived late.
         (&[Solved(30_000, 1), Reopened(20_000, 2)], Some("at 30000")),
         (&[Reopened(20_000, 1), Solved(10_000, 2)], None),
         (&[Reopened(40_000, 1), Reopened(20_000, 2), Solved(30_000, 3)], None),
-        // Tools tell seconds: within one, what was accepted later counts, and what was accepted at once leaves it open.
+        // Tools report whole seconds. Within one, the webhook accepted later wins, and with equal times the ticket
+        // stays open.
         (&[Solved(10_000, 1), Reopened(10_300, 2), Solved(10_000, 3)], Some("at 10000")),
         (&[Solved(10_900, 1), Reopened(10_000, 2)], None),
         (&[Reopened(10_900, 1), Solved(10_000, 2)], Some("at 10000")),
         (&[Reopened(10_000, 1), Solved(10_900, 1)], None),
-        // Some tools tell the time of a solution that did not last, though the ticket is solved again.
+        // Some tools report the time of an earlier solution that did not last, though the ticket is solved again.
         (&[Confirmed(10_000, 15_000), Reopened(20_000, 20_000)], None),
         (&[Confirmed(10_000, 15_000), Reopened(20_000, 20_000), Confirmed(10_000, 30_000)], Some("at 10000")),
         (&[Solved(-10_000, 1), Reopened(-9_999, 2)], None),
@@ -156,7 +157,7 @@ async fn a_ticket_that_the_history_does_not_know_is_kept_for_as_long_as_keys_are
     bed.tell("known later", Solved(now_ms - HOUR_MS, now_ms)).await;
     for (after_ms, rows) in [(2 * window_ms - HOUR_MS, 3), (2 * HOUR_MS, 2)] {
         bed.clock.advance_ms(after_ms);
-        // It was solved later, so nothing is kept of it.
+        // The ticket was solved later, so its reopening is not kept.
         let now_ms = bed.clock.now_ms();
         bed.tell("another", Solved(now_ms, now_ms)).await;
         bed.tell("another", Reopened(now_ms - HOUR_MS, now_ms)).await;

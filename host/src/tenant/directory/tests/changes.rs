@@ -1,4 +1,4 @@
-//! Changes of a tenant: all or nothing, on disk as in memory, and invisible to what is under way.
+//! Changes of a tenant are all or nothing, equal on disk and in memory, and invisible to running work.
 
 use std::time::{Duration, Instant};
 
@@ -189,7 +189,7 @@ async fn a_call_that_exchanges_its_secret_goes_on_with_the_new_one_over_a_change
     assert_eq!(bed.directory.versioned_secrets(&held, "key").unwrap().0, exchanged.unwrap());
     assert_eq!((bed.texts_of(&held, "key"), bed.texts("key").unwrap()), (vec!["two".into()], vec!["two".into()]));
 
-    // What somebody has set meanwhile is not undone, and is not the call's.
+    // A change that somebody made meanwhile is not undone, and the call does not see it.
     bed.change(set("y"), &[("key", "three")]).await.unwrap();
     let (version, _) = bed.directory.versioned_secrets(&held, "key").unwrap();
     let exchanged = tokio::task::spawn_blocking(move || exchange(version, "four")).await.unwrap();
