@@ -34,9 +34,9 @@ mod again;
 pub const JOBS_LISTED_DEFAULT: u32 = 100;
 /// Maximum number of jobs in a list.
 pub const JOBS_LISTED_MAX: u32 = 1_000;
-/// Fewest digits of an id by which a job is changed.
+/// Minimum number of digits of an id by which a job is changed.
 const CHANGING_DIGITS_MIN: usize = 8;
-/// Ids that are named when a prefix is that of several.
+/// Maximum number of ids named when a prefix matches several.
 const NAMED_MAX: u32 = 5;
 
 #[derive(Clone)]
@@ -193,7 +193,7 @@ impl Parts {
         self.journal.keep([event]).await;
     }
 
-    /// The one job that is to be changed. A short beginning may be a slip, and that of the wrong job.
+    /// The one job to change. A short prefix may be a slip and name the wrong job.
     async fn find_to_change(&self, id: &str) -> Result<JobView, Fault> {
         let digits = JobIdPrefix::parse(id)?.digits();
         if digits < CHANGING_DIGITS_MIN {
@@ -203,7 +203,7 @@ impl Parts {
         self.find(id).await
     }
 
-    /// The one job whose id is this or begins so.
+    /// The one job with this id or id prefix.
     async fn find(&self, id: &str) -> Result<JobView, Fault> {
         let prefix = JobIdPrefix::parse(id)?;
         let mut found = self.store.jobs_beginning(&prefix, NAMED_MAX + 1).await?;

@@ -73,7 +73,7 @@ pub(super) fn run(client: &Client, console: &Console, wanted: &Install) -> Resul
     Ok(Shown { failure, ..Shown::new(text, &plugins) })
 }
 
-/// The host looks at the file, and says what it came to and what serves then.
+/// Lets the host look at the file; returns the outcome and what serves then.
 fn look(
     client: &Client,
     name: &str,
@@ -85,14 +85,14 @@ fn look(
     Ok((outcome, served(client, sound)?))
 }
 
-/// The failure, with this said first about the folder.
+/// The failure with this sentence about the folder first in its state.
 fn stated(mut failure: Failure, folder: &str) -> Failure {
     let state = failure.problem.state.take();
     failure.problem.state = Some(state.map_or_else(|| folder.to_owned(), |state| format!("{folder}; {state}")));
     failure
 }
 
-/// What is to be installed, and the name that it would have by itself.
+/// The file to install, and its default name in the folder.
 struct Source {
     file: PathBuf,
     name: Option<String>,

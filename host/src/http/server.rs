@@ -36,9 +36,9 @@ const HEADERS_MAX: usize = 100;
 const ANSWER_BYTES_WAITING_MAX: u32 = 16 << 10;
 /// Maximum number of connections that wait to be accepted.
 const BACKLOG: u32 = 1 << 10;
-/// Between two warnings that no connection can be accepted.
+/// Minimum time between two warnings that no connection can be accepted.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
-/// How long accepting rests when the process has no file descriptors left.
+/// How long accepting pauses when the process has no file descriptors left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Listens on an address, with limits on what the kernel keeps for a client.

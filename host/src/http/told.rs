@@ -25,7 +25,7 @@ const SERVER_STATUS_MIN: u16 = 500;
 #[derive(Debug)]
 pub struct Tellings(SeldomBy<(Whose, &'static str)>);
 
-/// Whose webhooks a line is about. Anybody can name unknown tenants: all of them together have one line.
+/// The tenant that a line is about. Anybody can name unknown tenants, so all of those share one line.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Whose {
     Tenant(TenantId),

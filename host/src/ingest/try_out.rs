@@ -1,5 +1,4 @@
-//! A delivery that is only tried: the plugin looks at it as at any other, and nothing of it is kept or charged. What the plugin
-//! does wrong counts as in any other call.
+//! Trial deliveries: processed like any other, but not stored or charged. A fault of the plugin counts as in any other call.
 
 use std::sync::Arc;
 

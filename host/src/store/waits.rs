@@ -13,8 +13,8 @@ use crate::{
 };
 
 impl Store {
-    /// Keeps waits that have begun or ended. Of each tenant and reason the last [`WAITS_KEPT`] stay. To keep one twice changes
-    /// nothing.
+    /// Stores waits that have begun or ended. The last [`WAITS_KEPT`] of each tenant and reason stay. Storing one twice
+    /// changes nothing.
     pub async fn keep_waits(&self, waits: &[TenantWait]) -> Result<(), StoreError> {
         for part in waits.chunks(ROWS_PER_COMMIT as usize) {
             let part = part.to_vec();

@@ -40,9 +40,9 @@ const CLOCK_STEP_MIN_MS: i64 = 2_000;
 const SLOW_FROM: Duration = Duration::from_secs(5);
 /// Pause after reading the store or claiming from it failed.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
-/// Between two lines about one thing that the store cannot do: it is tried every second.
+/// Minimum time between two lines about the same failure of the store, which is tried again every second.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
-/// What the store may be unable to do.
+/// Maximum number of kinds of store failures that are told apart.
 const STORE_FAILURES: usize = 8;
 
 /// The deadline of the drain; `None` before it was requested.
@@ -65,7 +65,7 @@ pub(super) struct Claims {
     /// When slow tools were last looked for.
     slow_looked: Instant,
     store_failures: SeldomBy<&'static str>,
-    /// The last look at both clocks. None of our leases has run out by this wall clock.
+    /// Both clocks when they were last compared. None of the worker's leases has expired by this wall clock.
     looked: (Instant, i64),
     /// How often the store had been reopened at the last look.
     times_reopened: u64,
@@ -420,7 +420,7 @@ impl Claims {
         }
     }
 
-    /// Says what the store cannot do now. All of it is tried again.
+    /// Logs that the store cannot do something now. All of it is tried again.
     fn cannot(&self, what: &'static str, error: &StoreError) {
         if let Some(left_out) = self.store_failures.due(what) {
             tracing::error!(left_out, "{what}: {error}; it is tried again every second");

@@ -18,13 +18,13 @@ use crate::{
 
 /// Consecutive failures of one tenant's tool that cause a warning.
 const FAILURES_MAX: u32 = 5;
-/// An answer older than this says nothing about the tool of today.
+/// How long a tool's last answer says something about its present state.
 const LATELY: Duration = Duration::from_secs(600);
 /// Minimum time between two warnings about one tool.
 const TOLD_EVERY: Duration = Duration::from_secs(600);
-/// Most tools that are kept apart in the log.
+/// Maximum number of tools with separate warnings in the log.
 const KEYS_MAX: usize = 10_000;
-/// Between two looks for tenants that were not asked lately.
+/// Minimum time between two looks for tenants that were not asked recently.
 const SWEPT_EVERY: Duration = Duration::from_secs(60);
 
 /// The tools' recent answers. It is cheap to clone, and all clones share one state, in memory only.
@@ -47,7 +47,7 @@ struct Lately {
 struct OneTool {
     tool_type: ToolType,
     failures_in_a_row: u32,
-    /// Whether the log has a warning that it fails, so that it also gets a line when it works again.
+    /// Whether a warning was logged, so that the recovery is logged too.
     is_told: bool,
     asked_at: Instant,
 }
@@ -89,8 +89,8 @@ impl Default for Tools {
 }
 
 impl Tools {
-    /// Notes the answer to a job's call. What is the plugin's own fault or the ticket's says nothing of the tool, and refused
-    /// credentials have a line of their own.
+    /// Records the result of a job's call. Failures of the plugin or the ticket say nothing about the tool, and refused
+    /// credentials are logged elsewhere.
     pub(super) fn heard<T>(&self, tenant: &Tenant, answer: &Result<T, CallError>) {
         match answer {
             Ok(_) => {
