@@ -19,8 +19,8 @@ use self::{asker::Asker, fault::Fault, wire::Problem};
 use crate::{
     clock::Clock,
     housekeeping::DiskRoom,
-    ids::TenantId,
     plugin::{manager::PluginManager, routes::Routes, tokens::Tokens},
+    queue::wakes::Wakes,
     store::Store,
     telemetry::metrics::{CONTENT_TYPE, Metrics},
     tenant::directory::TenantDirectory,
@@ -54,10 +54,6 @@ pub use self::{
 /// Largest body that the admin API reads, in bytes: a file of many tenants.
 pub const ADMIN_BODY_BYTES_MAX: usize = 16 << 20;
 
-/// Tells the worker that jobs may have become due: of this tenant or, with `None`, of any. Called on the runtime; must
-/// not block.
-pub type Wake = Arc<dyn Fn(Option<&TenantId>) + Send + Sync>;
-
 /// What the admin API shows and changes. Cheap to clone.
 #[derive(Clone)]
 pub struct AdminParts {
@@ -81,8 +77,8 @@ pub struct AdminParts {
     pub metrics: Metrics,
     /// The host's clock, which the feature `test-hooks` lets a request move.
     pub clock: Clock,
-    /// Whom to tell about jobs that are due.
-    pub wake: Wake,
+    /// Wakes the worker for jobs that are due.
+    pub wakes: Wakes,
 }
 
 /// Serves the admin API until `shutdown`, then for [`ADMIN_DRAIN_S_MAX`] lets what is under way end. The socket's file
@@ -147,7 +143,7 @@ fn router(parts: AdminParts, ended: watch::Receiver<()>) -> Router {
             metrics: parts.metrics,
             journal: journal.clone(),
             clock: parts.clock.clone(),
-            wake: Arc::clone(&parts.wake),
+            wakes: parts.wakes.clone(),
         }))
         .merge(events::routes(parts.store.clone(), journal.clone(), ended))
         .merge(jobs::routes(
@@ -157,10 +153,10 @@ fn router(parts: AdminParts, ended: watch::Receiver<()>) -> Router {
             parts.disk,
             parts.clock.clone(),
             journal,
-            Arc::clone(&parts.wake),
+            parts.wakes.clone(),
         ));
     #[cfg(feature = "test-hooks")]
-    let router = router.merge(test_clock::routes(parts.clock, parts.wake)).merge(test_fault::routes());
+    let router = router.merge(test_clock::routes(parts.clock, parts.wakes)).merge(test_fault::routes());
     router
         .fallback(async || Fault::unknown_route())
         .method_not_allowed_fallback(async || Fault::unknown_route())

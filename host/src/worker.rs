@@ -12,10 +12,9 @@ use tracing::Instrument as _;
 use crate::{
     clock::Clock,
     fault::{self, Point},
-    ids::TenantId,
     limits::SharedLimits,
     plugin::{generation::OwnedNote, routes::Routes},
-    queue::job::JobKind,
+    queue::{job::JobKind, wakes::Wakes},
     shutdown::Shutdown,
     store::{ENDS_THE_HOST, Kept, LastEnd, Rescued, Store, StoreError},
     telemetry::metrics::Metrics,
@@ -34,7 +33,6 @@ mod suspects;
 mod tests;
 pub mod tools;
 mod waits;
-mod wakes;
 
 use claims::Claims;
 use credentials::Credentials;
@@ -42,7 +40,6 @@ use decision::{Failure, GAVE_UP, millis};
 use held::Held;
 use stages::Staffed;
 use tools::Tools;
-use wakes::Wakes;
 
 /// What the worker works with.
 #[derive(Clone)]
@@ -67,6 +64,8 @@ pub struct WorkerParts {
     pub slow_lanes_max: usize,
     /// For how long a claimed job is ours unless the lease is extended, which is done every third of it.
     pub lease: Duration,
+    /// Says that jobs are due.
+    pub wakes: Wakes,
     /// When to stop taking jobs.
     pub shutdown: Shutdown,
 }
@@ -80,7 +79,6 @@ pub struct Worker {
 
 #[derive(Debug)]
 struct Inner {
-    wakes: Arc<Wakes>,
     drain_by: watch::Sender<Option<Instant>>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -101,7 +99,6 @@ impl Worker {
             );
         }
         let due = parts.store.due_by_tenant().await?;
-        let wakes = Arc::<Wakes>::default();
         let (sender, drain_by) = watch::channel(None);
         let suspects = parts.store.suspects().await?;
         if !suspects.is_empty() {
@@ -112,21 +109,9 @@ impl Worker {
             );
         }
         let waits = parts.store.open_waits().await?;
-        let claims = Claims::new(Arc::new(parts), &due, suspects, waits, Arc::clone(&wakes), drain_by);
+        let claims = Claims::new(Arc::new(parts), &due, suspects, waits, drain_by);
         let task = Mutex::new(Some(tokio::spawn(claims.run())));
-        Ok(Self { inner: Arc::new(Inner { wakes, drain_by: sender, task }) })
-    }
-
-    /// A job of this tenant is due: one was accepted or put back, or the tenant is enabled again. Never waits for IO; any
-    /// thread.
-    pub fn wake(&self, tenant: &TenantId) {
-        self.inner.wakes.one(tenant);
-    }
-
-    /// Much may have changed: a plugin has come back, dead letters of many tenants were put back, the clock was moved.
-    /// The worker asks the store anew what is due. Never waits; any thread.
-    pub fn wake_all(&self) {
-        self.inner.wakes.all();
+        Ok(Self { inner: Arc::new(Inner { drain_by: sender, task }) })
     }
 
     /// Takes no more jobs and waits for those that run, at most for `time_max`; what runs on is handed back to the store,

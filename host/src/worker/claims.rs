@@ -15,7 +15,6 @@ use super::{
     scheduler::{Permits, Scheduler, Turn},
     suspects::{Next, Suspects},
     waits::Waits,
-    wakes::{Wakes, Woken},
     work,
 };
 use crate::{
@@ -24,6 +23,7 @@ use crate::{
     queue::{
         job::{ClaimWish, ClaimedJob, Fenced, JobKind, Lease},
         wait::{TenantWait, WaitReason},
+        wakes::Woken,
     },
     store::{StoreError, Suspect, TenantDue},
     tenant::Tenant,
@@ -44,7 +44,6 @@ pub(super) type DrainBy = watch::Receiver<Option<Instant>>;
 /// The state of the loop. One task owns it, so nothing in it is locked.
 pub(super) struct Claims {
     parts: Arc<WorkerParts>,
-    wakes: Arc<Wakes>,
     drain_by: DrainBy,
     scheduler: Scheduler,
     /// Each ends with the time at which its job falls due again, if it knows that.
@@ -78,7 +77,6 @@ impl Claims {
         due: &[TenantDue],
         suspects: Vec<Suspect>,
         waits: Vec<TenantWait>,
-        wakes: Arc<Wakes>,
         drain_by: DrainBy,
     ) -> Self {
         let mut scheduler = Scheduler::default();
@@ -90,7 +88,6 @@ impl Claims {
         waits.tenants().for_each(|tenant| scheduler.due(tenant, looked.1));
         Self {
             parts,
-            wakes,
             drain_by,
             scheduler,
             jobs,
@@ -123,7 +120,7 @@ impl Claims {
                         self.ended(ended);
                     }
                 }
-                woken = self.wakes.next() => self.woken(woken),
+                woken = self.parts.wakes.next() => self.woken(woken),
                 () = sleep(look_after) => {}
             }
         }
