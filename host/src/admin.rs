@@ -19,8 +19,8 @@ use self::{asker::Asker, fault::Fault, wire::Problem};
 use crate::{
     clock::Clock,
     housekeeping::DiskRoom,
-    ids::TenantId,
     plugin::{manager::PluginManager, routes::Routes, tokens::Tokens},
+    queue::wakes::Wakes,
     store::Store,
     telemetry::metrics::{CONTENT_TYPE, Metrics},
     tenant::directory::TenantDirectory,
@@ -54,11 +54,7 @@ pub use self::{
 /// Maximum size of a request body, in bytes: a file of many tenants.
 pub const ADMIN_BODY_BYTES_MAX: usize = 16 << 20;
 
-/// Tells the worker that jobs may have become due: those of this tenant or, with `None`, of any. Called on the runtime;
-/// must not block.
-pub type Wake = Arc<dyn Fn(Option<&TenantId>) + Send + Sync>;
-
-/// The parts of the host that the admin API shows and changes. It is cheap to clone.
+/// What the admin API shows and changes. Cheap to clone.
 #[derive(Clone)]
 pub struct AdminParts {
     /// The host as `/v1/host` shows it.
@@ -81,8 +77,8 @@ pub struct AdminParts {
     pub metrics: Metrics,
     /// The host's clock, which the feature `test-hooks` lets a request move.
     pub clock: Clock,
-    /// Wakes the worker when jobs are due.
-    pub wake: Wake,
+    /// Wakes the worker for jobs that are due.
+    pub wakes: Wakes,
 }
 
 /// Serves the admin API until `shutdown`, then gives running requests [`ADMIN_DRAIN_S_MAX`] to end. The socket's file
@@ -147,7 +143,7 @@ fn router(parts: AdminParts, ended: watch::Receiver<()>) -> Router {
             metrics: parts.metrics,
             journal: journal.clone(),
             clock: parts.clock.clone(),
-            wake: Arc::clone(&parts.wake),
+            wakes: parts.wakes.clone(),
         }))
         .merge(events::routes(parts.store.clone(), journal.clone(), ended))
         .merge(jobs::routes(
@@ -157,10 +153,10 @@ fn router(parts: AdminParts, ended: watch::Receiver<()>) -> Router {
             parts.disk,
             parts.clock.clone(),
             journal,
-            Arc::clone(&parts.wake),
+            parts.wakes.clone(),
         ));
     #[cfg(feature = "test-hooks")]
-    let router = router.merge(test_clock::routes(parts.clock, parts.wake)).merge(test_fault::routes());
+    let router = router.merge(test_clock::routes(parts.clock, parts.wakes)).merge(test_fault::routes());
     router
         .fallback(async || Fault::unknown_route())
         .method_not_allowed_fallback(async || Fault::unknown_route())

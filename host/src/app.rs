@@ -1,45 +1,45 @@
-//! Wires the parts, starts them in an order in which each finds what it needs, and ends them in the opposite one.
+//! Wires the parts: [`App::build`] makes them in an order in which each finds what it needs, [`App::run`] lets them serve,
+//! and [`Running::drain`] ends them in the opposite order.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    path::Path,
-    sync::{
-        Arc, Barrier,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+mod last_end;
+mod listeners;
+mod notices;
+mod reloads;
+mod runtime;
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+use tokio::{sync::mpsc, task::JoinHandle};
 
+use self::{
+    last_end::{Earlier, earlier},
+    listeners::Listeners,
+    reloads::Reloads,
+};
 use crate::{
     admin::{self, AdminParts},
     clock::Clock,
     config::{Config, WhenStuck},
-    core_dumps,
     housekeeping::{self, DiskRoom},
     http::{body::BodyRoom, routes::FrontDoor, server},
     ingest::Ingest,
     limits::SharedLimits,
     open_files::OpenFiles,
     plugin::{
-        blame::{self, Blamed},
         capability::Services,
-        crash, folders,
-        journal::{Happened, Journal},
-        loader,
-        manager::{ManagerParts, PluginManager, PluginRow, PluginState, Reload},
-        on_trial::OnTrial,
+        folders,
+        journal::Journal,
+        manager::{ManagerParts, PluginManager, Reload},
         routes::Routes,
-        signature::Signature,
         watcher::FolderWatch,
     },
+    process,
+    queue::wakes::Wakes,
     shutdown::{self, Shutdown},
-    state_lock::{Before, StateLock},
-    store::{EventFilter, EventsFrom, Hooks, LastEnd, PLUGIN_EVENTS_MAX, PluginEvent, Store, StoreConfig},
-    telemetry::{self, LogControl, metrics::Metrics},
+    state_lock::StateLock,
+    store::{Hooks, Store, StoreConfig},
+    telemetry::{LogControl, metrics::Metrics},
     tenant::{
         directory::TenantDirectory,
         rates::TenantRates,
@@ -49,222 +49,253 @@ use crate::{
     worker::{Worker, WorkerParts, credentials::Credentials, tools::Tools},
 };
 
-/// How long the plugins may take after that to be taken apart.
+pub use self::runtime::runtime;
+
+/// Time for all plugins to be taken apart, once webhooks and jobs have ended.
 const PLUGINS_END_MAX: Duration = Duration::from_secs(2);
-/// Threads for what blocks: the store's readers, and one generation at a time that is taken apart.
-const BLOCKING_THREADS: usize = 8;
-/// Threads of the blocking pool do not end while the host runs.
-const FOR_GOOD: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-/// The host wants to be restarted.
+/// Exit code of a host that wants to be restarted.
 const EXIT_RESTART: u8 = 75;
 /// How often opened secrets that nobody uses any more are overwritten, and idle tenants' rates forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(5);
 
-/// Runs the host until it is told to end. `reread` reads the configuration again, for SIGHUP.
-///
-/// # Errors
-/// When it cannot start; once it serves, it ends without.
-pub fn run(config: Config, reread: impl Fn() -> anyhow::Result<Config> + Send + 'static) -> anyhow::Result<()> {
-    let log = telemetry::init(&config.log)?;
-    core_dumps::forbid();
-    loader::bound_freed_memory();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("patchbay")
-        .max_blocking_threads(BLOCKING_THREADS)
-        .thread_keep_alive(FOR_GOOD)
-        .on_thread_start(threads::register)
-        .build()?;
-    threads::register();
-    let files = OpenFiles::raise();
-    runtime.block_on(serve(config, log, files, reread))?;
-    // All is on disk and nothing is left to do. An ordinary exit would still run what plugins have left behind, and wait
-    // for a library that hangs.
-    crash::end_now(0)
+/// A host whose parts are made and whose listeners are bound. It works on jobs already; nobody is answered yet.
+pub struct App {
+    config: Config,
+    files: OpenFiles,
+    lock: Arc<StateLock>,
+    shutdown: Shutdown,
+    hang_ups: mpsc::Receiver<()>,
+    clock: Clock,
+    metrics: Metrics,
+    limits: SharedLimits,
+    store: Store,
+    directory: TenantDirectory,
+    routes: Routes,
+    journal: Journal,
+    credentials: Credentials,
+    wakes: Wakes,
+    worker: Worker,
+    services: Services,
+    manager: PluginManager,
+    listeners: Listeners,
 }
 
-async fn serve(
+/// A host that serves.
+pub struct Running {
     config: Config,
-    log: LogControl,
-    files: OpenFiles,
-    reread: impl Fn() -> anyhow::Result<Config> + Send + 'static,
-) -> anyhow::Result<()> {
-    let lock = Arc::new(StateLock::take(&config.state_dir)?);
-    folders::say(&config);
-    config.warnings().for_each(|warning| tracing::warn!("{warning}"));
-    let (trigger, shutdown) = Shutdown::new();
-    let reloads = shutdown::on_signals(trigger.clone()).context("signals")?;
-    let clock = Clock::system();
-    let metrics = Metrics::new();
-    let limits = SharedLimits::new(config.clone());
-    let connections_max = files.connections_max(config.worker.concurrency);
-    if connections_max < config.server.connections_max {
-        tracing::warn!(
-            "the limit of open files leaves room for {connections_max} connections; raise it, or lower server.connections_max"
-        );
-    }
+    /// Held until the store is closed.
+    _lock: Arc<StateLock>,
+    shutdown: Shutdown,
+    store: Store,
+    journal: Journal,
+    worker: Worker,
+    manager: PluginManager,
+    webhooks: JoinHandle<()>,
+    admin: JoinHandle<()>,
+    scrapes: Option<JoinHandle<()>>,
+}
 
-    let store = open_store(&config, &clock, &metrics).await?;
-    let key_file = KeyFile::from(&config.secrets.key_file).under(config.plugins.permissions);
-    let keys = KeyRing::load_or_create(key_file, store.has_secrets().await?)?;
-    let cache_s = u32::try_from(config.secrets.cache.as_secs()).unwrap_or(u32::MAX);
-    let directory = TenantDirectory::load(&store, keys, cache_s).await.with_context(|| {
-        format!("the tenants cannot be read with the keys of {}", config.secrets.key_file.display())
-    })?;
+impl App {
+    /// Makes the parts. Within a runtime.
+    ///
+    /// # Errors
+    /// When one of them cannot be made.
+    pub async fn build(config: Config, files: OpenFiles) -> anyhow::Result<Self> {
+        let lock = Arc::new(StateLock::take(&config.state_dir)?);
+        folders::say(&config);
+        config.warnings().for_each(|warning| tracing::warn!("{warning}"));
+        let (trigger, shutdown) = Shutdown::new();
+        let hang_ups = shutdown::on_signals(trigger.clone()).context("signals")?;
+        let (clock, metrics, limits) = (Clock::system(), Metrics::new(), SharedLimits::new(config.clone()));
+        notices::few_connections(&config, files);
 
-    say_who_is_paused(&directory);
-
-    let routes = Routes::default();
-    let journal = Journal::start(store.clone());
-    let stuck = Arc::new(AtomicBool::new(false));
-    let (blamed, last_end) = crashes(&config, &store, &clock, lock.before()).await?;
-    let credentials = Credentials::new(directory.clone());
-    let worker = WorkerParts {
-        store: store.clone(),
-        directory: directory.clone(),
-        routes: routes.clone(),
-        credentials: credentials.clone(),
-        tools: Tools::default(),
-        metrics: metrics.clone(),
-        clock: clock.clone(),
-        limits: limits.clone(),
-        slow_lanes_max: config.plugins.slow_lanes_max,
-        lease: config.worker.lease,
-        shutdown: shutdown.clone(),
-    };
-    let worker = Worker::start(worker, last_end).await.context("the queue cannot be read")?;
-    let woken = worker.clone();
-    let services = Services::new(directory.clone(), &config.http, clock.clone());
-    let manager = PluginManager::start(ManagerParts {
-        config: config.plugins.clone(),
-        limits: limits.clone(),
-        copies: config.state_dir.join("plugins"),
-        services: services.clone(),
-        metrics: metrics.clone(),
-        routes: routes.clone(),
-        on_routes: Arc::new(move || woken.wake_all()),
-        store: store.clone(),
-        records: store.plugin_records().await?,
-        blamed,
-        journal: journal.clone(),
-        on_stuck: {
-            let (stuck, trigger, when_stuck) = (Arc::clone(&stuck), trigger.clone(), config.plugins.when_stuck);
-            Arc::new(move || {
-                stuck.store(true, Ordering::SeqCst);
-                if when_stuck == WhenStuck::Restart {
-                    trigger.request();
-                }
-            })
-        },
-    })
-    .context("the plugin manager cannot start")?;
-    tokio::spawn(note_the_end(shutdown.clone(), Arc::clone(&lock), manager.clone()));
-
-    let webhooks =
-        server::listen(config.server.listen).with_context(|| not_free("server.listen", config.server.listen))?;
-    let webhooks_at = webhooks.local_addr()?;
-    let metrics_listener = match config.admin.listen {
-        Some(address) => Some(server::listen(address).with_context(|| not_free("admin.listen", address))?),
-        None => None,
-    };
-    let metrics_at = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
-    let socket = admin::bind(&config.admin.socket).context("admin.socket")?;
-    let woken = worker.clone();
-    let disk = DiskRoom::of(config.store.path.parent().map_or_else(Default::default, Path::to_owned), &limits);
-    let parts = AdminParts {
-        host: admin::wire::Host {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            process_id: std::process::id(),
-            plugin_folder: config.plugins.dir.to_string_lossy().into_owned(),
-            state_folder: config.state_dir.to_string_lossy().into_owned(),
-            rules: None,
-        },
-        manager: manager.clone(),
-        routes: routes.clone(),
-        directory: directory.clone(),
-        tokens: Arc::clone(&services.tokens),
-        credentials,
-        store: store.clone(),
-        disk: disk.clone(),
-        metrics: metrics.clone(),
-        clock: clock.clone(),
-        wake: Arc::new(move |tenant| match tenant {
-            Some(tenant) => woken.wake(tenant),
-            None => woken.wake_all(),
-        }),
-    };
-    let admin = tokio::spawn(admin::serve(socket, parts.clone(), ended(&shutdown)));
-    let metrics_server =
-        metrics_listener.map(|listener| tokio::spawn(admin::serve_metrics(listener, parts, ended(&shutdown))));
-
-    let watch = config.plugins.watch.then(|| FolderWatch::new(config.plugins.dir.clone()));
-    start_blocking_threads().await?;
-    threads::register_all().context("/proc")?;
-    manager.reload(Reload::Changed).await;
-    say_who_is_not_vouched_for(&manager, &limits);
-    if let Some(watch) = watch {
-        tokio::spawn(watch.follow(manager.clone(), config.plugins.rescan));
-    }
-    let rates = TenantRates::new(limits.clone());
-    tokio::spawn(disk.clone().watch(store.clone(), limits.clone()));
-    tokio::spawn(housekeeping::tidy(store.clone(), limits.clone(), disk.clone()));
-    tokio::spawn(forget_unused(services, rates.clone()));
-    tokio::spawn(follow_reloads(reloads, reread, log, limits.clone(), manager.clone()));
-    let woken = worker.clone();
-    let door = FrontDoor {
-        ingest: Ingest {
+        let store = open_store(&config, &clock, &metrics).await?;
+        let directory = open_directory(&config, &store).await?;
+        notices::paused(&directory);
+        let (routes, wakes) = (Routes::default(), Wakes::default());
+        let journal = Journal::start(store.clone());
+        let Earlier { blamed, last_end } = earlier(&config, &store, &clock, lock.before()).await?;
+        let credentials = Credentials::new(directory.clone());
+        let worker = WorkerParts {
+            store: store.clone(),
+            directory: directory.clone(),
+            routes: routes.clone(),
+            credentials: credentials.clone(),
+            tools: Tools::default(),
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+            limits: limits.clone(),
+            slow_lanes_max: config.plugins.slow_lanes_max,
+            lease: config.worker.lease,
+            wakes: wakes.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let worker = Worker::start(worker, last_end).await.context("the queue cannot be read")?;
+        let services = Services::new(directory.clone(), &config.http, clock.clone());
+        let manager = PluginManager::start(ManagerParts {
+            config: config.plugins.clone(),
+            limits: limits.clone(),
+            copies: config.state_dir.join("plugins"),
+            services: services.clone(),
+            metrics: metrics.clone(),
+            routes: routes.clone(),
+            wakes: wakes.clone(),
+            store: store.clone(),
+            records: store.plugin_records().await?,
+            blamed,
+            journal: journal.clone(),
+            shutdown: trigger,
+        })
+        .context("the plugin manager cannot start")?;
+        let listeners = Listeners::bind(&config)?;
+        Ok(Self {
+            config,
+            files,
+            lock,
+            shutdown,
+            hang_ups,
+            clock,
+            metrics,
+            limits,
+            store,
             directory,
             routes,
-            store: store.clone(),
-            rates,
-            limits: limits.clone(),
-            disk,
-            on_job: Arc::new(move |tenant| woken.wake(&tenant.id)),
-        },
-        store: store.clone(),
-        manager: manager.clone(),
-        limits,
-        metrics,
-        clock,
-        bodies: BodyRoom::default(),
-        told: Arc::default(),
-    };
-    let here = std::env::current_dir().unwrap_or_default();
-    let shown = config.admin.socket.strip_prefix(&here).unwrap_or(&config.admin.socket);
-    eprintln!(
-        "patchbay ready webhooks=http://{webhooks_at} metrics={} admin={} plugins={}",
-        metrics_at.map_or_else(|| "off".to_owned(), |address| format!("http://{address}")),
-        shown.display(),
-        manager.generation_counts().len()
-    );
+            journal,
+            credentials,
+            wakes,
+            worker,
+            services,
+            manager,
+            listeners,
+        })
+    }
 
-    // Both drain at the same time, so that neither waits for what the other has left of it.
-    let drain_max = config.worker.drain;
-    let drained = async {
-        shutdown.requested().await;
+    /// Loads the plugins, then serves. `reread` reads the configuration again, for SIGHUP.
+    ///
+    /// # Errors
+    /// When a thread cannot be started, or the system does not tell what it should.
+    pub async fn run(
+        self,
+        log: LogControl,
+        reread: impl Fn() -> anyhow::Result<Config> + Send + 'static,
+    ) -> anyhow::Result<Running> {
+        tokio::spawn(note_the_end(self.shutdown.clone(), Arc::clone(&self.lock), self.manager.clone()));
+        let listening = self.listeners.shown(&self.config.admin.socket)?;
+        let store_folder = self.config.store.path.parent().map_or_else(Default::default, Path::to_owned);
+        let disk = DiskRoom::of(store_folder, &self.limits);
+        let parts = self.admin_parts(&disk);
+        let admin = tokio::spawn(admin::serve(self.listeners.admin, parts.clone(), ended(&self.shutdown)));
+        let serve_metrics = |listener| tokio::spawn(admin::serve_metrics(listener, parts, ended(&self.shutdown)));
+        let scrapes = self.listeners.metrics.map(serve_metrics);
+        load_plugins(&self.config, &self.manager).await?;
+        notices::unsigned(&self.manager, &self.limits);
+
+        let rates = TenantRates::new(self.limits.clone());
+        tokio::spawn(disk.clone().watch(self.store.clone(), self.limits.clone()));
+        tokio::spawn(housekeeping::tidy(self.store.clone(), self.limits.clone(), disk.clone()));
+        tokio::spawn(forget_unused(self.services, rates.clone()));
+        let reloads = Reloads { log, limits: self.limits.clone(), manager: self.manager.clone() };
+        tokio::spawn(reloads.follow(self.hang_ups, reread));
+        let door = FrontDoor {
+            ingest: Ingest {
+                directory: self.directory,
+                routes: self.routes,
+                store: self.store.clone(),
+                rates,
+                limits: self.limits.clone(),
+                disk,
+                wakes: self.wakes,
+            },
+            store: self.store.clone(),
+            manager: self.manager.clone(),
+            limits: self.limits,
+            metrics: self.metrics,
+            clock: self.clock,
+            bodies: BodyRoom::default(),
+            told: Arc::default(),
+        };
+        eprintln!("patchbay ready {listening} plugins={}", self.manager.generation_counts().len());
+        let drain_max = self.config.worker.drain;
+        let webhooks = server::serve(self.listeners.webhooks, door, self.files, ended(&self.shutdown), drain_max);
+        Ok(Running {
+            config: self.config,
+            _lock: self.lock,
+            shutdown: self.shutdown,
+            store: self.store,
+            journal: self.journal,
+            worker: self.worker,
+            manager: self.manager,
+            webhooks: tokio::spawn(webhooks),
+            admin,
+            scrapes,
+        })
+    }
+
+    fn admin_parts(&self, disk: &DiskRoom) -> AdminParts {
+        AdminParts {
+            host: admin::wire::Host {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                process_id: std::process::id(),
+                plugin_folder: self.config.plugins.dir.to_string_lossy().into_owned(),
+                state_folder: self.config.state_dir.to_string_lossy().into_owned(),
+                rules: None,
+            },
+            manager: self.manager.clone(),
+            routes: self.routes.clone(),
+            directory: self.directory.clone(),
+            tokens: Arc::clone(&self.services.tokens),
+            credentials: self.credentials.clone(),
+            store: self.store.clone(),
+            disk: disk.clone(),
+            metrics: self.metrics.clone(),
+            clock: self.clock.clone(),
+            wakes: self.wakes.clone(),
+        }
+    }
+}
+
+impl Running {
+    /// Waits until somebody asks the host to end.
+    ///
+    /// # Errors
+    /// When a fault of the host ends the listener of webhooks before.
+    pub async fn asked_to_end(&mut self) -> anyhow::Result<()> {
+        tokio::select! {
+            biased;
+            () = self.shutdown.requested() => Ok(()),
+            ended = &mut self.webhooks => ended.context("webhooks are not served any more"),
+        }
+    }
+
+    /// Lets what is under way end, takes the plugins apart and closes the store. Does not return, but ends the process, when
+    /// the dynamic linker is stuck.
+    ///
+    /// # Errors
+    /// When the store cannot be closed.
+    pub async fn drain(self) -> anyhow::Result<()> {
         tracing::info!("draining: no more webhooks are taken");
-        worker.drained(drain_max).await;
-    };
-    tokio::join!(server::serve(webhooks, door, files, ended(&shutdown), drain_max), drained);
-    if stuck.load(Ordering::SeqCst) {
-        // No library can be closed and no thread be started: what is on disk is safe, the rest is the next host's.
-        journal.flush().await;
-        crash::end_now(if config.plugins.when_stuck == WhenStuck::Restart { EXIT_RESTART } else { 0 });
+        // Both drain at the same time, so that neither waits for what the other has left of it.
+        let (served, ()) = tokio::join!(self.webhooks, self.worker.drained(self.config.worker.drain));
+        served.context("webhooks were not served to the end")?;
+        if self.manager.is_stuck() {
+            // No library can be closed and no thread be started: what is on disk is safe, the rest is the next host's.
+            self.journal.flush().await;
+            process::end_now(if self.config.plugins.when_stuck == WhenStuck::Restart { EXIT_RESTART } else { 0 });
+        }
+        self.manager.stop(PLUGINS_END_MAX).await;
+        let _ended = self.admin.await;
+        if let Some(scrapes) = self.scrapes {
+            let _ended = scrapes.await;
+        }
+        self.journal.flush().await;
+        self.store.close().await.context("closing the store")?;
+        // The socket's name must not stay behind: the next host would have to find out that nobody answers.
+        if let Err(fault) = fs::remove_file(&self.config.admin.socket) {
+            tracing::debug!("the admin socket's file stays behind: {fault}");
+        }
+        tracing::info!("ended");
+        Ok(())
     }
-    manager.stop(PLUGINS_END_MAX).await;
-    let _ended = admin.await;
-    if let Some(server) = metrics_server {
-        let _ended = server.await;
-    }
-    journal.flush().await;
-    store.close().await.context("closing the store")?;
-    // The socket's name must not stay behind: the next host would have to find out that nobody answers.
-    if let Err(fault) = fs::remove_file(&config.admin.socket) {
-        tracing::debug!("the admin socket's file stays behind: {fault}");
-    }
-    tracing::info!("ended");
-    drop(trigger);
-    Ok(())
 }
 
 async fn open_store(config: &Config, clock: &Clock, metrics: &Metrics) -> anyhow::Result<Store> {
@@ -285,73 +316,25 @@ async fn open_store(config: &Config, clock: &Clock, metrics: &Metrics) -> anyhow
     Ok(tokio::task::spawn_blocking(move || Store::open(store, clock)).await??)
 }
 
-/// Reads what an earlier host died of, keeps it, and tells which artifacts have killed it too often lately to be started,
-/// and whether it was one of them.
-async fn crashes(config: &Config, store: &Store, clock: &Clock, before: Before) -> anyhow::Result<(Blamed, LastEnd)> {
-    let journal = config.state_dir.join("crash.journal");
-    let earlier = crash::start(&journal).with_context(|| {
-        format!("the crash journal {} cannot be used; look for a full or failing disk", journal.display())
-    })?;
-    let mut last_end = match before {
-        Before::CutOff if earlier.is_none() => LastEnd::Unexplained,
-        Before::CutOff | Before::Explained => LastEnd::Explained,
-    };
-    if let Some(crash) = earlier {
-        let message = crash.to_string();
-        tracing::error!(tool_type = crash.tool_type, sha256 = crash.sha256, "{message}");
-        let event = PluginEvent {
-            at_ms: clock.now_ms(),
-            tool_type: Some(crash.tool_type),
-            generation: i64::try_from(crash.generation).ok(),
-            sha256: Some(crash.sha256),
-            ..PluginEvent::new(Happened::Crashed, message)
-        };
-        store.record_plugin_events(vec![event]).await?;
-    }
-    let on_trial = OnTrial::in_folder(&config.state_dir.join("plugins"));
-    let tried = on_trial.left_behind().context("what an earlier host was trying")?;
-    if tried.is_some() && before == Before::Explained {
-        on_trial.forget().context("what an earlier host was trying")?;
-    } else if let Some(tried) = tried {
-        last_end = LastEnd::Explained;
-        let message = format!("the host ended while it tried {}", tried.path.display());
-        tracing::error!(
-            tool_type = tried.tool_type,
-            sha256 = tried.sha256,
-            "{message}; the same bytes are not tried again until plugin-ctl enable"
-        );
-        let event = PluginEvent {
-            at_ms: clock.now_ms(),
-            tool_type: Some(tried.tool_type),
-            version: Some(tried.version),
-            sha256: Some(tried.sha256),
-            ..PluginEvent::new(Happened::EndedInProbe, message)
-        };
-        store.record_plugin_events(vec![event]).await?;
-        on_trial.forget().context("what an earlier host was trying")?;
-    }
-    Ok((
-        blame::blamed(store.plugin_events(EventsFrom::Newest, EventFilter::default(), PLUGIN_EVENTS_MAX).await?),
-        last_end,
-    ))
+async fn open_directory(config: &Config, store: &Store) -> anyhow::Result<TenantDirectory> {
+    let key_file = KeyFile::from(&config.secrets.key_file).under(config.plugins.permissions);
+    let keys = KeyRing::load_or_create(key_file, store.has_secrets().await?)?;
+    let cache_s = u32::try_from(config.secrets.cache.as_secs()).unwrap_or(u32::MAX);
+    TenantDirectory::load(store, keys, cache_s)
+        .await
+        .with_context(|| format!("the tenants cannot be read with the keys of {}", config.secrets.key_file.display()))
 }
 
-/// Starts all threads of the blocking pool: once a plugin is mapped, the start of a thread may have to wait for it.
-async fn start_blocking_threads() -> anyhow::Result<()> {
-    let all_there = Arc::new(Barrier::new(BLOCKING_THREADS));
-    let mut waiting = JoinSet::new();
-    for _ in 0..BLOCKING_THREADS {
-        let all_there = Arc::clone(&all_there);
-        waiting.spawn_blocking(move || all_there.wait());
-    }
-    while let Some(waited) = waiting.join_next().await {
-        waited.context("the blocking pool")?;
+/// Takes up what is in the plugin folder, and follows it from then on. All threads of the host are there before.
+async fn load_plugins(config: &Config, manager: &PluginManager) -> anyhow::Result<()> {
+    let watch = config.plugins.watch.then(|| FolderWatch::new(config.plugins.dir.clone()));
+    runtime::start_blocking_threads().await?;
+    threads::register_all().context("/proc")?;
+    manager.reload(Reload::Changed).await;
+    if let Some(watch) = watch {
+        tokio::spawn(watch.follow(manager.clone(), config.plugins.rescan));
     }
     Ok(())
-}
-
-fn not_free(key: &str, address: SocketAddr) -> String {
-    format!("{key}: cannot listen on {address}; is another program there?")
 }
 
 /// Whatever cuts the host off once it was asked to end is not held against a job or a plugin.
@@ -374,82 +357,5 @@ async fn forget_unused(services: Services, rates: TenantRates) {
         services.directory.forget_stale_secrets();
         services.tokens.forget_stale();
         rates.forget_idle();
-    }
-}
-
-/// Nothing else shows at a start that notes are not posted.
-fn say_who_is_paused(directory: &TenantDirectory) {
-    let paused: Vec<_> =
-        directory.list().iter().filter(|tenant| tenant.paused).map(|tenant| tenant.id.clone()).collect();
-    if directory.is_all_paused() {
-        tracing::warn!(
-            "the jobs of all tenants are paused: webhooks are accepted, and no note is posted; plugin-ctl job resume"
-        );
-        return;
-    }
-    let whose = match &paused[..] {
-        [] => return,
-        [one] => format!("tenant {one}"),
-        [first, others @ ..] => format!("tenant {first} and {} others", others.len()),
-    };
-    tracing::warn!(
-        tenants = paused.len(),
-        "the jobs of {whose} are paused: webhooks are accepted, and no note is posted for them; plugin-ctl tenant list shows \
-         which, plugin-ctl tenant resume ID lets them run"
-    );
-}
-
-/// Plugins that no trusted key has signed have all rights of the host: the start says so, as a warning to whoever set keys.
-fn say_who_is_not_vouched_for(manager: &PluginManager, limits: &SharedLimits) {
-    let trust = &limits.now().trust;
-    if trust.required {
-        return;
-    }
-    let trusted = |row: &PluginRow| row.signature.as_ref().is_some_and(Signature::is_trusted);
-    let rows = manager.list().into_iter().filter(|row| row.state == PluginState::Active && !trusted(row));
-    let tool_types: Vec<_> = rows.filter_map(|row| row.tool_type).map(|tool_type| tool_type.to_string()).collect();
-    let unsigned = match &tool_types[..] {
-        [] => String::new(),
-        tool_types => format!("; no trusted key has signed these plugins: {}", tool_types.join(", ")),
-    };
-    let said = format!(
-        "plugins.require_signature is off: whatever is put into the plugin folder runs with all rights of this host{unsigned}"
-    );
-    if trust.keys.is_empty() || unsigned.is_empty() {
-        tracing::info!("{said}");
-    } else {
-        tracing::warn!("{said}");
-    }
-}
-
-/// SIGHUP: all or nothing. When others are trusted than before, the manager looks at the plugin folder again.
-async fn follow_reloads(
-    mut reloads: mpsc::Receiver<()>,
-    reread: impl Fn() -> anyhow::Result<Config> + Send + 'static,
-    log: LogControl,
-    limits: SharedLimits,
-    manager: PluginManager,
-) {
-    while reloads.recv().await.is_some() {
-        let config = match reread() {
-            Ok(config) => config,
-            Err(fault) => {
-                tracing::error!("the configuration was not reloaded, the old one stays: {fault:#}");
-                continue;
-            }
-        };
-        if let Err(fault) = log.set_level(config.log.level) {
-            tracing::error!("the log level was not changed: {fault}");
-            continue;
-        }
-        let before = limits.now();
-        let waiting = limits.reload(&config);
-        tracing::info!("configuration reloaded");
-        if !waiting.is_empty() {
-            tracing::warn!("these keys wait for a restart: {}", waiting.join(", "));
-        }
-        if limits.now().trust != before.trust {
-            manager.reload(Reload::Changed).await;
-        }
     }
 }

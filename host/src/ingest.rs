@@ -24,7 +24,10 @@ use crate::{
         routes::{NoRoute, Routes},
         why::Why,
     },
-    queue::job::{Accepted, DedupKey, JobKind, NewJob},
+    queue::{
+        job::{Accepted, DedupKey, JobKind, NewJob},
+        wakes::Wakes,
+    },
     store::{Store, StoreError},
     tenant::{EnhanceOn, Tenant, directory::TenantDirectory, rates::TenantRates},
     texts,
@@ -164,8 +167,8 @@ pub struct Ingest {
     pub limits: SharedLimits,
     /// Whether the disk has room for more.
     pub disk: DiskRoom,
-    /// Called with each new job's tenant; must not block.
-    pub on_job: Arc<dyn Fn(&Tenant) + Send + Sync>,
+    /// Wakes the worker for each new job.
+    pub wakes: Wakes,
 }
 
 impl Ingest {
@@ -262,7 +265,7 @@ impl Ingest {
         match self.store.accept(job, key, self.limits.now().tenant_room).await? {
             Accepted::New(_) => {
                 fault::reached(fault::Point::Accepted);
-                (self.on_job)(tenant);
+                self.wakes.wake(&tenant.id);
                 Ok(Some(Status::Accepted))
             }
             Accepted::Duplicate => Ok(Some(Status::Duplicate)),

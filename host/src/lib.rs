@@ -19,6 +19,7 @@ pub mod nearest;
 pub mod networks;
 pub mod open_files;
 pub mod plugin;
+pub mod process;
 pub mod queue;
 pub mod shutdown;
 pub mod state_lock;

@@ -7,10 +7,12 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use patchbay::{
-    app,
+    app::{self, App},
     config::{self, Config},
-    plugin::probe,
-    store,
+    core_dumps,
+    open_files::OpenFiles,
+    plugin::{loader, probe},
+    process, store, telemetry, threads,
 };
 
 /// Wrong arguments or configuration.
@@ -80,7 +82,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Backup { file, .. } => back_up(&config, &file),
-        Command::Serve(file) => match app::run(config, move || load(&file)) {
+        Command::Serve(file) => match serve(config, file) {
             Ok(()) => ExitCode::SUCCESS,
             Err(fault) => {
                 eprintln!("patchbay: {fault:#}");
@@ -88,6 +90,25 @@ fn main() -> ExitCode {
             }
         },
     }
+}
+
+/// Runs the host until it is asked to end.
+fn serve(config: Config, file: ConfigFile) -> anyhow::Result<()> {
+    let log = telemetry::init(&config.log)?;
+    core_dumps::forbid();
+    loader::bound_freed_memory();
+    let runtime = app::runtime()?;
+    threads::register();
+    let files = OpenFiles::raise();
+    runtime.block_on(async {
+        let app = App::build(config, files).await?;
+        let mut running = app.run(log, move || load(&file)).await?;
+        running.asked_to_end().await?;
+        running.drain().await
+    })?;
+    // All is on disk and nothing is left to do. An ordinary exit would still run what plugins have left behind, and wait
+    // for a library that hangs.
+    process::end_now(0)
 }
 
 fn back_up(config: &Config, file: &Path) -> ExitCode {

@@ -3,3 +3,4 @@
 pub mod backoff;
 pub mod job;
 pub mod wait;
+pub mod wakes;

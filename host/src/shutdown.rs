@@ -8,7 +8,7 @@ use tokio::{
 };
 use tracing::info;
 
-use crate::plugin::crash;
+use crate::process;
 
 /// Reload requests that wait; one that finds another waiting is the same request.
 const RELOADS_WAITING_MAX: usize = 1;
@@ -81,7 +81,7 @@ pub fn on_signals(trigger: ShutdownTrigger) -> io::Result<mpsc::Receiver<()>> {
                 else => break,
             };
             if take(&signal, &trigger, &sender) == Step::ExitAtOnce {
-                crash::end_now(EXIT_AT_ONCE);
+                process::end_now(EXIT_AT_ONCE);
             }
         }
     });

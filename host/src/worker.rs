@@ -12,10 +12,9 @@ use tracing::Instrument as _;
 use crate::{
     clock::Clock,
     fault::{self, Point},
-    ids::TenantId,
     limits::SharedLimits,
     plugin::{generation::OwnedNote, routes::Routes},
-    queue::job::JobKind,
+    queue::{job::JobKind, wakes::Wakes},
     shutdown::Shutdown,
     store::{ENDS_THE_HOST, Kept, LastEnd, Rescued, Store, StoreError},
     telemetry::metrics::Metrics,
@@ -34,7 +33,6 @@ mod suspects;
 mod tests;
 pub mod tools;
 mod waits;
-mod wakes;
 
 use claims::Claims;
 use credentials::Credentials;
@@ -42,7 +40,6 @@ use decision::{Failure, GAVE_UP, millis};
 use held::Held;
 use stages::Staffed;
 use tools::Tools;
-use wakes::Wakes;
 
 /// Everything that the worker needs.
 #[derive(Clone)]
@@ -67,7 +64,9 @@ pub struct WorkerParts {
     pub slow_lanes_max: usize,
     /// Duration of a job's lease. It is extended whenever a third has passed.
     pub lease: Duration,
-    /// Tells the worker when to stop claiming jobs.
+    /// Says that jobs are due.
+    pub wakes: Wakes,
+    /// When to stop taking jobs.
     pub shutdown: Shutdown,
 }
 
@@ -80,7 +79,6 @@ pub struct Worker {
 
 #[derive(Debug)]
 struct Inner {
-    wakes: Arc<Wakes>,
     drain_by: watch::Sender<Option<Instant>>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -101,7 +99,6 @@ impl Worker {
             );
         }
         let due = parts.store.due_by_tenant().await?;
-        let wakes = Arc::<Wakes>::default();
         let (sender, drain_by) = watch::channel(None);
         let suspects = parts.store.suspects().await?;
         if !suspects.is_empty() {
@@ -112,21 +109,9 @@ impl Worker {
             );
         }
         let waits = parts.store.open_waits().await?;
-        let claims = Claims::new(Arc::new(parts), &due, suspects, waits, Arc::clone(&wakes), drain_by);
+        let claims = Claims::new(Arc::new(parts), &due, suspects, waits, drain_by);
         let task = Mutex::new(Some(tokio::spawn(claims.run())));
-        Ok(Self { inner: Arc::new(Inner { wakes, drain_by: sender, task }) })
-    }
-
-    /// Reports that a job of this tenant is due: one was accepted or put back, or the tenant is enabled again. Never
-    /// waits for IO; can be called on any thread.
-    pub fn wake(&self, tenant: &TenantId) {
-        self.inner.wakes.one(tenant);
-    }
-
-    /// Reports that much may have changed: a plugin is back, dead letters of many tenants were put back, or the clock
-    /// was set. The worker then asks the store again what is due. Never waits; can be called on any thread.
-    pub fn wake_all(&self) {
-        self.inner.wakes.all();
+        Ok(Self { inner: Arc::new(Inner { drain_by: sender, task }) })
     }
 
     /// Stops claiming and waits up to `time_max` for the running jobs. Jobs still running then go back to the store,

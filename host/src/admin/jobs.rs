@@ -9,7 +9,6 @@ use serde::Deserialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    Wake,
     asker::By,
     fault::Fault,
     wire::{self, Problem},
@@ -22,6 +21,7 @@ use crate::{
     queue::{
         job::{JobError, JobState, JobView},
         wait::{JobWait, WaitReason},
+        wakes::Wakes,
     },
     store::{JobFilter, PluginEvent, Store, StoreError},
     tenant::directory::TenantDirectory,
@@ -47,7 +47,7 @@ struct Parts {
     disk: DiskRoom,
     clock: Clock,
     journal: Journal,
-    wake: Wake,
+    wakes: Wakes,
 }
 
 #[derive(Deserialize)]
@@ -82,7 +82,7 @@ pub(super) fn routes(
     disk: DiskRoom,
     clock: Clock,
     journal: Journal,
-    wake: Wake,
+    wakes: Wakes,
 ) -> Router {
     Router::new()
         .route("/v1/jobs", get(list))
@@ -96,7 +96,7 @@ pub(super) fn routes(
         .route("/v1/jobs/purge-dead", post(again::purge_dead))
         .route("/v1/jobs/{id}", get(show))
         .route("/v1/jobs/{id}/retry", post(again::retry))
-        .with_state(Parts { directory, credentials, store, disk, clock, journal, wake })
+        .with_state(Parts { directory, credentials, store, disk, clock, journal, wakes })
 }
 
 async fn list(State(parts): State<Parts>, wanted: Asked<Wanted>) -> Answer<Vec<wire::Job>> {
@@ -151,7 +151,7 @@ async fn pause(State(parts): State<Parts>, By(decided): By) -> Answer<wire::Queu
 async fn resume(State(parts): State<Parts>, By(decided): By) -> Answer<wire::Queue> {
     parts.directory.set_all_paused(false).await?;
     tracing::info!("jobs run again");
-    (parts.wake)(None);
+    parts.wakes.wake_all();
     parts.note(Happened::JobsResumed, "jobs run again", None, &decided).await;
     parts.depth().await
 }
@@ -182,6 +182,14 @@ fn time_ms(text: &str) -> Result<i64, Fault> {
 }
 
 impl Parts {
+    /// Wakes the worker for this tenant's jobs, or for everybody's.
+    fn wake(&self, tenant: Option<&TenantId>) {
+        match tenant {
+            Some(tenant) => self.wakes.wake(tenant),
+            None => self.wakes.wake_all(),
+        }
+    }
+
     async fn note(&self, happened: Happened, what: &str, tenant: Option<&TenantId>, decided: &Decided) {
         let event = PluginEvent::new(happened, what).by(decided);
         let about = tenant.and_then(|id| self.directory.get(id.as_str()));

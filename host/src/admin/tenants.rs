@@ -13,7 +13,6 @@ use axum::{
 };
 
 use super::{
-    Wake,
     asker::By,
     fault::{Body, Fault},
     wire::{self, LastError, Problem},
@@ -27,6 +26,7 @@ use crate::{
         routes::Routes,
         tokens::Tokens,
     },
+    queue::wakes::Wakes,
     store::{PluginEvent, Store, StoreError},
     telemetry::metrics::Metrics,
     tenant::{
@@ -63,7 +63,7 @@ pub(super) struct Parts {
     pub(super) metrics: Metrics,
     pub(super) journal: Journal,
     pub(super) clock: Clock,
-    pub(super) wake: Wake,
+    pub(super) wakes: Wakes,
 }
 
 type Answer<T> = Result<Json<T>, Fault>;
@@ -138,7 +138,7 @@ fn added_events(added: &[Arc<Tenant>]) -> Vec<PluginEvent> {
 
 async fn enable(State(parts): State<Parts>, Path(id): Path<String>, By(decided): By) -> Answer<wire::Tenant> {
     let tenant = parts.directory.enable(&TenantId::parse(&id)?).await?;
-    (parts.wake)(Some(&tenant.id));
+    parts.wakes.wake(&tenant.id);
     parts.done(Happened::TenantEnabled, "its webhooks are taken, its jobs run", &tenant, &decided).await;
     parts.with_jobs(&tenant.id).await
 }
@@ -157,7 +157,7 @@ async fn pause(State(parts): State<Parts>, Path(id): Path<String>, By(decided): 
 
 async fn resume(State(parts): State<Parts>, Path(id): Path<String>, By(decided): By) -> Answer<wire::Tenant> {
     let tenant = parts.directory.set_paused(&TenantId::parse(&id)?, false).await?;
-    (parts.wake)(Some(&tenant.id));
+    parts.wakes.wake(&tenant.id);
     parts.done(Happened::TenantResumed, "its jobs run again", &tenant, &decided).await;
     parts.with_jobs(&tenant.id).await
 }

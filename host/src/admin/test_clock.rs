@@ -4,8 +4,11 @@
 use axum::{Json, Router, extract::State, routing::post};
 use serde::{Deserialize, Serialize};
 
-use super::{Wake, fault::Body};
-use crate::clock::{Clock, rfc3339};
+use super::fault::Body;
+use crate::{
+    clock::{Clock, rfc3339},
+    queue::wakes::Wakes,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,12 +21,12 @@ struct Now {
     now: String,
 }
 
-pub(super) fn routes(clock: Clock, wake: Wake) -> Router {
-    Router::new().route("/v1/test/clock", post(advance)).with_state((clock, wake))
+pub(super) fn routes(clock: Clock, wakes: Wakes) -> Router {
+    Router::new().route("/v1/test/clock", post(advance)).with_state((clock, wakes))
 }
 
-async fn advance(State((clock, wake)): State<(Clock, Wake)>, Body(wanted): Body<Advance>) -> Json<Now> {
+async fn advance(State((clock, wakes)): State<(Clock, Wakes)>, Body(wanted): Body<Advance>) -> Json<Now> {
     clock.advance_ms(wanted.advance_ms);
-    wake(None);
+    wakes.wake_all();
     Json(Now { now: rfc3339(clock.now_ms()) })
 }

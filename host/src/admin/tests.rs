@@ -4,7 +4,6 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     path::PathBuf,
-    sync::Mutex as StdMutex,
 };
 
 use plugin_abi::types::{Event, TicketMetadata};
@@ -27,7 +26,7 @@ use crate::{
         failure::{Exit, Failure},
     },
     housekeeping::DiskRoom,
-    ids::{CorrelationId, JobId, ToolType},
+    ids::{CorrelationId, JobId, TenantId, ToolType},
     limits::SharedLimits,
     plugin::{
         blame::Blamed,
@@ -37,6 +36,7 @@ use crate::{
         routes::Routes,
     },
     queue::job::{Accepted, ClaimWish, DedupKey, Fenced, JobError, JobKind, NewJob},
+    shutdown::Shutdown,
     store,
     tenant::directory::tests::open_in,
     worker::credentials::Credentials,
@@ -49,7 +49,6 @@ struct Bed {
     client: Client,
     parts: AdminParts,
     store: Store,
-    woken: Arc<StdMutex<Vec<Option<String>>>>,
     stop: oneshot::Sender<()>,
     served: JoinHandle<()>,
     socket: PathBuf,
@@ -77,19 +76,15 @@ impl Bed {
             config: config.plugins,
             metrics: metrics.clone(),
             routes: routes.clone(),
-            on_routes: Arc::new(|| {}),
+            wakes: Wakes::default(),
             store: store.clone(),
             records: Vec::new(),
             blamed: Blamed::default(),
             journal: Journal::start(store.clone()),
-            on_stuck: Arc::new(|| {}),
+            shutdown: Shutdown::new().0,
         })
         .unwrap();
-        let woken = Arc::new(StdMutex::new(Vec::new()));
-        let wake: Wake = {
-            let woken = Arc::clone(&woken);
-            Arc::new(move |tenant| woken.lock().unwrap().push(tenant.map(ToString::to_string)))
-        };
+        let wakes = Wakes::default();
         let socket = folder.path().join("admin.sock");
         let listener = bind(&socket).unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -115,14 +110,14 @@ impl Bed {
             disk,
             metrics,
             clock,
-            wake,
+            wakes,
         };
         let served = runtime.spawn(serve(listener, parts.clone(), async {
             let _ended = stopped.await;
         }));
         drop(within);
         let client = Client::new(socket.clone()).unwrap();
-        Self { client, parts, store, woken, stop, served, socket, runtime, folder }
+        Self { client, parts, store, stop, served, socket, runtime, folder }
     }
 
     fn add(&self, tenants: serde_json::Value) -> Result<Vec<Tenant>, Failure> {
@@ -173,8 +168,11 @@ impl Bed {
         id
     }
 
-    fn woken(&self) -> Vec<Option<String>> {
-        std::mem::take(&mut self.woken.lock().unwrap())
+    /// The tenants that the worker was woken for since the last call, or `all`.
+    fn woken(&self) -> Vec<String> {
+        let next = async { tokio::time::timeout(Duration::ZERO, self.parts.wakes.next()).await };
+        let woken = self.runtime.block_on(next).unwrap_or_default();
+        woken.tenants.iter().map(ToString::to_string).chain(woken.all.then(|| "all".to_owned())).collect()
     }
 }
 
@@ -197,10 +195,10 @@ fn a_tenant_is_added_shown_changed_and_removed() {
     bed.accept("17");
     let disabled: Tenant = bed.client.post("/v1/tenants/acme/disable", &()).unwrap();
     assert_eq!((disabled.enabled, disabled.live_jobs), (false, Some(1)));
-    assert_eq!(bed.woken(), []);
+    assert_eq!(bed.woken(), [""; 0]);
     let enabled: Tenant = bed.client.post("/v1/tenants/acme/enable", &()).unwrap();
     assert!(enabled.enabled);
-    assert_eq!(bed.woken(), [Some("acme".to_owned())]);
+    assert_eq!(bed.woken(), ["acme"]);
     let rotated: Tenant =
         bed.client.put("/v1/tenants/acme/secrets/key", &json!({"value": "hunter3", "grace_s": 60})).unwrap();
     assert_eq!(rotated.secrets.iter().filter(|secret| secret.expires_at.is_some()).count(), 1);
@@ -349,12 +347,12 @@ fn dead_letters_are_shown_put_back_and_thrown_away() {
     assert_eq!(dead[0].last_error.as_ref().unwrap().message, "the tool said 500");
     let back: JobDetail = bed.client.post(&format!("/v1/jobs/{first}/retry"), &()).unwrap();
     assert_eq!((back.job.state.as_str(), back.errors.len()), ("queued", 1));
-    assert_eq!(bed.woken(), [Some("acme".to_owned())]);
+    assert_eq!(bed.woken(), ["acme"]);
     refused(bed.client.post::<JobDetail>(&format!("/v1/jobs/{first}/retry"), &()), "NOT_DEAD");
     refused(bed.client.get::<JobDetail>(&format!("/v1/jobs/{}", JobId::fresh())), "UNKNOWN_JOB");
     let retried: Changed = bed.client.post("/v1/jobs/retry-dead", &()).unwrap();
     assert_eq!(retried.jobs, 1);
-    assert_eq!(bed.woken(), [None]);
+    assert_eq!(bed.woken(), ["all"]);
     let _removed: wire::RemovedTenant = bed.client.delete("/v1/tenants/acme?keep_days=1").unwrap();
     refused(bed.client.post::<JobDetail>(&format!("/v1/jobs/{first}/retry"), &()), "TENANT_GONE");
     let depth: Queue = bed.client.get("/v1/jobs/depth").unwrap();
@@ -462,7 +460,7 @@ fn the_clock_is_moved_and_the_worker_told() {
     let before = bed.store.clock().now_ms();
     let _now: serde_json::Value = bed.client.post("/v1/test/clock", &json!({"advance_ms": 3_600_000})).unwrap();
     assert!(bed.store.clock().now_ms() >= before + 3_600_000);
-    assert_eq!(bed.woken(), [None]);
+    assert_eq!(bed.woken(), ["all"]);
 }
 
 #[test]

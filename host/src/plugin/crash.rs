@@ -304,12 +304,6 @@ fn gettid() -> i32 {
     unsafe { libc::gettid() }
 }
 
-/// Ends the process at once: no handlers of atexit, no destructors of libraries. For when those could hang or are not ours.
-pub fn end_now(code: u8) -> ! {
-    // SAFETY: a plain call that does not return.
-    unsafe { libc::_exit(code.into()) }
-}
-
 fn put_up_handlers() -> io::Result<()> {
     let mut before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: a zeroed sigaction is the default action.

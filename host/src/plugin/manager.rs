@@ -44,6 +44,8 @@ use crate::{
     config,
     ids::ToolType,
     limits::SharedLimits,
+    queue::wakes::Wakes,
+    shutdown::ShutdownTrigger,
     store::{PluginEvent, Store},
     telemetry::metrics::{GenerationState, Metrics, ReloadOutcome},
     threads,
@@ -84,8 +86,8 @@ pub struct ManagerParts {
     pub metrics: Metrics,
     /// Where loaded plugins are put.
     pub routes: Routes,
-    /// Told when a route has changed.
-    pub on_routes: Arc<dyn Fn() + Send + Sync>,
+    /// Wakes the worker when a route has changed.
+    pub wakes: Wakes,
     /// Where what is decided about plugins is kept.
     pub store: Store,
     /// What is kept there of each tool type.
@@ -94,8 +96,8 @@ pub struct ManagerParts {
     pub blamed: Blamed,
     /// Keeps what happens to plugins.
     pub journal: Journal,
-    /// Told when the dynamic linker is stuck and the host has to be restarted.
-    pub on_stuck: Arc<dyn Fn() + Send + Sync>,
+    /// Asks the host to end when the dynamic linker is stuck, unless `plugins.when_stuck` says otherwise.
+    pub shutdown: ShutdownTrigger,
 }
 
 /// A handle to the manager. Cheap to clone.
@@ -122,11 +124,11 @@ struct Shared {
     services: Services,
     metrics: Metrics,
     routes: Routes,
-    on_routes: Arc<dyn Fn() + Send + Sync>,
+    wakes: Wakes,
     journal: Journal,
     store: Store,
     kept: KeptCopies,
-    on_stuck: Arc<dyn Fn() + Send + Sync>,
+    shutdown: ShutdownTrigger,
     /// Set when a library's opening or closing has not come back: then no more are tried.
     stuck: AtomicBool,
     prober: Prober,
@@ -187,11 +189,11 @@ impl PluginManager {
             services: parts.services,
             metrics: parts.metrics,
             routes: parts.routes,
-            on_routes: parts.on_routes,
+            wakes: parts.wakes,
             journal: parts.journal,
             store: parts.store,
             kept: KeptCopies::open(parts.copies.join("kept"))?,
-            on_stuck: parts.on_stuck,
+            shutdown: parts.shutdown,
             stuck: AtomicBool::new(false),
             verdicts: Verdicts::load(parts.copies.join("verdicts.json")),
             prober: Prober::default().with_scratch(parts.copies.clone()),
@@ -260,6 +262,11 @@ impl PluginManager {
     /// Whether the first scan is done.
     pub fn scanned(&self) -> bool {
         self.shared.scanned.load(Ordering::Acquire)
+    }
+
+    /// Whether the dynamic linker is stuck: no library can be opened or closed any more, and no thread be started.
+    pub fn is_stuck(&self) -> bool {
+        self.shared.stuck.load(Ordering::SeqCst)
     }
 
     /// The host is asked to end: what ends a probe from now on is no plugin's doing. Never waits long; any thread.

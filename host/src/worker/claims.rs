@@ -16,7 +16,6 @@ use super::{
     scheduler::{Permits, Scheduler, Turn},
     suspects::{Next, Suspects},
     waits::Waits,
-    wakes::{Wakes, Woken},
     work,
 };
 use crate::{
@@ -25,6 +24,7 @@ use crate::{
     queue::{
         job::{ClaimWish, ClaimedJob, Fenced, JobKind, Lease},
         wait::{TenantWait, WaitReason},
+        wakes::Woken,
     },
     store::{StoreError, Suspect, TenantDue},
     telemetry::seldom::SeldomBy,
@@ -51,7 +51,6 @@ pub(super) type DrainBy = watch::Receiver<Option<Instant>>;
 /// The state of the loop. One task owns it, so nothing in it needs a lock.
 pub(super) struct Claims {
     parts: Arc<WorkerParts>,
-    wakes: Arc<Wakes>,
     drain_by: DrainBy,
     scheduler: Scheduler,
     /// Tasks of running jobs. Each returns when its job falls due again, if it knows.
@@ -86,7 +85,6 @@ impl Claims {
         due: &[TenantDue],
         suspects: Vec<Suspect>,
         waits: Vec<TenantWait>,
-        wakes: Arc<Wakes>,
         drain_by: DrainBy,
     ) -> Self {
         let mut scheduler = Scheduler::default();
@@ -98,7 +96,6 @@ impl Claims {
         waits.tenants().for_each(|tenant| scheduler.due(tenant, looked.1));
         Self {
             parts,
-            wakes,
             drain_by,
             scheduler,
             jobs,
@@ -132,7 +129,7 @@ impl Claims {
                         self.ended(ended);
                     }
                 }
-                woken = self.wakes.next() => self.woken(woken),
+                woken = self.parts.wakes.next() => self.woken(woken),
                 () = sleep(look_after) => {}
             }
         }

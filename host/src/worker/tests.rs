@@ -13,7 +13,7 @@ use super::{claims::Running, *};
 use crate::{
     clock::Clock,
     config::Config,
-    ids::{CorrelationId, JobId, ToolType},
+    ids::{CorrelationId, JobId, TenantId, ToolType},
     plugin::{generation::CallError, routes::NoRoute},
     queue::job::{Accepted, ClaimWish, ClaimedJob, DedupKey, Fenced, JobState, JobView, NewJob},
     shutdown::ShutdownTrigger,
@@ -52,6 +52,7 @@ impl Bed {
             limits,
             slow_lanes_max: 32,
             lease: LEASE,
+            wakes: Wakes::default(),
             shutdown,
         };
         Self { parts, _trigger: trigger, _folder: folder }
@@ -315,18 +316,18 @@ async fn jobs_of_a_removed_tenant_are_given_up_and_others_wait_unclaimed() {
     let worker = Worker::start(bed.parts.clone(), LastEnd::Unexplained).await.unwrap();
     assert_eq!(bed.dead(before_start).await.outcome.as_deref(), Some("tenant_removed"));
     let woken = bed.accept_ticket("gone-later", "17").await;
-    worker.wake(&id("acme"));
-    worker.wake(&id("gone-later"));
+    bed.parts.wakes.wake(&id("acme"));
+    bed.parts.wakes.wake(&id("gone-later"));
     bed.dead(woken).await;
     let found_by_all = bed.accept_ticket("gone-last", "17").await;
-    worker.wake_all();
+    bed.parts.wakes.wake_all();
     bed.dead(found_by_all).await;
     let waiting = bed.job(waits).await.unwrap();
     assert_eq!((waiting.state, waiting.attempt), (JobState::Queued, 0));
     worker.drained(Duration::ZERO).await;
     worker.drained(Duration::ZERO).await;
     let unseen = bed.accept_ticket("gone-too-late", "17").await;
-    worker.wake_all();
+    bed.parts.wakes.wake_all();
     assert_eq!(bed.job(unseen).await.unwrap().state, JobState::Queued);
 }
 
@@ -337,7 +338,7 @@ async fn what_runs_on_when_the_drain_is_over_is_handed_back_with_its_mark() {
     let lease = bed.claim("acme").await.lease;
     assert_eq!(bed.parts.store.mark_sent(lease).await.unwrap(), Fenced::Done);
     let (sender, drain_by) = watch::channel(Some(Instant::now()));
-    let mut claims = Claims::new(Arc::new(bed.parts.clone()), &[], Vec::new(), Vec::new(), Arc::default(), drain_by);
+    let mut claims = Claims::new(Arc::new(bed.parts.clone()), &[], Vec::new(), Vec::new(), drain_by);
     claims.track(Running { tenant: id("acme"), lease, asks_since: None }, std::future::pending());
     claims.track(Running { tenant: id("acme"), lease, asks_since: None }, async { None });
     claims.run().await;
@@ -351,7 +352,7 @@ async fn a_drain_waits_for_jobs_that_end_in_time() {
     let bed = Bed::new().await;
     let (ended, end) = tokio::sync::oneshot::channel();
     let (asked, drain_by) = watch::channel(None);
-    let mut claims = Claims::new(Arc::new(bed.parts.clone()), &[], Vec::new(), Vec::new(), Arc::default(), drain_by);
+    let mut claims = Claims::new(Arc::new(bed.parts.clone()), &[], Vec::new(), Vec::new(), drain_by);
     bed.accept_ticket("acme", "17").await;
     let lease = bed.claim("acme").await.lease;
     let (begun, begin) = tokio::sync::oneshot::channel();

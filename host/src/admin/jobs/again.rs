@@ -52,7 +52,7 @@ pub(super) async fn retry(
             return Err(not_to_be_tried(&found));
         }
     };
-    (parts.wake)(Some(&found.tenant));
+    parts.wakes.wake(&found.tenant);
     let done = format!("job {} {done}", found.id);
     parts.note(Happened::JobsRetried, &done, Some(&found.tenant), &decided).await;
     let now = parts.store.job(found.id).await?;
@@ -69,7 +69,7 @@ pub(super) async fn retry_dead(
     let of = of(tenant.as_ref(), which.reason.as_deref());
     let jobs = parts.store.retry_dead(DeadLetters::Of { tenant: tenant.clone(), reason: which.reason }).await?;
     tracing::info!(jobs, "dead letters put back");
-    (parts.wake)(tenant.as_ref());
+    parts.wake(tenant.as_ref());
     let done = format!("dead letters put back{of}: {jobs}");
     parts.note_some(jobs, Happened::JobsRetried, &done, tenant.as_ref(), &decided).await;
     parts.changed(jobs, tenant.as_ref())
@@ -87,7 +87,7 @@ pub(super) async fn retry_waiting(
     let tenant = tenant(which.tenant)?;
     let jobs = parts.store.hurry_waiting(tenant.as_ref()).await?;
     tracing::info!(jobs, "waiting jobs made due");
-    (parts.wake)(tenant.as_ref());
+    parts.wake(tenant.as_ref());
     let done = format!("waiting jobs made due{}: {jobs}", of(tenant.as_ref(), None));
     parts.note_some(jobs, Happened::JobsRetried, &done, tenant.as_ref(), &decided).await;
     parts.changed(jobs, tenant.as_ref())

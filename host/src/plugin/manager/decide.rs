@@ -245,7 +245,7 @@ impl Shared {
             Judgement::Released => {
                 let message = "it has passed its trial, and gets calls again";
                 self.note(PluginEvent::new(Happened::Released, message).about(generation));
-                (self.on_routes)();
+                self.wakes.wake_all();
             }
             Judgement::Failed(account) => {
                 let Some(before) = self.before(&self.record(tool_type), sha256) else {

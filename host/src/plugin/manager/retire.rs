@@ -89,7 +89,9 @@ impl Shared {
             };
             tracing::error!(%tool_type, %sha256, "the dynamic linker is stuck ({reason}); {then}");
             self.note(PluginEvent::new(Happened::LoaderStuck, reason).of(tool_type).with_sha256(Some(sha256)));
-            (self.on_stuck)();
+            if self.config.when_stuck == WhenStuck::Restart {
+                self.shutdown.request();
+            }
         }
     }
 }

@@ -272,7 +272,7 @@ impl Shared {
             tool.active.replace(Arc::clone(&generation))
         };
         self.routes.set(tool_type, Some(Route::Active(Arc::clone(&generation))));
-        (self.on_routes)();
+        self.wakes.wake_all();
         tracing::info!(
             %tool_type,
             generation = generation.number(),

@@ -1,37 +1,41 @@
-//! Wakes the claim loop: any thread can say which tenants have something to do, at almost no cost.
+//! Wakes the worker: any thread says at no cost which tenants may have a job due, and the claim loop takes what was said.
 
 use std::{
     collections::HashSet,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::sync::Notify;
 
 use crate::ids::TenantId;
 
-/// Maximum number of tenants remembered by name between two looks of the claim loop. Beyond it, the loop looks at all
-/// tenants.
-pub(super) const TENANTS_WOKEN_MAX: usize = 4_096;
+/// Tenants that are remembered by name between two looks of the claim loop; when there are more, it looks at all.
+const TENANTS_WOKEN_MAX: usize = 4_096;
 
-/// Pending wakes of the claim loop.
+/// A handle to the claim loop's bell. Cheap to clone; all clones are one bell; nothing here waits for the claim loop.
+#[derive(Debug, Clone, Default)]
+pub struct Wakes {
+    inner: Arc<Inner>,
+}
+
 #[derive(Debug, Default)]
-pub(super) struct Wakes {
+struct Inner {
     pending: Mutex<Woken>,
     told: Notify,
 }
 
 /// What the claim loop must look at.
 #[derive(Debug, Default)]
-pub(super) struct Woken {
-    /// Tenants that have something due.
-    pub(super) tenants: HashSet<TenantId>,
-    /// Whether anything may have changed for any tenant.
-    pub(super) all: bool,
+pub struct Woken {
+    /// These tenants have something due.
+    pub tenants: HashSet<TenantId>,
+    /// Anything may have changed for any tenant.
+    pub all: bool,
 }
 
 impl Wakes {
-    /// Reports that one tenant has something due. Never waits for the claim loop.
-    pub(super) fn one(&self, tenant: &TenantId) {
+    /// A job of this tenant is due: one was accepted or put back, or the tenant is enabled again.
+    pub fn wake(&self, tenant: &TenantId) {
         self.tell(|woken| {
             if woken.tenants.len() < TENANTS_WOKEN_MAX {
                 woken.tenants.insert(tenant.clone());
@@ -41,27 +45,29 @@ impl Wakes {
         });
     }
 
-    /// Reports that everything must be checked again.
-    pub(super) fn all(&self) {
+    /// Much may have changed: a plugin has come back, dead letters of many tenants were put back, the clock was moved.
+    /// The worker asks the store anew what is due.
+    pub fn wake_all(&self) {
         self.tell(|woken| woken.all = true);
     }
 
-    /// Waits for a wake, and takes all pending ones. Cancel-safe: pending wakes stay until they are returned.
-    pub(super) async fn next(&self) -> Woken {
-        self.told.notified().await;
-        std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Waits until somebody wakes the worker, and takes all that was said. Safe to drop: what was not returned stays. The
+    /// claim loop is the only caller.
+    pub async fn next(&self) -> Woken {
+        self.inner.told.notified().await;
+        std::mem::take(&mut *self.inner.pending.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn tell(&self, change: impl FnOnce(&mut Woken)) {
         let first = {
-            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut pending = self.inner.pending.lock().unwrap_or_else(PoisonError::into_inner);
             let first = pending.tenants.is_empty() && !pending.all;
             change(&mut pending);
             first
         };
-        // Only the first caller notifies, because nothing was taken since.
+        // The first one has rung, and nothing was taken since.
         if first {
-            self.told.notify_one();
+            self.inner.told.notify_one();
         }
     }
 }
@@ -74,15 +80,15 @@ mod tests {
     async fn calls_add_up_until_they_are_taken() {
         let (wakes, id) = (Wakes::default(), |n: usize| TenantId::parse(&format!("t{n}")).unwrap());
         for n in [1, 2, 1] {
-            wakes.one(&id(n));
+            wakes.wake(&id(n));
         }
         let woken = wakes.next().await;
         assert_eq!((woken.tenants, woken.all), (HashSet::from([id(1), id(2)]), false));
-        wakes.all();
-        wakes.one(&id(3));
+        wakes.wake_all();
+        wakes.wake(&id(3));
         let woken = wakes.next().await;
         assert_eq!((woken.tenants.len(), woken.all), (1, true));
-        wakes.one(&id(4));
+        wakes.wake(&id(4));
         assert_eq!(wakes.next().await.tenants, HashSet::from([id(4)]));
     }
 
@@ -91,7 +97,7 @@ mod tests {
         for (count, all) in [(TENANTS_WOKEN_MAX, false), (TENANTS_WOKEN_MAX + 1, true)] {
             let wakes = Wakes::default();
             for n in (0..count).chain([0]) {
-                wakes.one(&TenantId::parse(&format!("t{n}")).unwrap());
+                wakes.wake(&TenantId::parse(&format!("t{n}")).unwrap());
             }
             let woken = wakes.next().await;
             assert_eq!((woken.tenants.len(), woken.all), (TENANTS_WOKEN_MAX, all), "{count}");
