@@ -54,7 +54,7 @@ pub use self::{
 /// Maximum size of a request body, in bytes: a file of many tenants.
 pub const ADMIN_BODY_BYTES_MAX: usize = 16 << 20;
 
-/// What the admin API shows and changes. Cheap to clone.
+/// The parts of the host that the admin API shows and changes. It is cheap to clone.
 #[derive(Clone)]
 pub struct AdminParts {
     /// The host as `/v1/host` shows it.

@@ -64,9 +64,9 @@ pub struct WorkerParts {
     pub slow_lanes_max: usize,
     /// Duration of a job's lease. It is extended whenever a third has passed.
     pub lease: Duration,
-    /// Says that jobs are due.
+    /// Wakes the claim loop.
     pub wakes: Wakes,
-    /// When to stop taking jobs.
+    /// Tells the worker when to stop claiming jobs.
     pub shutdown: Shutdown,
 }
 

@@ -1,4 +1,4 @@
-//! Wakes the worker: any thread says at no cost which tenants may have a job due, and the claim loop takes what was said.
+//! Wakes the claim loop: any thread can say which tenants may have a job due, at almost no cost.
 
 use std::{
     collections::HashSet,
@@ -9,10 +9,12 @@ use tokio::sync::Notify;
 
 use crate::ids::TenantId;
 
-/// Tenants that are remembered by name between two looks of the claim loop; when there are more, it looks at all.
+/// Maximum number of tenants remembered by name between two looks of the claim loop. Beyond it, the loop looks at all
+/// tenants.
 const TENANTS_WOKEN_MAX: usize = 4_096;
 
-/// A handle to the claim loop's bell. Cheap to clone; all clones are one bell; nothing here waits for the claim loop.
+/// Pending wakes of the claim loop. It is cheap to clone, and all clones share one state. Nothing here waits for the claim
+/// loop, but [`next`](Self::next), which is its own.
 #[derive(Debug, Clone, Default)]
 pub struct Wakes {
     inner: Arc<Inner>,
@@ -27,14 +29,14 @@ struct Inner {
 /// What the claim loop must look at.
 #[derive(Debug, Default)]
 pub struct Woken {
-    /// These tenants have something due.
+    /// Tenants that have something due.
     pub tenants: HashSet<TenantId>,
-    /// Anything may have changed for any tenant.
+    /// Whether anything may have changed for any tenant.
     pub all: bool,
 }
 
 impl Wakes {
-    /// A job of this tenant is due: one was accepted or put back, or the tenant is enabled again.
+    /// Reports that a job of this tenant is due: one was accepted or put back, or the tenant is enabled again.
     pub fn wake(&self, tenant: &TenantId) {
         self.tell(|woken| {
             if woken.tenants.len() < TENANTS_WOKEN_MAX {
@@ -45,14 +47,14 @@ impl Wakes {
         });
     }
 
-    /// Much may have changed: a plugin has come back, dead letters of many tenants were put back, the clock was moved.
-    /// The worker asks the store anew what is due.
+    /// Reports that much may have changed: a plugin is back, dead letters of many tenants were put back, or the clock was
+    /// set. The worker then asks the store again what is due.
     pub fn wake_all(&self) {
         self.tell(|woken| woken.all = true);
     }
 
-    /// Waits until somebody wakes the worker, and takes all that was said. Safe to drop: what was not returned stays. The
-    /// claim loop is the only caller.
+    /// Waits for a wake, and takes all pending ones. Cancel-safe: pending wakes stay until they are returned. The claim loop
+    /// is the only caller.
     pub async fn next(&self) -> Woken {
         self.inner.told.notified().await;
         std::mem::take(&mut *self.inner.pending.lock().unwrap_or_else(PoisonError::into_inner))
@@ -65,7 +67,7 @@ impl Wakes {
             change(&mut pending);
             first
         };
-        // The first one has rung, and nothing was taken since.
+        // Only the first caller notifies, because nothing was taken since.
         if first {
             self.inner.told.notify_one();
         }

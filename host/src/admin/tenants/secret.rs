@@ -30,7 +30,7 @@ pub(super) async fn rotate(
     }
     let secret = SecretText::new(wanted.value.into_text())?;
     let tenant = parts.directory.set_secret(&id, &name, secret, i64::from(grace_s) * 1_000).await?;
-    // Its jobs may have waited for that.
+    // The tenant's jobs may have waited for this secret.
     parts.wakes.wake(&id);
     let what = format!("secret {name} is set; the one before it, if any, stays good for {grace_s} s");
     parts.done(Happened::SecretSet, &what, &tenant, &decided).await;
