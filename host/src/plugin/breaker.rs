@@ -22,15 +22,15 @@ const GENERATION_FAULTS: usize = 20;
 /// Most tenants that are remembered; a plugin that faults for more than these is quarantined long before.
 const TENANTS_MAX: usize = 1024;
 
-/// What a fault has led to.
+/// What a fault has tripped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Consequence {
-    /// Nothing yet.
+pub enum Trip {
+    /// Nothing.
     None,
-    /// The tenant is shut out for a while.
-    TenantShutOut,
-    /// The generation must be [quarantined](super::quarantine).
-    Quarantine,
+    /// The tenant's breaker: the tenant is shut out for a while.
+    Tenant,
+    /// The generation's breaker: it must be [quarantined](super::quarantine).
+    Generation,
 }
 
 /// The breakers of one generation.
@@ -60,7 +60,7 @@ impl Breakers {
     }
 
     /// Counts a panic or an overrun. `tenants` is how many tenants use the plugin.
-    pub fn fault(&self, tenant: &TenantId, tenants: usize, now: Instant) -> Consequence {
+    pub fn fault(&self, tenant: &TenantId, tenants: usize, now: Instant) -> Trip {
         let mut state = self.lock();
         let state = &mut *state;
         remember(&mut state.faults, now, GENERATION_FAULTS);
@@ -73,7 +73,7 @@ impl Breakers {
         }
         let faulting = state.tenants.values().filter(|tenant| tenant.faults.back().is_some_and(|at| recent(*at, now)));
         if state.faults.len() >= GENERATION_FAULTS && (tenants <= 1 || faulting.count() >= 2) {
-            return Consequence::Quarantine;
+            return Trip::Generation;
         }
         match state.tenants.get_mut(tenant) {
             Some(tenant) if tenant.faults.len() >= TENANT_FAULTS => {
@@ -81,9 +81,9 @@ impl Breakers {
                 // What let it open must not open it again at the first fault after the pause.
                 tenant.faults.clear();
                 tenant.faults.push_back(now);
-                Consequence::TenantShutOut
+                Trip::Tenant
             }
-            _ => Consequence::None,
+            _ => Trip::None,
         }
     }
 
@@ -122,10 +122,10 @@ mod tests {
     fn a_tenant_is_shut_out_at_its_fifth_fault_and_let_in_again() {
         let (breakers, start) = (Breakers::default(), Instant::now());
         for fault in 1..=4 {
-            assert_eq!(breakers.fault(&tenant(1), 2, start), Consequence::None, "fault {fault}");
+            assert_eq!(breakers.fault(&tenant(1), 2, start), Trip::None, "fault {fault}");
         }
         assert!(!breakers.is_shut(&tenant(1), start));
-        assert_eq!(breakers.fault(&tenant(1), 2, start), Consequence::TenantShutOut);
+        assert_eq!(breakers.fault(&tenant(1), 2, start), Trip::Tenant);
         assert!(breakers.is_shut(&tenant(1), start + Duration::from_secs(29)));
         assert!(!breakers.is_shut(&tenant(2), start), "another tenant is not concerned");
         assert!(!breakers.is_shut(&tenant(1), start + Duration::from_secs(30)));
@@ -136,7 +136,7 @@ mod tests {
         let (breakers, start) = (Breakers::default(), Instant::now());
         for fault in 0..20 {
             let at = start + Duration::from_secs(20 * fault);
-            assert_eq!(breakers.fault(&tenant(1), 2, at), Consequence::None, "fault {fault}");
+            assert_eq!(breakers.fault(&tenant(1), 2, at), Trip::None, "fault {fault}");
         }
     }
 
@@ -144,11 +144,11 @@ mod tests {
     fn the_generation_is_quarantined_when_two_tenants_meet_it_or_its_only_one_does() {
         for (tenants, faulting, expected) in [(2, 2, true), (2, 1, false), (1, 1, true), (50, 50, true)] {
             let (breakers, start) = (Breakers::default(), Instant::now());
-            let consequences: Vec<_> =
+            let trips: Vec<_> =
                 (0..20).map(|fault| breakers.fault(&tenant(fault % faulting), tenants, start)).collect();
-            let quarantined = consequences.contains(&Consequence::Quarantine);
+            let quarantined = trips.contains(&Trip::Generation);
             assert_eq!(quarantined, expected, "{tenants} tenants, {faulting} of them with faults");
-            assert!(!consequences[..19].contains(&Consequence::Quarantine), "not before the 20th");
+            assert!(!trips[..19].contains(&Trip::Generation), "not before the 20th");
         }
     }
 }

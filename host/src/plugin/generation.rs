@@ -12,7 +12,7 @@ use plugin_abi::host::HostSide;
 use tokio::sync::Notify;
 
 use self::{
-    account::{Account, Outcome},
+    account::{Account, Consequence, Failure},
     ending::{STEP_TIME_MAX, Stage, on_own_thread},
 };
 use super::{
@@ -39,38 +39,10 @@ mod calls;
 mod ending;
 
 pub use self::{
+    account::{Judgement, LastError},
     calls::{CallError, Examined, JobCall, OwnedNote, ReceivedWebhook, Verdict},
     ending::Retained,
 };
-
-/// What the last failed call was.
-#[derive(Clone, Debug)]
-pub struct LastError {
-    /// [`CallError::code`].
-    pub code: &'static str,
-    /// What happened.
-    pub message: String,
-    /// Milliseconds since the epoch.
-    pub at_ms: i64,
-}
-
-/// What has been found out about a generation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Judgement {
-    /// It is as good as the one before.
-    Passed,
-    /// It is clearly worse, or would be quarantined; it gets no more calls.
-    Failed(String),
-    /// It has failed too often, after its probation or without one, or has failed its trial; it gets no calls for a while.
-    Quarantined {
-        /// The last failure.
-        why: String,
-        /// After this it is tried again.
-        pause: Duration,
-    },
-    /// It has passed its trial, and gets calls again.
-    Released,
-}
 
 /// Why a generation cannot be entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +94,7 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         let generation = &self.generation;
         if self.passage == Passage::Trial {
-            generation.account.quarantine.leave_trial(Instant::now());
+            generation.account.leave_trial(Instant::now());
         }
         if generation.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 && generation.draining.load(Ordering::SeqCst) {
             generation.emptied.notify_waiters();
@@ -132,14 +104,14 @@ impl Drop for InFlight {
 
 impl Generation {
     /// Maps the artifact and makes the plugin, on a thread of its own that has ended when this returns; then starts the
-    /// lanes. Blocks; one at a time. With `before`, what its predecessor has on its account, it is on probation.
+    /// lanes. Blocks; one at a time. With the counts of its predecessor the new generation starts on probation.
     ///
     /// # Errors
     /// Why it could not be loaded or made.
     pub fn load(
         artifact: VerifiedArtifact,
         number: u64,
-        before: Option<Counts>,
+        predecessor: Option<Counts>,
         limits: &config::Plugins,
         services: Services,
         metrics: &Metrics,
@@ -218,7 +190,7 @@ impl Generation {
             in_flight: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             emptied: Notify::new(),
-            account: Account::new(before, limits.quarantine),
+            account: Account::new(predecessor, limits.quarantine, Instant::now()),
             admission: Arc::new(Admission::new(limits.lane_queue, limits.fast_lanes, limits.fast_deadline)),
             watched,
             tool_type,
@@ -267,13 +239,13 @@ impl Generation {
 
     /// Whether it is kept from serving because it failed too often.
     pub fn is_quarantined(&self) -> bool {
-        self.account.quarantine.is_on()
+        self.account.is_quarantined()
     }
 
     /// What has come of its probation and of its quarantine: said once, and `None` while there is no news. Called every so
     /// often by the manager.
     pub fn judge(&self) -> Option<Judgement> {
-        self.account.judge()
+        self.account.judge(Instant::now())
     }
 
     /// Enters for a call.
@@ -286,13 +258,13 @@ impl Generation {
         if self.draining.load(Ordering::SeqCst) {
             return Err(NotEntered::Draining);
         }
-        stay.passage = self.account.quarantine.admit(Instant::now());
+        stay.passage = self.account.admit(Instant::now());
         if stay.passage == Passage::Closed { Err(NotEntered::Quarantined) } else { Ok(stay) }
     }
 
     /// Notes that a call has ended as it should. What a tool or a sender causes is no fault of the plugin.
     fn answered(&self) {
-        if self.account.quarantine.answered(Instant::now()) {
+        if self.account.note_answer(Instant::now()) {
             let (tool_type, generation) = (&self.tool_type, self.number);
             tracing::info!(%tool_type, generation, "the plugin has passed its trial, and gets calls again");
         }
@@ -302,17 +274,18 @@ impl Generation {
     fn failed(&self, error: &CallError, tenant: &Tenant) {
         let users = || self.services.directory.list().iter().filter(|user| user.tool_type == self.tool_type).count();
         let (tool_type, generation) = (&self.tool_type, self.number);
-        match self.account.fault(error, &tenant.id, users, self.services.clock.now_ms()) {
-            Outcome::None => {}
-            Outcome::TenantShutOut => tracing::warn!(
+        let (at, at_ms) = (Instant::now(), self.services.clock.now_ms());
+        match self.account.note(Failure { error, tenant: &tenant.id, at, at_ms }, users) {
+            Consequence::None => {}
+            Consequence::TenantShutOut => tracing::warn!(
                 %tool_type, generation, tenant = %tenant.id,
                 "the plugin fails again and again for this tenant, which is shut out for 30 s; last: {error}"
             ),
-            Outcome::ProbationFailed => tracing::warn!(
+            Consequence::ProbationFailed => tracing::warn!(
                 %tool_type, generation,
                 "the plugin fails in its probation: its webhooks are answered 503 until what served before it serves again"
             ),
-            Outcome::Quarantined(pause) => tracing::error!(
+            Consequence::Quarantined(pause) => tracing::error!(
                 %tool_type, generation,
                 "the plugin is quarantined: its webhooks are answered 503, its jobs wait; last: {error}; one call is let through in {} s, to see whether it works again; to end it sooner, load a better one or run plugin-ctl enable {tool_type}",
                 pause.as_secs()

@@ -323,7 +323,7 @@ impl Generation {
         let time = Arc::new(CallTime::new(&self.services.pulse, limit));
         let scope = scope(Arc::clone(&time));
         let tenant = Arc::clone(&scope.tenant);
-        if self.account.breakers.is_shut(&tenant.id, Instant::now()) {
+        if self.account.is_shut_out(&tenant.id, Instant::now()) {
             return Err(CallError::ShutOut("panics or overruns of its calls; it is let in again within 30 s"));
         }
         let (reply, answer) = oneshot::channel();
@@ -340,7 +340,7 @@ impl Generation {
             // Nobody waits any more when the deadline has passed; then the answer has no use.
             let _given_up = reply.send(answer);
         };
-        self.account.called();
+        self.account.note_call();
         let answer = match lanes.submit(Work { time: Arc::clone(&time), step, run: Box::new(work) }) {
             Ok(()) => match answer_in_time(answer, &time, lanes).await {
                 Ok(answer) => {
