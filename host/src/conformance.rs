@@ -27,6 +27,8 @@ use crate::plugin::{
 };
 
 mod cases;
+mod child;
+mod delivery;
 pub mod given;
 pub mod report;
 mod script;
@@ -168,5 +170,5 @@ fn in_process(
 pub fn run_if_asked() -> Option<ExitCode> {
     let (here, order) = ProbeProcess::if_asked(ARGUMENT)?;
     let token = order.token.clone();
-    Some(trial::tell_verdict(&token, &workshop::attempt(&here, order)))
+    Some(trial::tell_verdict(&token, &child::attempt(&here, order)))
 }

@@ -49,7 +49,7 @@ pub use self::{
         SimilarTicket,
     },
     reader::READERS_MAX,
-    rescue::{ENDS_THE_HOST, LastEnd, Rescued, Suspect},
+    rescue::{ENDS_THE_HOST, LastEnd, Rescued},
     tenants::{LiveJobs, SecretRow},
     usage::{Holdings, Owned, TenantRoom},
     views::{Depth, TenantDue},

@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(exit) => return exit,
     };
-    let console = Console::new(&args);
+    let console = Console::new(args.output());
     let outcome = ctl::run(args, &console);
     console.show(outcome)
 }

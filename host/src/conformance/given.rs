@@ -10,8 +10,8 @@ use plugin_abi::time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    delivery::Delivery,
     signing::{self, Sign},
-    subject::Delivery,
 };
 
 mod answer;

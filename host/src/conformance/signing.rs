@@ -9,7 +9,7 @@ use plugin_abi::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::subject::Delivery;
+use super::delivery::Delivery;
 
 /// A signature scheme with its parameters.
 #[derive(Clone, Debug, Deserialize, Serialize)]

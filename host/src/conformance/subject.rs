@@ -14,6 +14,7 @@ use plugin_abi::{
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{
+    delivery::Delivery,
     given::{Given, GivenWebhook, MARKER},
     script::{FAST_CALL, SLOW_CALL, Script},
     told::event_word,
@@ -46,16 +47,6 @@ const TICKET_ID_CHARS_MAX: usize = 100;
 const KEY: &str = "01890000-0000-7000-8000-000000000001";
 
 type Headers<'w> = Box<dyn Iterator<Item = (&'w str, &'w [u8])> + 'w>;
-
-/// A webhook to hand to the plugin.
-#[derive(Clone, Debug)]
-pub(super) struct Delivery {
-    pub(super) settings: BTreeMap<String, String>,
-    pub(super) query: String,
-    pub(super) headers: Vec<(String, Vec<u8>)>,
-    pub(super) body: Vec<u8>,
-    pub(super) received_at: OffsetDateTime,
-}
 
 /// A plugin instance with its scripted host.
 pub(super) struct Subject {

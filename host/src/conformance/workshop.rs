@@ -1,4 +1,4 @@
-//! The child process of a case: confined, with the library at hand, until nothing of the plugin is left.
+//! What a case works with in its process: the library, instances of the plugin, and the process's own memory.
 
 use std::{
     fs::File,
@@ -6,24 +6,18 @@ use std::{
     os::{fd::AsRawFd as _, unix::fs::FileExt as _},
     path::{Path, PathBuf},
     thread,
-    time::{Duration, Instant},
 };
 
 use super::{
-    TIME_MAX, Task,
-    cases::{CASES, Run},
     given::Given,
     subject::{Checked, Subject},
-    tried::Tried,
 };
 use crate::plugin::{
-    confine::{self, Level, Steps, Tasks},
+    confine::{self, Level},
     probe::ProbeProcess,
-    trial::{self, Order},
+    trial,
 };
 
-/// How long ended threads may take to leave the kernel's list.
-const GONE_WITHIN: Duration = Duration::from_secs(2);
 /// The name of both copies in the kernel's list of mappings.
 const MAPPED_AS: &str = "/memfd:plugin";
 
@@ -36,46 +30,15 @@ pub(super) struct Workshop<'a> {
     maps: File,
 }
 
-/// Runs the ordered case.
-pub(super) fn attempt(here: &ProbeProcess, order: Order) -> Checked<Tried> {
-    let unready = |fault: io::Error| format!("its process could not be confined: {fault}");
-    trial::stage("confining the process");
-    confine::close_inherited().map_err(unready)?;
-    let task: Task = serde_json::from_slice(&order.input).map_err(|fault| unready(fault.into()))?;
-    let case = CASES.iter().find(|case| case.name == task.case);
-    let case = case.ok_or_else(|| format!("there is no case {}", task.case))?;
-    let library = std::fs::read(trial::LIBRARY).map_err(unready)?;
-    let mut tasks = Tasks::open().map_err(unready)?;
-    let mut workshop = Workshop {
-        here,
-        given: task.given.unwrap_or_default(),
-        second_copy: trial::sealed("plugin", &library).map_err(unready)?,
-        memory: memory().map_err(unready)?,
-        maps: File::open("/proc/self/maps").map_err(unready)?,
-    };
-    drop(library);
-    let level =
-        confine::enter(order.parent, TIME_MAX + task.random.time, &mut Steps::new(order.left_out)).map_err(unready)?;
-    let whole = |()| Tried::Whole;
-    let tried = match case.run {
-        Run::Calls(run) => workshop.on_a_thread(|workshop| workshop.with_subject(level, run)).map(whole)?,
-        Run::CallsAsFarAsKnown(run) => workshop.on_a_thread(|workshop| workshop.with_subject(level, run))?,
-        Run::Random(run) => workshop
-            .on_a_thread(|workshop| workshop.with_subject(level, |subject| run(subject, &task.random)))
-            .map(whole)?,
-        Run::Whole(run) => run(&mut workshop).map(whole)?,
-        Run::Inspected | Run::Probe => return Err("this case needs no process".to_owned()),
-    };
-    trial::stage("counting threads");
-    match left(&mut tasks).map_err(unready)? {
-        0 => Ok(tried),
-        left => Err(confine::threads_left(left)),
+impl<'a> Workshop<'a> {
+    /// The workshop of this process, with what it can no longer open once it is confined.
+    pub(super) fn open(here: &'a ProbeProcess, given: Given) -> io::Result<Self> {
+        let library = std::fs::read(trial::LIBRARY)?;
+        let second_copy = trial::sealed("plugin", &library)?;
+        Ok(Self { here, given, second_copy, memory: memory()?, maps: File::open("/proc/self/maps")? })
     }
-}
-
-impl Workshop<'_> {
     /// Creates the plugin, then allows nothing but computation, and drops it at the end.
-    fn with_subject<T>(&self, level: Level, run: impl FnOnce(&Subject) -> Checked<T>) -> Checked<T> {
+    pub(super) fn with_subject<T>(&self, level: Level, run: impl FnOnce(&Subject) -> Checked<T>) -> Checked<T> {
         let subject = self.first()?;
         confine::tighten(level).map_err(|fault| format!("its process could not be confined: {fault}"))?;
         let tried = run(&subject)?;
@@ -128,16 +91,4 @@ impl Workshop<'_> {
 fn memory() -> io::Result<(File, &'static str)> {
     let exact = File::open("/proc/self/smaps_rollup").map(|file| (file, "Anonymous:"));
     exact.or_else(|_| Ok((File::open("/proc/self/status")?, "RssAnon:")))
-}
-
-/// Number of threads besides this one, once ended threads are gone.
-fn left(tasks: &mut Tasks) -> io::Result<usize> {
-    let deadline = Instant::now() + GONE_WITHIN;
-    loop {
-        let left = tasks.count()?.saturating_sub(1);
-        if left == 0 || Instant::now() >= deadline {
-            return Ok(left);
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
 }

@@ -8,8 +8,9 @@ use clap::{
 };
 
 use super::{
+    console::Output,
     failure::Failure,
-    new::Scheme,
+    new::scheme::Scheme,
     secret::GivenSecret,
     span::{self, Since},
 };
@@ -67,6 +68,14 @@ pub struct Args {
     /// What to do
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Args {
+    /// How the command writes what it has to say.
+    pub fn output(&self) -> Output {
+        let Self { json, no_color, wide, .. } = *self;
+        Output { json, no_color, wide }
+    }
 }
 
 /// Parses the command line. Anything but a command has been answered when this returns: help and version on standard

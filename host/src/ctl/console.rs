@@ -12,7 +12,6 @@ use time::OffsetDateTime;
 
 use super::{
     Shown,
-    args::Args,
     failure::Failure,
     layout::{self, Layout},
 };
@@ -27,11 +26,22 @@ pub struct Console {
     can_ask: bool,
 }
 
+/// What the command line says about output.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    /// JSON instead of text.
+    pub json: bool,
+    /// No colours.
+    pub no_color: bool,
+    /// No column is cut.
+    pub wide: bool,
+}
+
 impl Console {
     /// The console of this process. Colours are used only on a terminal that wants them, and questions are asked only
     /// where somebody can answer.
-    pub fn new(args: &Args) -> Self {
-        let Args { json, no_color, wide, .. } = *args;
+    pub fn new(output: Output) -> Self {
+        let Output { json, no_color, wide } = output;
         let unwanted =
             no_color || json || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || is_dumb();
         Self {

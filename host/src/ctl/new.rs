@@ -2,29 +2,14 @@
 
 use std::{fs, io, path::Path};
 
-use clap::ValueEnum;
 use serde_json::json;
 
-use self::sdk::Dependency;
+use self::{scheme::Scheme, sdk::Dependency};
 use super::{Shown, args, failure::Failure};
 use crate::admin::wire::Problem;
 
+pub(super) mod scheme;
 mod sdk;
-
-/// How the new plugin's tool signs its webhooks.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Scheme {
-    /// `sha256=<hex>` over the body
-    Hub,
-    /// `<hex>` over a time stamp and the body
-    Timestamped,
-    /// `t=<seconds>,v1=<hex>` over these seconds and the body, in one header
-    Stripe,
-    /// The secret itself in a header
-    Token,
-    /// Basic authentication
-    Basic,
-}
 
 /// The files to write: path, and text with placeholders.
 const FILES: &[(&str, &str)] = &[
@@ -131,6 +116,8 @@ fn unwritable(path: &Path, fault: &io::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum as _;
+
     use super::*;
 
     #[test]

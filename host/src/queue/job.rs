@@ -318,6 +318,19 @@ pub struct JobView {
     pub note: Option<String>,
 }
 
+/// A job that was running on at least two occasions when the host was cut off, and may be what ends the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspect {
+    /// The tenant that owns the job.
+    pub tenant: TenantId,
+    /// The job.
+    pub id: JobId,
+    /// When it falls due, milliseconds since the epoch.
+    pub due_ms: i64,
+    /// How often it was running alone when the host was cut off.
+    pub cut_off_alone: u32,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

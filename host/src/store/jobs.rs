@@ -7,11 +7,10 @@ use super::{
     Store, StoreError,
     dead::bury,
     encoding::{error_json, errors_from_json, metadata_from_json},
-    rescue::Suspect,
 };
 use crate::{
     ids::{CorrelationId, Incarnation, JobId, TenantId, ToolType},
-    queue::job::{ClaimWish, ClaimedJob, Fenced, JOB_ERRORS_MAX, JobError, JobKind, Lease, TenantClaim},
+    queue::job::{ClaimWish, ClaimedJob, Fenced, JOB_ERRORS_MAX, JobError, JobKind, Lease, Suspect, TenantClaim},
 };
 
 /// Builds the statement that leases the jobs matching a condition.

@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 use super::{Store, StoreError, dead::bury, jobs::keep_error, views::column};
 use crate::{
     ids::{JobId, TenantId},
-    queue::job::{JobError, Lease},
+    queue::job::{JobError, Lease, Suspect},
 };
 
 /// Error code of an attempt that was cut off with its host.
@@ -36,19 +36,6 @@ pub struct Rescued {
     pub given_up: usize,
     /// Jobs that ended the host repeatedly and are dead letters.
     pub end_the_host: usize,
-}
-
-/// A job that was running on at least two occasions when the host was cut off, and may be what ends the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Suspect {
-    /// The tenant that owns the job.
-    pub tenant: TenantId,
-    /// The job.
-    pub id: JobId,
-    /// When it falls due, milliseconds since the epoch.
-    pub due_ms: i64,
-    /// How often it was running alone when the host was cut off.
-    pub cut_off_alone: u32,
 }
 
 impl Store {

@@ -22,11 +22,11 @@ use crate::{
     ids::TenantId,
     plugin::routes::Route,
     queue::{
-        job::{ClaimWish, ClaimedJob, Fenced, JobKind, Lease},
+        job::{ClaimWish, ClaimedJob, Fenced, JobKind, Lease, Suspect},
         wait::{TenantWait, WaitReason},
         wakes::Woken,
     },
-    store::{StoreError, Suspect, TenantDue},
+    store::{StoreError, TenantDue},
     telemetry::seldom::SeldomBy,
     tenant::Tenant,
 };

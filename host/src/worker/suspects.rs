@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{ids::JobId, store::Suspect};
+use crate::{ids::JobId, queue::job::Suspect};
 
 /// How long everything else waits for suspects. After that, other jobs run beside them.
 pub(super) const ALONE_MAX: Duration = Duration::from_secs(60);

@@ -4,7 +4,8 @@ use plugin_abi::{PluginError, types::Event};
 
 use super::webhooks::refused;
 use crate::conformance::{
-    subject::{Checked, Delivery, Subject},
+    delivery::Delivery,
+    subject::{Checked, Subject},
     told::{Told, event_word},
 };
 

@@ -8,8 +8,9 @@ use super::{payloads::readable, webhooks::refused};
 use crate::{
     conformance::{
         Random,
+        delivery::Delivery,
         script::Fault,
-        subject::{Checked, Delivery, Subject},
+        subject::{Checked, Subject},
     },
     plugin::trial,
 };

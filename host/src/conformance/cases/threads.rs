@@ -9,7 +9,8 @@ use plugin_abi::{
 };
 
 use crate::conformance::{
-    subject::{Checked, Delivery, Subject},
+    delivery::Delivery,
+    subject::{Checked, Subject},
     told::{Told, differing},
 };
 

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use plugin_abi::PluginError;
 
 use crate::conformance::{
-    subject::{Checked, Delivery, Subject},
+    delivery::Delivery,
+    subject::{Checked, Subject},
     told::Told,
     tried::{Tally, Tried},
 };
