@@ -44,7 +44,9 @@ fn a_tenant_that_is_full_is_refused_alone() {
 #[test]
 fn while_too_little_is_free_webhooks_are_refused_and_jobs_go_on() {
     let line = Line::start(Host::builder().plugin(Artifact::GOOD));
-    line.add_tenant("acme", "desk_good", &[]);
+    for tenant in ["acme", "other"] {
+        line.add_tenant(tenant, "desk_good", &[]);
+    }
     line.host.ctl(&["tenant", "pause", "acme"]);
     line.open_ticket("1");
     assert_eq!(code(&line, "acme", "1"), "202");
@@ -56,7 +58,11 @@ fn while_too_little_is_free_webhooks_are_refused_and_jobs_go_on() {
     };
     set(MORE_THAN_THERE_IS);
     line.host.wait_for_log(&["ERROR", "store_full", "store.free_mb_min"]);
-    assert_eq!(code(&line, "acme", "2"), "store_full");
+    for tenant in ["acme", "other", "acme"] {
+        assert_eq!(code(&line, tenant, "2"), "store_full");
+    }
+    line.host.wait_for_log(&["WARN", "webhooks of all tenants are refused with 503 and will be resent"]);
+    assert_eq!(line.host.log().matches("are refused with 503").count(), 1, "one line for all of them");
     line.host.ctl(&["tenant", "resume", "acme"]);
     line.note_on("1");
     set("0");

@@ -29,6 +29,9 @@ use crate::{
 
 mod folder;
 
+/// The state of the folder after the previous file was restored.
+const BACK: &str = "the file that was there before is back";
+
 use folder::Staged;
 
 pub(super) fn run(client: &Client, console: &Console, wanted: &Install) -> Result<Shown, Failure> {
@@ -48,25 +51,47 @@ pub(super) fn run(client: &Client, console: &Console, wanted: &Install) -> Resul
     allowed(&staged, &place, host.rules.as_ref())?;
     staged.publish().map_err(|error| unwritable(folder, &name, &error))?;
 
-    let request = Installed { file: name.clone(), reason: wanted.reason.clone() };
-    let outcome: Vec<Reloaded> = client.post("/v1/plugin-files/installed", &request)?;
-    let mut plugins = served(client, &sound)?;
+    let put_back = || before.as_ref().map(|before| before.put_back(folder, &name)).transpose();
+    let looked = look(client, &name, wanted, &sound).map_err(|failure| match put_back() {
+        Ok(Some(())) => stated(failure, BACK),
+        Ok(None) => {
+            stated(failure, &format!("{} is in the folder; the host takes it up when it looks", place.display()))
+        }
+        Err(error) => unwritable(folder, &name, &error),
+    })?;
+    let (outcome, mut plugins) = looked;
     let mut failure = failure(&place, &sound, &outcome, &plugins);
-    if let (Some(failure), Some(before)) = (&mut failure, before)
-        && is_refused(&place, &outcome, &plugins)
-    {
-        before.put_back(folder, &name).map_err(|error| unwritable(folder, &name, &error))?;
+    if failure.is_some() && before.is_some() && is_refused(&place, &outcome, &plugins) {
+        put_back().map_err(|error| unwritable(folder, &name, &error))?;
         let _looked_at: Vec<Reloaded> =
             client.post("/v1/reload", &Reload { reason: wanted.reason.clone(), ..Reload::default() })?;
         plugins = served(client, &sound)?;
-        let state = failure.problem.state.take().unwrap_or_default();
-        failure.problem.state = Some(format!("the file that was there before is back; {state}"));
+        failure = failure.map(|failure| stated(failure, BACK));
     }
     // Only mentions a change of what serves; the table shows the rest.
     let news = plugins.iter().filter(|plugin| failure.is_none() && is_this(plugin, &sound));
     let text: String = news.filter_map(serves).collect();
     let text = format!("{text}{}{}", if text.is_empty() { "" } else { "\n" }, list_text(&plugins, console.layout()));
     Ok(Shown { failure, ..Shown::new(text, &plugins) })
+}
+
+/// Makes the host load the file. Returns the outcome, and what serves then.
+fn look(
+    client: &Client,
+    name: &str,
+    wanted: &Install,
+    sound: &InspectedArtifact,
+) -> Result<(Vec<Reloaded>, Vec<Plugin>), Failure> {
+    let request = Installed { file: name.to_owned(), reason: wanted.reason.clone() };
+    let outcome = client.post("/v1/plugin-files/installed", &request)?;
+    Ok((outcome, served(client, sound)?))
+}
+
+/// The failure, with this statement about the folder first.
+fn stated(mut failure: Failure, folder: &str) -> Failure {
+    let state = failure.problem.state.take();
+    failure.problem.state = Some(state.map_or_else(|| folder.to_owned(), |state| format!("{folder}; {state}")));
+    failure
 }
 
 /// The file to install, and its default name in the folder.
@@ -162,7 +187,16 @@ impl Before {
     /// # Errors
     /// If it belongs to another tool type, which must not lose its file.
     fn at(place: &Path, sound: &InspectedArtifact) -> Result<Option<Self>, Failure> {
-        let Ok(plugin) = artifact::inspect(place, &Trust::default()) else { return Ok(None) };
+        let plugin = match artifact::inspect(place, &Trust::default()) {
+            Ok(plugin) => plugin,
+            // A file that exists and cannot be read could not be put back either.
+            Err(uninspected) if uninspected.refusal.code == Code::Open && place.exists() => {
+                let problem = Problem::new("NOT_INSTALLED", format!("{} cannot be read", place.display()));
+                let problem = problem.why(uninspected.refusal.reason).state("nothing was changed");
+                return Err(Failure::failed(problem.mend("run plugin-ctl as a user who may read it, or take it away")));
+            }
+            Err(_) => return Ok(None),
+        };
         if plugin.info.tool_type != sound.info.tool_type {
             let (there, new) = (&plugin.info.tool_type, &sound.info.tool_type);
             let message = format!("{} is the plugin of {there}, and the new file is one of {new}", place.display());

@@ -24,7 +24,7 @@ use super::{
     routes::FrontDoor,
     stalled::NeverStalled,
 };
-use crate::{open_files::OpenFiles, telemetry::seldom::Seldom};
+use crate::{open_files::OpenFiles, telemetry::seldom::SeldomBy};
 
 /// Maximum size of a request's head, in bytes. A connection also keeps this much memory between requests and while a
 /// body arrives, so all connections hold at most `server.connections_max` times this.
@@ -36,6 +36,8 @@ const HEADERS_MAX: usize = 100;
 const ANSWER_BYTES_WAITING_MAX: u32 = 16 << 10;
 /// Maximum number of connections that wait to be accepted.
 const BACKLOG: u32 = 1 << 10;
+/// Minimum time between two warnings that no connection can be accepted.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// How long accepting pauses when the process has no file descriptors left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
@@ -63,7 +65,7 @@ pub async fn serve(
 ) {
     let door = Arc::new(door);
     let mut connections_max = wanted(&door, files);
-    let exhausted = Seldom::default();
+    let exhausted = SeldomBy::new(TOLD_EVERY, 1);
     let places = Arc::new(Semaphore::new(connections_max));
     let graceful = GracefulShutdown::new();
     tokio::pin!(shutdown);
@@ -141,13 +143,13 @@ fn start(
     });
 }
 
-async fn rest(fault: &io::Error, exhausted: &Seldom) {
+async fn rest(fault: &io::Error, exhausted: &SeldomBy<()>) {
     use io::ErrorKind as K;
     if matches!(fault.kind(), K::ConnectionAborted | K::ConnectionReset | K::ConnectionRefused | K::Interrupted) {
         // That connection was gone before it was accepted; the next one need not wait.
         return;
     }
-    if exhausted.is_due() {
+    if exhausted.due(()).is_some() {
         tracing::warn!("no connection can be accepted: {fault}; they wait, and are tried again and again");
     }
     tokio::time::sleep(EXHAUSTED_PAUSE).await;

@@ -106,7 +106,10 @@ impl Tellings {
             Rejection::NotAuthentic(why) => (why.kind, why.is_operators()),
             _ => (code, status >= SERVER_STATUS_MIN),
         };
-        let due = self.0.due((Whose::Tenant(tenant.id.clone()), kind));
+        // All tenants share the store, so one line covers all of them.
+        let is_everybodys = matches!(refused.rejection, Rejection::Store(_) | Rejection::StoreFull);
+        let whose = if is_everybodys { Whose::Nobody } else { Whose::Tenant(tenant.id.clone()) };
+        let due = self.0.due((whose, kind));
         let more = more(due.unwrap_or_default());
         let (id, event) = (&tenant.id, refused.event);
         let ticket = shown_ticket(directory, tenant, refused.ticket_id.as_deref());
@@ -132,6 +135,9 @@ impl Tellings {
         match () {
             () if begins => line!(warn, "the tenant's webhooks are refused: {why}{more}"),
             () if due.is_none() => line!(debug, "delivery not taken: {why}"),
+            () if is_everybodys => {
+                line!(warn, "webhooks of all tenants are refused with {status} and will be resent: {why}{more}");
+            }
             () if status == 503 => {
                 line!(warn, "webhooks of tenant {id} are refused with 503 and will be resent: {why}{more}");
             }

@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 
 use super::{
     call_time::CallTime,
-    egress::{Answer, Asker, Egress, Outgoing, Share},
+    egress::{Answer, Asker, Egress, Outgoing, Share, Unauthorized},
     pulse::Pulse,
     redact::{self, Redaction},
     tokens::Tokens,
@@ -316,23 +316,24 @@ impl Capability {
     /// with another, whatever its method: the tool looks at the token before it does anything (RFC 6750, section 3.1).
     fn send(&self, scope: &CallScope, request: &Request, deadline: Instant) -> Result<Answer, PluginError> {
         let (tenant, tokens) = (&scope.tenant, &self.services.tokens);
-        let asker = Asker { correlation_id: &scope.correlation_id, job: scope.job };
-        let send = |credential| {
-            let asker = Some(asker);
+        let clean = |text: &mut String| self.redaction(tenant).clean(text);
+        let send = |credential, unauthorized| {
+            let (correlation_id, job) = (&scope.correlation_id, scope.job);
+            let asker = Some(Asker { correlation_id, job, unauthorized, clean: &clean });
             self.services.egress.send(Outgoing { tenant, request, credential, deadline, asker })
         };
-        let Some(credential) = request.parts().2 else { return send(None) };
+        let Some(credential) = request.parts().2 else { return send(None, Unauthorized::Fails) };
         let name = credential.secret();
         let Some(token) = tokens.token(tenant, name, deadline)? else {
-            return send(Some(self.filled_in(tenant, credential)?));
+            return send(Some(self.filled_in(tenant, credential)?), Unauthorized::Fails);
         };
-        let answer = send(Some(header(credential, token[0].expose())?))?;
+        let answer = send(Some(header(credential, token[0].expose())?), Unauthorized::IsRetried)?;
         if answer.status != UNAUTHORIZED {
             return Ok(answer);
         }
         let Some(token) = tokens.renewed(tenant, name, &token, deadline)? else { return Ok(answer) };
         drop(answer);
-        let answer = send(Some(header(credential, token[0].expose())?))?;
+        let answer = send(Some(header(credential, token[0].expose())?), Unauthorized::Fails)?;
         if answer.status == UNAUTHORIZED {
             tokens.was_futile(tenant, name);
         }

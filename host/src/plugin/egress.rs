@@ -25,19 +25,21 @@ use zeroize::Zeroizing;
 
 use self::{
     body::Unread,
+    line::Lines,
     meter::{Metering, TooMuchSent},
     room::{AnswerRoom, SMALL_BYTES},
 };
 use crate::{
     config,
-    ids::{CorrelationId, JobId},
     tenant::{Tenant, address::is_never_called},
 };
 
 mod body;
+mod line;
 mod meter;
 mod room;
 
+pub use self::line::{Asker, Unauthorized};
 pub(super) use self::room::Share;
 
 /// Most bytes of a request's body.
@@ -54,8 +56,6 @@ const IDLE_PER_HOST_MAX: usize = 64;
 const IDLE_MAX: usize = 256;
 /// Addresses of one name that are tried; ureq has places for as many.
 const ADDRESSES_MAX: usize = 16;
-/// From this status on an answer says that the request has failed.
-const FAILED_STATUS: u16 = 400;
 /// Headers that belong to the host.
 const OWN_HEADERS: &[&str] = &["host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"];
 
@@ -65,6 +65,7 @@ pub struct Egress {
     read: Duration,
     answer_bytes_max: usize,
     room: Arc<AnswerRoom>,
+    lines: Lines,
 }
 
 /// One request of a plugin, with its credential filled in.
@@ -79,15 +80,6 @@ pub struct Outgoing<'a> {
     pub deadline: Instant,
     /// For the log.
     pub asker: Option<Asker<'a>>,
-}
-
-/// On whose behalf a request is made, as the log knows it.
-#[derive(Clone, Copy, Debug)]
-pub struct Asker<'a> {
-    /// The webhook's id.
-    pub correlation_id: &'a CorrelationId,
-    /// The job, of a job's call.
-    pub job: Option<JobId>,
 }
 
 /// What a tool answered.
@@ -122,6 +114,7 @@ impl Egress {
             read: config.read,
             answer_bytes_max: config.answer_bytes_max,
             room: AnswerRoom::new(config.answers_bytes_max),
+            lines: Lines::default(),
         }
     }
 
@@ -193,7 +186,7 @@ impl Egress {
             Err(Failure::Dead(_)) if matches!(asked.method, "GET" | "HEAD") => attempt(),
             answer => answer,
         };
-        say(tenant, asked, answer.as_ref(), started.elapsed());
+        self.lines.write(tenant, asked, answer.as_ref(), started.elapsed());
         answer
     }
 
@@ -303,37 +296,6 @@ impl Failure {
             Self::TooLarge { status, why } => too_large(status, why),
             Self::Dead(message) | Self::NoAnswer(message) => PluginError::api(message),
         }
-    }
-}
-
-/// One line for each request: that something was changed, that something failed, and for the debug log what was only read.
-/// Neither query nor headers nor body: a secret may stand there.
-fn say(tenant: &Tenant, asked: &Asked<'_>, answer: Result<&Answer, &Failure>, took: Duration) {
-    let status = answer.map_or_else(Failure::status, |answer| Some(answer.status));
-    let failed = answer.is_err() || status.is_some_and(|status| status >= FAILED_STATUS);
-    let changes = !matches!(asked.method, "GET" | "HEAD");
-    macro_rules! line {
-        ($level:ident, $said:literal) => {
-            tracing::$level!(
-                correlation_id = asked.asker.map(|asker| asker.correlation_id.as_str()),
-                job = asked.asker.and_then(|asker| asker.job).map(tracing::field::display),
-                tenant = %tenant.id,
-                tool_type = %tenant.tool_type,
-                platform = %tenant.tool_type,
-                method = asked.method,
-                host = asked.url.host_str().unwrap_or_default(),
-                path = asked.url.path(),
-                status,
-                outcome = if failed { "failed" } else { "answered" },
-                duration_ms = millis(took),
-                $said
-            )
-        };
-    }
-    match (failed, changes) {
-        (true, _) => line!(warn, "request to the tool failed"),
-        (false, true) => line!(info, "request to the tool"),
-        (false, false) => line!(debug, "request to the tool"),
     }
 }
 

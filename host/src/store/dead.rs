@@ -75,9 +75,10 @@ impl Store {
 
     /// How many dead letters match.
     pub async fn count_dead(&self, which: DeadLetters) -> Result<u64, StoreError> {
+        let owner = self.owner(&which).await?;
         let (mut counted, mut after) = (0, (0, [0; 16]));
         loop {
-            let keys = self.choose_dead(&which, after).await?;
+            let keys = self.choose_dead(&which, owner, after).await?;
             counted += keys.len() as u64;
             match keys.last() {
                 Some(last) if matches!(which, DeadLetters::Of { .. }) => after = *last,
@@ -103,13 +104,22 @@ impl Store {
         }
     }
 
-    async fn choose_dead(&self, which: &DeadLetters, after: Key) -> Result<Vec<Key>, StoreError> {
-        let incarnation = match which {
-            DeadLetters::Of { tenant: Some(tenant), .. } => self.incarnation(tenant).await?,
-            DeadLetters::Of { tenant: None, .. } | DeadLetters::One(_) => None,
-        };
+    /// The tenant that owns the selected dead letters. Read once, because another tenant may get the id meanwhile.
+    async fn owner(&self, which: &DeadLetters) -> Result<Option<Incarnation>, StoreError> {
+        match which {
+            DeadLetters::Of { tenant: Some(tenant), .. } => self.incarnation(tenant).await,
+            DeadLetters::Of { tenant: None, .. } | DeadLetters::One(_) => Ok(None),
+        }
+    }
+
+    async fn choose_dead(
+        &self,
+        which: &DeadLetters,
+        owner: Option<Incarnation>,
+        after: Key,
+    ) -> Result<Vec<Key>, StoreError> {
         let which = which.clone();
-        self.inner.main_reads.read(move |connection| choose(connection, &which, incarnation, after)).await
+        self.inner.main_reads.read(move |connection| choose(connection, &which, owner, after)).await
     }
 
     /// Reads the keys first and then changes rows by key, so that the writer never searches.
@@ -117,9 +127,10 @@ impl Store {
     where
         F: Fn(&Connection, Key) -> rusqlite::Result<usize> + Clone + Send + 'static,
     {
+        let owner = self.owner(&which).await?;
         let (mut changed, mut after) = (0, (0, [0; 16]));
         loop {
-            let keys = self.choose_dead(&which, after).await?;
+            let keys = self.choose_dead(&which, owner, after).await?;
             let Some(last) = keys.last().copied() else { return Ok(changed) };
             let change = change.clone();
             changed += self

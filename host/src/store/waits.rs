@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, Row, named_params, params};
 
-use super::{Store, StoreError, views::column};
+use super::{Store, StoreError, dead::ROWS_PER_COMMIT, views::column};
 use crate::{
     ids::TenantId,
     queue::{
@@ -13,20 +13,25 @@ use crate::{
 };
 
 impl Store {
-    /// Stores waits that have begun or ended, all in one commit. The last [`WAITS_KEPT`] of each tenant and reason
-    /// stay.
-    pub async fn keep_waits(&self, waits: Vec<TenantWait>) -> Result<(), StoreError> {
-        self.inner.main.apply(move |connection| waits.iter().try_for_each(|wait| keep(connection, wait))).await
+    /// Stores waits that have begun or ended. The last [`WAITS_KEPT`] of each tenant and reason stay. Storing one twice
+    /// changes nothing.
+    pub async fn keep_waits(&self, waits: &[TenantWait]) -> Result<(), StoreError> {
+        for part in waits.chunks(ROWS_PER_COMMIT as usize) {
+            let part = part.to_vec();
+            self.inner.main.apply(move |connection| part.iter().try_for_each(|wait| keep(connection, wait))).await?;
+        }
+        Ok(())
     }
 
-    /// Waits that have not ended, as far as is known.
+    /// Waits that have not ended, as far as is known, oldest first.
     pub async fn open_waits(&self) -> Result<Vec<TenantWait>, StoreError> {
         self.inner
             .main_reads
             .read(|connection| {
                 connection
                     .prepare_cached(
-                        "SELECT tenant, incarnation, reason, since_ms, until_ms FROM tenant_waits WHERE until_ms IS NULL",
+                        "SELECT tenant, incarnation, reason, since_ms, until_ms FROM tenant_waits WHERE until_ms IS NULL
+                         ORDER BY since_ms",
                     )?
                     .query_map([], |row| {
                         Ok(TenantWait {

@@ -27,6 +27,7 @@ use crate::{
         wait::{TenantWait, WaitReason},
     },
     store::{StoreError, Suspect, TenantDue},
+    telemetry::seldom::SeldomBy,
     tenant::Tenant,
 };
 
@@ -39,6 +40,10 @@ const CLOCK_STEP_MIN_MS: i64 = 2_000;
 const SLOW_FROM: Duration = Duration::from_secs(5);
 /// Pause after reading the store or claiming from it failed.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
+/// Minimum time between two log lines about the same failure of the store, which is retried every second.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// Maximum number of different failures of the store that are tracked.
+const STORE_FAILURES: usize = 8;
 
 /// The deadline of the drain; `None` before it was requested.
 pub(super) type DrainBy = watch::Receiver<Option<Instant>>;
@@ -59,6 +64,7 @@ pub(super) struct Claims {
     stale: bool,
     /// When slow tools were last looked for.
     slow_looked: Instant,
+    store_failures: SeldomBy<&'static str>,
     /// Both clocks when they were last compared. None of the worker's leases has expired by this wall clock.
     looked: (Instant, i64),
     /// How often the store had been reopened at the last look.
@@ -101,6 +107,7 @@ impl Claims {
             waits,
             stale: false,
             slow_looked: looked.0,
+            store_failures: SeldomBy::new(TOLD_EVERY, STORE_FAILURES),
             looked,
             times_reopened,
         }
@@ -142,7 +149,7 @@ impl Claims {
     /// Claims until permits or due jobs run out. Returns when to look again if nothing happens before.
     async fn claim_due(&mut self) -> Duration {
         if let Err(error) = self.look_at_clock().await {
-            tracing::error!("the clock was set, and the leases cannot be reckoned anew yet: {error}");
+            self.cannot("the clock was set, and the leases cannot be reckoned anew yet", &error);
             return STORE_PAUSE;
         }
         let times_reopened = self.parts.store.times_reopened();
@@ -159,7 +166,7 @@ impl Claims {
                     self.stale = false;
                 }
                 Err(error) => {
-                    tracing::error!("cannot read which tenants have jobs: {error}");
+                    self.cannot("cannot read which tenants have jobs", &error);
                     return STORE_PAUSE;
                 }
             }
@@ -253,9 +260,9 @@ impl Claims {
     async fn keep_waits(&mut self) {
         let changes = self.waits.changes();
         if !changes.is_empty()
-            && let Err(error) = self.parts.store.keep_waits(changes.clone()).await
+            && let Err(error) = self.parts.store.keep_waits(&changes).await
         {
-            tracing::warn!("since when the jobs of some tenants cannot run is not kept yet: {error}");
+            self.cannot("since when the jobs of some tenants cannot run is not kept yet", &error);
             self.waits.take_back(changes);
         }
     }
@@ -271,7 +278,7 @@ impl Claims {
                 }
             }
             Err(error) => {
-                tracing::error!("cannot claim jobs: {error}");
+                self.cannot("cannot claim jobs", &error);
                 let again_ms = self.after_pause_ms();
                 tenants.iter().for_each(|tenant| self.scheduler.granted(tenant, 0, Some(again_ms)));
             }
@@ -410,6 +417,13 @@ impl Claims {
                 }
                 Err(error) => tracing::error!("a job was not handed back, the next start takes it up: {error}"),
             }
+        }
+    }
+
+    /// Logs what the store cannot do at present. All of it is retried.
+    fn cannot(&self, what: &'static str, error: &StoreError) {
+        if let Some(left_out) = self.store_failures.due(what) {
+            tracing::error!(left_out, "{what}: {error}; it is tried again every second");
         }
     }
 

@@ -19,9 +19,17 @@ pub(super) struct Waits {
 }
 
 impl Waits {
-    /// Starts with the waits that were open when the host ended.
+    /// Starts with the waits that were open when the host ended, oldest first. A tenant waits for one reason at a time,
+    /// so an older wait, whose end could not be stored, ended when the next one began.
     pub(super) fn new(open: Vec<TenantWait>) -> Self {
-        Self { open: open.into_iter().map(|wait| (wait.tenant.clone(), wait)).collect(), changes: Vec::new() }
+        let mut waits = Self::default();
+        for wait in open {
+            let since_ms = wait.since_ms;
+            if let Some(over) = waits.open.insert(wait.tenant.clone(), wait) {
+                waits.changes.push(TenantWait { until_ms: Some(since_ms.max(over.since_ms)), ..over });
+            }
+        }
+        waits
     }
 
     /// Notes for a tenant with a due job what keeps its jobs from running, or that nothing does.
@@ -120,5 +128,21 @@ mod tests {
         waits.forget(&acme.id);
         waits.note(&tenant(2), None, 11);
         assert_eq!(changes(&mut waits), []);
+    }
+
+    #[test]
+    fn of_two_waits_that_lasted_the_older_one_has_ended() {
+        let acme = tenant(1);
+        let wait = |reason, since_ms| TenantWait {
+            tenant: acme.id.clone(),
+            incarnation: acme.incarnation,
+            reason,
+            since_ms,
+            until_ms: None,
+        };
+        let mut waits = Waits::new(vec![wait(Paused, 2), wait(NoPlugin, 5)]);
+        assert_eq!(changes(&mut waits), [(Paused, 2, Some(5))]);
+        waits.note(&acme, None, 7);
+        assert_eq!(changes(&mut waits), [(NoPlugin, 5, Some(7))]);
     }
 }

@@ -33,7 +33,7 @@ pub(super) async fn retry(
     Path(id): Path<String>,
     By(decided): By,
 ) -> Answer<wire::JobDetail> {
-    let found = parts.find(&id).await?;
+    let found = parts.find_to_change(&id).await?;
     let done = match found.state {
         JobState::Dead => {
             if parts.store.retry_dead(DeadLetters::One(found.id)).await? == 0 {

@@ -37,24 +37,37 @@ impl Staged {
         &self.plugin.hidden
     }
 
-    /// Gives both files their names, in an order that never shows the plugin beside a signature of other bytes.
+    /// Gives both files their names, the signature first, so that the new plugin is never beside a signature of other
+    /// bytes. If the plugin cannot get its name, the previous signature is restored.
     ///
     /// # Errors
-    /// If they cannot be renamed, or the signature of the previous file cannot be removed.
+    /// If they cannot be renamed, or the signature of the previous file cannot be read or removed.
     pub(super) fn publish(self) -> io::Result<()> {
-        match self.signature {
+        let Self { plugin, signature, folder } = self;
+        let mut signed = plugin.place.clone().into_os_string();
+        signed.push(SUFFIX);
+        let before = found(fs::read(&signed))?;
+        match signature {
             Some(signature) => signature.publish()?,
-            None => {
-                let mut signed = self.plugin.place.clone().into_os_string();
-                signed.push(SUFFIX);
-                match fs::remove_file(&signed) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
-            }
+            None => found(fs::remove_file(&signed)).map(drop)?,
         }
-        self.plugin.publish()?;
-        File::open(self.folder)?.sync_all()
+        if let Err(error) = plugin.publish() {
+            match before {
+                Some(signature) => fs::write(&signed, signature)?,
+                None => found(fs::remove_file(&signed)).map(drop)?,
+            }
+            return Err(error);
+        }
+        File::open(folder)?.sync_all()
+    }
+}
+
+/// The result of reading a file; `None` if the file does not exist.
+fn found<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -118,5 +131,9 @@ mod tests {
         put(folder, "b.so", b"x", None).unwrap_err();
         put(&folder.join("absent"), "a.so", b"x", None).unwrap_err();
         assert_eq!(names(folder), ["a.so", "b.so"]);
+        // The previous signature is restored.
+        fs::write(folder.join("b.so.minisig"), b"before").unwrap();
+        put(folder, "b.so", b"x", Some(b"after")).unwrap_err();
+        assert_eq!(fs::read(folder.join("b.so.minisig")).unwrap(), b"before");
     }
 }

@@ -202,7 +202,7 @@ async fn a_job_shows_the_part_of_a_wait_that_it_was_there_for() {
         wait(CredentialRefused, from_ms + 6, Some(from_ms + 7)),
         wait(Paused, from_ms + 8, None),
     ];
-    bed.store.keep_waits(kept).await.unwrap();
+    bed.store.keep_waits(&kept).await.unwrap();
     let shown = |reason, since_ms, until_ms| JobWait { reason, since_ms, until_ms };
     let before =
         [shown(NoPlugin, from_ms, Some(from_ms + 5)), shown(CredentialRefused, from_ms + 6, Some(from_ms + 7))];
@@ -216,7 +216,7 @@ async fn a_job_shows_the_part_of_a_wait_that_it_was_there_for() {
         assert_eq!(bed.store.waits_of(&ended).await.unwrap(), expected);
     }
     assert_eq!(bed.store.open_waits().await.unwrap(), [wait(Paused, from_ms + 8, None)]);
-    bed.store.keep_waits(vec![wait(Paused, from_ms + 8, Some(from_ms + 9))]).await.unwrap();
+    bed.store.keep_waits(&[wait(Paused, from_ms + 8, Some(from_ms + 9))]).await.unwrap();
     assert_eq!(bed.store.open_waits().await.unwrap(), []);
 }
 
@@ -235,7 +235,7 @@ async fn the_last_waits_of_each_reason_are_kept_and_go_with_their_tenant() {
             until_ms: Some(view.accepted_ms + 10 * n + 5),
         }));
     }
-    bed.store.keep_waits(waits).await.unwrap();
+    bed.store.keep_waits(&waits).await.unwrap();
     let kept = bed.store.waits_of(&view).await.unwrap();
     assert_eq!(kept.len(), 2 * WAITS_KEPT as usize);
     assert!(kept.iter().all(|wait| wait.since_ms > view.accepted_ms + 30), "{kept:?}");
