@@ -1,25 +1,25 @@
-//! What a process has: memory, threads, files, processes of its own, as the kernel counts them.
+//! The resources of a process as the kernel counts them: memory, threads, files and child processes.
 
 use std::{fs, path::Path};
 
-/// What a process has at one moment.
+/// The resources of a process at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
-    /// Kibibytes of memory that belongs to no file.
+    /// Memory that belongs to no file, in KiB.
     pub memory_kib: u64,
     /// Threads.
     pub threads: u64,
     /// Open descriptors.
     pub files: u64,
-    /// Processes that it has started and not waited for.
+    /// Child processes that it has not waited for.
     pub children: u64,
 }
 
 impl Census {
-    /// Of the process with this number, which must run.
+    /// Counts the process with this number.
     ///
     /// # Panics
-    /// When it does not.
+    /// When it is not running.
     pub fn of(process: u32) -> Self {
         let folder = format!("/proc/{process}");
         let status = fs::read_to_string(format!("{folder}/status")).unwrap_or_else(|fault| panic!("{folder}: {fault}"));
@@ -44,9 +44,9 @@ fn children_of(process: u32) -> u64 {
     parents.filter(|parent| *parent == process).count() as u64
 }
 
-/// `None`: this is no process, or it has ended meanwhile.
+/// The parent's number. `None` if this is not a process, or it has ended.
 fn parent_of(folder: &Path) -> Option<u32> {
     let stat = fs::read_to_string(folder.join("stat")).ok()?;
-    // Behind the name, which may hold anything: state, parent.
+    // The fields after the name, which may contain anything: state, parent.
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }

@@ -1,5 +1,5 @@
-//! Webhooks of every ready signature scheme and of every tool's own, and what is made of them by who does not have the secret: every single-bit
-//! flip, and random mutations from a seed. What means the same as the valid request is never among them.
+//! Webhooks of every ready signature scheme and every tool's own, and forgeries of them without the secret: every
+//! single-bit flip, and random mutations from a seed. Changes that mean the same as the valid request are left out.
 
 use std::iter;
 
@@ -16,23 +16,24 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// The secret of all schemes: its text is Base64 too, as Standard Webhooks needs it.
+/// The secret of all schemes. Its text is also Base64, as Standard Webhooks requires.
 pub const FORGED_SECRET: &str = "Zm9yZ2VkLXdpdGhvdXQtdGhlLXNlY3JldC0wMDAx";
-/// What a forger has in its place.
+/// The forger's secret.
 const OTHER_SECRET: &str = "Zm9yZ2VkLXdpdGhvdXQtdGhlLXNlY3JldC0wMDAy";
-/// Mutations that are made of one valid request before another one is taken.
+/// Number of mutations of one valid request before the next is used.
 const MUTATIONS_OF_ONE: usize = 500;
-/// Kinds of mutation; the last one takes a field of another webhook, of another time, or under another secret.
+/// Number of kinds of mutation. The last one takes a field of another webhook, of another time, or under another
+/// secret.
 const MUTATIONS: usize = 12;
 
-/// A scheme, as the plugin `desk_schemes` or one of the five tools' takes it.
+/// A scheme, as the plugin `desk_schemes` or one of the five tools' plugins accepts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignedBy {
     /// `sha256=<hex>` over the body.
     Hub,
     /// `<hex>` over the body.
     Hex,
-    /// Base64 over time stamp and body, with nothing between them, as Zendesk has it.
+    /// Base64 over time stamp and body, with nothing in between, as Zendesk has it.
     Timestamped,
     /// Standard Webhooks.
     Standard,
@@ -58,20 +59,20 @@ pub enum SignedBy {
     Zendesk,
 }
 
-/// What a webhook is but its path.
+/// A webhook without its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// Only those that the scheme reads; names in lower case.
+    /// The headers that the scheme reads; names in lower case.
     pub headers: Vec<(&'static str, Vec<u8>)>,
     /// The body.
     pub body: Vec<u8>,
 }
 
 impl SignedBy {
-    /// Those of `desk_schemes`.
+    /// The schemes of `desk_schemes`.
     pub const READY: [Self; 7] =
         [Self::Hub, Self::Hex, Self::Timestamped, Self::Standard, Self::Token, Self::Basic, Self::Jwt];
-    /// The five tools' own.
+    /// The five tools' own schemes.
     pub const TOOLS: [Self; 7] = [
         Self::ServiceDeskPlus,
         Self::Freshservice,
@@ -82,7 +83,7 @@ impl SignedBy {
         Self::Zendesk,
     ];
 
-    /// The setting `scheme` of `desk_schemes`, which will do for a tenant's id too.
+    /// The setting `scheme` of `desk_schemes`, which also serves as a tenant's id.
     pub fn name(self) -> &'static str {
         match self {
             Self::Hub => "hub",
@@ -102,7 +103,7 @@ impl SignedBy {
         }
     }
 
-    /// Tool type and settings of a tenant whose webhooks are signed so.
+    /// Tool type and settings of a tenant with this scheme.
     pub fn tenant(self) -> (&'static str, Vec<(&'static str, &'static str)>) {
         match self {
             Self::ServiceDeskPlus => ("servicedesk_plus", vec![]),
@@ -116,7 +117,7 @@ impl SignedBy {
         }
     }
 
-    /// The ready scheme that it is, but for names.
+    /// The equivalent ready scheme.
     fn ready(self) -> Self {
         match self {
             Self::ServiceDeskPlus => Self::Hex,
@@ -144,7 +145,7 @@ impl SignedBy {
         }
     }
 
-    /// The header with the time stamp, and what is signed between that and the body.
+    /// The header with the time stamp, and the separator between it and the body in the signed text.
     fn timestamp(self) -> (&'static str, &'static str) {
         match self {
             Self::ServiceNow => ("x-servicenow-timestamp", ":"),
@@ -153,7 +154,7 @@ impl SignedBy {
         }
     }
 
-    /// What the tool says of a ticket.
+    /// The tool's body for a ticket.
     fn body(self, ticket: u64, at: OffsetDateTime) -> Vec<u8> {
         let (tool, form, id) = match self {
             Self::ServiceDeskPlus => (Tool::ServicedeskPlus, Form::Flat, ticket.to_string()),
@@ -168,7 +169,7 @@ impl SignedBy {
         sandbox::webhook::signed(&webhook, Scheme::StaticToken, FORGED_SECRET).expect("there is a secret").body
     }
 
-    /// The webhook about a ticket, as the tool sends it at this time.
+    /// The tool's webhook for a ticket at this time.
     pub fn valid(self, ticket: u64, at: OffsetDateTime) -> Delivery {
         self.signed(FORGED_SECRET, ticket, at)
     }
@@ -211,7 +212,7 @@ impl SignedBy {
         format!("{word} {signed}.{}", mac.trim_end_matches('='))
     }
 
-    /// Whether the body is signed. Where it is not, whoever can change it on its way has the secret before them too.
+    /// Whether the body is signed. Without that, anyone who can change the body in transit also sees the secret.
     fn covers_body(self) -> bool {
         matches!(self.ready(), Self::Hub | Self::Hex | Self::Timestamped | Self::Standard)
     }
@@ -229,14 +230,14 @@ impl SignedBy {
         flipped.filter(|forged| self.is_forged(&valid, forged)).collect()
     }
 
-    /// Random forgeries without end; the same ones for the same seed.
+    /// An endless series of random forgeries, equal for equal seeds.
     pub fn mutations(self, seed: u64, at: OffsetDateTime) -> impl Iterator<Item = Delivery> {
         let mut random = Random(seed);
         let webhooks = (0_u64..).map(move |ticket| (ticket, self.valid(ticket, at)));
         webhooks.flat_map(|webhook| iter::repeat_n(webhook, MUTATIONS_OF_ONE)).filter_map(move |(ticket, valid)| {
             let mut forged = valid.clone();
             for round in 0..=random.below(3) {
-                // Only one field comes from elsewhere: with two, a whole webhook of another ticket could come together.
+                // Only one field comes from elsewhere: two could form a complete webhook of another ticket.
                 let kinds = if round == 0 { MUTATIONS } else { MUTATIONS - 1 };
                 self.mutate(random.below(kinds), &mut forged, ticket, at, &mut random);
             }
@@ -244,8 +245,8 @@ impl SignedBy {
         })
     }
 
-    /// Whole webhooks without end of who has no part of the secret: under another tenant's, of another time, with the proof's
-    /// letters in the other case, and with a part of the proof.
+    /// An endless series of whole webhooks by somebody without the secret: under another tenant's secret, of another
+    /// time, with the proof's letters in the other case, and with a part of the proof.
     pub fn wholes(self, at: OffsetDateTime) -> impl Iterator<Item = Delivery> {
         (0_u64..).flat_map(move |ticket| {
             let valid = self.valid(ticket, at);
@@ -286,7 +287,7 @@ impl SignedBy {
             7 => bytes[from..to].fill(byte),
             8 => drop(forged.headers.remove(random.below(forged.headers.len()))),
             9 => forged.headers.push(forged.headers[random.below(forged.headers.len())].clone()),
-            // Bytes wander over the seam between what stands in a header and the body behind it.
+            // Moves bytes across the seam between a header's value and the body after it.
             10 => {
                 let (_, last) = forged.headers.last_mut().expect("there is a header");
                 let at = random.below(last.len() + 1);
@@ -296,7 +297,7 @@ impl SignedBy {
             }
             11 => {
                 let other = match random.below(3) {
-                    // A token is not about one webhook, so that of another time would be authentic.
+                    // A token is not bound to one webhook, so one of another time would be authentic.
                     0 if self.ready() != Self::Jwt => self.valid(ticket + 1 + random.below(9) as u64, at),
                     1 if self.ready() != Self::Jwt => {
                         self.valid(ticket, at + Duration::seconds(1 + random.below(600) as i64))
@@ -310,11 +311,12 @@ impl SignedBy {
         }
     }
 
-    /// Whether `forged` can arrive over HTTP and says something else than `valid`. These are one request by design:
+    /// Whether `forged` can arrive over HTTP and differs in meaning from `valid`. These differences mean the same by
+    /// design:
     ///
     /// * white space around a header's value is not part of it (RFC 9110, 5.5);
-    /// * hexadecimal digits and the words `sha256` and `Basic` may have either case, and `v1` may stand among others;
-    /// * a MAC in Base64 may have its padding or not, since senders differ.
+    /// * hexadecimal digits and the words `sha256` and `Basic` may have either case, and `v1` may be among others;
+    /// * a MAC in Base64 may have padding or not, since senders differ.
     fn is_forged(self, valid: &Delivery, forged: &Delivery) -> bool {
         let arrives = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
         forged.headers.iter().all(|(_, value)| value.iter().all(arrives)) && !self.is_same(valid, forged)
@@ -352,7 +354,7 @@ impl SignedBy {
 }
 
 impl Delivery {
-    /// Headers and, where it is signed, the body.
+    /// Number of headers, plus one for a signed body.
     fn fields(&self, by: SignedBy) -> usize {
         self.headers.len() + usize::from(by.covers_body())
     }
@@ -365,7 +367,7 @@ impl Delivery {
         self.headers.get_mut(field).map_or(&mut self.body, |(_, value)| value)
     }
 
-    /// The text of the one header of this name.
+    /// The text of the only header with this name.
     fn text(&self, name: &str) -> Option<&str> {
         let mut found = self.headers.iter().filter(|(known, _)| *known == name);
         let (_, value) = found.next()?;

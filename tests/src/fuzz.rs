@@ -1,5 +1,5 @@
-//! What holds of everything that reads what strangers wrote, whatever they wrote: the bodies of the fuzz targets in
-//! `tests/fuzz`, and of the tests that run them without a fuzzer. Those of the payloads are the SDK's `assert_answered`.
+//! Properties of everything that reads strangers' input: the bodies of the fuzz targets in `tests/fuzz`, and of the
+//! tests that run them without a fuzzer. For payloads it is the SDK's `assert_answered`.
 
 use patchbay::{http::tenant_scan::tenant_id, ids::ToolType, plugin::elf};
 use plugin_abi::{
@@ -12,14 +12,14 @@ use plugin_abi::{
     time::format_description::well_known::Rfc3339,
 };
 
-/// The host's look into a plugin's file: what it takes, it can name.
+/// The host's inspection of a plugin's file can name whatever it accepts.
 pub fn elf_note(bytes: &[u8]) {
     if let Ok(elf::Notes { info, .. }) = elf::inspect(bytes) {
         ToolType::parse(&info.tool_type).expect("what is taken has a tool type");
     }
 }
 
-/// The tenant that a body names: where a whole reader can read the body, it sees the same one.
+/// The scan for a body's tenant agrees with a full reader wherever that can read the body.
 pub fn tenant_scan(body: &[u8]) {
     let of_json = |charset: &str| Some(format!("application/json; charset={charset}").into_bytes());
     for content_type in [None, of_json("iso-8859-1"), of_json("utf-16"), of_json("shift_jis")] {
@@ -31,18 +31,18 @@ pub fn tenant_scan(body: &[u8]) {
     }
 }
 
-/// A time of a payload: what is read can be written, and means the same when it is read again.
+/// A parsed time of a payload can be written, and reads back as the same.
 pub fn times(text: &[u8]) {
     let Some(at) = std::str::from_utf8(text).ok().and_then(instant) else { return };
     let written = at.format(&Rfc3339).expect("years have four digits");
     assert_eq!(instant(&written), Some(at), "{written}");
 }
 
-/// The ready schemes, on lines of a proof and a time stamp and on the body behind them: without the secret nothing is
+/// The ready schemes, on lines of a proof and a time stamp with a body after them: without the secret nothing is
 /// authentic.
 pub fn signatures(bytes: &[u8]) {
     thread_local! {
-        // Nobody can have made a proof with it: it is as long as a MAC, and one of this very program.
+        // No input can contain a proof with this secret: it is as long as a MAC, and made by this very program.
         static HOST: FakeHost = FakeHost::new().secret("s", &base64_mac(b"fuzz", &[b"secret"]));
     }
     let mut lines = bytes.splitn(3, |byte| *byte == b'\n');

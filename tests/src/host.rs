@@ -1,4 +1,4 @@
-//! A host under test: its own folder with configuration, plugins and state, and the runs of the binary on it.
+//! A host under test: its own folder with configuration, plugins and state, and runs of the binary in it.
 
 use std::{
     ffi::OsString,
@@ -25,10 +25,10 @@ use crate::{
 };
 
 const CONFIG_FILE: &str = "patchbay.toml";
-/// How the host is run in its folder.
+/// The arguments that run the host in its folder.
 pub(crate) const SERVE: &[&str] = &["serve", "--config", CONFIG_FILE];
 
-/// What a host is started with.
+/// The setup of a host.
 #[derive(Debug, Default)]
 pub struct HostBuilder {
     plugins: Vec<Artifact>,
@@ -45,7 +45,7 @@ impl HostBuilder {
         self
     }
 
-    /// Sets a key, such as `worker.concurrency`, to a value as TOML writes it. The last one counts.
+    /// Sets a key, such as `worker.concurrency`, to a value in TOML. The last one counts.
     #[must_use]
     pub fn config(mut self, key: &str, value: impl Display) -> Self {
         self.config.retain(|(known, _)| known != key);
@@ -53,34 +53,35 @@ impl HostBuilder {
         self
     }
 
-    /// Starts the host with this variable in its environment, which is empty otherwise.
+    /// Adds a variable to the host's environment, which is otherwise empty.
     #[must_use]
     pub fn environment(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.environment.push((name.to_owned(), value.into()));
         self
     }
 
-    /// Runs the host, and plugin-ctl, where this system call is denied.
+    /// Runs the host, and plugin-ctl, with this system call denied.
     #[must_use]
     pub fn denying(mut self, call: i64, how: Denial) -> Self {
         self.surroundings.denied.push((call, how));
         self
     }
 
-    /// Runs the host, and plugin-ctl, by this program, which has their own names behind these arguments and becomes them.
+    /// Runs the host, and plugin-ctl, under this program, which gets their command lines after these arguments and
+    /// becomes them.
     #[must_use]
     pub fn under(mut self, program: &[&str]) -> Self {
         self.surroundings.under = program.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
-    /// Runs the host where a process may have no more files open than this.
+    /// Runs the host with this limit on open files.
     #[must_use]
     pub fn open_files_max(self, max: u64) -> Self {
         self.under(&["/usr/bin/prlimit", &format!("--nofile={max}:{max}")])
     }
 
-    /// Makes the folder, starts the host and waits until it is ready.
+    /// Creates the folder, starts the host and waits until it is ready.
     ///
     /// # Panics
     /// When it does not become ready.
@@ -91,7 +92,7 @@ impl HostBuilder {
         host
     }
 
-    /// Makes the folder, but starts nothing in it yet.
+    /// Creates the folder without starting the host.
     pub fn stopped(self) -> Host {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let host = Host { folder, environment: self.environment, process: None, surroundings: self.surroundings };
@@ -104,7 +105,7 @@ impl HostBuilder {
     }
 }
 
-/// A host in its folder, running or not. When dropped it is killed, and the folder goes.
+/// A host in its folder, running or not. Dropping it kills the host and deletes the folder.
 #[derive(Debug)]
 pub struct Host {
     folder: TempDir,
@@ -113,7 +114,7 @@ pub struct Host {
     surroundings: Surroundings,
 }
 
-/// How a run of plugin-ctl ended.
+/// The result of running plugin-ctl.
 #[derive(Debug)]
 pub struct Ctl {
     /// The exit code.
@@ -128,7 +129,7 @@ impl Ctl {
     /// Standard output as JSON.
     ///
     /// # Panics
-    /// When it is none.
+    /// When it is not JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|fault| panic!("{fault}: {self:?}"))
@@ -137,7 +138,7 @@ impl Ctl {
     /// The failure on standard error: one JSON object.
     ///
     /// # Panics
-    /// When it is none.
+    /// When it is not one.
     #[track_caller]
     pub fn failure(&self) -> Value {
         serde_json::from_str(&self.stderr).unwrap_or_else(|fault| panic!("{fault}: {self:?}"))
@@ -145,7 +146,8 @@ impl Ctl {
 }
 
 impl Host {
-    /// Ports of the system's choice, no watching of folders (tests say when to look), a log that tells each delivery.
+    /// A builder with ports chosen by the system, no watching of folders (tests reload explicitly), and a log line for
+    /// each delivery.
     pub fn builder() -> HostBuilder {
         HostBuilder::default()
             .config("server.listen", "\"127.0.0.1:0\"")
@@ -154,7 +156,7 @@ impl Host {
             .config("log.level", "\"debug\"")
     }
 
-    /// The folder of everything.
+    /// The host's folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -169,7 +171,7 @@ impl Host {
         self.folder().join("state")
     }
 
-    /// The private copies of plugins that lie in the state folder.
+    /// The private copies of plugins in the state folder.
     pub fn copies(&self) -> Vec<PathBuf> {
         let folder = fs::read_dir(self.state().join("plugins")).expect("a host has run here");
         let paths = folder.map(|entry| entry.expect("the folder is the test's").path());
@@ -181,7 +183,7 @@ impl Host {
         self.state().join("admin.sock")
     }
 
-    /// Puts a copy of an artifact into the plugin folder, in one step, and returns where it is.
+    /// Puts a copy of an artifact into the plugin folder, in one step, and returns its path.
     pub fn put_plugin(&self, artifact: Artifact) -> PathBuf {
         let path = artifact.path();
         self.put_file(&path.file_name().expect("an artifact has a name").to_string_lossy(), &artifact.bytes())
@@ -212,14 +214,15 @@ impl Host {
         }
     }
 
-    /// The same, but it may end before it is ready.
+    /// Starts the host, which may end before it is ready.
     pub fn try_start(&mut self) -> Result<(), Ended> {
         assert!(self.process.is_none(), "the host runs already");
         self.process = Some(self.run(SERVE)?);
         Ok(())
     }
 
-    /// Runs `patchbay` with other arguments in the host's folder, beside one that runs there, until it ends by itself.
+    /// Runs `patchbay` with other arguments in the host's folder until it ends by itself; the host may be running there
+    /// too.
     ///
     /// # Panics
     /// When it becomes ready instead.
@@ -235,34 +238,34 @@ impl Host {
         Process::start(self.folder(), args, &self.environment, &self.surroundings)
     }
 
-    /// From its next start on, nothing stands around the host.
+    /// Removes the surroundings of the host from its next start on.
     pub fn set_free(&mut self) {
         self.surroundings = Surroundings::default();
     }
 
-    /// SIGKILL, as a crash of the machine would end it. The folder stays.
+    /// Kills the host with SIGKILL, like a crash of the machine. The folder stays.
     pub fn kill9(&mut self) -> Ended {
         self.signal(Signal::KILL);
         self.end()
     }
 
-    /// SIGTERM; returns when the host has ended by it.
+    /// Sends SIGTERM, and returns when the host has ended.
     pub fn terminate(&mut self) -> Ended {
         self.signal(Signal::TERM);
         self.end()
     }
 
-    /// Lets no file of the host grow beyond these bytes, as on a full disk; `None`: the disk has room again.
+    /// Limits the size of the host's files, as on a full disk; `None` removes the limit.
     pub fn limit_files(&self, bytes_max: Option<u64>) {
         self.process().limit_files(bytes_max);
     }
 
-    /// Lets the host leave a core, should it crash.
+    /// Allows the host to leave a core if it crashes.
     pub fn allow_core(&self) {
         self.process().allow_core();
     }
 
-    /// Sends a signal and waits for nothing.
+    /// Sends a signal without waiting for anything.
     pub fn signal(&self, signal: Signal) {
         self.process().signal(signal);
     }
@@ -272,7 +275,7 @@ impl Host {
         self.process.take().expect("the host runs").end()
     }
 
-    /// SIGTERM, exit code 0, and a new start.
+    /// Ends the host with SIGTERM, expects exit code 0, and starts it again.
     #[track_caller]
     pub fn restart(&mut self) {
         let ended = self.terminate();
@@ -285,10 +288,10 @@ impl Host {
         self.process().log().text()
     }
 
-    /// Waits until a line of the log holds all of these words, and returns it.
+    /// Waits for a log line that contains all of these words, and returns it.
     ///
     /// # Panics
-    /// When none does in time.
+    /// When none appears in time.
     #[track_caller]
     pub fn wait_for_log(&self, words: &[&str]) -> String {
         let found = self.process().log().wait_for(WAIT_MAX, |text| {
@@ -297,12 +300,12 @@ impl Host {
         found.unwrap_or_else(|| panic!("no line of the log holds {words:?}"))
     }
 
-    /// Where webhooks go.
+    /// The address for webhooks.
     pub fn address(&self) -> SocketAddr {
         self.process().addresses.webhooks
     }
 
-    /// The line by which the host said that it was ready.
+    /// The host's line that says it is ready.
     pub fn ready_line(&self) -> &str {
         &self.process().addresses.line
     }
@@ -313,31 +316,31 @@ impl Host {
         http::over_tcp(self.address(), &http::delivery(webhook))
     }
 
-    /// Delivers a webhook; `None` when the host ended meanwhile.
+    /// Delivers a webhook; `None` if the host ended meanwhile.
     #[track_caller]
     pub fn try_send(&self, webhook: &SignedRequest) -> Option<Answer> {
         http::try_over_tcp(self.address(), &http::delivery(webhook))
     }
 
-    /// A request to the webhook listener.
+    /// Sends a request to the webhook listener.
     #[track_caller]
     pub fn http(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         http::over_tcp(self.address(), &http::request(method, path, headers, body))
     }
 
-    /// The metrics as they are served.
+    /// Fetches the metrics.
     #[track_caller]
     pub fn metrics(&self) -> Answer {
         self.metrics_listener("GET", "/metrics")
     }
 
-    /// A request to the listener that serves the metrics.
+    /// Sends a request to the metrics listener.
     #[track_caller]
     pub fn metrics_listener(&self, method: &str, path: &str) -> Answer {
         http::over_tcp(self.metrics_address(), &http::request(method, path, &[], b""))
     }
 
-    /// Where the metrics are served.
+    /// The address of the metrics listener.
     pub fn metrics_address(&self) -> SocketAddr {
         self.process().addresses.metrics
     }
@@ -347,7 +350,7 @@ impl Host {
         self.process().id()
     }
 
-    /// Lets the host end as by kill -9 when the next job comes by this place of its way.
+    /// Makes the host end, as by kill -9, when the next job reaches this point.
     #[track_caller]
     pub fn kill_at(&self, place: &str) {
         self.test_hook("/v1/test/fault", &json!({ "point": place }));
@@ -359,7 +362,7 @@ impl Host {
         self.set_clock(i64::try_from(by.as_millis()).expect("tests do not wait for ages"));
     }
 
-    /// Sets the host's clock by so many milliseconds, either way.
+    /// Moves the host's clock by this many milliseconds, forward or back.
     #[track_caller]
     pub fn set_clock(&self, step_ms: i64) {
         self.test_hook("/v1/test/clock", &json!({ "advance_ms": step_ms }));
@@ -381,12 +384,12 @@ impl Host {
         ended.json()
     }
 
-    /// Runs plugin-ctl, however it ends.
+    /// Runs plugin-ctl, and accepts any exit code.
     pub fn try_ctl(&self, args: &[&str]) -> Ctl {
         self.try_ctl_with_input(args, "")
     }
 
-    /// Runs plugin-ctl with this text on standard input, however it ends.
+    /// Runs plugin-ctl with this text on standard input, and accepts any exit code.
     pub fn try_ctl_with_input(&self, args: &[&str], input: &str) -> Ctl {
         let mut command = self.surroundings.command(&Artifact::PLUGIN_CTL.path());
         command
@@ -426,12 +429,12 @@ impl Host {
         self.process().proc_file("maps")
     }
 
-    /// Kibibytes of memory that belongs to no file.
+    /// The host's memory that belongs to no file, in KiB.
     pub fn anonymous_kib(&self) -> u64 {
         self.process().status_kib("RssAnon")
     }
 
-    /// Runs this, and returns by how many kibibytes the host's memory was larger than before when it was largest.
+    /// Returns by how much the host's memory grew at its peak during `run`, in KiB.
     #[track_caller]
     pub fn grown_kib(&self, run: impl FnOnce()) -> u64 {
         self.process().forget_peak();
@@ -440,7 +443,7 @@ impl Host {
         self.process().status_kib("VmHWM").saturating_sub(before)
     }
 
-    /// Kibibytes of memory that the host has now, its files' pages among them.
+    /// The host's resident memory, including pages of files, in KiB.
     pub fn resident_kib(&self) -> u64 {
         self.process().status_kib("VmRSS")
     }

@@ -1,4 +1,4 @@
-//! The hostile plugin: orders are written into its bytes, and it lives on one line with a good one.
+//! The hostile plugin: orders are written into its bytes, and it runs beside a good one.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -14,9 +14,9 @@ use crate::{
     wait::{WAIT_MAX, wait_until},
 };
 
-/// What stands in the plugin's bytes, to be written over.
+/// The place in the plugin's bytes that is overwritten.
 const ORDERS: &[u8] = b"HOSTILE-ORDERS=none:none;";
-/// Room for orders.
+/// Maximum length of the orders, in bytes.
 const ORDERS_BYTES: usize = 64;
 
 /// The hostile plugin's name in the plugin folder.
@@ -51,7 +51,8 @@ pub fn builder() -> HostBuilder {
         .config("plugins.settle_ms", 0)
 }
 
-/// `good` has the good plugin, `evil` suffers what the hostile one is ordered to do, `calm` has it too but is spared.
+/// Adds three tenants: `good` has the good plugin, `evil` has the hostile one and gets what it is ordered to do, `calm`
+/// has it too but is spared.
 #[track_caller]
 pub fn add_tenants(line: &Line) {
     line.add_tenant("good", "desk_good", &[]);
@@ -59,7 +60,7 @@ pub fn add_tenants(line: &Line) {
     line.add_tenant("calm", TOOL_TYPE, &[]);
 }
 
-/// Such a host with these tenants.
+/// A line with that host and these tenants.
 #[track_caller]
 pub fn line() -> Line {
     let line = Line::start(builder());
@@ -67,7 +68,7 @@ pub fn line() -> Line {
     line
 }
 
-/// Does something while the good plugin's tenant sends webhooks; all of them must be accepted.
+/// Runs something while the good plugin's tenant sends webhooks, which must all be accepted.
 ///
 /// # Panics
 /// When one is not.
@@ -75,7 +76,7 @@ pub fn beside_the_good_one<T>(line: &Line, run: impl FnOnce() -> T) -> T {
     beside(line, &["good"], run)
 }
 
-/// Does something while these tenants send webhooks, in turn; all of them must be accepted.
+/// Runs something while these tenants send webhooks in turn, which must all be accepted.
 ///
 /// # Panics
 /// When one is not.
@@ -99,7 +100,7 @@ pub fn beside<T>(line: &Line, tenants: &[&str], run: impl FnOnce() -> T) -> T {
     })
 }
 
-/// Ends what goes on in other threads, also when a test fails.
+/// Stops what runs in other threads, even if a test fails.
 #[derive(Debug)]
 pub struct StopWhenDropped<'a>(pub &'a AtomicBool);
 
@@ -109,7 +110,7 @@ impl Drop for StopWhenDropped<'_> {
     }
 }
 
-/// Waits for events that are wanted, and returns all of those: they are kept behind a reload's back.
+/// Waits for this many matching events and returns all of them, because they are stored in the background of a reload.
 #[track_caller]
 pub fn events(line: &Line, what: &str, count: usize, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
     wait_until(what, WAIT_MAX, || {

@@ -1,5 +1,5 @@
-//! A blocking HTTP/1.1 client of one request per connection, over TCP and Unix sockets alike, which shows answers as
-//! they came and sends whatever it is told to.
+//! A blocking HTTP/1.1 client for TCP and Unix sockets, with one request per connection. It shows answers unchanged and
+//! sends any bytes.
 
 use std::{
     io::{Read, Write},
@@ -12,24 +12,24 @@ use std::{
 use sandbox::webhook::SignedRequest;
 use serde_json::Value;
 
-/// How long an answer is waited for.
+/// Maximum time for an answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// An answer that arrived whole.
+/// A complete answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// Names, in lower case, and values, in order.
+    /// Header names, in lower case, and values, in order.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
-    /// Whether the other side closed the connection behind it.
+    /// Whether the other side closed the connection after it.
     pub closed: bool,
 }
 
 impl Answer {
-    /// The value of this header (lower case); the first, when there are several.
+    /// The value of this header (lower case); the first if there are several.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(candidate, _)| candidate == name).map(|(_, value)| value.as_str())
     }
@@ -42,16 +42,16 @@ impl Answer {
     /// The body as JSON.
     ///
     /// # Panics
-    /// When it is none.
+    /// When it is not JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|fault| panic!("{fault}: {} {}", self.status, self.text()))
     }
 
-    /// The member `code` of a problem's body.
+    /// The field `code` of a problem's body.
     ///
     /// # Panics
-    /// When the answer is no problem as RFC 9457 wants it, with our correlation id in header and body.
+    /// When the answer is not an RFC 9457 problem with our correlation id in header and body.
     #[track_caller]
     pub fn problem_code(&self) -> String {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
@@ -62,13 +62,13 @@ impl Answer {
         body["code"].as_str().expect("a problem has a code").to_owned()
     }
 
-    /// Seconds of `Retry-After`.
+    /// The seconds in `Retry-After`.
     pub fn retry_after_s(&self) -> Option<u64> {
         self.header("retry-after")?.parse().ok()
     }
 }
 
-/// A request as text and body; the length is added, everything else is as given.
+/// Builds a request. The length is added; everything else is as given.
 pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n", body.len());
     for (name, value) in headers {
@@ -95,7 +95,7 @@ pub fn over_tcp(address: SocketAddr, bytes: &[u8]) -> Answer {
     exchange(stream, bytes)
 }
 
-/// Sends these bytes over TCP and reads one answer; `None` when the other side is gone before it has given one whole.
+/// Sends these bytes over TCP and reads one answer; `None` if the other side ends before the answer is complete.
 ///
 /// # Panics
 /// When the answer takes too long.
@@ -106,12 +106,12 @@ pub fn try_over_tcp(address: SocketAddr, bytes: &[u8]) -> Option<Answer> {
     try_exchange(stream, bytes).ok()
 }
 
-/// A connection that is kept for many requests.
+/// A connection for several requests.
 #[derive(Debug)]
 pub struct Connection(TcpStream);
 
 impl Connection {
-    /// `None` when nobody listens there.
+    /// Connects; `None` if nobody listens there.
     pub fn open(address: SocketAddr) -> Option<Self> {
         let stream = TcpStream::connect(address).ok()?;
         stream.set_read_timeout(Some(ANSWER_TIME_MAX)).expect("a time-out above zero can be set");
@@ -119,7 +119,7 @@ impl Connection {
         Some(Self(stream))
     }
 
-    /// Sends a request and reads its answer; `None` when the other side is gone before it has given it whole.
+    /// Sends a request and reads its answer; `None` if the other side ends before the answer is complete.
     ///
     /// # Panics
     /// When the answer takes too long.
@@ -145,10 +145,10 @@ fn exchange(stream: impl Read + Write, bytes: &[u8]) -> Answer {
     try_exchange(stream, bytes).unwrap_or_else(|broken| panic!("{broken}"))
 }
 
-/// The error says how the connection ended without a whole answer.
+/// Sends and reads. The error says how the connection ended without a complete answer.
 #[track_caller]
 fn try_exchange(mut stream: impl Read + Write, bytes: &[u8]) -> Result<Answer, String> {
-    // A server may answer and close before it has read all: then only the answer counts.
+    // A server may answer and close before it has read everything. Only the answer counts then.
     let sent = stream.write_all(bytes);
     let mut received = Vec::new();
     let head_end = loop {
@@ -182,7 +182,7 @@ fn try_exchange(mut stream: impl Read + Write, bytes: &[u8]) -> Result<Answer, S
     Ok(Answer { status, headers, body, closed })
 }
 
-/// False at the end of the stream, or when the other side has reset it.
+/// Reads more bytes. Returns false at the end of the stream, or if the other side has reset it.
 fn read_more(stream: &mut impl Read, into: &mut Vec<u8>) -> bool {
     let mut buffer = [0; 16 << 10];
     match stream.read(&mut buffer) {

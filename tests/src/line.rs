@@ -1,4 +1,4 @@
-//! The whole line for a test: the sandbox as the tool, a host, tenants between them, and webhooks to send.
+//! The whole line for a test: the sandbox as the tool, a host, tenants, and webhooks.
 
 use std::{
     fs,
@@ -17,11 +17,11 @@ use crate::{
     wait::{WAIT_MAX, wait_until},
 };
 
-/// What tenants' webhooks are signed with. Its text stands nowhere else, so that it can be looked for.
+/// The secret that signs tenants' webhooks. Its text appears nowhere else, so that tests can search for it.
 pub const WEBHOOK_SECRET: &str = "canary-webhook-secret-5b1f";
-/// What the tool asks for. As above.
+/// The API key of the tool. Its text appears nowhere else either.
 pub const API_KEY: &str = "canary-api-key-9c3e";
-/// The tool that tenants have unless they say otherwise.
+/// The default tool of tenants.
 pub const TOOL: Tool = Tool::ServicedeskPlus;
 
 /// A tool and a host.
@@ -48,7 +48,7 @@ impl Line {
         line
     }
 
-    /// A tool, and the folder of a host that somebody else starts.
+    /// A tool, and the folder of a host that something else starts.
     #[track_caller]
     pub fn stopped(builder: HostBuilder) -> Self {
         let config = SandboxConfig { token: API_KEY.to_owned(), ..SandboxConfig::default() };
@@ -61,7 +61,7 @@ impl Line {
         self.add_tenant_at(id, tool_type, &self.tool.base_url(TOOL), settings);
     }
 
-    /// Adds a tenant whose tool is at this URL.
+    /// Adds a tenant whose tool has this URL.
     #[track_caller]
     pub fn add_tenant_at(&self, id: &str, tool_type: &str, base_url: &str, settings: &[(&str, &str)]) {
         let secret = |name: &str, text: &str| {
@@ -76,12 +76,12 @@ impl Line {
         self.host.ctl(&args.iter().map(String::as_str).collect::<Vec<_>>());
     }
 
-    /// Makes a ticket with default fields in [`TOOL`].
+    /// Creates a ticket with default fields in [`TOOL`].
     pub fn open_ticket(&self, id: &str) {
         self.tool.put_ticket(TOOL, id, TicketFields::default()).expect("the sandbox has room");
     }
 
-    /// Waits for the first note on a ticket of [`TOOL`], and checks that it is alone.
+    /// Waits for the first note on a ticket of [`TOOL`], and checks that it is the only one.
     #[track_caller]
     pub fn note_on(&self, id: &str) -> Note {
         self.tool.wait_for_notes(TOOL, id, 1, WAIT_MAX).unwrap_or_else(|few| panic!("{few}"));
@@ -90,30 +90,30 @@ impl Line {
         notes.remove(0)
     }
 
-    /// The notes that a ticket of [`TOOL`] has now.
+    /// The current notes on a ticket of [`TOOL`].
     pub fn notes(&self, id: &str) -> Vec<Note> {
         self.tool.ticket(TOOL, id).map(|ticket| ticket.notes).unwrap_or_default()
     }
 
-    /// Lets the tool fail: these requests, so many times (`None`: from now on), with this effect.
+    /// Makes the tool fail: these requests, this many times (`None`: from now on), with this effect.
     pub fn fail(&self, operation: Target, times: Option<u32>, effect: Effect) {
         let fault = Fault { operation, times, effect: Some(effect), ..Fault::default() };
         self.tool.set_faults(vec![fault]).expect("the sandbox has room");
     }
 
-    /// The tool works again.
+    /// Makes the tool work again.
     pub fn repair(&self) {
         self.tool.set_faults(Vec::new()).expect("no faults need no room");
     }
 
-    /// Waits until the job of this ticket looks as wanted, and returns what `job show` says of it.
+    /// Waits until this ticket's job matches, and returns the output of `job show`.
     #[track_caller]
     pub fn job(&self, ticket: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         wait_until(&format!("the job of ticket {ticket}: {what}"), WAIT_MAX, || {
             let listed = [&["job", "list"][..], &["job", "list", "--state", "done"]].map(|args| self.host.ctl(args));
             let mut jobs = listed.iter().flat_map(|list| list.as_array().expect("job list is an array"));
             let found = jobs.find(|job| job["ticket_id"] == ticket)?;
-            // Between the two looks it may have been finished, or put into the dead letters: then look again.
+            // Between the two commands the job may be finished or become a dead letter, so try again.
             let shown = self.host.try_ctl(&["job", "show", found["id"].as_str().expect("a job has an id")]);
             (shown.code == 0).then(|| shown.json()).filter(&wanted)
         })
@@ -131,7 +131,8 @@ impl Line {
         jobs.as_array().expect("job list is an array").iter().all(|job| job["state"] == "dead")
     }
 
-    /// Moves the clock on, hour by hour, until no job is live. What waited is tried again, and becomes a dead letter in the end.
+    /// Moves the clock forward hour by hour until no job is live. Waiting jobs are retried, and become dead letters in
+    /// the end.
     #[track_caller]
     pub fn run_out(&self) {
         wait_until("no live jobs, at any time", WAIT_MAX, || {
@@ -147,18 +148,18 @@ impl Line {
     }
 }
 
-/// The webhook of a ticket that was opened now, in ServiceDesk Plus's flat form.
+/// The webhook of a ticket created now, in ServiceDesk Plus's flat form.
 pub fn created(tenant: &str, ticket: &str) -> SignedRequest {
     told(&Webhook::new(tenant, Event::Created, ticket))
 }
 
-/// The webhook of a ticket that was resolved now.
+/// The webhook of a ticket resolved now.
 pub fn resolved(tenant: &str, ticket: &str) -> SignedRequest {
     told(&Webhook::new(tenant, Event::Resolved, ticket))
 }
 
-/// A webhook for the test plugins that has the same few words whenever it is told: an event such as `ticket_reopened`, and
-/// how the ticket was solved for those who take that from a webhook.
+/// A webhook for the test plugins whose few words are the same each time: an event such as `ticket_reopened`, and the
+/// resolution for plugins that read it from a webhook.
 pub fn minimal(tenant: &str, ticket: &str, event: &str) -> SignedRequest {
     let body = json!({
         "tenant_id": tenant, "ticket_id": ticket, "event": event, "subject": format!("Gryphon {ticket}"),
@@ -170,7 +171,7 @@ pub fn minimal(tenant: &str, ticket: &str, event: &str) -> SignedRequest {
     SignedRequest { path: format!("/webhooks/{tenant}"), headers, body }
 }
 
-/// A webhook signed as both ServiceDesk Plus and the test plugins take it, with a correlation id that names the ticket.
+/// A webhook signed for both ServiceDesk Plus and the test plugins, with a correlation id that names the ticket.
 pub fn told(webhook: &Webhook) -> SignedRequest {
     let mut request = signed(webhook, Scheme::HubHeader, WEBHOOK_SECRET).expect("the secret is not empty");
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");

@@ -21,7 +21,7 @@ use crate::{
     wait::{WAIT_MAX, wait_until},
 };
 
-/// How long a host may take to end: its own drain takes 30 s at most.
+/// Maximum time for a host to end; its own drain takes at most 30 s.
 const END_TIME_MAX: Duration = Duration::from_secs(45);
 const READY: &str = "patchbay ready ";
 
@@ -34,12 +34,12 @@ pub(crate) struct Process {
     pub(crate) addresses: Addresses,
 }
 
-/// What the ready line says.
+/// The addresses in the ready line.
 #[derive(Clone, Debug)]
 pub(crate) struct Addresses {
     pub(crate) webhooks: SocketAddr,
     pub(crate) metrics: SocketAddr,
-    /// As it was printed.
+    /// The line as printed.
     pub(crate) line: String,
 }
 
@@ -50,11 +50,11 @@ pub struct Ended {
     pub code: Option<i32>,
     /// Everything on standard error.
     pub log: String,
-    /// Whether the system took a core of it.
+    /// Whether the system dumped a core.
     pub left_a_core: bool,
 }
 
-/// What a process has written to standard error so far. Cheap to clone.
+/// What a process has written to standard error so far. It is cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<(Mutex<Written>, Condvar)>);
 
@@ -65,7 +65,7 @@ struct Written {
 }
 
 impl Process {
-    /// Starts `patchbay` with these arguments in `folder`; returns when it is ready, or has ended before that.
+    /// Starts `patchbay` with these arguments in `folder`. Returns when it is ready, or has ended before that.
     pub(crate) fn start(
         folder: &Path,
         args: &[&str],
@@ -76,7 +76,7 @@ impl Process {
         command
             .args(args)
             .current_dir(folder)
-            // Nothing of the environment is configuration by accident.
+            // Clears the environment, so that nothing in it counts as configuration.
             .env_clear()
             .env("RUST_BACKTRACE", "1")
             .envs(environment.iter().cloned())
@@ -120,19 +120,19 @@ impl Process {
         prlimit(Some(pid(self.id())), Resource::Fsize, limit).expect("the child is ours");
     }
 
-    /// Lets it leave a core, as far as its hard limit goes.
+    /// Allows it to leave a core, as far as its hard limit allows.
     pub(crate) fn allow_core(&self) {
         let maximum = getrlimit(Resource::Core).maximum;
         prlimit(Some(pid(self.id())), Resource::Core, Rlimit { current: maximum, maximum }).expect("the child is ours");
     }
 
-    /// Waits until the process has ended, however long that takes; its number stays its own until [`end`](Self::end).
+    /// Waits until the process has ended, without a time limit. Its number stays reserved until [`end`](Self::end).
     pub(crate) fn wait(&self) {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         waitid(WaitId::Pid(pid(self.id())), options).expect("the child is ours");
     }
 
-    /// Waits until the process has ended and all that it wrote has been read.
+    /// Waits until the process has ended and all of its output has been read.
     pub(crate) fn end(mut self) -> Ended {
         let status = wait_until(&format!("the end of the host\n{}", self.log.text()), END_TIME_MAX, || {
             self.child.try_wait().expect("the child is ours")
@@ -141,7 +141,7 @@ impl Process {
         Ended { code: status.code(), log: self.log.text(), left_a_core: status.core_dumped() }
     }
 
-    /// A line of `/proc/<id>/status` in kibibytes, such as `RssAnon`.
+    /// A line of `/proc/<id>/status` in KiB, such as `RssAnon`.
     pub(crate) fn status_kib(&self, name: &str) -> u64 {
         let status = self.proc_file("status");
         let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -149,7 +149,7 @@ impl Process {
         kib.unwrap_or_else(|| panic!("{name} is not in {status}"))
     }
 
-    /// From now on `VmHWM` is the peak from now on.
+    /// Resets the peak that `VmHWM` shows.
     pub(crate) fn forget_peak(&self) {
         let path = format!("/proc/{}/clear_refs", self.id());
         fs::write(&path, "5").unwrap_or_else(|fault| panic!("{path}: {fault}"));
@@ -172,7 +172,7 @@ pub(crate) fn send_signal(id: u32, signal: Signal) {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It has ended already, or it does now.
+        // The process has ended already, or does now.
         let _ended = self.child.kill();
         let _waited = self.child.wait();
         if thread::panicking() && self.reader.is_some() {
@@ -219,7 +219,7 @@ impl Log {
         self.lock().text.clone()
     }
 
-    /// `None` when the log ends, or the time is over, before there is something to see.
+    /// Waits until `look` finds something in the log. `None` if the log or the time ends before.
     pub(crate) fn wait_for<T>(&self, time_max: Duration, look: impl Fn(&str) -> Option<T>) -> Option<T> {
         let deadline = Instant::now() + time_max;
         let mut written = self.lock();

@@ -1,4 +1,4 @@
-//! What a service manager does for a host: whenever it ends, it is started again.
+//! Plays a service manager: whenever the host ends, it is started again.
 
 use std::{
     net::SocketAddr,
@@ -18,10 +18,10 @@ use crate::{
     wait::WAIT_MAX,
 };
 
-/// Beyond so many runs the supervisor gives up, and with it whatever waits for the host.
+/// Number of runs after which the supervisor gives up, together with everything that waits for the host.
 const RUNS_MAX: usize = 24;
 
-/// Keeps a host running in its folder until it is dropped, as `Restart=always` in the unit file does.
+/// Keeps a host running in its folder until dropped, like `Restart=always` in the unit file.
 #[derive(Debug)]
 pub struct Supervisor {
     shared: Arc<Shared>,
@@ -48,7 +48,7 @@ struct Up {
 }
 
 impl Supervisor {
-    /// Starts the host in this folder, which must not run, and keeps it running. Returns when it is up.
+    /// Starts the host in this folder, which must not be running, and keeps it running. Returns when it is up.
     ///
     /// # Panics
     /// When it does not come up.
@@ -64,10 +64,10 @@ impl Supervisor {
         supervisor
     }
 
-    /// Waits until the host has ended so many times and is up again; returns how it ended each time.
+    /// Waits until the host has ended this many times and is up again. Returns how it ended each time.
     ///
     /// # Panics
-    /// When it has not in time, or ended once more.
+    /// When it is not up in time, or has ended once more.
     #[track_caller]
     pub fn up_after(&self, ends: usize) -> Vec<Ended> {
         let now = self.shared.wait_until(|now| now.ended.len() >= ends && now.up.is_some());
@@ -90,7 +90,8 @@ impl Supervisor {
         self.shared.lock().ended.len()
     }
 
-    /// Delivers a webhook to the host as soon as it is up; the answer's status, or `None` when it ended meanwhile.
+    /// Delivers a webhook to the host as soon as it is up. Returns the answer's status, or `None` if the host ended
+    /// meanwhile.
     #[track_caller]
     pub fn send(&self, webhook: &SignedRequest) -> Option<u16> {
         let up = self.shared.wait_until(|now| now.up.is_some()).up.expect("the host comes up again");
@@ -101,7 +102,7 @@ impl Supervisor {
         Some(answer.status)
     }
 
-    /// SIGKILL from outside, in no connection with any plugin; returns when the host is up again.
+    /// Kills the host with SIGKILL from outside, unrelated to any plugin. Returns when it is up again.
     #[track_caller]
     pub fn kill9(&self) {
         let ends = self.ends();
@@ -109,7 +110,7 @@ impl Supervisor {
         self.up_after(ends + 1);
     }
 
-    /// A signal from outside that ends the host, as soon as it is up; waits for nothing.
+    /// Sends the host a signal that ends it, as soon as it is up. Waits for nothing.
     #[track_caller]
     pub fn end_by(&self, signal: Signal) {
         let now = self.shared.wait_until(|now| now.up.is_some());
@@ -155,7 +156,7 @@ impl Shared {
                     }
                     self.changed.notify_all();
                     process.wait();
-                    // Before the number may be another process's.
+                    // Must come before the number can belong to another process.
                     self.lock().up = None;
                     process.end()
                 }

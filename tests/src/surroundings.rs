@@ -1,5 +1,5 @@
-//! What stands around a process under test: filters of system calls, and programs that become it when they have taken or
-//! given rights.
+//! The surroundings of a process under test: filters of system calls, and programs that change its rights before they
+//! become it.
 
 use std::{
     fs, io,
@@ -14,19 +14,19 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 /// How a filter denies a system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denial {
-    /// As a kernel that does not have it: ENOSYS.
+    /// Fails with ENOSYS, like a kernel without the call.
     Unknown,
-    /// As `SystemCallErrorNumber=EPERM` in a unit.
+    /// Fails with EPERM, like `SystemCallErrorNumber=EPERM` in a unit.
     Refused,
-    /// As `SystemCallFilter` in a unit that says no more: the process dies of SIGSYS.
+    /// Kills the process with SIGSYS, like a plain `SystemCallFilter` in a unit.
     Deadly,
 }
 
-/// How a process is started. Nothing stands around it unless it is said.
+/// How a process is started. The default has no surroundings.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Surroundings {
     pub(crate) denied: Vec<(i64, Denial)>,
-    /// A program and its arguments, behind which the process's own stand.
+    /// A program and its arguments, followed by the process's own.
     pub(crate) under: Vec<String>,
 }
 
@@ -34,7 +34,7 @@ impl Surroundings {
     /// A command for this program.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let Some((first, rest)) = self.under.split_first() else { return Command::new(program) };
-        // It becomes the program, with the same process id.
+        // The program becomes the process, with the same process id.
         let mut command = Command::new(first);
         command.args(rest).arg(program);
         command
@@ -45,7 +45,7 @@ impl Surroundings {
         if self.denied.is_empty() {
             return command.spawn();
         }
-        // A filter holds for the thread that takes it and for what it starts: so this one ends here.
+        // A filter applies to its thread and everything started from it, so this thread ends here.
         thread::scope(|scope| {
             let confined = scope.spawn(|| {
                 for denial in [Denial::Unknown, Denial::Refused, Denial::Deadly] {
@@ -62,8 +62,8 @@ impl Surroundings {
     }
 }
 
-/// Whether a process can be shut in wholly here: the kernel has Landlock and seccomp, and nothing around the tests denies
-/// either. Then nothing less than `full` will do.
+/// Whether full confinement is possible here: the kernel has Landlock and seccomp, and nothing around the tests denies
+/// either. If so, tests require `full`.
 pub fn confines_fully() -> bool {
     let strict = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
     let landlock = strict.handle_access(AccessFs::from_all(ABI::V1)).and_then(Ruleset::create).is_ok();
@@ -71,7 +71,7 @@ pub fn confines_fully() -> bool {
     landlock && status.lines().any(|line| line.starts_with("Seccomp:"))
 }
 
-/// Demands this confinement to be `full`, but where the kernel cannot do it; says whether it is.
+/// Requires this confinement to be `full` if the kernel can do it. Returns whether it is.
 ///
 /// # Panics
 /// When it could be and is not.

@@ -1,4 +1,4 @@
-//! Plugins as vendors build them: outside the workspace, with whatever compiler they have.
+//! Plugins as vendors build them: outside the workspace, with their own compilers.
 
 use std::{
     collections::hash_map::DefaultHasher,
@@ -11,10 +11,10 @@ use std::{
 
 use crate::artifacts::{profile_folder, workspace};
 
-/// Names a compiler that is not the one of the tests.
+/// The variable that names a compiler other than the tests' own.
 const RUSTC: &str = "PATCHBAY_TEST_RUSTC";
 
-/// What a compiler says of itself: `rustc 1.95.0 (…)`.
+/// The version that a compiler reports: `rustc 1.95.0 (…)`.
 ///
 /// # Panics
 /// When it does not run.
@@ -22,7 +22,7 @@ pub fn version(rustc: &mut Command) -> String {
     output(rustc.arg("--version")).unwrap_or_else(|| panic!("{rustc:?} says its version"))
 }
 
-/// Another compiler than the one with this version, and a cargo that builds with it. `None` when none is installed.
+/// A compiler other than the one with this version, and a cargo that uses it. `None` if none is installed.
 pub fn other_compiler(own: &str) -> Option<(String, Command)> {
     if let Some(rustc) = env::var_os(RUSTC) {
         let mut cargo = Command::new("cargo");
@@ -36,14 +36,14 @@ pub fn other_compiler(own: &str) -> Option<(String, Command)> {
             command.args(["run", toolchain, program]);
             command
         };
-        // One that is listed may be broken.
+        // A listed toolchain may be broken.
         let other = output(run("rustc").arg("--version"))?;
         (other != own).then(|| (other, run("cargo")))
     })
 }
 
-/// Builds the crate in this folder of the repository, whose library has this name, and returns the library. Each compiler
-/// has a target folder of its own.
+/// Builds the crate in this folder of the repository, and returns its library, which has this name. Each compiler has
+/// its own target folder.
 ///
 /// # Panics
 /// When it cannot be built.
@@ -55,10 +55,10 @@ pub fn build(cargo: &mut Command, folder: &str, library: &str, compiler: &str) -
     fs::create_dir_all(&target).expect("the target folder can be written");
     let lock = File::create(target.join("lock")).expect("the target folder can be written");
     lock.lock().expect("a lock can be waited for");
-    // The same versions of everything as in the workspace, which are all there.
+    // The same dependency versions as in the workspace, which are all available offline.
     fs::copy(workspace().join("Cargo.lock"), folder.join("Cargo.lock")).expect("the repository can be written");
     cargo.current_dir(&folder).args(["build", "--quiet", "--target-dir"]).arg(&target);
-    // What the tests' own cargo has set is about their own compiler.
+    // Variables set by the tests' own cargo belong to its own compiler.
     for variable in ["CARGO", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_TARGET_DIR"] {
         cargo.env_remove(variable);
     }
@@ -67,7 +67,7 @@ pub fn build(cargo: &mut Command, folder: &str, library: &str, compiler: &str) -
     target.join("debug").join(format!("lib{library}.so"))
 }
 
-/// What a command prints, when it runs and ends well.
+/// The output of a command, if it runs and succeeds.
 fn output(command: &mut Command) -> Option<String> {
     let output = command.output().ok().filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())

@@ -1,22 +1,22 @@
-//! Plugins of any version: the version stands as text in a plugin's bytes, and a test writes another one over it.
+//! Plugins of any version: a test overwrites the version text in a plugin's bytes.
 
 use crate::artifacts::Artifact;
 
 /// The good plugin's tool type.
 pub const TOOL_TYPE: &str = "desk_good";
 
-/// The good plugin as another version, which must be as long as its own (`1.0.0`).
+/// The good plugin as another version, whose text must have the length of its own (`1.0.0`).
 ///
 /// # Panics
-/// When it is not.
+/// When it does not.
 pub fn good(version: &str) -> Vec<u8> {
     versioned(Artifact::GOOD.bytes(), version)
 }
 
-/// These bytes of a plugin of version 1.0.0 as another version.
+/// The bytes of a plugin of version 1.0.0, changed to another version.
 ///
 /// # Panics
-/// When it is of another length, or the bytes hold no version.
+/// When the length differs, or the bytes contain no version.
 pub fn versioned(mut bytes: Vec<u8>, version: &str) -> Vec<u8> {
     let (old, new) = (&br#""version":"1.0.0""#[..], format!(r#""version":"{version}""#).into_bytes());
     assert_eq!(old.len(), new.len(), "{version}");

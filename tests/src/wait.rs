@@ -1,16 +1,16 @@
-//! Waiting for what only shows when one looks: the one place in the tests that sleeps.
+//! Polling for conditions: the only place in the tests that sleeps.
 
 use std::{
     thread,
     time::{Duration, Instant},
 };
 
-/// How long anything is waited for, unless a test says otherwise: far beyond what it takes on a busy machine.
+/// Default time limit: far beyond what anything takes on a busy machine.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
-/// Between two looks.
+/// Polling interval.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Looks again and again until there is something to see, and returns it.
+/// Polls until `look` returns something, and returns it.
 ///
 /// # Panics
 /// When the time is over; the message says what was waited for.

@@ -1,4 +1,4 @@
-//! The ABI over time: plugins of the first minor version, of one to come, and of another compiler, in today's host.
+//! The ABI over time: plugins of the first minor version, of a future one, and of another compiler, in today's host.
 
 use std::{fs, path::Path, process::Command};
 
@@ -13,7 +13,7 @@ fn golden() -> Vec<u8> {
     fs::read(&path).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()))
 }
 
-/// Dropped into a running host, it takes a webhook and puts the note, with the ticket's subject, on the ticket.
+/// Checks that the plugin, put into a running host, accepts a webhook and posts the note with the ticket's subject.
 #[track_caller]
 fn check_serves(plugin: &[u8], tool_type: &str, subject: &str) {
     let line = Line::with(&[]);
@@ -52,7 +52,7 @@ fn a_plugin_of_a_newer_minor_version_serves() {
     check_serves(&Artifact::NEXT_MINOR.bytes(), "desk_next", "asked what is new, got 0 replies");
 }
 
-/// These bytes are changed in every place, to as many others.
+/// Replaces these bytes everywhere by others of the same length.
 fn replaced(mut bytes: Vec<u8>, from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let places: Vec<_> =
@@ -85,7 +85,7 @@ fn a_plugin_for_a_newer_glibc_is_refused_with_both_versions() {
     check_refused(&needs, "LOAD", "it needs glibc 9.34, this machine has 2.");
 }
 
-/// The compiler is the one that `PATCHBAY_TEST_RUSTC` names, or that of any other toolchain that rustup knows.
+/// Uses the compiler named by `PATCHBAY_TEST_RUSTC`, or any other toolchain that rustup knows.
 #[test]
 fn a_plugin_of_another_compiler_serves() {
     let own = vendor::version(&mut Command::new("rustc"));

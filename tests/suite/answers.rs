@@ -1,4 +1,4 @@
-//! Plugins that say what no honest one would, in answers and in the log, and what they leave behind in the process.
+//! Plugins whose answers and log lines no honest plugin would write, and what they leave behind in the process.
 
 use patchbay_tests::{
     WAIT_MAX, created,
@@ -56,7 +56,7 @@ fn a_wait_that_a_plugin_asks_for_ends_with_the_job() {
     assert_eq!(job["last_error"]["code"], "rate_limit", "{job:#}");
 }
 
-/// Once the library is gone, the signal would run what lies there then.
+/// Once the library is unmapped, the signal would run whatever is at that address.
 #[test]
 fn a_signal_handler_that_a_plugin_leaves_behind_keeps_its_generation() {
     let line = line();
@@ -78,9 +78,9 @@ fn a_signal_handler_that_a_plugin_leaves_behind_keeps_its_generation() {
 
 #[test]
 fn a_plugin_that_logs_without_end_is_heard_in_part() {
-    /// Of a plugin's line; the rest of it is the host's.
+    /// Maximum length of a plugin's log line; the part beyond 4096 is the host's.
     const LINE_BYTES_MAX: usize = 4096 + 512;
-    /// In each second; the flood may take as many as the deadline lets it.
+    /// Maximum number of lines per second; the flood may last until the deadline.
     const LINES_MAX: usize = 50 * 3;
     let line = line();
     line.host.put_file(FILE, &ordered("validate:log"));

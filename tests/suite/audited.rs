@@ -1,4 +1,4 @@
-//! What is done to tenants and jobs is in the journal: what, when, by whom and why; and nothing that nobody may read.
+//! The journal has everything that is done to tenants and jobs: what, when, by whom and why, and nothing secret.
 
 use std::fs;
 
@@ -40,7 +40,7 @@ fn every_change_of_a_tenant_is_noted_with_who_and_why() {
     ] {
         let reason = format!("ticket 4711: {code} & more");
         host.ctl(&[&["tenant"], args, &["--reason", &reason]].concat());
-        // It is there as soon as the command has ended.
+        // The entry exists as soon as the command has ended.
         let noted = events(host, &["--tenant", "acme"]).pop().unwrap();
         assert_eq!((&noted["code"], &noted["tenant"]), (&code.into(), &"acme".into()), "{noted:#}");
         assert_eq!((&noted["who"], &noted["why"]), (&asked_by.clone().into(), &reason.into()), "{noted:#}");
@@ -54,7 +54,7 @@ fn every_change_of_a_tenant_is_noted_with_who_and_why() {
     for secret in [API_KEY, WEBHOOK_SECRET, "canary-setting"] {
         assert!(!text.contains(secret), "{text}");
     }
-    // What was not done is not noted.
+    // Nothing is recorded for a refused change.
     let refused = host.try_ctl(&["tenant", "update", "acme", "--base-url", "ftp://b.example"]);
     assert_eq!(refused.code, 1, "{refused:?}");
     assert_eq!(host.try_ctl(&["tenant", "pause", "acme", "--reason", "two\nlines"]).code, 2);
@@ -68,7 +68,7 @@ fn of_a_removed_tenant_stays_that_it_was_removed() {
     let add = |note: &str| {
         line.add_tenant("acme", "desk_good", &[]);
         host.ctl(&["tenant", "update", "acme", "--set", &format!("{note}=1"), "--reason", note]);
-        // Refused from here on: an entry of the host's own.
+        // Webhooks are refused from here on, for which the host makes an entry of its own.
         let mut forged = created("acme", "1");
         forged.body.push(b' ');
         assert_eq!(host.send(&forged).status, 401);
@@ -127,7 +127,7 @@ fn what_is_done_to_jobs_is_noted() {
     let line = Line::with(&[Artifact::GOOD]);
     line.add_tenant("acme", "desk_good", &[]);
     let give_up = |ticket: &str| {
-        // Its ticket is not there, and the tool says so for ever.
+        // The ticket does not exist, and the tool always says so.
         assert_eq!(line.host.send(&created("acme", ticket)).status, 202);
         line.run_out();
         let dead = line.host.ctl(&["job", "list", "--state", "dead"]);
@@ -157,7 +157,7 @@ fn what_is_done_to_jobs_is_noted() {
     let event = noted(&["job", "purge", "--yes"]);
     assert_eq!((&event["code"], &event["tenant"]), (&"jobs_purged".into(), &Value::Null), "{event:#}");
     assert_eq!(event["message"], "dead letters deleted: 1");
-    // Of nothing that was done there is no entry.
+    // Commands without an effect make no entry.
     let before = events(&line.host, &[]).len();
     line.host.ctl(&["job", "purge", "--yes"]);
     assert_eq!(events(&line.host, &[]).len(), before);

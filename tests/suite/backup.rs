@@ -1,4 +1,4 @@
-//! A backup of a host under load, and its restore by the commands of the how-to page, as they stand there.
+//! A backup of a host under load, and its restore with the exact commands of the how-to page.
 
 use std::{
     path::Path,
@@ -14,9 +14,9 @@ use patchbay_tests::{Artifact, Host, Line, WAIT_MAX, created, wait_until};
 
 const PAGE: &str = include_str!("../../docs/how-to/back-up-and-restore.md");
 const SENDERS: usize = 3;
-/// Tickets that each sender has at most: together fewer than `job list` shows.
+/// Maximum number of tickets of each sender: together fewer than `job list` shows.
 const TICKETS_MAX: usize = 300;
-/// Tickets that are accepted before the backup begins.
+/// Number of tickets accepted before the backup begins.
 const BEFORE: usize = 60;
 
 /// The page's commands: how to back up, how to keep the key, how to restore.
@@ -64,7 +64,7 @@ fn what_was_accepted_before_a_backup_under_load_is_there_after_its_restore() {
         over.store(true, Ordering::SeqCst);
         before
     });
-    // What goes on after the backup is lost, but its notes are on the tickets.
+    // Work after the backup is lost, but its notes are on the tickets.
     line.idle();
     shell(line.host.folder(), keep_key);
     line.host.kill9();

@@ -1,5 +1,5 @@
-//! Under load a plugin's file is replaced by one that is bad, in each way in which a file can be: the one before serves on, the
-//! reason is shown, and a good file afterwards is taken.
+//! Under load, a plugin's file is replaced by a bad one, in each way in which a file can be bad. The previous version
+//! keeps serving, the reason is shown, and a good file afterwards is loaded.
 
 use patchbay::plugin::artifact::Sha256Sum;
 use patchbay_tests::{
@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::patched::{self, Bytes};
 
 const GOOD_FILE: &str = "libdesk_good.so";
-/// What the plugin does before its first call, and what is said of it.
+/// What the plugin does before its first call, and the resulting code.
 const ORDERS: &[(&str, &str)] = &[
     ("constructor:segv", "PROBE_CRASHED"),
     ("constructor:exit", "PROBE_CRASHED"),
@@ -28,7 +28,7 @@ const ORDERS: &[(&str, &str)] = &[
     ("destructor:segv", "PROBE_CRASHED"),
 ];
 
-/// The tool type, its file, what is wrong, the code, and the file's bytes.
+/// Tool type, file name, what is wrong, code, and the file's bytes.
 type Case = (&'static str, &'static str, &'static str, &'static str, Vec<u8>);
 
 fn cases() -> Vec<Case> {
@@ -78,7 +78,7 @@ fn the_one_before_serves_on_and_a_good_one_afterwards_is_taken() {
                 assert_eq!(row[key], before[key], "{what}: {row:#}");
             }
             let good = if tool_type == TOOL_TYPE { ordered(PEACE) } else { Artifact::GOOD.bytes() };
-            // With another digest each time: what lies behind the last header is nobody's business.
+            // Another digest each time: nothing reads bytes after the last header.
             let good = [good, number.to_le_bytes().to_vec()].concat();
             line.host.put_file(file, &good);
             let sha256 = Sha256Sum::of(&good).to_string();

@@ -1,4 +1,4 @@
-//! A plugin that panics or hangs hurts its own tenants, and nobody beside them.
+//! A plugin that panics or hangs hurts its own tenants only.
 
 use std::{
     net::TcpListener,
@@ -13,9 +13,9 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 const FAST_DEADLINE_MS: u64 = 400;
-/// Panics or overruns after which a tenant is shut out of a plugin for a while.
+/// Number of panics or overruns after which a tenant is shut out of a plugin for a while.
 const FAULTS_MAX: usize = 5;
-/// Of the good plugin, while the bad ones are called.
+/// Number of deliveries to the good plugin while the bad ones are called.
 const DELIVERIES: usize = 300;
 
 fn line() -> Line {
@@ -32,7 +32,7 @@ fn line() -> Line {
     line
 }
 
-/// Delivers webhooks of the good plugin's tenant until `stop`, at least so many; all must be accepted.
+/// Delivers webhooks of the good plugin's tenant until `stop`, and at least a minimum number. All must be accepted.
 fn load(line: &Line, first: usize, stop: &AtomicBool) -> Vec<Duration> {
     let mut took = Vec::new();
     while took.len() < DELIVERIES || !stop.load(Ordering::Relaxed) {
@@ -48,7 +48,7 @@ fn load(line: &Line, first: usize, stop: &AtomicBool) -> Vec<Duration> {
 #[track_caller]
 fn suffer(line: &Line, tenant: &str, code: &str) {
     for at in 0..=FAULTS_MAX {
-        // Whoever waits for another lane until the deadline has not met the plugin.
+        // A webhook that waits for another lane until the deadline has not reached the plugin.
         let answer = wait_until("it has met the plugin", WAIT_MAX, || {
             Some(line.host.send(&created(tenant, &at.to_string()))).filter(|answer| {
                 assert_eq!(answer.status, 503, "{tenant}: {}", answer.text());
@@ -93,7 +93,7 @@ fn panics_are_503_and_the_good_one_goes_on() {
         line.add_tenant(&format!("bomb-{method}"), "desk_panics", &[("in", method), ("payload", "bomb")]);
     }
     line.add_tenant("calm", "desk_panics", &[]);
-    // Together fewer faults than those after which the whole plugin is quarantined.
+    // Together these are fewer faults than quarantine the whole plugin.
     let tenants = ["in-validate", "in-extract", "bomb-extract"];
     beside_the_good_one(&line, || tenants.iter().for_each(|tenant| suffer(&line, tenant, "plugin_panicked")));
     let bad = line.host.plugin("desk_panics");
@@ -146,7 +146,7 @@ fn one_hanging_call_leaves_the_plugins_other_tenants_served() {
         assert!(["plugin_overrun", "plugin_saturated"].contains(&code.as_str()), "{code}");
         (code == "plugin_overrun").then_some(())
     });
-    // Its lane is replaced within a moment; the sender of this one would come again.
+    // Its lane is replaced within a moment; a real sender would retry.
     let taken = || (line.host.send(&created("calm", "1")).status == 202).then_some(());
     wait_until("another lane", WAIT_MAX, taken);
 }
@@ -167,7 +167,7 @@ fn a_job_that_hangs_fails_its_attempt_and_others_are_worked_on() {
 #[test]
 fn a_lane_that_waits_for_a_tool_is_not_stuck() {
     let line = line();
-    // Takes connections and says nothing.
+    // Accepts connections and answers nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     line.add_tenant_at("waits", "desk_good", &format!("http://{}", silent.local_addr().unwrap()), &[]);
     line.add_tenant("hangs", "desk_hangs", &[("in", "get")]);
@@ -180,7 +180,7 @@ fn a_lane_that_waits_for_a_tool_is_not_stuck() {
         let metrics = line.host.metrics().text();
         metrics.lines().find_map(|line| line.strip_prefix(&series)?.parse::<u64>().ok()).unwrap_or(0)
     };
-    // Its deadline was the later one, so the other lane has been looked at as well.
+    // Its deadline was the later one, so the other lane has been checked as well.
     wait_until("the lane to be given up", WAIT_MAX, || (stuck("desk_hangs") > 0).then_some(()));
     assert_eq!(stuck("desk_good"), 0);
 }

@@ -1,5 +1,5 @@
-//! Canary secrets: they go every way that secrets go, and then nothing that the host has written, said or kept shows one
-//! of them, in any encoding.
+//! Canary secrets take every path that secrets take. Afterwards nothing that the host has written, said or stored
+//! contains one of them, in any encoding.
 
 use std::{
     fs,
@@ -17,12 +17,12 @@ use sandbox::{
     webhook::{Event, Scheme, Webhook, signed},
 };
 
-/// With what JSON, HTML and URLs write in another way.
+/// A secret with characters that JSON, HTML and URLs encode.
 const HOOK: &str = r#"canary-"hook"\5b1f/+&%'s"#;
 const KEY: &str = r#"canary-"key"\9c3e/+&%'s"#;
 const ROTATED: &str = r#"canary-"rotated"\d07a/+&%'s"#;
 const PASSWORD: &str = r#"canary-"pass"\77aa/+&%'s"#;
-/// What the OAuth client shows to the token endpoint, and what it is given there: tokens stand in headers as they are.
+/// The OAuth client's secret. The tokens that follow stand unchanged in headers.
 const CLIENT_SECRET: &str = r#"canary-"client"\31c8/+&%'s"#;
 const REFRESH: &str = r#"canary-"refresh"\e2b4/+&%'s"#;
 const CLIENT: &str = r#"canary-"token"\68fd/+&%'s"#;
@@ -33,7 +33,7 @@ const ALL: [&str; 6] = [HOOK, KEY, ROTATED, PASSWORD, CLIENT_SECRET, REFRESH];
 fn line() -> Line {
     let plugins = [Artifact::SERVICEDESK_PLUS, Artifact::GOOD, Artifact::SCHEMES];
     let builder = plugins.iter().fold(Host::builder(), |builder, plugin| builder.plugin(*plugin));
-    // Every answer of the tool is for one attempt, and no second one comes between.
+    // Each answer of the tool is for one attempt, and no second attempt comes in between.
     let builder = builder.config("retry.base_s", 900);
     let tool = Sandbox::start(SandboxConfig { token: KEY.to_owned(), ..SandboxConfig::default() }).unwrap();
     let mut line = Line { tool, host: builder.stopped() };
@@ -64,14 +64,14 @@ fn deliver(line: &Line, tenant: &str, ticket: &str) {
     assert_eq!(line.host.send(&request).status, 202);
 }
 
-/// As a tool, or a proxy before it, would show what it was sent.
+/// The secret as a tool, or a proxy in front of it, would echo it.
 fn echo(secret: &str) -> String {
     let json = serde_json::json!({ "authtoken": secret, "authorization": format!("Bearer {secret}") });
     let basic = STANDARD.encode(format!("desk:{secret}"));
     format!("{json} {secret} {} Basic {basic} {}", percent(secret, false), hex(secret, false))
 }
 
-/// What was seen, by where it stood.
+/// What was seen, with its place.
 type Seen = Vec<(String, Vec<u8>)>;
 
 #[test]
@@ -119,7 +119,7 @@ fn a_canary_would_be_found_in_each_form() {
     }
 }
 
-/// A tool sends back what it was sent: as errors, as what should be JSON, cut at the excerpt's end, in a ticket.
+/// The tool echoes what it was sent: as errors, in place of JSON, cut at the excerpt's end, in a ticket.
 fn a_tool_echoes(line: &Line, seen: &mut Seen) {
     let tenants = [("desk", "desk_good"), ("acme", "servicedesk_plus")];
     for (tenant, tool_type) in tenants {
@@ -153,12 +153,13 @@ fn a_tool_echoes(line: &Line, seen: &mut Seen) {
     line.tool.wait_for_notes(TOOL, "99", 2, patchbay_tests::WAIT_MAX).unwrap();
 }
 
-/// A token or refresh token that the sandbox gives.
+/// A token or refresh token issued by the sandbox.
 fn given(what: &str) -> String {
     format!("{CLIENT}-{what}")
 }
 
-/// As above with all that belongs to a token. The tool refuses the first one and, once renewed, the second.
+/// As [`a_tool_echoes`], with everything that belongs to a token. The tool refuses the first one and, once renewed, the
+/// second.
 fn a_tool_echoes_tokens(line: &Line, seen: &mut Seen) {
     line.tool.set_oauth(OauthClient {
         client_id: CLIENT.to_owned(),
@@ -191,7 +192,7 @@ fn a_tool_echoes_tokens(line: &Line, seen: &mut Seen) {
     seen.push(("tenant show oauth".to_owned(), shown.to_string().into_bytes()));
 }
 
-/// A plugin tells what it was presented, and that is the secret.
+/// A plugin leaks what it was presented, which is the secret.
 fn a_plugin_tells(line: &Line, seen: &mut Seen) {
     let basic = format!("Basic {}", STANDARD.encode(format!("desk:{PASSWORD}")));
     let presented = [("token", "x-token", HOOK, HOOK), ("basic", "authorization", &basic, PASSWORD)];
@@ -215,7 +216,7 @@ fn a_plugin_tells(line: &Line, seen: &mut Seen) {
     }
 }
 
-/// Senders put a secret where it does not belong.
+/// Senders put a secret in the wrong place.
 fn senders_misplace(line: &Line, seen: &mut Seen) {
     let hook = percent(HOOK, false);
     for (path, body) in [
@@ -261,13 +262,13 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-/// Of plain files: a socket has nothing to read.
+/// The contents of plain files; a socket has nothing to read.
 fn contents(files: &[PathBuf]) -> Vec<(String, Vec<u8>)> {
     let plain = files.iter().filter(|path| path.is_file());
     plain.map(|path| (path.display().to_string(), fs::read(path).unwrap())).collect()
 }
 
-/// Everything that a secret may look like; of Base64 the digits that stand whatever is before and after it.
+/// Every form that a secret may take. Of Base64, the digits that do not depend on the text around it.
 fn forms(secret: &str) -> Vec<String> {
     let json = serde_json::Value::from(secret).to_string();
     let json = json[1..json.len() - 1].to_owned();

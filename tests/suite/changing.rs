@@ -1,4 +1,4 @@
-//! A file that changes all the time while it is checked and loaded: what serves is always one of the whole versions.
+//! A file that changes constantly while it is checked and loaded: what serves is always one of the complete versions.
 
 use std::{
     fs::{self, File},
@@ -9,14 +9,14 @@ use std::{
 use patchbay_tests::{Artifact, Line, created, hostile};
 
 const FILE: &str = "libtest_plugin_good.so";
-/// Reloads while the file changes: until so many have loaded what was there, and so many refused it, but not for ever.
+/// Reloads continue until this many have loaded a version, and this many have refused one.
 const EACH: usize = 5;
-/// See [`EACH`].
+/// Maximum number of reloads.
 const RELOADS_MAX: usize = 200;
 
 #[test]
 fn what_is_loaded_is_always_one_of_the_whole_versions() {
-    // No quiet period: each reload looks at whatever is there.
+    // Without a quiet period, each reload looks at whatever is there.
     let line = Line::start(hostile::builder());
     line.add_tenant("good", "desk_good", &[]);
     let versions = [("1.0.0", Artifact::GOOD.bytes()), ("2.0.0", Artifact::GOOD_V2.bytes())];
@@ -28,7 +28,7 @@ fn what_is_loaded_is_always_one_of_the_whole_versions() {
             let [(_, one), (_, other)] = &versions;
             while !stop.load(Ordering::Relaxed) {
                 for (this, next) in [(one, other), (other, one)] {
-                    // As `cp` does it, then in one step, as `mv` does it, then cut off, as when the disk is full.
+                    // Written as `cp` does, then as `mv` does in one step, then cut off, as on a full disk.
                     fs::write(&path, this).unwrap();
                     line.host.put_file(FILE, next);
                     line.host.put_file(FILE, this);

@@ -1,4 +1,4 @@
-//! Which version serves after files came and went, operators decided, and the host was started anew: a table of cases.
+//! Which version serves after files came and went, operators decided, and the host restarted: a table of cases.
 
 use std::fs;
 
@@ -11,24 +11,24 @@ use serde_json::Value;
 /// One step of a case.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// This version is put into the folder under this name, then a reload.
+    /// Puts this version into the folder under this name, and reloads.
     Put(&'static str, &'static str),
-    /// No plugin at all under this name, then a reload, which complains.
+    /// Puts a file under this name that is not a plugin, and reloads, which reports it.
     Spoil(&'static str),
-    /// The file of this name is removed, then a reload.
+    /// Removes the file of this name, and reloads.
     Delete(&'static str),
-    /// The file of the first name gets the second, then a reload.
+    /// Renames the first file to the second, and reloads.
     Rename(&'static str, &'static str),
-    /// plugin-ctl with this verb, and what comes after the tool type.
+    /// Runs plugin-ctl with this verb, and these arguments after the tool type.
     Decide(&'static str, &'static str),
-    /// The same, which must be refused with this code.
+    /// Runs plugin-ctl in the same way, and expects a refusal with this code.
     Refused(&'static str, &'static str, &'static str),
-    /// The host ends and starts again.
+    /// Ends the host and starts it again.
     Restart,
 }
 use Step::{Decide, Delete, Put, Refused, Rename, Restart, Spoil};
 
-/// Carries the steps out and looks at what serves in the end, then once more after a restart.
+/// Runs the steps and checks what serves at the end, then once more after a restart.
 #[track_caller]
 fn check(name: &str, steps: &[Step], state: &str, version: Option<&str>) {
     let mut line = Line::with(&[]);
@@ -87,7 +87,7 @@ fn arguments(verb: &'static str, to: &'static str) -> Vec<&'static str> {
     [verb, TOOL_TYPE].into_iter().chain((!to.is_empty()).then_some(to)).collect()
 }
 
-/// A file that is passed over or refused makes its exit code 1; here only what serves then is of interest.
+/// Reloads. A file that is passed over or refused makes the exit code 1; here only the serving version matters.
 fn reload(line: &Line) {
     let _passed_over = line.host.try_ctl(&["reload"]);
 }

@@ -1,4 +1,4 @@
-//! A clock that is set, either way, while jobs run and wait: none is lost, none is done twice, and none waits for the clock.
+//! A clock that is set forward or back while jobs run and wait: no job is lost, done twice, or waits for the clock.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use sandbox::{
     webhook::{Event, Webhook},
 };
 
-/// Ticket that the tool is busy with when the clock is set.
+/// The ticket that the tool is working on when the clock is set.
 const RUNNING: &str = "1";
-/// ... that has failed once and waits.
+/// The ticket whose job has failed once and waits.
 const WAITS: &str = "2";
-/// ... that comes after.
+/// The ticket that comes afterwards.
 const AFTER: &str = "3";
 const MINUTE_MS: i64 = 60_000;
-/// How long the tool takes for a note: ample time to set the clock meanwhile, far less than a call's deadline.
+/// How long the tool takes for a note: enough time to set the clock meanwhile, and far less than a call's deadline.
 const NOTE_MS: u64 = 5_000;
 
-/// A webhook of a sender whose clock is right when ours is off by so much.
+/// A webhook of a sender whose clock is right while ours is off by this much.
 fn created_by_a_clock(step_ms: i64, ticket: &str) -> sandbox::webhook::SignedRequest {
     let mut webhook = Webhook::new("acme", Event::Created, ticket);
     webhook.ticket.created_at += time::Duration::milliseconds(step_ms);
@@ -53,7 +53,7 @@ fn check(step_ms: i64) {
 
     line.host.set_clock(step_ms);
     line.host.wait_for_log(&["the clock was set", "running=1"]);
-    // By a signed time that is too old or too young; the sender sends again when our clock is right.
+    // Refused because of its signed time. The sender retries when our clock is right.
     assert_eq!(line.host.send(&running).status, 401, "its time is {step_ms} ms off");
     let after = created_by_a_clock(step_ms, AFTER);
     assert_eq!(line.host.send(&after).json()["status"], "accepted");
@@ -93,7 +93,7 @@ fn an_hour_back() {
 #[test]
 fn a_clock_that_is_set_back_over_a_restart_keeps_no_job_waiting() {
     let mut line = line();
-    // The clock of this run is ahead; the next run has the right one.
+    // The clock of this run is ahead; that of the next run is right.
     line.host.set_clock(60 * MINUTE_MS);
     line.fail(Target::Any, None, Effect::Status { status: 503, body: None, content_type: None });
     assert_eq!(line.host.send(&created_by_a_clock(60 * MINUTE_MS, WAITS)).status, 202);

@@ -1,5 +1,5 @@
-//! Machines that lack a layer around the process in which plugins are tried, or deny it: it is left out, and said wherever
-//! one looks. Nothing that the surroundings deny is a plugin's fault.
+//! Machines where a layer of the probe's confinement is missing or denied. The layer is left out and reported
+//! everywhere. Nothing that the surroundings deny is the plugin's fault.
 
 use std::process::Command;
 
@@ -17,7 +17,7 @@ use patchbay_tests::{
 
 const SETPRIV: &str = "/usr/bin/setpriv";
 const UNSHARE: &str = "/usr/bin/unshare";
-/// Of somebody who has no files here.
+/// A user who owns no files here.
 const STRANGER: &str = "4321";
 
 fn denying(denied: &[(i64, Denial)]) -> HostBuilder {
@@ -29,7 +29,7 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Whether this machine lets plugin-ctl be run by these words; says so when not.
+/// Whether plugin-ctl can run under these words here; prints if not.
 fn can(words: &[&str]) -> bool {
     let ended = Command::new(words[0]).args(&words[1..]).arg(Artifact::PLUGIN_CTL.path()).arg("--version").output();
     let can = ended.is_ok_and(|ended| ended.status.success());
@@ -39,7 +39,7 @@ fn can(words: &[&str]) -> bool {
     can
 }
 
-/// What `verify` says of a good plugin: its confinement, or the code and the reason of a refusal.
+/// The result of `verify` for a good plugin: its confinement, or the code and the reason of a refusal.
 #[track_caller]
 fn verified(builder: HostBuilder) -> Result<String, (String, String)> {
     let ended = builder.stopped().try_ctl(&["verify", Artifact::GOOD.path().to_str().unwrap()]);
@@ -51,7 +51,7 @@ fn verified(builder: HostBuilder) -> Result<String, (String, String)> {
     }
 }
 
-/// What this machine is without a filter; the words for what a filter takes can be compared only when that is nothing.
+/// Whether confinement is full here without a filter. Only then can the words for what a filter removes be compared.
 fn is_full_here() -> bool {
     demand_full(&verified(Host::builder()).unwrap())
 }
@@ -75,7 +75,7 @@ fn a_missing_layer_is_left_out_and_said() {
         let confinement = line.host.ctl(&["info", "desk_good"])["confinement"].clone();
         let expected = serde_json::json!({ "files": files, "calls": calls, "text": text });
         if confinement != expected {
-            // The other layer may be missing here by itself.
+            // The other layer may be missing here anyway.
             assert!(!confines_fully(), "{confinement}");
             eprintln!("skipped: level {}", confinement["text"]);
             assert_eq!((&confinement["files"], &confinement["calls"]), (&false.into(), &false.into()), "{confinement}");
@@ -84,7 +84,7 @@ fn a_missing_layer_is_left_out_and_said() {
         events(&line, "the level in the event", 1, |event| {
             event["code"] == "swapped" && event["message"].as_str().unwrap().contains(level)
         });
-        // What is left still does its work.
+        // The remaining layers still work.
         line.add_tenant("good", "desk_good", &[]);
         assert_eq!(line.host.send(&created("good", "1")).status, 202);
         line.host.put_plugin(Artifact::PANICS_IN_NEW);
@@ -93,7 +93,7 @@ fn a_missing_layer_is_left_out_and_said() {
     }
 }
 
-/// As units that were hardened by `systemd-analyze security` deny them: by an error, or by a signal.
+/// Calls denied as in units hardened by `systemd-analyze security`: by an error, or by a signal.
 #[test]
 fn whatever_call_is_denied_a_good_plugin_is_sound() {
     const RIGHTS: &str = "not all of the host's rights are dropped";
@@ -121,12 +121,12 @@ fn whatever_call_is_denied_a_good_plugin_is_sound() {
             }
         }
     }
-    // No program starts where this one is deadly.
+    // If this call is deadly, no program starts.
     let level = verified(denying(&[(SYS_prlimit64, Refused)])).unwrap();
     assert!(level.ends_with("no limits of memory and time"), "{level}");
 }
 
-/// Most steps leave out at once, each found by a process that it ends.
+/// Leaves out the most steps at once. Each is found by a process that it ends.
 #[test]
 fn a_host_that_is_denied_everything_serves_and_says_what_is_missing() {
     let mut denied: Vec<_> = [
@@ -155,13 +155,13 @@ fn a_host_that_is_denied_everything_serves_and_says_what_is_missing() {
     }
     line.add_tenant("acme", "desk_good", &[]);
     assert_eq!(line.host.send(&created("acme", "1")).status, 202);
-    // The walls that are left do not hide what is the plugin's own.
+    // The remaining layers do not hide the plugin's own failures.
     line.host.put_plugin(Artifact::PANICS_IN_NEW);
     assert_eq!(line.host.try_ctl(&["reload"]).code, 1);
     assert_eq!(line.host.plugin("desk_good")["candidate"]["code"], "INIT_PANIC");
 }
 
-/// Who has nothing to drop is confined in full without dropping it.
+/// A user without rights to drop is fully confined without dropping any.
 #[test]
 fn whoever_has_no_rights_need_not_drop_them() {
     let full_here = is_full_here();
@@ -204,7 +204,7 @@ fn a_root_without_capabilities_serves() {
     }
 }
 
-/// What must be and cannot is told with its call and with what mends it, and is nobody's fault but the surroundings'.
+/// A required step that fails is reported with its call and its remedy, and blamed on the surroundings only.
 #[test]
 fn a_process_that_cannot_be_started_or_followed_is_no_fault_of_the_plugin() {
     let mut cases = vec![("wait4", "SystemCallFilter", denying(&[(SYS_wait4, Refused)]))];
@@ -233,7 +233,7 @@ fn with_every_layer_there_is_no_warning() {
     assert!(!host.log().contains("confined less"), "{}", host.log());
 }
 
-/// The level in the file of verdicts is one that no probe of this run would find.
+/// The level in the file of verdicts is one that no probe of this run would return.
 #[test]
 fn a_restart_believes_the_verdicts_of_its_own_build() {
     let mut host = denying(&[(SYS_landlock_create_ruleset, Unknown), (SYS_seccomp, Unknown)]).start();

@@ -1,5 +1,5 @@
-//! `plugin-ctl conformance`: a plugin that keeps its contract passes, and each rule that one breaks is noticed by the case
-//! that asks for it.
+//! `plugin-ctl conformance`: a plugin that keeps its contract passes, and each broken rule is noticed by the case for
+//! it.
 
 use patchbay_tests::{Artifact, Ctl, Host};
 use plugin_abi::testing::hex_mac;
@@ -10,7 +10,7 @@ const TOKEN: &str = r#"{ scheme = "token", header = "X-Signature", secret = "web
 const TIMED: &str = r#"{ scheme = "timestamped", signature_header = "X-Signature", timestamp_header = "X-Time",
     separator = ".", secret = "webhook_secret" }"#;
 
-/// What the careless plugin needs, with the rule that it is to break.
+/// The data for the careless plugin, with the rule that it should break.
 fn given(breaks: &str, sign: &str) -> String {
     let sign = sign.replace('\n', " ");
     format!(
@@ -52,14 +52,14 @@ fn given(breaks: &str, sign: &str) -> String {
     )
 }
 
-/// The same with a webhook of literal headers, signed under the secret that is given, and these keys besides.
+/// The same data with a webhook of literal headers, signed under the given secret, and these additional keys.
 fn literal(breaks: &str, keys: &str) -> String {
     let mac = hex_mac(b"conformance-webhook-secret", &[br#"{"id":"7"}"#]);
     let headers = format!("headers = {{ X-Signature = \"{mac}\", X-Time = \"1772442905\" }}\n{keys}");
     given(breaks, BARE).replace(&format!("sign = {BARE}"), &headers)
 }
 
-/// What became of each of these cases.
+/// The results of these cases.
 fn outcomes<'r>(report: &'r Value, names: &[&str]) -> Vec<&'r Value> {
     let cases = report["cases"].as_array().unwrap();
     names.iter().map(|name| cases.iter().find(|case| case["name"] == *name).unwrap()).collect()
@@ -71,7 +71,7 @@ fn conformance(host: &Host, plugin: Artifact, given: &str, args: &[&str]) -> Ctl
     host.try_ctl(&[&["conformance", path.to_str().unwrap()][..], args].concat())
 }
 
-/// The case, alone, fails with this in its sentence.
+/// Checks that this case, run alone, fails with this text.
 #[track_caller]
 fn check(host: &Host, breaks: &str, sign: &str, case: &str, said: &str) {
     check_given(host, breaks, &given(breaks, sign), case, said);
@@ -97,7 +97,7 @@ fn a_plugin_that_keeps_its_contract_passes() {
     let report = ended.json();
     assert_eq!((ended.code, &report["verdict"]), (0, &"passed".into()), "{ended:?}");
     let cases = report["cases"].as_array().unwrap();
-    // What signs no time is never too old.
+    // A webhook without a signed time is never too old.
     let (idle, tried): (Vec<_>, Vec<_>) = cases.iter().partition(|case| case["applies"] == false);
     assert!(tried.iter().all(|case| case["outcome"] == "passed"), "{report:#}");
     assert_eq!(
@@ -149,7 +149,7 @@ fn literal_headers_are_tried_as_far_as_they_are_said_to_prove() {
         ("takes the unsigned", "proof_headers = [\"x-signature\"]", "webhook-missing-header", "without x-signature"),
         ("takes the first", "proof_headers = [\"x-signature\"]", "webhook-repeated-header", "x-signature twice"),
         ("trims", "signs_body = true", "webhook-altered-body", "with a blank behind"),
-        // The header's time is that of the arrival, so it is taken for a signed one.
+        // The header's time is that of the arrival, so it counts as signed.
         ("takes the late", good_then, "webhook-stale", "signed hours ago"),
         ("nothing", "signs_time = true", "webhook-stale", "signed hours ago"),
     ] {
@@ -180,7 +180,7 @@ fn without_an_answer_that_shows_the_note_it_is_not_said_to_be_found() {
     let silent = given("is sure", BARE).replace("{{marker}}", "another");
     check_given(&host, "is sure", &silent, "note-found", "no answer has shown its marker");
     check_given(&host, "is sure", &silent, "ticket-update", "has sent it nothing");
-    // A plugin that does not claim it has nothing to show.
+    // A plugin that does not claim it has nothing to prove.
     let path = Artifact::SCHEMES.path();
     let report = host.ctl(&["conformance", path.to_str().unwrap(), "--case", "note-found"]);
     assert_eq!((&report["verdict"], &report["cases"][0]["applies"]), (&"passed".into(), &false.into()), "{report:#}");
@@ -203,7 +203,7 @@ fn times_in_milliseconds_and_in_one_header_with_the_signature_are_signed() {
             assert_eq!(ended.json()["verdict"], "passed", "{scheme}, {case}: {ended:?}");
         }
     }
-    // A plugin that counts seconds takes none that counts milliseconds.
+    // A plugin that reads seconds accepts no milliseconds.
     let ended = conformance(&host, Artifact::SCHEMES, &given("timestamped", MS), &["--case", "webhook-valid"]);
     let message = ended.failure()["causes"][0]["message"].as_str().unwrap_or_default().to_owned();
     assert!(message.contains("validate_webhook answered Ok(false)"), "{message}");
@@ -294,7 +294,8 @@ fn a_seed_brings_a_failure_back() {
     let seed = message.strip_prefix("seed ").and_then(|rest| rest.split(':').next()).unwrap_or_default();
     let again = format!("--case fuzz --seed {seed} --fuzz-time 1s");
     assert!(message.ends_with(&again) && message.contains("once more: plugin-ctl conformance '"), "{message}");
-    // The first round of that seed is the one that failed: a time that is over when it begins would find nothing.
+    // The first round of that seed is the one that failed. Without a first round, a time that is over at once would
+    // find nothing.
     let again = conformance(&host, Artifact::CARELESS, &text, &["--case", "fuzz", "--fuzz-time", "1s", "--seed", seed]);
     assert_eq!(again.failure()["causes"][0]["message"], message.as_str(), "{again:?}");
 }

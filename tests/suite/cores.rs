@@ -1,4 +1,4 @@
-//! A host that crashes leaves no core: it would hold secrets of tenants.
+//! A crashing host leaves no core, because it would contain secrets of tenants.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ fn crashed(host: &mut Host) -> Ended {
     ended
 }
 
-/// Whether any process leaves a core here; says so when not.
+/// Whether cores are written here; prints if not.
 fn are_taken() -> bool {
     let folder = tempfile::tempdir().unwrap();
     let dies = "ulimit -S -c \"$(ulimit -H -c)\" && kill -QUIT $$";
@@ -34,7 +34,7 @@ fn builder() -> HostBuilder {
     Host::builder().plugin(Artifact::GOOD)
 }
 
-/// The control: once it may, it does.
+/// The control: once allowed, a crash leaves a core.
 #[test]
 fn a_crash_leaves_no_core_until_somebody_lets_it() {
     let mut host = builder().start();
@@ -44,8 +44,8 @@ fn a_crash_leaves_no_core_until_somebody_lets_it() {
     assert_eq!(crashed(&mut host).left_a_core, are_taken());
 }
 
-/// Where the limit cannot be set to what keeps cores from programs that collect them, there is another way: a process of
-/// which nothing is dumped belongs to root under /proc. The control: where the limit can be set, it belongs to its user.
+/// If the limit cannot be set to the value that keeps cores from collecting programs, there is another way: a process
+/// that cannot be dumped belongs to root under /proc. The control: if the limit can be set, it belongs to its user.
 #[test]
 fn where_the_limit_is_fixed_nothing_is_dumped_at_all() {
     const SOMEBODY: u32 = 4321;

@@ -1,4 +1,4 @@
-//! A credential that a tool refuses: the tool is asked seldom, so that no account is locked, and no job is lost.
+//! A credential that a tool refuses: the tool is asked rarely, so that no account is locked and no job is lost.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::stored::put_in;
 
 const JOBS: usize = 1_000;
 const PER_TENANT: usize = 4;
-/// The first pause, and each further one is twice as long: so long that none ends by itself while the test runs.
+/// The first pause; each further one is twice as long. None ends by itself during the test.
 const PAUSE: Duration = Duration::from_secs(60);
 
 fn line() -> Line {
@@ -21,7 +21,7 @@ fn line() -> Line {
     line
 }
 
-/// A pause is moved at random by a fifth of it; this is over when it is.
+/// A duration after which the pause is over: jitter moves a pause by up to a fifth.
 fn jittered(pause: Duration) -> Duration {
     pause + pause / 4
 }
@@ -34,7 +34,7 @@ fn refused(line: &Line) -> usize {
     line.tool.requests().iter().filter(|request| request.status == Some(401)).count()
 }
 
-/// Another tenant's job goes through: the worker has looked at all that was due before.
+/// Runs another tenant's job: the worker has then looked at everything that was due before.
 #[track_caller]
 fn others_run(line: &Line, ticket: &str) {
     line.open_ticket(ticket);
@@ -42,7 +42,7 @@ fn others_run(line: &Line, ticket: &str) {
     line.note_on(ticket);
 }
 
-/// All that is not done, dead letters included.
+/// All unfinished jobs, including dead letters.
 fn all(line: &Line) -> Vec<Value> {
     let listed = line.host.ctl(&["job", "list", "--tenant", "acme", "--limit", "1000"]);
     listed.as_array().unwrap().clone()
@@ -63,7 +63,7 @@ fn of_a_thousand_jobs_few_ask_and_all_run_once_the_key_is_new() {
     line.host.start();
     line.host.wait_for_log(&["WARN", "refused the tenant's credential 3 times", "rotate-secret acme NAME"]);
     others_run(&line, "5001");
-    // Those that ran at the same time, and no other.
+    // The jobs that ran at the same time, and no others.
     wait_until_none_runs(&line);
     let at_first = refused(&line);
     assert!((3..=PER_TENANT + 2).contains(&at_first), "{at_first}");
@@ -83,7 +83,7 @@ fn of_a_thousand_jobs_few_ask_and_all_run_once_the_key_is_new() {
 
     rotate(&line, API_KEY);
     line.host.wait_for_log(&["INFO", "was changed: its jobs run", "tenant=acme"]);
-    // What had failed itself waits for its time.
+    // The job that failed itself waits for its time.
     line.host.advance_clock(PAUSE * 4);
     let mut left = JOBS;
     while left > 0 {
@@ -113,7 +113,7 @@ fn the_first_that_is_taken_lets_the_others_run() {
         let job = line.job(ticket, "waits", |job| job["credential_refused"] == true);
         assert_eq!(job["attempts"], 0, "{job:#}");
     }
-    // The tool has been mended, and nobody has told us.
+    // The tool works again, and nobody has told the host.
     line.repair();
     line.host.advance_clock(jittered(PAUSE));
     line.host.wait_for_log(&["takes the tenant's credential again"]);

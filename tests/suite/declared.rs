@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use patchbay_tests::{Artifact, Host};
 use serde_json::{Value, json};
 
-/// What `verify` says of a file with these bytes.
+/// The output of `verify` for a file with these bytes.
 fn verified(host: &Host, bytes: &[u8]) -> Value {
     let path = host.folder().join("libunder_test.so");
     fs::write(&path, bytes).unwrap();

@@ -6,10 +6,10 @@ use patchbay_tests::{Artifact, Host, Line, created};
 use sandbox::{Fault, Target};
 use serde_json::json;
 
-/// How long the tool takes for its one slow answer: longer than the drain, far less than a call's deadline.
+/// How long the tool takes for its one slow answer: longer than the drain, and far less than a call's deadline.
 const SLOW: Duration = Duration::from_secs(2);
 
-/// Far more than a stop with a drain of one second takes, less than one that waits for a call's deadline or a lane.
+/// Far longer than a stop with a drain of one second, and shorter than one that waits for a call's deadline or a lane.
 const END_TIME_MAX: Duration = Duration::from_secs(9);
 
 #[test]
@@ -24,7 +24,7 @@ fn after_the_drain_its_calls_end_without_an_attempt_and_the_successor_does_the_j
     line.job("1", "runs", |job| job["state"] == "running");
     line.host.put_file("libtest_plugin_good.so", &Artifact::GOOD_V2.bytes());
     line.host.ctl(&["reload"]);
-    // The ticket comes through the old generation, but that may not post the note any more.
+    // The ticket arrives through the old generation, which may not post the note any more.
     line.host.wait_for_log(&["plugin generation is gone", "drained=false", "generation=1"]);
     line.note_on("1");
     let job = line.job("1", "done", |job| job["state"] == "done");

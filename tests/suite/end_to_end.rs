@@ -1,4 +1,4 @@
-//! A webhook goes in at one end, and a note stands on the ticket at the other.
+//! A webhook enters at one end, and a note appears on the ticket at the other.
 
 use patchbay_tests::{Artifact, Host, Line, TOOL, WAIT_MAX, WEBHOOK_SECRET, created, resolved, told};
 use sandbox::{
@@ -106,7 +106,7 @@ fn the_same_delivery_again_is_a_duplicate_and_one_note() {
     assert_eq!(statuses, ["accepted", "duplicate", "duplicate"]);
     line.note_on("7");
     assert_eq!(line.host.send(&first).json()["status"], "duplicate", "also when the job is done");
-    // Whatever the duplicates might have left would be worked on before this one.
+    // Anything left by the duplicates would be processed before this webhook.
     assert_eq!(line.host.send(&created("acme", "8")).json()["status"], "accepted");
     line.note_on("8");
     line.idle();

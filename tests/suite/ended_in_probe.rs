@@ -1,5 +1,5 @@
-//! A file that ends the host while it is tried: the next start knows which it was, and does not try the same bytes again
-//! by itself.
+//! A file that ends the host while it is tried: the next start knows which file it was, and does not try the same bytes
+//! again by itself.
 
 use std::fs;
 
@@ -12,17 +12,17 @@ use patchbay_tests::{
 };
 
 const SERVE: [&str; 3] = ["serve", "--config", "patchbay.toml"];
-/// Kills the process that has started its own.
+/// Kills the parent of the probe's process.
 const DEADLY: &str = "constructor:kill-host";
 
-/// Where a probe cannot shut itself in and keeps the host's rights, so that it can kill the host.
+/// A host whose probe cannot confine itself and keeps the host's rights, so that it can kill the host.
 fn without_walls() -> HostBuilder {
     [SYS_landlock_create_ruleset, SYS_seccomp, SYS_capset, SYS_setgroups, SYS_setresgid, SYS_setresuid]
         .into_iter()
         .fold(hostile::builder(), |builder, call| builder.denying(call, Denial::Refused))
 }
 
-/// The hostile plugin is left out, an event says why, and the good one serves.
+/// Checks that the hostile plugin is left out, that an event says why, and that the good one serves.
 #[track_caller]
 fn is_left_out(line: &Line) {
     let row = line.host.plugin(TOOL_TYPE);
@@ -50,7 +50,7 @@ fn a_file_that_kills_the_host_while_it_is_tried_is_named_by_the_next_start_and_l
     line.host.restart();
     is_left_out(&line);
 
-    // The control: whenever the same bytes are tried, the host dies of it, as each start would.
+    // The control: the host dies whenever the same bytes are tried, as at each start.
     assert_ne!(line.host.try_ctl(&["enable", TOOL_TYPE]).code, 0);
     let ended = line.host.end();
     assert_eq!(ended.code, None, "{}", ended.log);
@@ -106,7 +106,7 @@ fn a_kill_during_a_probe_blames_the_file_and_an_orderly_end_blames_none() {
         Vec::<serde_json::Value>::new()
     );
 
-    // Other bytes: these have been refused.
+    // Different bytes, which have been refused.
     tried(&line, &ordered("new:hang"));
     line.host.kill9();
     line.host.start();

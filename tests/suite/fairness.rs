@@ -1,4 +1,4 @@
-//! One tenant never pays for another: whatever waits, hangs or is refused for one, the next one's turn comes.
+//! No tenant pays for another: whatever waits, hangs or is refused for one, the others get their turn.
 
 use patchbay_tests::{API_KEY, Artifact, Host, Line, TOOL, WAIT_MAX, created};
 use plugin_abi::types::{Event, TicketMetadata};
@@ -6,14 +6,14 @@ use sandbox::{Effect, Fault, Sandbox, SandboxConfig, TicketFields};
 
 use crate::stored::put_in;
 
-/// Jobs that one tenant has waiting.
+/// Number of waiting jobs of one tenant.
 const FLOOD: usize = 100_000;
-/// Their tickets: a ticket of the sandbox has room for many notes.
+/// Number of their tickets: a ticket of the sandbox has room for many notes.
 const TICKETS: usize = 1_000;
-/// Jobs of the flooding tenant that may be done between the other's webhook and its note.
+/// Maximum number of the flooding tenant's jobs between the other's webhook and its note.
 const AHEAD_MAX: u64 = 200;
 
-/// The webhook of that number of the flood.
+/// The flood's webhook with this number.
 fn of_flood(number: usize) -> TicketMetadata {
     let mut metadata = TicketMetadata::new((number % TICKETS).to_string(), Event::Created);
     metadata.delivery_id = Some(number.to_string());
@@ -33,7 +33,7 @@ fn a_tenants_one_job_is_done_before_the_next_200_of_one_that_floods() {
     line.host.start();
     let flooding = line.tool.wait_for_notes(TOOL, "500", 1, WAIT_MAX).unwrap();
     assert_eq!(line.host.send(&created("other", "5000")).status, 202);
-    // The sandbox numbers its notes, so their order is known whatever the machine does meanwhile.
+    // The sandbox numbers its notes, so their order is known however busy the machine is.
     let numbers = |ticket: usize| line.notes(&ticket.to_string()).into_iter().map(|note| note.id);
     let last_before = (0..TICKETS).flat_map(numbers).max().unwrap();
     let ahead = line.note_on("5000").id.saturating_sub(last_before);
@@ -74,7 +74,7 @@ fn a_tenant_whose_tool_is_no_use_holds_its_own_permits_only() {
         let running = running.as_array().unwrap().len();
         assert!(running <= PER_TENANT, "{what}: {running} jobs run");
         if what == "hangs" {
-            // One that has never answered is asked for one ticket at a time.
+            // A tool that has never answered is asked for one ticket at a time.
             assert_eq!((running, useless.requests().len()), (1, 1), "{what}");
         }
     }

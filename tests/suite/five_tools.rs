@@ -1,4 +1,4 @@
-//! Every tool from end to end: signed webhooks in, one internal note out, whatever the tool's API does meanwhile.
+//! Every tool from end to end: signed webhooks in, one internal note out, whatever the tool's API does in between.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ struct Desk {
     scheme: Scheme,
     form: Form,
     settings: &'static [(&'static str, &'static str)],
-    /// A ticket's id, but for the two digits at its end.
+    /// A ticket's id, without the two digits at its end.
     stem: &'static str,
-    /// What the tool says of how a ticket was solved.
+    /// The tool's text for how a ticket was solved.
     resolution: &'static str,
 }
 
@@ -33,7 +33,7 @@ const SERVICEDESK_PLUS: Desk = Desk {
     stem: "1",
     resolution: RESOLUTION,
 };
-/// Signs nothing: what its webhooks say is read back.
+/// Freshservice signs nothing: its webhooks are read back.
 const FRESHSERVICE: Desk = Desk {
     artifact: Artifact::FRESHSERVICE,
     tool: Tool::Freshservice,
@@ -89,14 +89,14 @@ impl Desk {
         Webhook { tool: self.tool, form: self.form, ticket, ..Webhook::new("acme", event, id) }
     }
 
-    /// The webhook, after the tool has the ticket that it tells of.
+    /// Puts the ticket into the tool, and delivers the webhook.
     #[track_caller]
     fn deliver(&self, line: &Line, webhook: &Webhook, secret: &str) -> Answer {
         line.tool.put_ticket(self.tool, &webhook.ticket_id, webhook.ticket_after()).expect("the sandbox has room");
         line.host.send(&signed(webhook, self.scheme, secret).expect("the secret is not empty"))
     }
 
-    /// The tool fails so once, in this order.
+    /// Makes the tool fail once in each of these ways, in this order.
     fn fail(&self, line: &Line, effects: [(Target, Effect); 3]) {
         let fault = |(operation, effect)| Fault {
             tool: Some(self.tool),
@@ -141,7 +141,7 @@ fn check(desk: &Desk) {
         [
             (Target::Get, Effect::RateLimited { retry_after: Some("600".to_owned()) }),
             (Target::Get, Effect::Status { status: 500, body: None, content_type: None }),
-            // The note is there, but nobody was told.
+            // The note is posted, but the host gets no answer.
             (Target::Note, Effect::DropAfter),
         ],
     );
@@ -162,7 +162,7 @@ fn check(desk: &Desk) {
     let noted = line.tool.ticket(desk.tool, &webhook.ticket_id).expect("the sandbox has it").notes;
     let [note] = &noted[..] else { panic!("not one note: {noted:#?}") };
     assert!(note.internal, "{note:#?}");
-    // What was solved is known, from the webhook or from the tool that was asked.
+    // The solution is known, from the webhook or by asking the tool.
     for known in ["Printer on floor three prints blank pages", desk.resolution] {
         assert!(note.body.contains(known), "{known}: {}", note.body);
     }
@@ -171,7 +171,7 @@ fn check(desk: &Desk) {
     }
 }
 
-/// Whatever the tool has not said itself is in no note.
+/// No note contains anything that the tool has not said itself.
 #[track_caller]
 fn check_hints(desk: &Desk) {
     let line = desk.line();

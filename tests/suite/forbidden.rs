@@ -1,5 +1,5 @@
-//! What a plugin cannot do while it is tried, one row an operation, each with its control: the same operation in the same
-//! process without walls is let through. And what it may do on purpose.
+//! Operations that a plugin cannot do while it is tried, one per row, each with a control: in the same process without
+//! walls it succeeds. Also operations that are allowed on purpose.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command};
 
@@ -10,14 +10,14 @@ use patchbay_tests::{
 };
 use tempfile::TempDir;
 
-/// What becomes of a plugin that tries an operation.
+/// The result of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     /// The operation fails, and the plugin is sound.
     Fails,
-    /// The process is ended for it.
+    /// The operation ends the process.
     Ends,
-    /// It succeeds; of what is forbidden the plugin says so by a panic.
+    /// The operation succeeds. For a forbidden one, the plugin reports that by a panic.
     Succeeds,
 }
 use Outcome::{Ends, Fails, Succeeds};
@@ -26,15 +26,15 @@ use Outcome::{Ends, Fails, Succeeds};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Control {
     Everywhere,
-    /// Where this user may: it takes rights, or a container's profile or a setting of the kernel can deny it.
+    /// Where this user may do it: it needs rights, or a container's profile or a kernel setting may deny it.
     WhereLet,
 }
 use Control::{Everywhere, WhereLet};
 
-/// The operation, what it comes to in a constructor and in `new`, and where its control must succeed.
+/// The operation, its result in a constructor and in `new`, and where its control must succeed.
 ///
-/// In a constructor the dynamic linker's own calls are still let through: opening a file fails by Landlock, which does not
-/// govern who looks whether there is one; and memory may become executable, since that is how a library is mapped.
+/// In a constructor, the dynamic linker's own calls are still allowed: Landlock prevents opening a file, but not
+/// checking whether one exists; and memory may become executable, because mapping a library needs that.
 const OPERATIONS: [(&str, Outcome, Outcome, Control); 45] = [
     // Files.
     ("open", Fails, Fails, Everywhere),
@@ -45,13 +45,13 @@ const OPERATIONS: [(&str, Outcome, Outcome, Control); 45] = [
     ("unlink", Fails, Fails, Everywhere),
     ("chroot", Fails, Fails, WhereLet),
     ("mount", Fails, Fails, WhereLet),
-    // Descriptors: there are none but its own.
+    // Descriptors: only its own exist.
     ("dup", Fails, Fails, Everywhere),
     ("pipe", Fails, Fails, Everywhere),
     ("ioctl", Fails, Fails, Everywhere),
     ("stat", Succeeds, Fails, Everywhere),
     ("take-file", Ends, Ends, WhereLet),
-    // The network, and who listens on this machine.
+    // The network, and sockets of this machine.
     ("connect", Ends, Ends, Everywhere),
     ("udp", Ends, Ends, Everywhere),
     ("unix", Ends, Ends, Everywhere),
@@ -77,7 +77,7 @@ const OPERATIONS: [(&str, Outcome, Outcome, Control); 45] = [
     ("setuid", Fails, Fails, WhereLet),
     ("unshare", Fails, Fails, WhereLet),
     ("handle", Fails, Fails, Everywhere),
-    // Memory that runs or is shared, and doors into the kernel.
+    // Memory that is executable or shared, and entries into the kernel.
     ("map-exec", Succeeds, Fails, Everywhere),
     ("protect-exec", Succeeds, Fails, Everywhere),
     ("memfd", Fails, Fails, Everywhere),
@@ -89,17 +89,17 @@ const OPERATIONS: [(&str, Outcome, Outcome, Control); 45] = [
     ("key", Fails, Fails, WhereLet),
 ];
 
-/// What a plugin may do on purpose: each of these is done while a sound plugin is made, and panics when it fails. Threads are
-/// counted afterwards, memory and time are bounded.
+/// Operations that a plugin may do on purpose. Each is done while a sound plugin is created, and panics if it fails.
+/// Threads are counted afterwards; memory and time are limited.
 const ALLOWED: [&str; 4] = ["work", "thread-ends", "memory", "flood"];
-/// Beyond those bounds.
+/// Operations beyond those limits.
 const BOUNDED: [(&str, &str); 3] = [("thread", "THREADS"), ("alloc", "PROBE_CRASHED"), ("spin", "PROBE_TIMEOUT")];
 
-/// Runs `verify` as one user, behind all walls and without.
+/// Runs `verify` as one user, with all walls and without.
 struct Tried {
     behind_walls: Host,
     without: Host,
-    /// That any user can read.
+    /// A folder that any user can read.
     folder: TempDir,
 }
 

@@ -1,4 +1,4 @@
-//! Nobody without the secret gets a webhook in: every bit that can be flipped, and a hundred thousand mutations.
+//! Nobody gets a webhook in without the secret: every bit that can be flipped, and a hundred thousand mutations.
 
 use std::{
     collections::HashMap,
@@ -42,19 +42,19 @@ use patchbay_tests::{
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
 
-/// Random mutations of all schemes together.
+/// Number of random mutations of all schemes together.
 const MUTATIONS: usize = 100_000;
-/// Whole webhooks of each scheme, of who has no part of the secret.
+/// Number of whole webhooks of each scheme, made without the secret.
 const WHOLES: usize = 1_000;
-/// Of these and the bit flips, so many go to a running host over HTTP, and as many of those of the tools' own schemes.
+/// How many of these and the bit flips go to a running host over HTTP, and how many of the tools' own schemes.
 const OVER_HTTP: usize = 500;
-/// Webhooks on the lanes at once.
+/// Number of webhooks on the lanes at once.
 const IN_FLIGHT: usize = 64;
 const SEED: u64 = 20_261_120;
-/// The clock of the lanes' webhooks stands still.
+/// The fixed time of the lanes' webhooks.
 const AT: i64 = 1_790_000_000;
 
-/// A generation of the plugin as the host makes it, its lanes and the host's own callbacks included.
+/// A generation of the plugin as in the host, with its lanes and the host's own callbacks.
 struct OnLanes {
     generation: Arc<Generation>,
     tenants: HashMap<&'static str, Arc<Tenant>>,
@@ -96,7 +96,7 @@ impl OnLanes {
         Self { generation: Arc::new(generation.expect("it loads")), tenants, _host: host }
     }
 
-    /// Whether the plugin takes each of them for authentic; panics where it gives no verdict.
+    /// Counts the deliveries that the plugin accepts as authentic. Panics if it gives no verdict.
     async fn judge(&self, scheme: SignedBy, deliveries: impl Iterator<Item = Delivery>) -> usize {
         let tenant = &self.tenants[scheme.name()];
         let mut shares = vec![Vec::new(); IN_FLIGHT];
@@ -168,7 +168,7 @@ fn no_bit_can_be_flipped_and_no_mutation_is_taken() {
     });
 }
 
-/// Every scheme that there is, and as many forgeries as there is time for: `PATCHBAY_TEST_FORGERIES` in all.
+/// Every scheme, with as many forgeries as there is time for: `PATCHBAY_TEST_FORGERIES` in total.
 #[test]
 #[ignore = "takes minutes: cargo nextest run -p patchbay-tests of_a_million --run-ignored only --no-capture"]
 fn of_a_million_forgeries_over_every_scheme_none_is_taken() {
@@ -219,7 +219,7 @@ fn so_does_every_tool() {
     attack(&host, &SignedBy::TOOLS);
 }
 
-/// All schemes at once, since the host takes its time for a 401.
+/// Attacks all schemes at once, because the host delays a 401.
 #[track_caller]
 fn attack(host: &Host, schemes: &[SignedBy]) {
     let secret = host.folder().join("secret");

@@ -1,4 +1,4 @@
-//! What the host itself makes of a request, whichever tool it comes from: addresses, encodings, and the tenant in a body.
+//! The host's own handling of requests from any tool: addresses, encodings, and the tenant in a body.
 
 use patchbay_tests::{Answer, Artifact, Host, Line, WEBHOOK_SECRET, created, http};
 use sandbox::webhook::{Scheme, SignedRequest, proof};
@@ -6,7 +6,7 @@ use sandbox::webhook::{Scheme, SignedRequest, proof};
 const CREATED: &str = "/api/webhooks/ticket-created";
 const RESOLVED: &str = "/webhook/servicedesk/resolved-ticket";
 
-/// Two tenants whose plugin reads bodies by the SDK's reader.
+/// Two tenants whose plugin reads bodies with the SDK's reader.
 fn line() -> Line {
     let line = Line::with(&[Artifact::SCHEMES]);
     line.add_tenant("acme", "desk_schemes", &[]);
@@ -14,7 +14,7 @@ fn line() -> Line {
     line
 }
 
-/// A body of our own, properly signed.
+/// Any body, properly signed.
 fn signed(path: &str, content_type: &str, body: &[u8]) -> SignedRequest {
     let proof = proof(Scheme::HubHeader, WEBHOOK_SECRET, body).unwrap();
     let headers = vec![("content-type", content_type.to_owned()), proof];
@@ -81,7 +81,7 @@ fn every_other_address_is_exact() {
     }
 }
 
-/// Atlassian signs the path, in its own canonical form: the plugin must have it as it came.
+/// Atlassian signs the path in its own canonical form, so the plugin must get it unchanged.
 #[test]
 fn a_plugin_sees_the_path_as_it_came() {
     let line = Line::with(&[Artifact::JIRA]);
@@ -205,7 +205,7 @@ fn the_tenant_is_read_from_bodies_as_senders_write_them() {
             assert_eq!(answer.json()["ticket_id"], id.to_string());
         }
     }
-    // Two of one name are none, also where only the reader sees that.
+    // A repeated name counts as missing, even if only the reader notices it.
     for body in [
         plain("1").replace('{', "{\"tenant_id\":\"acme\","),
         format!("\u{feff}{}", plain("1").replace('{', r#"{"tenant_i\u0064":"other","#)),
@@ -217,7 +217,7 @@ fn the_tenant_is_read_from_bodies_as_senders_write_them() {
     assert_eq!(line.host.send(&signed(CREATED, "application/json", &twice)).status, 401);
 }
 
-/// The answer comes before the body does, whether there is such a tenant or not.
+/// The answer comes before the body, whether the tenant exists or not.
 #[test]
 fn a_415_does_not_wait_for_the_body() {
     let line = line();

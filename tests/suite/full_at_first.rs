@@ -1,9 +1,10 @@
-//! A disk that is full at the first start: whatever finds no room, the host ends with a sentence, and never by a signal.
+//! A disk that is full at the first start: whatever finds no space, the host ends with a sentence and never by a
+//! signal.
 
 use patchbay_tests::Host;
 
-/// From room for nothing to room for everything that a start makes, in KiB. Each step is less than the crash journal, which
-/// is made last.
+/// Free space, from nothing to everything that a start creates, in KiB. Each step is smaller than the crash journal,
+/// which is created last.
 const ROOM: std::ops::RangeInclusive<u32> = 0..=1024;
 const STEP: usize = 64;
 
@@ -12,7 +13,7 @@ fn a_start_without_room_says_what_is_full() {
     let namespace = if rustix::process::geteuid().is_root() { "-m" } else { "-Urm" };
     let mut found = Vec::new();
     for room in ROOM.step_by(STEP) {
-        // One page more: to a tmpfs 0 is no limit.
+        // One page more, because 0 means no limit to a tmpfs.
         let mount = format!("mount -t tmpfs -o mode=0700,size={}k none state && exec \"$0\" \"$@\"", room + 4);
         let under = ["/usr/bin/unshare", namespace, "/bin/sh", "-c", &mount];
         let mut host = Host::builder().under(&under).stopped();
@@ -31,7 +32,7 @@ fn a_start_without_room_says_what_is_full() {
             }
         }
     }
-    // The disk was full when the store was made, then when the crash journal was, which is mapped; then it had room.
+    // The disk is full when the store is created, then when the crash journal is, which is mapped; then it has space.
     for what in ["patchbay.db cannot be used", "crash.journal cannot be used", "started"] {
         assert!(found.iter().any(|line| line.contains(what)), "{what}: {found:#?}");
     }

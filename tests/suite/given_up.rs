@@ -1,4 +1,5 @@
-//! What is tried again and what is given up at once: a ticket that is not shown yet, and what cannot be read or is refused.
+//! What is retried and what is given up at once: a ticket that is not visible yet, and one that cannot be read or is
+//! refused.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use patchbay_tests::{Artifact, Line, created};
 use sandbox::{Effect, Target};
 use serde_json::json;
 
-/// For so long a tool may tell of a ticket before it shows it.
+/// How long a tool may not show a ticket that it has reported.
 const SHOWN_WITHIN: Duration = Duration::from_secs(10 * 60);
 
 fn line() -> Line {
@@ -32,7 +33,7 @@ fn a_ticket_that_is_shown_late_gets_its_note() {
         assert_eq!((&job["attempts"], &job["last_error"]["code"]), (&json!(1), &json!(code)), "{job:#}");
         line.open_ticket(ticket);
         line.repair();
-        // By itself, within seconds.
+        // The job is retried by itself, within seconds.
         line.note_on(ticket);
         let job = line.job(ticket, "done", |job| job["state"] == "done");
         assert_eq!((&job["outcome"], &job["errors"][0]["code"]), (&json!("done"), &json!(code)), "{job:#}");
@@ -52,7 +53,7 @@ fn one_that_is_never_shown_is_given_up_after_ten_minutes() {
         line.host.advance_clock(SHOWN_WITHIN);
         let job = line.job("1", "dead", |job| job["state"] == "dead");
         assert_eq!((&job["attempts"], &job["outcome"]), (&json!(2), &json!(code)), "{job:#}");
-        // Put back, it has ten minutes again.
+        // Once put back, the job has ten minutes again.
         line.repair();
         line.host.ctl(&["job", "retry", job["id"].as_str().unwrap()]);
         if code == "not_found" {

@@ -1,5 +1,5 @@
-//! Files and plugins that mean harm: each is refused or serves, the other plugin's webhooks are all accepted meanwhile,
-//! and `list` and `events` say why. Where the process must die, it comes back, blames the right one, and lost nothing.
+//! Malicious files and plugins: each is refused or serves, all webhooks of the other plugin are accepted meanwhile, and
+//! `list` and `events` say why. If the process must die, it comes back, blames the right plugin, and has lost nothing.
 
 use std::{fs, os::unix::fs::symlink, process::Command};
 
@@ -10,7 +10,7 @@ use patchbay_tests::{
 };
 use serde_json::Value;
 
-/// Puts the bytes into the folder and reloads: they must be refused with this code, in `reload`, `list` and `events`.
+/// Puts the bytes into the folder and reloads. They must be refused with this code, in `reload`, `list` and `events`.
 #[track_caller]
 fn refused(line: &Line, name: &str, bytes: &[u8], code: &str, reason: &str) {
     line.host.put_file(name, bytes);
@@ -77,8 +77,8 @@ fn hangs_before_the_first_call_end_with_the_probe() {
     });
 }
 
-/// The control for the refusals above: outside the probe the same deeds are let through, and the plugin says so by a
-/// panic. Inside, some are refused quietly, so this plugin passes there.
+/// The control for the refusals above: outside the probe the same deeds succeed, and the plugin reports it by a panic.
+/// Inside, some are refused silently, so this plugin passes there.
 #[test]
 fn the_probe_is_confined_and_the_host_is_not() {
     let line = line();
@@ -155,7 +155,7 @@ fn hanging_lanes_are_replaced_and_the_generation_quarantined_when_several_tenant
     line.add_tenant("evil-2", TOOL_TYPE, &[("evil", "yes")]);
     line.host.put_file(FILE, &ordered("validate:panic"));
     line.host.ctl(&["reload"]);
-    // Four tenants are shut out after five faults each: that makes twenty.
+    // Four tenants are shut out after five faults each, which makes twenty.
     for tenant in ["evil", "evil-2", "evil-3", "evil-4"] {
         if tenant > "evil-2" {
             line.add_tenant(tenant, TOOL_TYPE, &[("evil", "yes")]);
@@ -179,7 +179,7 @@ fn what_a_plugin_changes_for_the_whole_process_hurts_nobody_here() {
         line.open_ticket("7");
         assert_eq!(line.host.send(&created("good", "7")).status, 202, "{deed}");
         line.note_on("7");
-        // A later load still finds its files, and writes its private copy for nobody else.
+        // A later load still finds its files, and writes its private copy for the host only.
         line.host.ctl(&["reload", "desk_good"]);
         let info = line.host.ctl(&["info", "desk_good"]);
         let mode = fs::metadata(info["copy"].as_str().unwrap()).unwrap().permissions().mode() & 0o777;
@@ -233,7 +233,7 @@ fn flipped_bits_in_the_headers_are_refused_or_harmless() {
             let mut flipped = good.clone();
             flipped[at] ^= 0x40;
             line.host.put_file(FILE, &flipped);
-            // Whatever it says: the host answers, and the other plugin's webhooks are accepted.
+            // Whatever the result, the host answers, and the other plugin's webhooks are accepted.
             let ended = line.host.try_ctl(&["reload"]);
             assert!(ended.code == 0 || ended.code == 1, "byte {at}: {ended:?}");
         }
@@ -304,7 +304,7 @@ fn a_thousand_reloads_with_caught_panics_leave_nothing_behind() {
     assert!(!line.host.log().contains("retained"), "no generation was retained on the way");
 }
 
-/// Waits until one generation is left, and looks whether only its copy is mapped.
+/// Waits until one generation is left, and checks that only its copy is mapped.
 #[track_caller]
 fn alone(line: &Line) {
     let info = wait_until("one generation", patchbay_tests::WAIT_MAX, || {

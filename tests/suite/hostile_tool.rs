@@ -1,5 +1,5 @@
-//! A tool that answers as no tool should, with whatever can be sent: its own tenant's jobs fail, with a reason; the host
-//! keeps within its memory, and the notes of another tenant of the same plugin come as ever.
+//! A tool that answers as no tool should. Its own tenant's jobs fail with a reason, the host keeps within its memory,
+//! and another tenant of the same plugin gets its notes as always.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -22,22 +22,23 @@ const ANSWERS_BYTES_MAX: usize = 8 * MIB;
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
 const HEADERS: usize = 1_000_000;
 const HEADERS_AT_ONCE: usize = 10_000;
-/// A bomb that is let through, to see that it would be seen.
+/// A bomb that is let through, to check that its effect would be noticed.
 const FUSE_MIB: usize = 32;
-/// Of the healthy tenant, while the other one's jobs run.
+/// Number of tickets of the healthy tenant while the other one's jobs run.
 const TICKETS: usize = 60;
-/// Between two bytes of a slow answer.
+/// Time between two bytes of a slow answer.
 const BEAT: Duration = Duration::from_millis(100);
-/// What the host may need beside answers while a few jobs run: lanes, connections, what the allocator keeps; in KiB.
+/// Memory that the host may need in addition to answers while a few jobs run, in KiB: lanes, connections, the
+/// allocator's reserves.
 const BESIDE_KIB: u64 = 16 << 10;
 
-/// What ends by a time-out.
+/// Answers that end by a time-out.
 const SLOW: [&str; 3] = ["silent", "slow", "slow-head"];
 
-/// How the tool answers a request for a ticket.
+/// The tool's answer to a request for a ticket.
 type Answer = fn(&mut TcpStream) -> io::Result<()>;
 
-/// By the ticket's id: the answer, and by which word its job fails.
+/// Ticket id, answer, and the code of the job's failure.
 const ANSWERS: [(&str, Answer, &str); 24] = [
     ("bomb", |to| whole(to, "content-encoding: gzip\r\n", &bomb(8 << 10)), "malformed"),
     ("huge", |to| to.write_all(format!("{OK}content-length: 2000000000\r\n\r\n").as_bytes()), "malformed"),
@@ -69,7 +70,7 @@ const ANSWERS: [(&str, Answer, &str); 24] = [
     ("nested", |to| whole(to, "", &nested()), "malformed"),
 ];
 
-/// A tool that answers by the ticket's id, and counts those who follow its redirect.
+/// A tool that answers by the ticket's id, and counts requests that follow its redirect.
 struct Tool {
     address: SocketAddr,
     followed: Arc<AtomicUsize>,
@@ -133,7 +134,7 @@ fn endless(to: &mut TcpStream, head: &str, part: &[u8]) -> io::Result<()> {
     }
 }
 
-/// An answer that would be whole behind its million headers.
+/// An answer that would be complete after its million headers.
 fn million(to: &mut TcpStream) -> io::Result<()> {
     to.write_all(OK.as_bytes())?;
     for from in (0..HEADERS).step_by(HEADERS_AT_ONCE) {
@@ -146,7 +147,7 @@ fn million(to: &mut TcpStream) -> io::Result<()> {
     wait_for_end(to)
 }
 
-/// A byte at each beat, until the other side hangs up.
+/// Sends a byte at each beat, until the other side hangs up.
 fn slow(to: &mut TcpStream, head: &str) -> io::Result<()> {
     to.write_all(head.as_bytes())?;
     to.set_read_timeout(Some(BEAT))?;
@@ -156,13 +157,13 @@ fn slow(to: &mut TcpStream, head: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Until the other side hangs up.
+/// Waits until the other side hangs up.
 fn wait_for_end(to: &mut TcpStream) -> io::Result<()> {
     while to.read(&mut [0; 1024])? > 0 {}
     Ok(())
 }
 
-/// Sends no more, but stays.
+/// Sends no more, but stays connected.
 fn half(to: &mut TcpStream) -> io::Result<()> {
     to.write_all(format!("{OK}content-length: 100\r\n\r\n{{").as_bytes())?;
     to.shutdown(Shutdown::Write)?;
@@ -171,7 +172,7 @@ fn half(to: &mut TcpStream) -> io::Result<()> {
 
 fn reset(to: &mut TcpStream) -> io::Result<()> {
     to.write_all(format!("{OK}content-length: 100\r\n\r\n{{").as_bytes())?;
-    // A close without a linger is a reset.
+    // Closing without a linger resets the connection.
     Ok(set_socket_linger(to, Some(Duration::ZERO))?)
 }
 
@@ -180,15 +181,15 @@ fn redirect(to: &TcpStream) -> io::Result<Vec<u8>> {
     Ok(format!("HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n").into_bytes())
 }
 
-/// Blanks of `mib` MiB. Packed they have about a thousandth of that: one MiB is packed once and repeated, since gzip may
-/// come in parts.
+/// `mib` MiB of blanks, compressed to about a thousandth. One MiB is compressed once and repeated, because gzip allows
+/// several parts.
 fn bomb(mib: usize) -> Vec<u8> {
     let mut packer = GzEncoder::new(Vec::new(), Compression::best());
     packer.write_all(&vec![b' '; MIB]).unwrap();
     packer.finish().unwrap().repeat(mib)
 }
 
-/// A ticket, or what is answered to a note. A ticket `padding-100-x` has a hundred bytes of padding.
+/// A ticket, or the answer to a note. A ticket `padding-100-x` has a hundred bytes of padding.
 fn shown(ticket: &str) -> Vec<u8> {
     let mut words = ticket.split('-');
     let (what, bytes) = (words.next().unwrap_or_default(), words.next().and_then(|bytes| bytes.parse().ok()));
@@ -212,7 +213,7 @@ fn limited(answer_bytes_max: usize, answers_bytes_max: usize) -> HostBuilder {
         .config("http.answers_bytes_max", answers_bytes_max)
 }
 
-/// Waits until this ticket's job has failed once, and returns by which word.
+/// Waits until this ticket's job has failed once, and returns the code.
 #[track_caller]
 fn failed(line: &Line, ticket: &str) -> String {
     let job = line.job(ticket, "failed", |job| job["state"] != "running" && job["last_error"].is_object());
@@ -222,7 +223,7 @@ fn failed(line: &Line, ticket: &str) -> String {
 #[test]
 fn whatever_a_tool_sends_hurts_its_own_tenant_only() {
     let tool = Tool::start();
-    // The test waits for the time-outs of what is slow; the healthy tenant's notes must not.
+    // The test waits for the time-outs of slow answers; the healthy tenant's notes must not.
     let line = Line::start(limited(ANSWER_BYTES_MAX, ANSWERS_BYTES_MAX).config("http.read_s", 15));
     line.add_tenant("healthy", "desk_good", &[]);
     line.add_tenant_at("hostile", "desk_good", &tool.url(), &[]);
@@ -251,12 +252,13 @@ fn whatever_a_tool_sends_hurts_its_own_tenant_only() {
     assert!(grown_kib <= most_kib(ANSWERS_BYTES_MAX), "{grown_kib} KiB");
 }
 
-/// What answers of one tenant may cost the host: of the room for all it has half, and each costs three times its size.
+/// The host's highest cost of one tenant's answers: a tenant may use half of the room for all, and each answer costs
+/// three times its size.
 fn most_kib(answers_bytes_max: usize) -> u64 {
     three_times(answers_bytes_max / 2) + BESIDE_KIB
 }
 
-/// In KiB.
+/// Three times this size, in KiB.
 fn three_times(bytes: usize) -> u64 {
     3 * (bytes as u64 >> 10)
 }
@@ -308,7 +310,7 @@ fn an_answer_takes_three_times_its_size_at_most_through_host_and_plugin() {
         ("d", "servicedesk_plus", "padding"),
     ] {
         line.add_tenant_at(tenant, tool_type, &tool.url(), &[]);
-        // What is used for the first time takes memory that stays.
+        // Memory that is used for the first time stays.
         done(tenant, &format!("{what}-0-{tenant}"));
         let grown_kib = line.host.grown_kib(|| done(tenant, &format!("{what}-{BYTES}-{tenant}")));
         assert!(

@@ -1,4 +1,4 @@
-//! Files of tenants, as they come out of the tools that people write them with.
+//! Files of tenants as common tools write them.
 
 use std::fs;
 

@@ -1,4 +1,5 @@
-//! "My customer's ticket got no note": its job is found by what people have at hand, says what it waits for, and is tried again.
+//! "My customer's ticket got no note": the job is found by what people have at hand, says what it waits for, and is
+//! retried.
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ fn status(status: u16) -> Effect {
     Effect::Status { status, body: None, content_type: None }
 }
 
-/// Accepts a webhook whose time fits the host's clock, which is so far ahead.
+/// Accepts a webhook whose time fits the host's clock, which is this far ahead.
 #[track_caller]
 fn accepted(line: &Line, tenant: &str, ticket: &str, ahead: Duration) {
     let mut webhook = Webhook::new(tenant, Event::Created, ticket);
@@ -29,7 +30,7 @@ fn accepted(line: &Line, tenant: &str, ticket: &str, ahead: Duration) {
     assert_eq!(line.host.send(&told(&webhook)).status, 202);
 }
 
-/// Makes a dead letter at once: the tool refuses to do what it is asked.
+/// Makes a dead letter at once, by a tool that refuses.
 #[track_caller]
 fn give_up(line: &Line, tenant: &str, ticket: &str, answer: u16) -> Value {
     line.open_ticket(ticket);
@@ -73,12 +74,12 @@ fn a_job_is_found_by_ticket_correlation_id_and_the_beginning_of_its_id() {
         assert_eq!(ids, expected, "{found}");
     }
     assert_eq!(line.host.ctl(&["job", "show", &id[..id.len() - 2]])["id"], id);
-    // All of one time begin alike.
+    // All ids of one period begin alike.
     let failure = line.host.try_ctl(&["job", "show", &id[..1]]).failure();
     assert_eq!(failure["code"], "AMBIGUOUS_JOB", "{failure:#}");
     let message = text(&failure, "message");
     assert!([&done, &other, &dead].iter().all(|job| message.contains(text(job, "id"))), "{message}");
-    // A short one changes no job, were it the only one.
+    // A short prefix changes no job, even if it matches only one.
     let failure = line.host.try_ctl(&["job", "retry", &text(&dead, "id")[..7]]).failure();
     assert_eq!(failure["code"], "BAD_REQUEST", "{failure:#}");
     assert!(text(&failure, "message").contains("7 of at least 8 digits"), "{failure:#}");
@@ -192,7 +193,7 @@ fn a_dead_letter_that_was_put_back_has_its_time_to_give_up_anew() {
 #[test]
 fn what_waits_for_its_time_is_hurried() {
     let builder = Host::builder().plugin(Artifact::SERVICEDESK_PLUS);
-    // So long that none ends by itself while the test runs.
+    // None of these waits ends by itself during the test.
     let line = Line::start(builder.config("retry.base_s", 900).config("retry.max_s", 900));
     for (tenant, ticket) in [("acme", "1"), ("acme", "2"), ("other", "3")] {
         if ticket != "2" {
@@ -238,7 +239,7 @@ fn a_job_that_runs_or_is_due_is_not_hurried() {
     assert!(refusal(&queued).contains("is queued: it is due already"), "{}", refusal(&queued));
 }
 
-/// The waits of this ticket's job, as reasons, and whether each is over.
+/// The waits of this ticket's job: their reasons, and whether each is over.
 fn waits(job: &Value) -> Vec<(String, bool)> {
     let waits = job["waits"].as_array().unwrap();
     waits.iter().map(|wait| (text(wait, "reason").to_owned(), wait["until"] != Value::Null)).collect()
@@ -278,7 +279,7 @@ fn a_job_says_what_it_waits_for_and_since_when_also_after_a_restart_and_when_it_
     let over = ["paused", "plugin_disabled", "tenant_disabled"].map(|reason| (reason.to_owned(), true));
     assert_eq!(waits(&done), over, "{done:#}");
 
-    // Who comes later did not wait for any of it.
+    // A job that comes later did not wait for any of it.
     line.open_ticket("2");
     accepted(&line, "acme", "2", Duration::ZERO);
     line.note_on("2");
@@ -313,7 +314,7 @@ fn a_wait_for_a_plugin_or_a_credential_is_told_too() {
         let job = line.host.ctl(&["job", "show", &last]);
         waits(&job).contains(&("credential_refused".to_owned(), false)).then_some(())
     });
-    // The tool takes it again, of which nobody tells the host.
+    // The tool accepts the credential again, and nobody tells the host.
     line.repair();
     line.host.advance_clock(HOUR / 12);
     for ticket in ["1", "2", "3"] {

@@ -1,5 +1,5 @@
-//! The journal of plugins as operators use it: what a replacement leaves there, following it over a restart, and
-//! `install` in all its outcomes.
+//! The journal of plugins as operators use it: the entries of a replacement, following it across a restart, and every
+//! outcome of `install`.
 
 use std::{
     fs,
@@ -41,7 +41,7 @@ impl Follower {
         self.lines.lock().unwrap().clone()
     }
 
-    /// Waits for the first event that is wanted, and returns all up to it.
+    /// Waits for the first matching event, and returns all up to it.
     #[track_caller]
     fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         wait_until(what, WAIT_MAX, || {
@@ -89,7 +89,7 @@ fn a_replacement_is_followed_from_who_to_the_end_of_the_old_one() {
     let host = Host::builder().plugin(Artifact::GOOD).start();
     let follower = Follower::start(&host, &["--json", "--tool-type", TOOL_TYPE]);
     let before = follower.until("the start", |event| event["code"] == "swapped");
-    // Another tool type's is not what was asked for.
+    // The reload is for another tool type only.
     host.put_plugin(Artifact::PANICS);
     let installed = install(&host, &Artifact::GOOD_V2.path(), &["--reason", REASON]);
     assert_eq!((installed.code, &installed.json()[0]["version"]), (0, &"2.0.0".into()), "{installed:?}");
@@ -119,7 +119,7 @@ fn what_the_host_does_against_a_plugin_is_noted_once() {
     let line = hostile::line();
     line.host.put_file(hostile::FILE, &ordered("validate:panic"));
     line.host.ctl(&["reload"]);
-    // Four tenants are shut out after five faults each: that makes twenty, one more than is borne.
+    // Four tenants are shut out after five faults each: twenty, one more than is tolerated.
     for tenant in ["evil", "evil-2", "evil-3", "evil-4"] {
         if tenant != "evil" {
             line.add_tenant(tenant, hostile::TOOL_TYPE, &[("evil", "yes")]);
@@ -134,7 +134,7 @@ fn what_the_host_does_against_a_plugin_is_noted_once() {
     let all = hostile::events(&line, "all of them", 1, |event| {
         ["quarantined", "found", "refused"].iter().any(|code| event["code"] == **code)
     });
-    // First the file that was ordered to panic, last the one that is none.
+    // First the file that was ordered to panic, last the one that is not a plugin.
     assert_eq!(codes(&all), ["found", "quarantined", "found", "refused"], "{all:#?}");
     assert_eq!((&all[1]["tool_type"], &all[1]["generation"]), (&hostile::TOOL_TYPE.into(), &2.into()), "{all:#?}");
     assert!(all[1]["message"].as_str().unwrap().contains("panicked"), "{all:#?}");
@@ -162,7 +162,7 @@ fn following_goes_on_over_a_restart_and_ends_with_its_reader() {
     let row = rows.find(|row| row.contains(" swapped ") && row.contains("version 1.0.0 serves"));
     assert!(row.is_some());
 
-    // `| head`: the end of the pipe is seen without an event to write.
+    // `| head`: the end of the pipe is noticed even without an event to write.
     drop(rows);
     let status = wait_until("it ends", WAIT_MAX, || text.try_wait().unwrap());
     let mut said = String::new();

@@ -1,4 +1,5 @@
-//! The key file at the start: with secrets in the store only the right one will do, and none is made in its place.
+//! The key file at the start: if the store has secrets, only the right file is accepted, and none is created in its
+//! place.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 

@@ -1,11 +1,11 @@
-//! The host killed between any two steps of a job: the sender and the next start make one job of it and, where the plugin
-//! can look for its note, one note.
+//! The host is killed between any two steps of a job. The sender and the next start make one job of it and, if the
+//! plugin can look for its note, one note.
 
 use patchbay_tests::{Artifact, Line, TOOL, created, minimal};
 use sandbox::TicketFields;
 use serde_json::json;
 
-/// Where the host is killed, whether the sender's repetition is a duplicate, and the attempts it takes.
+/// Where the host is killed, how the repetition is answered, and how many attempts it takes.
 const PLACES: [(&str, &str, u32); 9] = [
     ("inserted", "accepted", 1),
     ("accepted", "duplicate", 1),
@@ -14,19 +14,19 @@ const PLACES: [(&str, &str, u32); 9] = [
     ("written", "duplicate", 2),
     ("marked_sent", "duplicate", 2),
     ("posted", "duplicate", 2),
-    // The history has the attempt that posted.
+    // The history has the attempt that posted the note.
     ("history_written", "duplicate", 1),
     ("completed", "duplicate", 1),
 ];
 
-/// Kills the host at this place, starts it again, repeats the webhook as a sender without an answer would, and returns
-/// what the repetition was and what became of the job.
+/// Kills the host at this point, restarts it, repeats the webhook as a sender without an answer would, and returns the
+/// answer to the repetition and the resulting job.
 #[track_caller]
 fn killed_at(line: &mut Line, place: &str, ticket: &str) -> (String, serde_json::Value) {
     line.open_ticket(ticket);
     line.host.kill_at(place);
     let webhook = created("acme", ticket);
-    // From "claimed" on the answer and the end are in a race, which is as it should be.
+    // From "claimed" on, the answer and the end race each other, as they should.
     let answer = line.host.try_send(&webhook);
     assert!(answer.is_none_or(|answer| answer.status == 202), "{place}");
     assert_eq!(line.host.end().code, None, "{place}: it was killed");
@@ -66,7 +66,7 @@ fn each_ticket_that_is_reopened_leaves_the_answers() {
         ("history_written", "duplicate"),
         ("completed", "duplicate"),
     ]) {
-        // The new ticket is looked for by its number, which stands in the solved one's subject.
+        // The new ticket is found by its number, which is in the solved one's subject.
         let (solved, new) = (format!("1000{number}"), format!("2000{number}"));
         let told = |line: &Line, event| {
             let answer = line.host.send(&minimal("acme", &solved, event));
@@ -104,7 +104,7 @@ fn of_a_plugin_that_cannot_look_the_history_says_possibly_twice() {
         ("1", "written", "done", 1),
         ("2", "marked_sent", "possibly_twice", 1),
         ("3", "posted", "possibly_twice", 2),
-        // What the history knows need not be asked of the tool.
+        // A note that is in the history need not be looked for at the tool.
         ("4", "history_written", "done", 1),
     ] {
         let (_, job) = killed_at(&mut line, place, ticket);

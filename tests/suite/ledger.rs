@@ -1,7 +1,7 @@
-//! The ledger: senders write every 202 down before they count it, while the host is killed again and again under load. In
+//! The ledger: senders write every 202 down before they count it, while the host is killed repeatedly under load. At
 //! the end each is exactly one finished job, and each ticket has exactly one note.
 //!
-//! `PATCHBAY_TEST_LEDGER_KILLS` says how often the host is killed (20), `PATCHBAY_TEST_LEDGER_SEED` at which moments.
+//! `PATCHBAY_TEST_LEDGER_KILLS` sets how often the host is killed (20), `PATCHBAY_TEST_LEDGER_SEED` at which moments.
 
 use std::{
     collections::BTreeMap,
@@ -23,18 +23,18 @@ use patchbay_tests::{
 use sandbox::{Sandbox, TicketFields};
 use serde_json::Value;
 
-/// How often the host is killed, unless the environment says otherwise.
+/// Default number of kills.
 const KILLS: usize = 20;
 const SEED: u64 = 0x1ed9;
-/// Each on a connection of its own, each for a tenant of its own at a time.
+/// Number of senders, each with its own connection and one tenant at a time.
 const SENDERS: usize = 4;
-/// What each sender has to send more with each start of the host.
+/// Number of tickets that each sender gets with each start of the host.
 const TICKETS_PER_RUN: usize = 25;
 /// A tenant's jobs must fit into one list.
 const RUNS_PER_TENANT: usize = 1_000 / TICKETS_PER_RUN;
-/// A kill follows an answer by so much at most: it is to hit whatever goes on between two answers.
+/// Longest delay of a kill after an answer, so that it can hit whatever happens between two answers.
 const LATER_MAX: Duration = Duration::from_millis(4);
-/// In which all jobs are done when nobody kills the host any more.
+/// Maximum time for all jobs to finish once nobody kills the host any more.
 const END_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// What one sender has to send.
@@ -55,17 +55,17 @@ impl Parcel {
     }
 }
 
-/// Where the host is, and how much was answered: what senders and killer tell each other.
+/// State shared by senders and killer: the host's address, and the number of answers.
 struct Shared {
     now: Mutex<Now>,
     changed: Condvar,
 }
 
 struct Now {
-    /// Starts of the host so far.
+    /// Number of the host's starts.
     runs: usize,
     up: Option<SocketAddr>,
-    /// Since the last start.
+    /// Number of answers since the last start.
     answered: usize,
 }
 
@@ -83,7 +83,7 @@ impl Shared {
     }
 }
 
-/// Sends all parcels of one sender. Each is repeated until it is answered; its 202 goes into the ledger.
+/// Sends all parcels of one sender. Each is repeated until it is answered, and its 202 goes into the ledger.
 fn send_all(sender: usize, runs: usize, shared: &Shared, tool: &Sandbox, ledger: &Mutex<File>) {
     let mut connection = None;
     for run in 0..runs {
@@ -111,7 +111,7 @@ fn send_all(sender: usize, runs: usize, shared: &Shared, tool: &Sandbox, ledger:
     }
 }
 
-/// Starts and kills the host, each time some answers and a moment after the start.
+/// Starts and kills the host repeatedly, each time some answers and a moment after the start.
 fn kill_again_and_again(host: &mut Host, kills: usize, seed: u64, shared: &Shared) {
     let mut random = seed;
     for run in 0..=kills {
@@ -148,7 +148,7 @@ fn from_environment<T: std::str::FromStr>(name: &str, default: T) -> T {
     std::env::var(name).map_or(default, |text| text.parse().ok().unwrap_or_else(|| panic!("{name}={text}")))
 }
 
-/// The tickets of the ledger, each with how often it stands there.
+/// The tickets of the ledger, each with its number of entries.
 fn read(ledger: &Path) -> BTreeMap<String, usize> {
     let mut counted = BTreeMap::new();
     for ticket in fs::read_to_string(ledger).unwrap().lines() {
@@ -167,7 +167,7 @@ fn jobs(host: &Host, tenant: &str, state: &str) -> Vec<Value> {
 fn every_202_is_one_job_and_one_note_however_often_the_host_is_killed() {
     let kills = from_environment("PATCHBAY_TEST_LEDGER_KILLS", KILLS);
     let seed = from_environment("PATCHBAY_TEST_LEDGER_SEED", SEED);
-    // Nothing here is about the fast deadline, and a machine may be busy.
+    // The fast deadline does not matter here, and the machine may be busy.
     let builder = Host::builder().config("plugins.fast_deadline_ms", 10_000).config("log.level", "\"info\"");
     let builder = builder.plugin(Artifact::SERVICEDESK_PLUS);
     let mut line = Line::start(builder);
@@ -206,7 +206,7 @@ fn every_202_is_one_job_and_one_note_however_often_the_host_is_killed() {
             *done.entry(job["ticket_id"].as_str().unwrap().to_owned()).or_default() += 1;
         }
     }
-    // Once each, in both.
+    // Each ticket once in both.
     assert_eq!(done, told, "seed {seed}");
     for ticket in told.keys() {
         let notes = line.tool.ticket(TOOL, ticket).unwrap().notes.len();

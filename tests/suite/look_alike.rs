@@ -9,19 +9,19 @@ use patchbay_tests::{Answer, Artifact, Line, WEBHOOK_SECRET, created};
 use sandbox::webhook::{Event, Scheme, SignedRequest, Webhook, signed};
 use time::OffsetDateTime;
 
-/// Every 401 leaves at a multiple of this after its body's last byte.
+/// Every 401 leaves at a multiple of this time after its body's last byte.
 const TICK: Duration = Duration::from_millis(25);
-/// Of each kind; the fastest counts, since a busy machine only ever adds.
+/// Number of tries of each kind. The fastest counts, because a busy machine only adds time.
 const TRIES: usize = 8;
 const CORRELATION_ID: &str = "the-same-for-all";
 
-/// What an answer shows, but for the time of day.
+/// An answer without the time of day.
 fn shown(answer: &Answer) -> (u16, BTreeMap<String, String>, String) {
     let headers = answer.headers.iter().filter(|(name, _)| name != "date").cloned().collect();
     (answer.status, headers, answer.text())
 }
 
-/// A request of each kind that must not be told from the others.
+/// A request of each kind, which must be indistinguishable from the others.
 fn kinds() -> Vec<(&'static str, SignedRequest)> {
     let with_headers = |headers| SignedRequest { headers, ..created("acme", "1") };
     let in_body = |tenant: &str| SignedRequest { path: "/api/webhooks/ticket-created".into(), ..created(tenant, "1") };

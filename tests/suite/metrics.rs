@@ -1,4 +1,4 @@
-//! `/metrics`: OpenMetrics that parses, with the families that operators build on, moving as things happen.
+//! `/metrics`: OpenMetrics that parses, with the families that operators rely on, changing as things happen.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +7,7 @@ use std::{
 
 use patchbay_tests::{Artifact, Line, created};
 
-/// Samples by name and labels, as they stand in the text.
+/// Samples by name and labels, as in the text.
 type Samples = BTreeMap<String, f64>;
 
 /// Reads OpenMetrics text as a strict reader would.
@@ -44,7 +44,7 @@ fn scrape(line: &Line) -> (BTreeSet<String>, Samples) {
     parse(&answer.text())
 }
 
-/// The sum of all samples of this name whose labels hold all of these words.
+/// The sum of all samples of this name whose labels contain all of these words.
 fn sum(samples: &Samples, name: &str, labels: &[&str]) -> f64 {
     let named = |key: &str| key.split('{').next() == Some(name) && labels.iter().all(|label| key.contains(label));
     samples.iter().filter(|(key, _)| named(key)).map(|(_, value)| value).sum()

@@ -5,9 +5,9 @@ use std::{fs, path::Path};
 use patchbay_tests::fuzz;
 use plugin_abi::testing::mutated;
 
-/// Mutations in every run.
+/// Number of mutations in every run.
 const MUTATIONS: u64 = 2_000;
-/// As many as a target must have stood before a release.
+/// Number of mutations that each target must survive before a release.
 const MILLION: u64 = 1_000_000;
 
 type Target = (&'static str, fn(&[u8]));
@@ -23,7 +23,7 @@ fn run(mutations: u64) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
         let files = fs::read_dir(&folder).unwrap_or_else(|fault| panic!("{}: {fault}", folder.display()));
         let mut seeds: Vec<_> = files.map(|file| fs::read(file.unwrap().path()).unwrap()).collect();
-        // The same order on every machine.
+        // The order must be the same on every machine.
         seeds.sort();
         seeds.iter().for_each(|seed| body(seed));
         let seeds: Vec<_> = seeds.iter().map(Vec::as_slice).collect();
@@ -40,7 +40,7 @@ fn seeds_and_some_mutations() {
 fn the_seeded_library_is_one() {
     let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/elf_note/library.so");
     let inspected = patchbay::plugin::elf::inspect(&fs::read(library).unwrap());
-    // It is for one machine; on another its mutations end at that.
+    // The file is for one machine type; on another its mutations end there.
     if cfg!(target_arch = "x86_64") {
         assert_eq!(inspected.unwrap().info.tool_type, "jira");
     }

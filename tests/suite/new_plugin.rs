@@ -1,4 +1,4 @@
-//! `plugin-ctl new`: what it writes builds without a network, conforms, and serves; outside this repository.
+//! `plugin-ctl new`: the crate that it writes builds without a network, conforms, and serves, outside this repository.
 
 use std::{
     env, fs,
@@ -14,8 +14,8 @@ use sandbox::{
 
 const CHECKOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// Runs cargo on the crate in this folder, offline. Its target folder is kept beside the tests' own: what the plugin needs
-/// is compiled once.
+/// Runs cargo on the crate in this folder, offline. Its target folder is beside the tests' own, so the dependencies are
+/// compiled once.
 #[track_caller]
 fn cargo(folder: &Path, args: &[&str]) {
     let ended = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
@@ -25,7 +25,7 @@ fn cargo(folder: &Path, args: &[&str]) {
         .env("CARGO_TARGET_DIR", target())
         .output()
         .unwrap();
-    // rustfmt tells what it would change on standard output, the compiler what it thinks on standard error.
+    // rustfmt reports changes on standard output, the compiler its opinion on standard error.
     let said = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(ended.status.success(), "cargo {args:?}: {said}");
 }
@@ -36,7 +36,7 @@ fn target() -> PathBuf {
     profile.join("new-plugins")
 }
 
-/// From nothing to a note, with this scheme.
+/// From nothing to a note with this scheme.
 #[track_caller]
 fn check(option: &str, word: &str, scheme: Scheme) {
     let name = format!("desk_{word}");
@@ -66,7 +66,7 @@ fn check(option: &str, word: &str, scheme: Scheme) {
     assert!(ticket.notes[0].internal && ticket.notes[0].body.contains(&TicketFields::default().subject), "{ticket:#?}");
 }
 
-/// One after the other, since all of them build into one folder.
+/// The schemes run one after another, because all of them build into one folder.
 #[test]
 fn every_scheme_builds_conforms_and_serves() {
     for (option, word, scheme) in [

@@ -1,5 +1,5 @@
-//! Secrets of the kind `oauth2`: the host obtains tokens, keeps them and renews them; a plugin and its tool see nothing but
-//! tokens that are good.
+//! Secrets of the kind `oauth2`: the host obtains, stores and renews tokens; a plugin and its tool see only valid
+//! tokens.
 
 use std::{fs, time::Duration};
 
@@ -20,7 +20,7 @@ fn client() -> OauthClient {
     }
 }
 
-/// What belongs to [`client`] in a secret of the kind `oauth2`.
+/// The fields for [`client`] in a secret of the kind `oauth2`.
 fn secret(line: &Line) -> Value {
     json!({
         "token_url": line.tool.token_url(), "grant": "refresh_token", "client_id": "patchbay",
@@ -28,7 +28,7 @@ fn secret(line: &Line) -> Value {
     })
 }
 
-/// A host, a tool whose token endpoint knows [`client`], and the tenant `acme`, who asks there.
+/// A host, a tool whose token endpoint knows [`client`], and the tenant `acme`, which obtains tokens there.
 fn line() -> Line {
     let line = Line::with(&[Artifact::GOOD]);
     line.tool.set_oauth(client());
@@ -64,7 +64,7 @@ fn note(line: &Line, ticket: &str) -> Value {
     line.job(ticket, "done", |job| job["state"] == "done")
 }
 
-/// What `tenant show` says of the secret.
+/// The output of `tenant show` for the secret.
 #[track_caller]
 fn shown(line: &Line) -> Value {
     let shown = line.host.ctl(&["tenant", "show", "acme"]);
@@ -132,7 +132,7 @@ fn a_rotated_refresh_token_survives_kill_9() {
     assert!(answer.is_none_or(|answer| answer.status == 202));
     assert_eq!(line.host.end().code, None, "it was killed");
     line.host.start();
-    // The sandbox takes all tokens back when an old refresh token is shown.
+    // The sandbox revokes all tokens when an old refresh token is used.
     line.note_on("1");
     let refresh_tokens: Vec<_> = line.tool.oauth_grants().into_iter().map(|grant| grant.refresh_token).collect();
     assert_eq!(refresh_tokens, ["patchbay-refresh-1", "patchbay-refresh-2"].map(|token| Some(token.to_owned())));

@@ -1,4 +1,4 @@
-//! Few open files: connections take their part of them and leave the rest to the store, the plugins and the tools.
+//! Few open files: connections use their share and leave the rest to the store, the plugins and the tools.
 
 use std::{
     fs,
@@ -10,9 +10,9 @@ use std::{
 use patchbay_tests::{Artifact, Host, Line, created, http};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-/// Of the host.
+/// The host's limit.
 const FILES_MAX: u64 = 400;
-/// More than the host may have open in all.
+/// More than the host may have open in total.
 const CONNECTIONS: usize = 500;
 const NO_MORE: &str = "no connection can be accepted";
 
@@ -23,9 +23,9 @@ fn more_connections_than_files_leave_the_store_and_the_tools_their_own() {
     line.host.wait_for_log(&["the limit of open files leaves room for 100 connections"]);
     line.open_ticket("1");
     let silent: Vec<_> = (0..CONNECTIONS).map(|_| TcpStream::connect(line.host.address()).unwrap()).collect();
-    // Through the admin socket, into the store.
+    // Uses the admin socket and the store.
     line.add_tenant("acme", "desk_good", &[]);
-    // It waits for its turn behind those that are silent, each for its second.
+    // The webhook waits for its turn behind the silent connections, each of which has a second.
     assert_eq!(line.host.send(&created("acme", "1")).status, 202);
     line.note_on("1");
     drop(silent);
@@ -34,7 +34,7 @@ fn more_connections_than_files_leave_the_store_and_the_tools_their_own() {
 
 #[test]
 fn without_any_file_left_accepting_waits_and_says_so_once() {
-    /// For so long nothing can be accepted.
+    /// How long nothing can be accepted.
     const NONE_LEFT: Duration = Duration::from_millis(700);
     let line = Line::start(Host::builder().open_files_max(FILES_MAX));
     let process = Pid::from_raw(i32::try_from(line.host.process_id()).unwrap());
@@ -54,10 +54,11 @@ fn without_any_file_left_accepting_waits_and_says_so_once() {
     assert!(worked < 35, "accepting was tried over and over: {worked} hundredths of a second of the processor's time");
 }
 
-/// Hundredths of a second that the host has had a processor.
+/// Processor time of the host, in hundredths of a second.
 fn processor_ticks(line: &Line) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", line.host.process_id())).unwrap();
-    // Behind the name, which may hold blanks: state is the 3rd of proc(5)'s fields, utime the 14th and stime the 15th.
+    // The fields after the name, which may contain blanks: state is the 3rd of proc(5)'s fields, utime the 14th and
+    // stime the 15th.
     let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }

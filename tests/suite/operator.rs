@@ -1,4 +1,5 @@
-//! What an operator types and reads: installing by the host's own rules, the way back of what is missing, and the words.
+//! An operator's commands and their output: installing by the host's own rules, restoring what is missing, and the
+//! texts.
 
 use std::{
     fs,
@@ -18,7 +19,7 @@ fn sign(keys: &KeyPair, file: &[u8], version: &str) -> Vec<u8> {
     minisign::sign(None, &keys.sk, file, Some(&comment), None).unwrap().into_string().into_bytes()
 }
 
-/// A file with what lies beside it, outside the plugin folder.
+/// A plugin with its signature, outside the plugin folder.
 fn draft(host: &Host, bytes: &[u8], signature: Option<&[u8]>) -> String {
     let path = host.folder().join("draft.so");
     let beside = host.folder().join("draft.so.minisig");
@@ -30,7 +31,7 @@ fn draft(host: &Host, bytes: &[u8], signature: Option<&[u8]>) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// plugin-ctl as people run it, on a terminal of so many columns or in a pipe.
+/// Runs plugin-ctl as people do, on a terminal with this many columns or in a pipe.
 fn typed(socket: &Path, args: &[&str], columns: Option<&str>) -> (i32, String, String) {
     let mut command = Command::new(Artifact::PLUGIN_CTL.path());
     command.env_clear().arg("--socket").arg(socket).args(args).stdin(Stdio::null());
@@ -62,7 +63,7 @@ fn what_is_refused_never_takes_a_good_files_place() {
         (&two, Some(sign(&keys, &one, "2.0.0")), "MODIFIED", "nothing was changed"),
         (&two, Some(sign(&stranger, &two, "2.0.0")), "UNKNOWN_KEY", "nothing was changed"),
         (&b"no plugin".to_vec(), None, "NOT_A_PLUGIN", "nothing was changed"),
-        // Only the host knows what has served.
+        // Only the host knows what has served before.
         (&one, Some(sign(&keys, &one, "1.0.0")), "DOWNGRADE", "the file that was there before is back"),
     ] {
         let refused = install(bytes, signature.as_deref());
@@ -98,7 +99,7 @@ fn the_first_line_is_said_only_when_the_new_bytes_serve() {
 
 #[test]
 fn what_was_refused_in_its_place_is_not_told_of_the_new_file() {
-    // The first look at the new file is during the quiet period.
+    // The first look at the new file is during its quiet period.
     let host = Host::builder().plugin(Artifact::GOOD).config("plugins.settle_ms", 500).start();
     let good = Artifact::GOOD.path();
     let name = good.file_name().unwrap().to_str().unwrap();
@@ -187,7 +188,7 @@ fn tables_can_be_read_and_ids_copied_at_80_columns() {
     assert_eq!(words(lines.last().unwrap())[..4], ["desk_good", "active", "1.0.0", "1"], "{list}");
     let (_, wide, _) = typed(&line.host.socket(), &["list", "--wide"], Some("80"));
     assert!(wide.contains("signature: unsigned"), "{wide}");
-    // In a pipe each row is a line.
+    // In a pipe, each row is a line.
     let (_, piped, _) = typed(&line.host.socket(), &["list"], None);
     assert_eq!(piped.lines().count(), 3, "{piped}");
     assert!(piped.lines().next().unwrap().ends_with("REASON"), "{piped}");

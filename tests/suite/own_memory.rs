@@ -1,4 +1,5 @@
-//! What the host itself needs while plugins are replaced under load: little more than under the same load without that.
+//! The host's own memory while plugins are replaced under load: little more than under the same load without
+//! replacements.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -15,14 +16,14 @@ use patchbay_tests::{
 
 const FILE: &str = "libdesk.so";
 const REPLACEMENTS: usize = 300;
-/// So many show already that each new thread may take an arena of its own.
+/// Number of replacements of the control: enough to show that each new thread may use its own arena.
 const REPLACEMENTS_OF_THE_CONTROL: usize = 30;
 const SENDERS: usize = 8;
-/// All that is waited for here is a long load on a machine that may be busy.
+/// Maximum time of a long load on a machine that may be busy.
 const LOAD_TIME_MAX: Duration = Duration::from_secs(300);
-/// What the host allows the allocator.
+/// Number of arenas that the host allows the allocator for each processor.
 const ARENAS_PER_PROCESSOR: usize = 4;
-/// Each arena but the first begins at a multiple of this, and keeps as many addresses for itself.
+/// Each arena but the first begins at a multiple of this size, and reserves as many addresses.
 const ARENA_BYTES: u64 = 64 << 20;
 
 fn line(allocator: Option<&str>) -> Line {
@@ -41,7 +42,7 @@ fn line(allocator: Option<&str>) -> Line {
     line
 }
 
-/// Lets all senders send while this runs, which is told how many webhooks have been accepted; returns how many were in the end.
+/// Sends webhooks on all senders during `run`, which gets the number accepted so far. Returns the final number.
 fn under_load(line: &Line, run: impl FnOnce(&AtomicUsize)) -> usize {
     let (stop, accepted) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -65,7 +66,7 @@ fn under_load(line: &Line, run: impl FnOnce(&AtomicUsize)) -> usize {
     accepted.into_inner()
 }
 
-/// Replaces the plugin so many times under load; returns how many webhooks were accepted meanwhile.
+/// Replaces the plugin this many times under load. Returns how many webhooks were accepted meanwhile.
 fn replace(line: &Line, times: usize) -> usize {
     under_load(line, |_| {
         for number in 0..times {
@@ -84,7 +85,7 @@ fn done(line: &Line) {
     });
 }
 
-/// How many arenas the allocator has made: what it uses of one, and behind it what it has not touched of its addresses.
+/// The number of the allocator's arenas: the used part of each, and after it its untouched addresses.
 fn arenas(line: &Line) -> usize {
     let maps = line.host.maps();
     let parts: Vec<(u64, u64, &str)> = maps
@@ -120,7 +121,7 @@ fn three_hundred_replacements_under_load_need_no_more_than_the_load() {
     assert!(with * 2 <= without * 3, "{with} KiB with replacements, {without} KiB without");
 }
 
-/// The control: with the allocator as it comes.
+/// The control: the allocator with its default settings.
 #[test]
 fn threads_that_come_and_go_leave_no_arenas_behind() {
     let most = thread::available_parallelism().unwrap().get() * ARENAS_PER_PROCESSOR;

@@ -1,13 +1,13 @@
-//! Files that are a plugin but for one thing in their bytes: each is refused with the code that says which.
+//! Files that are a plugin except for one thing in their bytes: each is refused with the code for it.
 
 use patchbay_tests::{Artifact, Host};
 
 const FILE: &str = "libdesk_good.so";
-/// Where the header of an ELF file says where its segments' headers are, and how many there are.
+/// Where the header of an ELF file gives the place and number of its segments' headers.
 const SEGMENTS_AT: usize = 32;
 const SEGMENTS_COUNT: usize = 56;
 const SEGMENT_BYTES: usize = 56;
-/// As above, of sections. A section's header has its kind, its place in the file and its length.
+/// The same for sections. A section's header has its kind, its place in the file and its length.
 const SECTIONS_AT: usize = 40;
 const SECTIONS_COUNT: usize = 60;
 const SECTION_BYTES: usize = 64;
@@ -32,7 +32,7 @@ const DF_1_NODELETE: u64 = 8;
 const SYMBOL_BYTES: usize = 24;
 const STB_GNU_UNIQUE: u8 = 10;
 
-/// A plugin's bytes, to be changed.
+/// A plugin's bytes, to be patched.
 pub(super) struct Bytes(pub(super) Vec<u8>);
 
 impl Bytes {
@@ -40,7 +40,7 @@ impl Bytes {
         self.0[at..at + N].try_into().expect("N bytes")
     }
 
-    /// Where the header of the segment of this kind is.
+    /// The place of the header of the segment of this kind.
     fn segment(&self, kind: u32) -> usize {
         let start = usize::try_from(u64::from_le_bytes(self.number(SEGMENTS_AT))).unwrap();
         let count = usize::from(u16::from_le_bytes(self.number(SEGMENTS_COUNT)));
@@ -48,7 +48,7 @@ impl Bytes {
         headers.find(|at| u32::from_le_bytes(self.number(*at)) == kind).expect("every plugin has such a segment")
     }
 
-    /// Where the header of a section of this kind is.
+    /// The place of the header of a section of this kind.
     fn section(&self, kind: u32) -> usize {
         self.sections()
             .find(|at| u32::from_le_bytes(self.number(at + 4)) == kind)
@@ -61,7 +61,7 @@ impl Bytes {
         (0..count).map(move |index| start + index * SECTION_BYTES)
     }
 
-    /// Puts a copy of this part of the file at its end, aligned as anything may have to be, and returns where.
+    /// Copies this part of the file to its end, aligned for anything, and returns the place.
     fn copy_to_the_end(&mut self, from: usize, bytes: usize) -> usize {
         self.0.resize(self.0.len().next_multiple_of(16), 0);
         let at = self.0.len();
@@ -69,7 +69,7 @@ impl Bytes {
         at
     }
 
-    /// Where the dynamic entry with this tag is.
+    /// The place of the dynamic entry with this tag.
     fn dynamic(&self, tag: u64) -> usize {
         let segment = self.segment(PT_DYNAMIC);
         let start = usize::try_from(u64::from_le_bytes(self.number(segment + 8))).unwrap();
@@ -81,7 +81,7 @@ impl Bytes {
         self.0[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
-    /// Writes `to` over the first, or over every, `from`, which must be as long.
+    /// Replaces the first or every `from` by `to`, which must have the same length.
     fn replace(&mut self, from: &str, to: &str, times: usize) {
         assert_eq!(from.len(), to.len(), "{from} {to}");
         for _ in 0..times {
@@ -94,14 +94,14 @@ impl Bytes {
 
 pub(super) type Change = fn(&mut Bytes);
 
-/// Turns an entry that can be spared into one of another kind.
+/// Turns an unneeded entry into one of another kind.
 fn retag(file: &mut Bytes, tag: u64) {
     let entry = file.dynamic(DT_FLAGS_1);
     file.put(entry, &tag.to_le_bytes());
 }
 
-/// Lets the dynamic segment's header show a copy of the table, and returns what gives its own entries other values: those are
-/// what the dynamic linker reads, since it goes by the address.
+/// Makes the dynamic segment's header show a copy of the table, and changes the original entries. The dynamic linker
+/// reads those, because it uses the address.
 fn behind_a_clean_copy(file: &mut Bytes, tag: u64, entry: [u64; 2]) {
     let segment = file.segment(PT_DYNAMIC);
     let [table, bytes] =
@@ -112,7 +112,7 @@ fn behind_a_clean_copy(file: &mut Bytes, tag: u64, entry: [u64; 2]) {
     entry.into_iter().enumerate().for_each(|(index, value)| file.put(own + 8 * index, &value.to_le_bytes()));
 }
 
-/// Lets the headers of all sections of this kind show a copy of what they showed.
+/// Makes the headers of all sections of this kind show a copy of their content.
 fn show_a_copy(file: &mut Bytes, section: usize) {
     let [from, bytes] =
         [section + 24, section + 32].map(|at| usize::try_from(u64::from_le_bytes(file.number(at))).unwrap());
@@ -120,7 +120,7 @@ fn show_a_copy(file: &mut Bytes, section: usize) {
     file.put(section + 24, &(copy as u64).to_le_bytes());
 }
 
-/// Headers that show something else than what the dynamic linker reads.
+/// Headers that show something other than what the dynamic linker reads.
 const HIDDEN: &[(&str, &str, Change)] = &[
     ("a RUNPATH behind a clean copy of the dynamic section", "SEARCH_PATH", |file| {
         behind_a_clean_copy(file, DT_FLAGS_1, [DT_RUNPATH, 0]);
@@ -129,7 +129,7 @@ const HIDDEN: &[(&str, &str, Change)] = &[
         behind_a_clean_copy(file, DT_FLAGS_1, [DT_FLAGS_1, DF_1_NODELETE]);
     }),
     ("a library of strangers behind a clean copy of the strings", "DEPENDENCY", |file| {
-        // The tables of a library lie in its first segment, where addresses are places in the file.
+        // A library's tables are in its first segment, where addresses are places in the file.
         let strings = u64::from_le_bytes(file.number(file.dynamic(DT_STRTAB) + 8)).to_le_bytes();
         let section = file.sections().find(|at| file.number(at + 16) == strings).expect("a section shows the strings");
         show_a_copy(file, section);
@@ -143,7 +143,7 @@ const HIDDEN: &[(&str, &str, Change)] = &[
     }),
 ];
 
-/// What is changed, and the code that says so.
+/// What is changed, and the expected code.
 pub(super) const CASES: &[(&str, &str, Change)] = &[
     ("an executable stack", "EXECUTABLE_STACK", |file| {
         let stack = file.segment(PT_GNU_STACK);
@@ -173,7 +173,7 @@ pub(super) const CASES: &[(&str, &str, Change)] = &[
     ("AUDIT", "LINKAGE", |file| retag(file, DT_AUDIT)),
     ("DEPAUDIT", "LINKAGE", |file| retag(file, DT_DEPAUDIT)),
     ("a unique symbol", "LINKAGE", |file| {
-        // The tables of a library lie in its first segment, where addresses are places in the file.
+        // A library's tables are in its first segment, where addresses are places in the file.
         let entry = file.dynamic(DT_SYMTAB);
         let table = usize::try_from(u64::from_le_bytes(file.number(entry + 8))).unwrap();
         file.put(table + SYMBOL_BYTES + 4, &[STB_GNU_UNIQUE << 4]);
@@ -219,7 +219,7 @@ fn each_is_refused_with_its_code() {
         let files = host.ctl(&["list", "--files"]);
         assert_eq!(files[0]["code"], *code, "{what}: {files:#}");
     }
-    // An older or newer minor version that is not needed makes no difference.
+    // An older or newer minor version makes no difference if nothing of it is required.
     for minor in ["0", "9"] {
         let mut file = Bytes(good.clone());
         file.replace("\"abi_minor\":1", &format!("\"abi_minor\":{minor}"), 9);
@@ -229,7 +229,7 @@ fn each_is_refused_with_its_code() {
     }
 }
 
-/// The control: what the checks looked at before, by the headers, is clean.
+/// The control: what the headers show, which was all that was checked before, is clean.
 #[test]
 fn what_the_headers_do_not_show_is_refused_all_the_same() {
     let shown = |bytes: &[u8]| {
@@ -265,7 +265,7 @@ fn what_the_headers_do_not_show_is_refused_all_the_same() {
 fn a_library_without_section_headers_is_as_good() {
     let mut file = Bytes(Artifact::GOOD.bytes());
     file.put(SECTIONS_AT, &[0; 8]);
-    // Their length, their number and which of them has the names.
+    // Length and number of sections, and which of them has the names.
     file.put(SECTIONS_COUNT - 2, &[0; 6]);
     let host = Host::builder().stopped();
     host.put_file(FILE, &file.0);

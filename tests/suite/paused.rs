@@ -1,4 +1,4 @@
-//! Paused jobs: webhooks are taken, nothing is tried, no attempt is spent, and a restart changes nothing of it.
+//! Paused jobs: webhooks are accepted, nothing is tried, no attempt is used up, and a restart changes nothing.
 
 use patchbay_tests::{Artifact, Line, created};
 use serde_json::json;
@@ -9,7 +9,7 @@ fn state(line: &Line, tenant: &str) -> (bool, bool) {
     (shown["enabled"].as_bool().unwrap(), shown["paused"].as_bool().unwrap())
 }
 
-/// The jobs that wait, as ticket, whether it is shown as paused, and attempts.
+/// The waiting jobs: ticket, whether shown as paused, and attempts.
 #[track_caller]
 fn waiting(line: &Line) -> Vec<serde_json::Value> {
     let jobs = line.host.ctl(&["job", "list"]);
@@ -33,7 +33,7 @@ fn one_tenant_waits_and_the_others_do_not() {
     assert_eq!(line.host.ctl(&["tenant", "pause", "acme"])["paused"], true);
     assert_eq!(line.host.send(&created("acme", "1")).status, 202);
     assert_eq!(line.host.send(&created("other", "2")).status, 202);
-    // The worker has looked at all that was due when this one is done.
+    // When this note is posted, the worker has looked at everything that was due.
     line.note_on("2");
     line.host.restart();
     assert_eq!((state(&line, "acme"), state(&line, "other")), ((true, true), (true, false)));

@@ -1,11 +1,11 @@
-//! What lies in the plugin folder: bad files are refused with a code and a reason, and what serves goes on.
+//! The plugin folder: bad files are refused with a code and a reason, and the serving plugin continues.
 
 use std::{fs, os::unix::fs::symlink, process::Command};
 
 use patchbay_tests::{Artifact, Host, Line, created};
 use serde_json::Value;
 
-/// Bytes of the largest file that is read.
+/// Maximum size of a plugin file, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// The row of `list --files` for this file.
@@ -17,7 +17,7 @@ fn file(host: &Host, name: &str) -> Value {
     found.unwrap_or_else(|| panic!("no {name} in {files:#}")).clone()
 }
 
-/// Bytes that look like nothing, the same in every run.
+/// Random-looking bytes, the same in every run.
 fn noise(bytes: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_u32;
     let mut next = || {
@@ -67,7 +67,7 @@ fn bad_files_are_refused_with_code_and_reason() {
         assert_eq!(row["state"], "refused", "{row:#}");
         assert!(codes.contains(&row["code"].as_str().unwrap()), "{row:#}");
         assert!(row["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{row:#}");
-        // Each has a row of its own also in `list`, since it names no tool type.
+        // Each also has its own row in `list`, because it names no tool type.
         let mut rows = list.as_array().unwrap().iter();
         let row = rows.find(|candidate| candidate["path"] == row["path"]).unwrap_or_else(|| panic!("{name}: {list:#}"));
         assert_eq!((&row["state"], &row["tool_type"]), (&"refused".into(), &Value::Null), "{row:#}");
@@ -115,7 +115,7 @@ fn a_plugin_that_cannot_be_made_is_refused_and_the_host_lives() {
     assert_eq!(line.host.send(&created("acme", "1")).problem_code(), "plugin_missing");
 }
 
-/// A file in place of the good one, or beside it: refused, and the good one serves on.
+/// Checks that a file in place of the good one, or beside it, is refused and the good one keeps serving.
 #[track_caller]
 fn keeps_the_good_one(name: &str, bytes: &[u8], version: Value, code: &str) {
     let line = Line::with(&[Artifact::GOOD]);
@@ -170,7 +170,7 @@ fn a_bad_replacement_that_is_mended_serves() {
     assert_eq!((&row["version"], &row["candidate"]), (&"2.0.0".into(), &Value::Null), "{row:#}");
 }
 
-/// The good plugin, asking for a symbol that nothing has.
+/// The good plugin, importing a symbol that nothing exports.
 fn without_memcpy() -> Vec<u8> {
     let mut bytes = Artifact::GOOD.bytes();
     let name = b"\0memcpy\0";
@@ -197,7 +197,7 @@ fn what_the_dynamic_linker_says_is_shown_whole_wherever_one_looks() {
     host.wait_for_log(&["WARN", WORDS]);
 }
 
-/// Mounted where only the host sees it.
+/// The folder is mounted where only the host sees it.
 #[test]
 fn a_state_folder_that_is_mounted_noexec_is_told_at_the_start_and_with_the_linkers_words() {
     let mount = "mount -t tmpfs -o noexec,mode=0755 none state/plugins && exec \"$0\" \"$@\"";

@@ -1,13 +1,12 @@
-//! The power fails under load, again and again: what was answered 202 is on the disk.
+//! The power fails repeatedly under load: whatever was answered 202 is on the disk.
 //!
-//! The state folder is a file system (ext4) in a file; it is shut down as it is, with nothing written any more that was not
-//! synced (`EXT4_IOC_SHUTDOWN`), then mounted again. What is answered while that is under
-//! way, which no real power cut lets happen, is counted and not demanded: a sync that had begun may be told of success, and
-//! a few answers of a thousand are lost so.
+//! The state folder is a file system (ext4) in a file. It is shut down as it is, without writing anything that was not
+//! synced (`EXT4_IOC_SHUTDOWN`), and then mounted again. Answers during the shutdown, which no real power cut allows,
+//! are counted but not required: a sync that had begun may be reported as successful, and a few answers in a thousand
+//! are lost that way.
 //!
-//! It takes root and a loop device, so it is done by hand:
-//! `cargo nextest run -p patchbay-tests --run-ignored only power_cut --no-capture`. `PATCHBAY_TEST_POWER_CUTS` says how often
-//! (50).
+//! It needs root and a loop device, so it is run by hand: `cargo nextest run -p patchbay-tests --run-ignored only
+//! power_cut --no-capture`. `PATCHBAY_TEST_POWER_CUTS` sets the number of cuts (50).
 
 use std::{
     fs::{self, File},
@@ -28,15 +27,15 @@ use sandbox::{Effect, Target};
 use tempfile::TempDir;
 
 const CUTS: usize = 50;
-/// Each on a connection of its own.
+/// Number of senders, each with its own connection.
 const SENDERS: usize = 4;
 const DISK_BYTES: u64 = 256 << 20;
-/// The power fails after one answer to so many, another number in each round.
+/// The power fails after at most this many answers, a different number in each round.
 const ANSWERS_MAX: usize = 200;
-/// Longer than a job that was tried a few times waits.
+/// Longer than the wait of a job that was tried a few times.
 const SKIP_MS: i64 = 600_000;
-/// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`, and the time just before; perl is everywhere, and asks for no
-/// unsafe code here.
+/// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`, and the time just before. Perl is available everywhere, and
+/// needs no unsafe code here.
 const SHUT_DOWN: &str = r#"
     use Time::HiRes;
     open(my $at, "<", $ARGV[0]) or die $!;
@@ -46,7 +45,7 @@ const SHUT_DOWN: &str = r#"
     printf("%.6f", $now);
 "#;
 
-/// A file system in a file, mounted while this lives.
+/// A file system in a file, mounted until dropped.
 struct Disk {
     image: PathBuf,
     at: PathBuf,
@@ -69,13 +68,13 @@ impl Disk {
         run("mount", &["-o".as_ref(), "loop".as_ref(), &self.image, &self.at]);
     }
 
-    /// When it was cut.
+    /// Cuts the power, and returns when.
     fn cut_power(&self) -> SystemTime {
         let seconds = run("perl", &["-e".as_ref(), SHUT_DOWN.as_ref(), &self.at]);
         UNIX_EPOCH + Duration::from_secs_f64(seconds.parse().unwrap())
     }
 
-    /// As after a start of the machine.
+    /// Mounts it again, as after a start of the machine.
     fn mount_again(&self) {
         run("umount", &[&self.at]);
         self.mount();
@@ -84,7 +83,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // A host that a failed test has left may use it for another moment.
+        // A host left by a failed test may use it for another moment.
         let unmounted = Command::new("umount").arg("--lazy").arg(&self.at).status();
         if !unmounted.is_ok_and(|status| status.success()) {
             eprintln!("{} stays mounted", self.at.display());
@@ -99,7 +98,7 @@ fn run(program: &str, args: &[&Path]) -> String {
     String::from_utf8(ended.stdout).unwrap()
 }
 
-/// Sends tickets of a round until the host takes none any more, and writes down what was answered 202, and when.
+/// Sends the tickets of a round until the host accepts no more, and records which were answered 202, and when.
 fn send(line: &Line, round: usize, sender: usize, told: &Mutex<Vec<(String, SystemTime)>>) {
     let Some(connection) = Connection::open(line.host.address()) else { return };
     for number in 0.. {
@@ -129,7 +128,7 @@ fn every_202_is_there_after_a_power_cut() {
     let (mut before, mut during, mut there, mut unsynced_lost) = (0, 0, 0, 0);
     let cuts = cuts();
     for round in 1..=cuts {
-        // No job is done before the cut, so that each must have survived it to become a note.
+        // No job is finished before the cut, so each must survive it to become a note.
         line.fail(Target::Any, None, Effect::Status { status: 503, body: None, content_type: None });
         let told = Mutex::new(Vec::new());
         let wanted = 1 + (round * 37) % ANSWERS_MAX;
@@ -139,7 +138,7 @@ fn every_202_is_there_after_a_power_cut() {
                 scope.spawn(move || send(line, round, sender, told));
             }
             wait_until("answers", WAIT_MAX, || (told.lock().unwrap().len() >= wanted).then_some(()));
-            // The control: what is not synced is not there afterwards.
+            // The control: unsynced data is gone afterwards.
             let mut unsynced = File::create(disk.at.join("unsynced")).unwrap();
             unsynced.write_all(b"not synced").unwrap();
             disk.cut_power()

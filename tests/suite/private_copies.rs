@@ -1,5 +1,5 @@
-//! What is mapped is what was proven: by the open file itself, whatever bears its name by then, and never the code of another
-//! file that had its number.
+//! What is mapped is what was verified: by the open file itself, whatever has its name by then, and never the code of
+//! another file that had its number.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 const PROBE_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// A folder for private copies, and what tries the bytes before they are copied there.
+/// A folder for private copies, and the prober that tries the bytes before they are copied there.
 struct Bench {
     folder: TempDir,
     prober: Prober,
@@ -38,7 +38,7 @@ impl Bench {
         fs::write(&file, artifact.bytes()).unwrap();
         let inspected = artifact::inspect(&file, &Trust::default()).unwrap_or_else(|fault| panic!("{fault:?}"));
         let (prober, verdicts) = (&self.prober, &self.verdicts);
-        // Whose the target folder is makes no difference here.
+        // The owner of the target folder makes no difference here.
         inspected.verify(Permissions::Volume, prober, verdicts, self.folder.path(), number).unwrap()
     }
 }
@@ -55,14 +55,14 @@ fn a_copy_that_is_replaced_before_it_is_mapped_changes_nothing() {
     let other = bench.folder.path().join("other");
     fs::write(&other, Artifact::GOOD_V2.bytes()).unwrap();
     fs::rename(other, artifact.copy()).unwrap();
-    // The control: by its name it would be the other one.
+    // The control: its name would give the other file.
     assert!(fs::read(artifact.copy()).unwrap() == Artifact::GOOD_V2.bytes());
     assert!(fs::read(artifact.opened_from()).unwrap() == Artifact::GOOD.bytes());
     let library = LoadedLibrary::open(&artifact).unwrap();
     assert_eq!(version(&library), "1.0.0");
 }
 
-/// While the one before is still mapped, as when it drains.
+/// The previous generation is still mapped, as when it drains.
 #[test]
 fn the_next_generation_is_its_own_code_while_the_one_before_is_mapped() {
     let bench = Bench::new();
@@ -74,8 +74,8 @@ fn the_next_generation_is_its_own_code_while_the_one_before_is_mapped() {
     assert_eq!(version(&library), "1.0.0");
 }
 
-/// The control: with the first one's descriptor closed, the second gets its number, and the dynamic linker gives the first
-/// one's code for it.
+/// The control: after the first one's descriptor is closed, the second gets its number, and the dynamic linker returns
+/// the first one's code for it.
 #[test]
 fn a_number_that_is_used_again_gives_the_code_before_and_that_is_refused() {
     let bench = Bench::new();
@@ -90,7 +90,7 @@ fn a_number_that_is_used_again_gives_the_code_before_and_that_is_refused() {
     assert!(refusal.reason.contains("the code of another library"), "{refusal}");
 }
 
-/// Debuggers open what the dynamic linker has noted down.
+/// Debuggers open the path that the dynamic linker has recorded.
 #[test]
 fn another_process_finds_the_copy_by_the_path_that_it_was_opened_from() {
     let bench = Bench::new();

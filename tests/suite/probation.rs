@@ -1,5 +1,5 @@
-//! New versions that are worse than the ones before them are rolled back by the host itself; what their senders and tools
-//! do wrong is not held against them.
+//! New versions that are worse than their predecessors are rolled back by the host itself. Mistakes of their senders
+//! and tools do not count.
 
 use patchbay_tests::{
     Line, Supervisor, WAIT_MAX, created,
@@ -10,10 +10,11 @@ use patchbay_tests::{
 use sandbox::webhook::{Event, Scheme, Webhook, signed};
 use serde_json::Value;
 
-/// Tenants that the orders are for. Five faults shut a tenant out, and every tenth call must not always meet the same one.
+/// Number of tenants that the orders apply to. Five faults shut a tenant out, and every tenth call must not always hit
+/// the same one.
 const TENANTS: u32 = 11;
 const EVERY_TENTH: &str = "validate:panic-tenth";
-/// A probation's calls.
+/// Number of calls of a probation.
 const CALLS_MAX: u64 = 200;
 
 fn line() -> Line {
@@ -31,7 +32,7 @@ fn put(line: &Line, version: &str, orders: &str) {
     let _refused_when_rolled_back = line.host.try_ctl(&["reload"]);
 }
 
-/// Sends so many webhooks, as a tool does: what is answered 503 is sent again. How often that was.
+/// Sends this many webhooks as a tool does, repeating those answered 503. Returns how many repetitions there were.
 fn send(line: &Line, name: &str, count: u32) -> u32 {
     let mut again = 0;
     for ticket in 0..count {
@@ -53,7 +54,7 @@ fn serves(line: &Line, version: &str) -> Value {
     row
 }
 
-/// The one time that the host has rolled something back.
+/// The only event of the host's own rollback.
 #[track_caller]
 fn rolled_back(line: &Line) -> Value {
     let found = events(line, "the rollback", 1, |event| event["code"] == "rolled_back");
@@ -80,7 +81,7 @@ fn a_version_that_panics_in_every_tenth_call_is_rolled_back_and_every_webhook_ac
     let calls: u64 = why.split(' ').filter_map(|word| word.parse().ok()).nth(1).unwrap();
     assert!(calls <= CALLS_MAX && why.contains("as ordered"), "{why}");
 
-    // The same bytes, over a restart too, are not tried again; others are.
+    // The same bytes are not tried again, even across a restart; others are.
     put(&line, "1.1.0", EVERY_TENTH);
     serves(&line, "1.0.0");
     line.host.restart();

@@ -1,4 +1,4 @@
-//! A tenant may send so much and no more, and only what is authentic counts.
+//! A tenant may send a limited number of webhooks, and only authentic ones count.
 
 use patchbay_tests::{Artifact, Host, Line, WAIT_MAX, created, wait_until};
 use rustix::process::Signal;
@@ -13,7 +13,7 @@ fn line() -> Line {
     line
 }
 
-/// Sends webhooks of this tenant until one is refused; how many were taken.
+/// Sends webhooks of this tenant until one is refused. Returns how many were accepted.
 #[track_caller]
 fn taken(line: &Line, tenant: &str) -> usize {
     let mut taken = 0;

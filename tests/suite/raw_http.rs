@@ -1,9 +1,9 @@
-//! HTTP as no well-behaved client writes it: sizes, lengths and transfer encodings.
+//! HTTP that no well-behaved client sends: sizes, lengths and transfer encodings.
 
 use patchbay_tests::{Answer, Artifact, Host, Line, created, http};
 use sandbox::webhook::SignedRequest;
 
-/// A limit that one packet reaches.
+/// A limit that one packet can reach.
 const BODY_BYTES_MAX: usize = 2_048;
 
 fn line() -> Line {
@@ -22,7 +22,7 @@ fn send(line: &Line, webhook: &SignedRequest, headers: &str, bytes: &[u8]) -> An
     http::over_tcp(line.host.address(), &[head.as_bytes(), bytes].concat())
 }
 
-/// The body in chunks of at most so many bytes.
+/// The body in chunks of at most this many bytes.
 fn chunked(body: &[u8], bytes: usize) -> Vec<u8> {
     let mut out = Vec::new();
     for chunk in body.chunks(bytes) {
@@ -93,7 +93,7 @@ fn a_body_of_the_limit_is_read_and_one_byte_more_is_not() {
     assert_eq!(status("transfer-encoding: chunked\r\n", &chunked(&beyond, 512)), 413);
 }
 
-/// What a proxy in front may take for another request than we do: refused, or at least the last of its connection.
+/// A request that a proxy in front may read differently is refused, or at least the last on its connection.
 #[test]
 fn lengths_and_chunks_that_servers_read_differently_are_refused() {
     let line = line();

@@ -1,4 +1,4 @@
-//! Webhooks that prove nothing are hints: what they say counts for nothing, what the tool says does.
+//! Unproven webhooks are hints: their content does not count, and the tool's answer does.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn line() -> Line {
     line
 }
 
-/// The tool's ticket.
+/// Puts the ticket into the tool.
 fn put(line: &Line, ticket: &str, subject: &str, status: &str, resolution: &str) {
     let fields = TicketFields {
         subject: subject.to_owned(),
@@ -26,7 +26,7 @@ fn put(line: &Line, ticket: &str, subject: &str, status: &str, resolution: &str)
     line.tool.put_ticket(TOOL, ticket, fields).unwrap();
 }
 
-/// A webhook that says of a ticket what its tool does not.
+/// A webhook with a content that the tool's ticket does not have.
 fn forged(event: Event, ticket: &str) -> sandbox::webhook::SignedRequest {
     let mut webhook = Webhook::new("acme", event, ticket);
     webhook.ticket.subject = "Forged gryphon".to_owned();

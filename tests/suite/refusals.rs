@@ -1,4 +1,4 @@
-//! Deliveries that are not taken: each with its status, its body, and nothing kept.
+//! Refused deliveries: each has its status and body, and nothing is stored.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -14,7 +14,7 @@ fn line() -> Line {
     line
 }
 
-/// A body of our own, properly signed.
+/// Any body, properly signed.
 fn signed_body(tenant: &str, body: &[u8]) -> SignedRequest {
     let mut request = created(tenant, "1");
     request.headers = vec![proof(Scheme::SignatureHeader, WEBHOOK_SECRET, body).unwrap()];
@@ -28,7 +28,7 @@ fn nothing_was_kept(host: &Host) {
     assert_eq!(jobs.as_array().map(Vec::len), Some(0), "{jobs:#}");
 }
 
-/// A 401's body without what differs by request.
+/// A 401's body without the parts that differ by request.
 #[track_caller]
 fn anonymous(answer: &Answer) -> Value {
     assert_eq!(answer.status, 401, "{}", answer.text());
@@ -97,7 +97,7 @@ fn a_tenant_without_a_secret_refuses_everything() {
     let line = line();
     line.host.ctl(&["tenant", "add", "bare", "--base-url", "https://desk.example"]);
     let mut request = created("bare", "1");
-    // What an empty key would give.
+    // The signature that an empty key would give.
     request.headers = vec![(
         "x-servicedesk-signature",
         "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad".to_owned(),

@@ -1,4 +1,4 @@
-//! Plugins are replaced while webhooks flow: nothing is lost, and nothing of the old ones stays.
+//! Plugins are replaced while webhooks arrive: nothing is lost, and nothing of the old ones remains.
 
 use std::{
     path::Path,
@@ -11,11 +11,11 @@ use patchbay_tests::{Artifact, Host, Line, WAIT_MAX, created, wait_until};
 use sandbox::{Effect, Target};
 use serde_json::Value;
 
-/// Longer than jobs wait for a plugin, shorter than a lease: a running job must not lose its own.
+/// Longer than jobs wait for a plugin, but shorter than a lease: a running job must not lose its own.
 const SKIP: Duration = Duration::from_secs(60);
 const RELOADS: usize = 200;
-/// Measured: about 450 KB stay for each generation that is not unmapped, besides what its threads kept. All reloads
-/// together may grow by far less than that.
+/// Maximum growth over all reloads. Measured: about 450 KB stay for each generation that is not unmapped, besides what
+/// its threads kept.
 const GROWTH_KIB_MAX: u64 = 24 << 10;
 
 fn line() -> Line {
@@ -24,7 +24,7 @@ fn line() -> Line {
     line
 }
 
-/// Waits until all old generations are gone; then nothing but the active copy may be mapped, or lie in the state folder.
+/// Waits until all old generations are gone. Then only the active copy may be mapped or in the state folder.
 #[track_caller]
 fn only_the_active_copy_is_left(line: &Line) {
     let info = wait_until("one generation", WAIT_MAX, || {
@@ -48,11 +48,11 @@ fn after_two_hundred_reloads_nothing_of_the_old_ones_is_mapped() {
         line.host.ctl(&["reload", "desk_good"]);
         ticket += 1;
         line.open_ticket(&ticket.to_string());
-        // Both a fast and a slow lane have touched the plugin's thread-locals when the note is there.
+        // When the note is posted, both a fast and a slow lane have used the plugin's thread-locals.
         assert_eq!(line.host.send(&created("acme", &ticket.to_string())).status, 202);
         line.note_on(&ticket.to_string());
     };
-    // What is made once (allocator arenas, caches, the runtime's threads) is there after a tenth.
+    // Things that are created once (allocator arenas, caches, the runtime's threads) exist after a tenth.
     (0..RELOADS / 10).for_each(|_| reload_and_use());
     only_the_active_copy_is_left(&line);
     let before = line.host.anonymous_kib();
@@ -174,7 +174,7 @@ fn a_watched_folder_needs_no_command() {
     let file = line.host.put_file("libdesk.so", &Artifact::GOOD.bytes());
     serves("1.0.0");
     assert_eq!(line.host.send(&created("acme", "1")).status, 202);
-    // In place, as `cp` does it, and by a rename, as `mv` and rsync do.
+    // Replaced in place, as `cp` does, and by a rename, as `mv` and rsync do.
     std::fs::write(&file, Artifact::GOOD_V2.bytes()).unwrap();
     serves("2.0.0");
     line.host.put_file("libdesk.so", &Artifact::GOOD.bytes());

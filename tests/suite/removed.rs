@@ -1,4 +1,4 @@
-//! A removed tenant: what was stored for it goes with it, or stays out of the sight of who gets its id later.
+//! A removed tenant: its data is deleted with it, or hidden from a later tenant with its id.
 
 use patchbay_tests::{Artifact, Line, TOOL, created, minimal};
 use sandbox::TicketFields;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 const SOLVED: &str = "Feed the gryphon";
 
-/// The note on a new ticket that is like ticket 1000.
+/// The note on a new ticket that is similar to ticket 1000.
 fn note(line: &Line, ticket: &str) -> String {
     let fields = TicketFields { subject: "As in 1000".to_owned(), ..TicketFields::default() };
     line.tool.put_ticket(TOOL, ticket, fields).unwrap();
@@ -21,9 +21,9 @@ fn what_was_stored_for_a_removed_tenant_is_not_its_successors() {
         line.add_tenant("acme", "desk_good", &[]);
         assert_eq!(line.host.send(&minimal("acme", "1000", "ticket_resolved")).status, 202);
         line.idle();
-        // As long as it is the same tenant.
+        // It is still the same tenant.
         assert!(note(&line, "2000").contains(SOLVED));
-        // A dead letter: its ticket is not there, and the tool says so for ever.
+        // A dead letter: the ticket does not exist, and the tool always says so.
         assert_eq!(line.host.send(&created("acme", "404")).status, 202);
         line.run_out();
         line.host.ctl(&["tenant", "pause", "acme"]);
@@ -49,7 +49,7 @@ fn what_was_stored_for_a_removed_tenant_is_not_its_successors() {
         assert_eq!(line.host.ctl(&["job", "list", "--tenant", "acme"]), json!([]));
         assert_eq!(line.host.ctl(&["job", "retry", "--dead"])["jobs"], json!(0));
         assert!(!note(&line, "2001").contains(SOLVED), "another customer's solution");
-        // The webhook that the one before had is news to this one.
+        // The previous tenant's webhook is new to this one.
         line.open_ticket("3000");
         assert_eq!(line.host.send(&created("acme", "3000")).json()["status"], "accepted");
         line.note_on("3000");

@@ -1,12 +1,12 @@
-//! A ticket that is reopened leaves the answers until it is solved again, by the same words as before where a tool has no
-//! others.
+//! A reopened ticket leaves the search results until it is solved again, even with the same words as before if a tool
+//! has no others.
 
 use std::time::Duration;
 
 use patchbay_tests::{Artifact, Line, TOOL, minimal};
 use sandbox::TicketFields;
 
-/// Kept of a `resolved` that proves nothing: later than this, the same words are worth another look.
+/// How long an unproven `resolved` is remembered. After that, the same words are checked again.
 const CONFIRMED: Duration = Duration::from_secs(10 * 60);
 
 fn line(plugin: Artifact, tool_type: &str) -> Line {
@@ -15,7 +15,7 @@ fn line(plugin: Artifact, tool_type: &str) -> Line {
     line
 }
 
-/// A ticket of the tool, about a gryphon.
+/// Puts a ticket about a gryphon into the tool.
 fn put(line: &Line, ticket: &str, status: &str, resolution: &str) {
     let fields = TicketFields {
         subject: format!("Gryphon {ticket}"),
@@ -26,7 +26,7 @@ fn put(line: &Line, ticket: &str, status: &str, resolution: &str) {
     line.tool.put_ticket(TOOL, ticket, fields).unwrap();
 }
 
-/// Delivers the same few words about the ticket whenever it is called.
+/// Delivers the same few words about the ticket at each call.
 #[track_caller]
 fn tell(line: &Line, ticket: &str, event: &str, expected: &str) {
     let answer = line.host.send(&minimal("acme", ticket, event));
@@ -51,7 +51,7 @@ fn it_is_offered_while_it_is_solved() {
         line.idle();
         assert!(note(&line, &new_ticket(1)).contains("Feed the gryphon"), "round {round}: it is solved");
         tell(&line, "1", "ticket_reopened", "accepted");
-        // Whether or not the worker has come to it yet.
+        // This holds whether or not the worker has processed it.
         assert!(!note(&line, &new_ticket(2)).contains("Feed the gryphon"), "round {round}: it is open again");
         tell(&line, "1", "ticket_reopened", "duplicate");
     }
@@ -89,7 +89,7 @@ fn of_a_hint_the_tool_is_asked_again_after_a_reopening_and_after_ten_minutes() {
     line.idle();
     assert!(note(&line, "13").contains("Stroke the gryphon"));
 
-    // Reopened and solved again, and nobody told of the reopening.
+    // The ticket was reopened and solved again, and nobody reported the reopening.
     put(&line, "1", "Resolved", "Leave the gryphon alone");
     tell(&line, "1", "ticket_resolved", "duplicate");
     line.host.advance_clock(CONFIRMED + Duration::from_secs(1));

@@ -1,5 +1,5 @@
-//! A plugin's file is replaced while webhooks flow, in every way by which files come into a folder: the new one serves, and
-//! no webhook is refused.
+//! A plugin's file is replaced while webhooks arrive, in every way in which files come into a folder. The new one
+//! serves, and no webhook is refused.
 
 use std::{
     ffi::OsStr,
@@ -24,17 +24,17 @@ use sandbox::{Effect, Target};
 use serde_json::Value;
 
 const FILE: &str = "libdesk.so";
-/// How long a slow copy takes, and in how many pieces.
+/// Duration of a slow copy; the number of its pieces follows.
 const SLOW: Duration = Duration::from_secs(10);
 const PIECES: usize = 100;
 const FILES_AT_ONCE: usize = 50;
 const STORM: usize = 10_000;
 const REPLACEMENTS: usize = 20;
-/// Together they send 20,000 webhooks; a tenant's jobs must fit into one list.
+/// The tenants together send 20,000 webhooks; a tenant's jobs must fit into one list.
 const TENANTS: usize = 20;
 const WEBHOOKS_EACH: usize = 1_000;
 
-/// A watched folder, and nothing here is about the fast deadline: the machine may be busy.
+/// A watched folder. The fast deadline does not matter here, because the machine may be busy.
 fn builder() -> HostBuilder {
     let builder = Host::builder().config("plugins.watch", true).config("plugins.fast_deadline_ms", 10_000);
     builder.config("log.level", "\"info\"")
@@ -53,12 +53,12 @@ fn started(mut line: Line) -> Line {
     line
 }
 
-/// The good plugin with another digest for each number: what lies behind the last header is nobody's business.
+/// The good plugin with another digest for each number: nothing reads bytes after the last header.
 fn numbered(artifact: Artifact, number: u64) -> Vec<u8> {
     [&artifact.bytes()[..], &number.to_le_bytes()].concat()
 }
 
-/// A file outside the plugin folder, whose name is where it is to go.
+/// A file outside the plugin folder, with its future name.
 fn draft(host: &Host, bytes: &[u8]) -> PathBuf {
     let draft = host.folder().join("draft.so");
     fs::write(&draft, bytes).unwrap();
@@ -82,7 +82,7 @@ fn serves(line: &Line, bytes: &[u8]) -> Value {
     })
 }
 
-/// A way to put these bytes in the place of a file.
+/// A way to replace a file by these bytes.
 type Way = fn(&Host, &Path, &[u8]);
 
 const WAYS: &[(&str, Way)] = &[
@@ -167,7 +167,7 @@ fn twenty_thousand_webhooks_during_twenty_replacements_are_each_accepted_and_don
             });
         }
         for number in 0..REPLACEMENTS {
-            // Spread over all of the webhooks.
+            // The replacements are spread over all webhooks.
             let sent_by_then = number * TENANTS * WEBHOOKS_EACH / REPLACEMENTS;
             wait_until("webhooks", WAIT_MAX, || (sent.load(Ordering::Relaxed) >= sent_by_then).then_some(()));
             let bytes = numbered(Artifact::SCHEMES, number as u64);
@@ -238,7 +238,7 @@ fn a_link_is_turned_to_another_version() {
     });
 }
 
-/// As the kubelet writes a volume: a folder for each version, a link to it, and links through that one.
+/// A volume as the kubelet writes it: a folder for each version, a link to it, and links through that one.
 #[test]
 fn a_kubernetes_volume_is_swapped() {
     let line = Line::stopped(builder().config("plugins.permissions", "\"group\""));
@@ -303,7 +303,7 @@ fn the_same_bytes_and_another_name_are_no_replacement() {
     beside_the_good_one(&line, || {
         run("touch", &[&old]);
         fs::write(&old, Artifact::GOOD.bytes()).unwrap();
-        // Returns when everything is quiet and was looked at.
+        // Returns when everything has settled and was checked.
         line.host.ctl(&["reload"]);
         assert_eq!(line.host.plugin("desk_good")["generation"], 1);
         for (from, to) in [(&old, &new), (&new, &old)] {
@@ -313,7 +313,7 @@ fn the_same_bytes_and_another_name_are_no_replacement() {
             });
         }
         assert_eq!(line.host.plugin("desk_good")["generation"], 1);
-        // Under its new name it is the same plugin: what comes there replaces it.
+        // Under its new name it is the same plugin, and a file written there replaces it.
         fs::rename(&old, &new).unwrap();
         let bytes = numbered(Artifact::GOOD_V2, 1);
         run("mv", &[&draft(&line.host, &bytes), &new]);
@@ -349,7 +349,7 @@ fn a_file_that_is_taken_away_is_missed_until_it_comes_back() {
     line.note_on("1");
 }
 
-/// Whatever becomes of the folder, what serves goes on; and what comes into the next one is seen.
+/// Whatever happens to the folder, the serving plugin continues, and files in the next folder are seen.
 #[test]
 fn the_folder_itself_comes_and_goes() {
     let mut line = Line::stopped(builder());

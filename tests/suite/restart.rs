@@ -1,11 +1,11 @@
-//! The end of a host and its next start: what was accepted stays accepted, whatever ended it.
+//! The end of a host and its next start: accepted webhooks stay accepted, whatever ended it.
 
 use std::time::Duration;
 
 use patchbay_tests::{Artifact, Host, Line, TOOL, WAIT_MAX, created};
 use sandbox::{Effect, Fault, Target};
 
-/// Longer than a job waits after its first failures, shorter than a lease: a running job must not lose its own.
+/// Longer than a job waits after its first failures, but shorter than a lease: a running job must not lose its own.
 const SKIP: Duration = Duration::from_secs(60);
 const TICKETS: usize = 20;
 
@@ -37,7 +37,7 @@ fn a_note_whose_answer_a_crash_cut_off_is_not_posted_again() {
     let mut line = Line::with(&[Artifact::SERVICEDESK_PLUS]);
     line.add_tenant("acme", "servicedesk_plus", &[]);
     line.open_ticket("1");
-    // The note is taken, but its answer is held back until the host is gone.
+    // The note is accepted, but its answer is held back until the host is gone.
     let held = Fault {
         operation: Target::Note,
         times: Some(1),

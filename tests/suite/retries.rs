@@ -1,4 +1,4 @@
-//! A tool that fails: attempts wait in the store, and the clock is moved, never waited for.
+//! A failing tool: attempts wait in the store, and the clock is moved, never waited for.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn status(status: u16) -> Effect {
     Effect::Status { status, body: None, content_type: None }
 }
 
-/// Whether the job waits after so many attempts.
+/// Whether the job waits after this many attempts.
 fn waits_after(attempts: u64) -> impl Fn(&Value) -> bool {
     move |job| job["state"] == "waiting" && job["attempts"] == attempts
 }
@@ -28,7 +28,7 @@ fn three_failures_and_then_one_note() {
         (Target::Note, status(503)),
         (Target::Note, Effect::DropBefore),
         (Target::Get, Effect::Html),
-        // The note is there, but nobody was told: it must not be posted again.
+        // The note is posted, but the host gets no answer: it must not be posted again.
         (Target::Note, Effect::DropAfter),
     ] {
         let line = line();
@@ -68,7 +68,7 @@ fn the_wait_that_the_tool_asks_for_is_kept() {
     let job = line.job("1", "waits", waits_after(1));
     assert_eq!(job["last_error"]["code"], "rate_limit", "{job:#}");
     line.host.advance_clock(Duration::from_secs(3_500));
-    // Another ticket goes through: the worker has looked.
+    // Another ticket is done, so the worker has looked.
     line.open_ticket("2");
     let later = advanced(&line, "2");
     assert_eq!(later, 202);
@@ -190,7 +190,7 @@ fn of_a_plugin_that_cannot_look_only_what_the_tool_did_not_refuse_is_possibly_tw
 #[test]
 fn a_dead_letter_that_was_purged_is_not_done() {
     let line = line();
-    // The tool does not have the ticket any more when it is to take the note.
+    // The tool no longer has the ticket when the note is posted.
     line.open_ticket("404");
     line.fail(Target::Note, None, status(404));
     assert_eq!(line.host.send(&created("acme", "404")).status, 202);

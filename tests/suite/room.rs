@@ -1,4 +1,4 @@
-//! Room on the disk: nobody fills it for all, and when it is full what makes room still works.
+//! Disk space: no tenant fills the disk for all, and on a full disk everything that frees space still works.
 
 use std::{
     fs::{self, File},
@@ -9,7 +9,7 @@ use std::{
 use patchbay_tests::{Artifact, Host, HostBuilder, Line, WAIT_MAX, created, wait_until};
 use rustix::process::Signal;
 
-/// A PiB: more than any disk has free.
+/// One PiB: more than any disk has free.
 const MORE_THAN_THERE_IS: &str = "1073741824";
 
 fn code(line: &Line, tenant: &str, ticket: &str) -> String {
@@ -70,7 +70,7 @@ fn while_too_little_is_free_webhooks_are_refused_and_jobs_go_on() {
     assert_eq!(code(&line, "acme", "2"), "202");
 }
 
-/// A host whose store lies on a file system of its own of so many MiB, which only the host sees.
+/// A host whose store is on its own file system of this many MiB, which only the host sees.
 fn on_a_small_disk(mib: u32) -> HostBuilder {
     let mount = format!("mount -t tmpfs -o size={mib}m,mode=0700 none db && exec \"$0\" \"$@\"");
     let namespace = if rustix::process::geteuid().is_root() { "-m" } else { "-Urm" };
@@ -99,12 +99,12 @@ fn on_a_full_disk_dead_letters_are_purged_and_tenants_removed() {
     line.run_out();
     line.host.ctl(&["tenant", "pause", "other"]);
     assert_eq!(code(&line, "other", "1"), "202");
-    // As the host sees it.
+    // The path as the host sees it.
     let fill = PathBuf::from(format!("/proc/{}/root", line.host.process_id()));
     let fill = fill.join(line.host.folder().strip_prefix("/").unwrap()).join("db/fill");
     let mut fill = File::create(fill).unwrap();
     while fill.write_all(&[0; 4096]).is_ok() {}
-    // What the log has room for is still taken; in the end it is full for webhooks.
+    // Webhooks are accepted while the log has space; in the end the disk is full for them.
     wait_until("the disk is full", WAIT_MAX, || {
         let ticket = line.host.log().len().to_string();
         (code(&line, "other", &format!("9{ticket}")) == "store_unavailable").then_some(())

@@ -1,4 +1,4 @@
-//! More webhooks than a plugin can take: what is too much is told to come again at once, and hurts nobody else.
+//! More webhooks than a plugin can take: the excess is refused at once for a retry, and nobody else is affected.
 
 use std::{
     thread,
@@ -15,7 +15,7 @@ fn builder(fast_lanes: usize, lane_queue: usize, fast_deadline: Duration) -> Hos
         .config("plugins.fast_deadline_ms", fast_deadline.as_millis())
 }
 
-/// Waits until this gauge of the plugin's fast lanes stands at 1.
+/// Waits until this gauge of the plugin's fast lanes is 1.
 #[track_caller]
 fn one(line: &Line, gauge: &str) {
     wait_until(gauge, WAIT_MAX, || {
@@ -31,12 +31,12 @@ fn is_too_much(answer: &Answer) {
     assert!(answer.retry_after_s().is_some_and(|seconds| (1..60).contains(&seconds)), "{answer:?}");
 }
 
-/// Longer than anything here takes, so that what comes sooner has not waited.
+/// Longer than anything here takes, so that whatever comes sooner has not waited.
 const LONG: Duration = Duration::from_secs(5);
 
 #[test]
 fn a_tenant_has_its_share_of_the_queue_before_it_is_known_to_be_authentic() {
-    // A share of one.
+    // The tenant's share is one.
     let line = Line::start(builder(2, 4, LONG));
     line.add_tenant("stuck", "desk_hangs", &[("in", "validate")]);
     line.add_tenant("calm", "desk_hangs", &[]);
@@ -72,10 +72,10 @@ fn all_tenants_together_have_the_queue_and_no_more() {
 
 #[test]
 fn a_plugin_that_has_too_much_to_do_is_not_at_fault() {
-    /// As many as have a plugin quarantined, if each were a fault, and some.
+    /// Number of rounds: more than would quarantine a plugin if each were a fault.
     const ROUNDS: usize = 4;
     const TENANTS: usize = 10;
-    // Of ten at once it can take three or four.
+    // It can take three or four of ten at once.
     let line = Line::start(builder(1, 1_024, Duration::from_millis(350)));
     let tenants: Vec<_> = (0..TENANTS).map(|at| format!("t-{at}")).collect();
     tenants.iter().for_each(|tenant| line.add_tenant(tenant, "desk_hangs", &[("slow_ms", "100")]));
@@ -87,7 +87,7 @@ fn a_plugin_that_has_too_much_to_do_is_not_at_fault() {
             sent.into_iter().map(|answer| answer.join().expect("it is answered")).collect()
         });
         let late = answers.iter().filter(|answer| answer.status == 503);
-        // The one whose turn came just before its deadline has overrun it.
+        // A webhook whose turn comes just before its deadline overruns it.
         let late: Vec<_> = late.filter(|answer| answer.problem_code() != "plugin_overrun").collect();
         assert!(late.len() >= TENANTS / 2, "round {round}: {answers:#?}");
         late.into_iter().for_each(is_too_much);

@@ -1,4 +1,4 @@
-//! Secrets stay in the host: not in its files in clear, not in its log, not in anything it shows.
+//! Secrets stay in the host: they are not in clear text in its files, in its log or in anything that it shows.
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ fn no_secret_is_in_files_logs_or_answers() {
     line.add_tenant("token", "servicedesk_plus", &[("webhook_auth", "token")]);
     line.open_ticket("1");
     line.open_ticket("2");
-    // The secrets go the ways that they can go: verified, refused, sent to the tool, and sent to a tool that fails.
+    // The secrets take every path: verified, refused, sent to the tool, and sent to a failing tool.
     assert_eq!(line.host.send(&created("acme", "1")).status, 202);
     line.note_on("1");
     line.fail(Target::Any, None, Effect::Status { status: 401, body: None, content_type: None });

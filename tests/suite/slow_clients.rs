@@ -1,4 +1,5 @@
-//! Clients that hold a connection and give or take as little as they can: each is closed in time, and nobody waits for them.
+//! Clients that hold a connection and send or read as little as they can: each is closed in time, and nobody waits for
+//! them.
 
 use std::{
     io::{self, Read, Write},
@@ -15,20 +16,20 @@ use rustix::{
     net::sockopt::set_socket_recv_buffer_size,
 };
 
-/// Of a kind, at once.
+/// Number of clients of a kind at once.
 const CLIENTS: usize = 500;
-/// Configured for headers, bodies and answers alike.
+/// The configured time for headers, bodies and answers alike.
 const TIME_MAX: Duration = Duration::from_secs(2);
-/// Between two bytes of a client that sends some.
+/// Time between two bytes of a client that sends some.
 const BEAT: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
-/// So that a client's kernel takes little for a client that takes nothing.
+/// A small buffer, so that the kernel of a client that reads nothing takes little for it.
 const RECEIVE_BYTES: usize = 4 << 10;
 
-/// How a client is slow.
+/// A kind of slow client.
 struct Kind {
     /// Sent at once.
     first: Vec<u8>,
-    /// Sent on and on: a byte at each beat, or, by who takes no answers, as much as the host lets it.
+    /// Sent afterwards: a byte at each beat or, by clients that read no answers, as much as the host accepts.
     then: Vec<u8>,
     takes_answers: bool,
 }
@@ -87,7 +88,7 @@ impl<S: Read + Write> Client<S> {
     }
 }
 
-/// Lets the clients be slow until all are closed; how long each was open.
+/// Keeps the clients slow until all are closed. Returns how long each was open.
 fn hold<S: Read + Write + AsFd>(mut clients: Vec<Client<S>>, kind: &Kind) -> Vec<Duration> {
     let count = clients.len();
     let deadline = Instant::now() + WAIT_MAX;
@@ -134,7 +135,7 @@ fn check(kind: &Kind) {
             took.push(started.elapsed());
         }
         let open = slow.join().expect("all are closed");
-        // As long as configured, so by no other cause; how much longer is the machine's affair.
+        // At least as long as configured, so nothing else closed them. The machine decides how much longer.
         assert!(open.iter().min() >= Some(&TIME_MAX), "the first was closed after {:?}", open.iter().min());
         assert!(took.len() >= 10, "only {} webhooks were answered meanwhile", took.len());
         took.sort();
@@ -174,7 +175,8 @@ fn who_asks_on_and_takes_no_answer_is_closed() {
     check(&Kind { first: vec![], then, takes_answers: false });
 }
 
-/// Lets clients that ask on and take no answer hold every place of a listener, and asks for one more answer meanwhile.
+/// Fills every place of a listener with clients that send requests and read no answer, and asks for one more answer
+/// meanwhile.
 #[track_caller]
 fn check_all_places<S: Read + Write + AsFd + Send>(open: impl Fn() -> S, path: &str, ask: impl FnOnce()) {
     let then = http::request("GET", path, &[], b"").repeat(100);
@@ -188,7 +190,7 @@ fn check_all_places<S: Read + Write + AsFd + Send>(open: impl Fn() -> S, path: &
         ask();
         let waited = started.elapsed();
         let open = slow.join().expect("all are closed");
-        // So they did hold every place until one was taken from them.
+        // They held every place until one was taken from them.
         let time_max = Duration::from_secs(ADMIN_ANSWER_S_MAX);
         assert!(waited >= time_max / 2, "the answer came after {waited:?}, so there was a place left");
         assert!(open.iter().min() >= Some(&time_max), "the first was closed after {:?}", open.iter().min());
@@ -224,7 +226,7 @@ fn a_long_time_for_bodies_is_none_for_one_that_hardly_comes() {
     let line = Line::start(Host::builder().config("server.body_timeout_s", 600));
     let mut stream = TcpStream::connect(line.host.address()).unwrap();
     stream.write_all(b"POST /webhooks/acme HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n").unwrap();
-    // As slow as clients are: a byte, and a while in which an answer may come.
+    // As slow clients do: a byte, and a pause in which an answer may come.
     stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     let started = Instant::now();
     let mut answer = Vec::new();

@@ -1,18 +1,18 @@
-//! Tools that are slow leave room for the others, however many jobs wait for them; and a tool whose answer ends the host does
-//! so a few times and no more.
+//! Slow tools leave room for the others, however many jobs wait for them. A tool whose answer ends the host does so a
+//! few times and no more.
 
 use patchbay_tests::{API_KEY, Artifact, Host, Line, TOOL, WAIT_MAX, created, wait_until};
 use sandbox::{Fault, Sandbox, SandboxConfig, TicketFields};
 
 const SLOW_TENANTS: usize = 20;
-/// Of each slow tenant.
+/// Number of waiting jobs of each slow tenant.
 const WAITING: usize = 8;
-/// Of the one whose tool is fast.
+/// Number of tickets of the tenant with a fast tool.
 const TICKETS: usize = 40;
-/// What may ask slow tools at once: three quarters of `plugins.slow_lanes_max`.
+/// Number of jobs that may ask slow tools at once: three quarters of `plugins.slow_lanes_max`.
 const CAREFUL: usize = 24;
 
-/// A tool that answers nothing while a test runs.
+/// A tool that never answers during a test.
 fn silent() -> Sandbox {
     let tool = Sandbox::start(SandboxConfig { token: API_KEY.to_owned(), ..SandboxConfig::default() }).unwrap();
     tool.set_faults(vec![Fault { delay_ms: 600_000, ..Fault::default() }]).unwrap();
@@ -54,7 +54,7 @@ fn with_twenty_slow_tools_the_next_tenant_gets_its_notes() {
 #[test]
 fn a_job_that_ends_the_host_again_and_again_is_a_dead_letter_and_the_others_get_their_notes() {
     const HEALTHY: usize = 12;
-    /// Twice with others, three times alone; and two more, since others may be under way still.
+    /// Twice with others, three times alone, and two more, because others may still be under way.
     const ENDS_MAX: usize = 7;
     let mut line = Line::with(&[Artifact::GOOD]);
     let deadly = silent();
@@ -64,7 +64,7 @@ fn a_job_that_ends_the_host_again_and_again_is_a_dead_letter_and_the_others_get_
         line.add_tenant(&format!("healthy-{number}"), "desk_good", &[]);
         line.open_ticket(&number.to_string());
     }
-    // They run when the host ends for the first and the second time.
+    // These jobs run when the host ends for the first and the second time.
     line.tool.set_faults(vec![Fault { delay_ms: 600_000, ..Fault::default() }]).unwrap();
     assert_eq!(line.host.send(&created("deadly", "666")).status, 202);
     for number in 0..HEALTHY {

@@ -1,9 +1,9 @@
-//! Half load for a while, and at one delivery in a hundred something goes wrong: at the tool, on the disk, with the plugin's
-//! file, with the clock, or the host is killed. In the end every 202 is one note, or a dead letter with its reason, and the
+//! Half load for a while, with a fault at one delivery in a hundred: at the tool, on the disk, with the plugin's file,
+//! with the clock, or the host is killed. At the end every 202 is one note, or a dead letter with its reason, and the
 //! host has no more memory, threads, files and processes than in the middle.
 //!
-//! `PATCHBAY_TEST_SOAK_S` says for how long (90 s), `PATCHBAY_TEST_SOAK_SEED` at which deliveries. What the load is half of is
-//! found out first, on the machine as it is.
+//! `PATCHBAY_TEST_SOAK_S` sets the duration (90 s), `PATCHBAY_TEST_SOAK_SEED` at which deliveries the faults come. The
+//! full load is first measured on the machine as it is.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,55 +25,55 @@ use patchbay_tests::{
 use sandbox::{Effect, Fault, Sandbox, Target, TicketFields};
 use serde_json::Value;
 
-/// Unless the environment says otherwise.
+/// Default duration, in seconds.
 const SECONDS: u64 = 90;
 const SEED: usize = 0x50a4;
-/// Each on a connection of its own.
+/// Number of senders, each with its own connection.
 const SENDERS: usize = 8;
 const TENANTS: usize = 4;
-/// By which it is found out what the machine gives.
+/// Number of tickets that measure what the machine can do.
 const TRIAL_TICKETS: usize = 400;
-/// The sandbox has room for so many and some more.
+/// Maximum number of tickets; the sandbox has room for some more.
 const TICKETS_MAX: usize = 90_000;
-/// One fault for so many deliveries; more often where that would be less than each kind twice.
+/// Deliveries for each fault; fewer if each kind would otherwise come less than twice.
 const DELIVERIES_PER_FAULT: usize = 100;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// More than the configuration below lets an answer have.
+/// Larger than the configuration below allows for an answer.
 const HUGE_BYTES: usize = 2 << 20;
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 const SLOW_MS: u64 = 2_000;
-/// Few enough that lanes that come and go are no leak of threads.
+/// Few enough that lanes that come and go do not look like a leak of threads.
 const SLOW_LANES_MAX: usize = 8;
 /// How far the clock is set, forward and then back.
 const CLOCK_STEP_MS: i64 = 600_000;
-/// Longer than a sender may have to wait while the host is killed, the disk is full and the machine busy.
+/// Longer than a sender may have to wait while the host is killed, the disk is full and the machine is busy.
 const TAKEN_TIME_MAX: Duration = Duration::from_secs(120);
-/// In which all jobs are done when nothing goes wrong any more.
+/// Maximum time for all jobs to finish once the faults are over.
 const END_TIME_MAX: Duration = Duration::from_secs(300);
-/// What the second half may have more than the first: a fifth, and so much besides.
+/// Memory that the second half may use beyond the first, in addition to a fifth.
 const MEMORY_SLACK_KIB: u64 = 8 << 10;
 const COUNT_SLACK: u64 = 8;
 
-/// What goes wrong.
+/// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     /// The tool answers 500.
     Status,
-    /// ... 429, and when to come again.
+    /// The tool answers 429, with a time to retry.
     TooMany,
-    /// ... by closing the connection.
+    /// The tool closes the connection.
     Reset,
-    /// ... in the same way, but it has done the work.
+    /// The tool closes the connection after doing the work.
     Lost,
-    /// ... half.
+    /// The tool sends half of its answer.
     Cut,
-    /// ... after a while.
+    /// The tool answers after a while.
     Slow,
-    /// ... with a page.
+    /// The tool answers with an HTML page.
     Garbage,
-    /// ... with more than is taken, which is final.
+    /// The tool answers with more than is accepted, which is final.
     Huge,
-    /// The tool does not know the ticket and never will.
+    /// The tool does not have the ticket and never will.
     Missing,
     /// Nothing can be written for a while.
     Disk,
@@ -102,7 +102,7 @@ const KINDS: [Kind; 13] = [
 ];
 
 impl Kind {
-    /// What the tool does, when it is the tool that fails.
+    /// The tool's fault, if this kind is one of the tool.
     fn fault(self) -> Option<Fault> {
         let status = |status, body| Effect::Status { status, body, content_type: None };
         let effect = match self {
@@ -121,8 +121,8 @@ impl Kind {
     }
 }
 
-/// What goes wrong at which delivery: seeded moments, and the kinds in turn. Kills come in the first quarter, so that the run
-/// that is measured is a long one.
+/// Which fault comes at which delivery: seeded moments, with the kinds in turn. Kills come in the first quarter, so
+/// that the measured run is a long one.
 struct Plan {
     seed: usize,
     deliveries: usize,
@@ -134,7 +134,7 @@ impl Plan {
         let mut kinds = KINDS.iter().cycle();
         let mut faults = BTreeMap::new();
         for from in (0..self.deliveries).step_by(distance) {
-            // The last stretch may be a short one.
+            // The last interval may be a short one.
             let at = from + mixed(self.seed + from) % distance.min(self.deliveries - from);
             let may_kill = at < self.deliveries / 4;
             faults.extend(kinds.find(|kind| may_kill || **kind != Kind::Kill).map(|kind| (at, *kind)));
@@ -143,14 +143,14 @@ impl Plan {
     }
 }
 
-/// A number that looks like chance (SplitMix64).
+/// A random-looking number (SplitMix64).
 fn mixed(number: usize) -> usize {
     let mixed = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     usize::try_from((mixed ^ (mixed >> 27)) >> 33).expect("31 bits fit")
 }
 
-/// Where the host is, and what senders were told.
+/// The host's address, and the answers to the senders.
 struct Shared {
     now: Mutex<Now>,
     changed: Condvar,
@@ -160,7 +160,7 @@ struct Shared {
 #[derive(Default)]
 struct Now {
     up: Option<SocketAddr>,
-    /// Deliveries that were answered 503.
+    /// Number of deliveries answered 503.
     refused: usize,
     sent: usize,
     /// Tickets whose webhook was answered 202.
@@ -189,7 +189,7 @@ impl Shared {
     }
 }
 
-/// Tickets from `first` on, so many, in this rhythm or as fast as the host takes them; with what goes wrong at which.
+/// A load: this many tickets from `first` on, at this pace or as fast as the host accepts them, with these faults.
 struct Load<'a> {
     shared: &'a Shared,
     tool: &'a Sandbox,
@@ -200,7 +200,7 @@ struct Load<'a> {
 }
 
 impl Load<'_> {
-    /// One sender, until all is sent. What goes wrong elsewhere than at the tool is the receiver's to do.
+    /// Runs one sender until everything is sent. Faults outside the tool go to the receiver.
     fn send(&self, elsewhere: &SyncSender<Kind>) {
         let began = Instant::now();
         let mut connection = None;
@@ -224,7 +224,7 @@ impl Load<'_> {
         }
     }
 
-    /// Sends a webhook until it is taken.
+    /// Sends a webhook until it is accepted.
     fn deliver(&self, ticket: usize, connection: &mut Option<Connection>) {
         let request = http::delivery(&created(&tenant(ticket), &ticket.to_string()));
         wait_until("the webhook is taken", TAKEN_TIME_MAX, || {
@@ -258,7 +258,7 @@ fn tenant(ticket: usize) -> String {
     format!("t{}", ticket % TENANTS)
 }
 
-/// Does to the host what goes wrong, and looks at it every second since its last start.
+/// Injects faults into the host, and measures it every second since its last start.
 struct Warden<'a> {
     host: &'a mut Host,
     shared: &'a Shared,
@@ -268,7 +268,7 @@ struct Warden<'a> {
 }
 
 impl Warden<'_> {
-    /// Until all senders have ended.
+    /// Works until all senders have ended.
     fn watch(&mut self, elsewhere: &Receiver<Kind>) {
         let mut next = Instant::now() + LOOK_EVERY;
         loop {
@@ -299,7 +299,7 @@ impl Warden<'_> {
             Kind::Disk => {
                 let before = self.shared.lock().refused;
                 self.host.limit_files(Some(0));
-                // The last delivery may have been taken already.
+                // The last delivery may have been accepted already.
                 drop(self.shared.wait("a delivery is refused", |now| {
                     now.refused > before || now.taken.len() >= self.shared.next.load(Ordering::Relaxed)
                 }));
@@ -324,8 +324,8 @@ fn file_name() -> String {
     Artifact::SERVICEDESK_PLUS.path().file_name().unwrap().to_string_lossy().into_owned()
 }
 
-/// What the host had in the first and in the second half of its looks, the middle of each; the first fifth is left out,
-/// since much is used for the first time then.
+/// The host's resources in the first and in the second half of the measurements, as medians. The first fifth is left
+/// out, because many things are used for the first time then.
 fn halves(looks: &[Census]) -> [Census; 2] {
     let looks = &looks[looks.len() / 5..];
     let middle = |looks: &[Census], what: fn(&Census) -> u64| {
@@ -342,7 +342,7 @@ fn halves(looks: &[Census]) -> [Census; 2] {
     })
 }
 
-/// Whether the second half has no more than the first, but for what comes and goes.
+/// Whether the second half has no more than the first, apart from fluctuation.
 fn is_flat([first, second]: [Census; 2]) -> bool {
     let within = |first: u64, second: u64, slack: u64| second <= first + first / 5 + slack;
     within(first.memory_kib, second.memory_kib, MEMORY_SLACK_KIB)
@@ -351,7 +351,7 @@ fn is_flat([first, second]: [Census; 2]) -> bool {
         && within(first.children, second.children, 1)
 }
 
-/// What became of a ticket whose webhook was answered 202.
+/// The result for a ticket whose webhook was answered 202.
 #[derive(Debug, Default)]
 struct Became {
     notes: usize,
@@ -372,7 +372,7 @@ fn list(host: &Host, args: &[&str]) -> Vec<Value> {
     host.ctl(&[&["job", "list", "--limit=1000"], args].concat()).as_array().unwrap().clone()
 }
 
-/// Lets time pass until no job is live but those of tickets that do not exist, then as much as those take to be given up.
+/// Lets time pass until only jobs of missing tickets are live, and then until those are given up.
 fn settle(line: &Line, missing: &BTreeSet<String>) {
     wait_until("the jobs of all tickets that exist are done", END_TIME_MAX, || {
         line.host.advance_clock(Duration::from_secs(20));
@@ -388,7 +388,7 @@ fn from_environment<T: std::str::FromStr>(name: &str, default: T) -> T {
 }
 
 fn line() -> Line {
-    // Nothing here is about the fast deadline, and a machine may be busy.
+    // The fast deadline does not matter here, and the machine may be busy.
     let builder = Host::builder()
         .plugin(Artifact::SERVICEDESK_PLUS)
         .config("plugins.watch", true)
@@ -399,13 +399,13 @@ fn line() -> Line {
     let line = Line::start(builder);
     for number in 0..TENANTS {
         line.add_tenant(&tenant(number), "servicedesk_plus", &[]);
-        // The clock goes wrong, and the senders' does not.
+        // The host's clock goes wrong; that of the senders does not.
         line.host.ctl(&["tenant", "update", &tenant(number), "--replay-window=2h", "--replay-ahead=2h"]);
     }
     line
 }
 
-/// Sends all of a load, while the warden does what it is told.
+/// Sends a whole load, while the warden injects the faults.
 fn run(load: &Load<'_>, warden: &mut Warden<'_>) {
     let (tell, elsewhere) = mpsc::sync_channel(KINDS.len());
     thread::scope(|scope| {
@@ -424,7 +424,7 @@ fn half_load_with_faults_of_every_kind_loses_nothing_and_grows_nothing() {
     let seed = from_environment("PATCHBAY_TEST_SOAK_SEED", SEED);
     let Line { tool, mut host } = line();
 
-    // As fast as it goes, until the last note is there.
+    // As fast as possible, until the last note is posted.
     let trial = Shared::at(&host);
     let none = BTreeMap::new();
     let began = Instant::now();
@@ -488,7 +488,7 @@ fn half_load_with_faults_of_every_kind_loses_nothing_and_grows_nothing() {
     assert!(generations.iter().all(|generation| generation["state"] != "retained"), "{list:#}");
 }
 
-/// The controls: what the soak looks for would be seen.
+/// The controls: the soak would notice what it looks for.
 #[test]
 fn what_is_lost_doubled_or_leaks_is_seen() {
     let became = |notes, dead: Option<&str>| Became { notes, dead: dead.map(str::to_owned) };

@@ -1,5 +1,5 @@
-//! A tenant's list of sources, for tools that cannot sign: what comes from elsewhere is refused as a bad signature is, and a
-//! proxy is believed about where it comes from only when an operator trusts it.
+//! A tenant's list of sources, for tools that cannot sign. Webhooks from elsewhere are refused like a bad signature,
+//! and a proxy is believed about their source only if an operator trusts it.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ const PLUGIN: &str = "desk_good";
 const ALLOWED: &str = "192.0.2.0/24";
 const ELSEWHERE: &str = "198.51.100.9";
 
-/// A host that the test reaches as from `127.0.0.1`, where `acme` takes webhooks from [`ALLOWED`] alone.
+/// A host that the test reaches from `127.0.0.1`, where `acme` accepts webhooks from [`ALLOWED`] only.
 fn line(trusted_proxies: &[&str]) -> Line {
     let builder = Host::builder().plugin(Artifact::GOOD).config("server.trusted_proxies", json!(trusted_proxies));
     let line = Line::start(builder);
@@ -37,7 +37,7 @@ fn refusal(line: &Line, count: u64) -> String {
     refused["last_reason"].as_str().expect("a refusal has a reason").to_owned()
 }
 
-/// All that a sender sees but the id of its own request.
+/// Everything that a sender sees, except the id of its own request.
 fn seen(mut answer: Answer) -> (u16, Vec<(String, String)>, serde_json::Value) {
     let mut body = answer.json();
     body.as_object_mut().expect("a problem is an object").remove("correlation_id");
@@ -68,7 +68,7 @@ fn what_comes_from_elsewhere_is_refused_as_a_bad_signature_is() {
     assert_eq!(line.host.send(&created("acme", "1")).status, 401, "the list is on disk");
     assert_eq!(line.notes("1").len(), 0);
 
-    // The same webhook, where nothing or the right network is listed.
+    // The same webhook, with no list or with the right network.
     for (args, ticket) in [
         (&["--allow-from", "127.0.0.0/8", "--allow-from", "::1"][..], "1"),
         (&["--remove-from", ALLOWED], "2"),
@@ -97,7 +97,7 @@ fn a_trusted_proxy_is_believed_about_the_last_address_that_is_no_proxy() {
         (&["::ffff:192.0.2.7"], true, ""),
         (&["192.0.2.7, 10.1.1.1"], true, ""),
         (&[ELSEWHERE, "192.0.2.7"], true, ""),
-        // What the sender itself has written stands on the left.
+        // The sender's own entries are on the left.
         (&["192.0.2.7, 198.51.100.9"], false, ELSEWHERE),
         (&["192.0.2.7", ELSEWHERE], false, ELSEWHERE),
         (&["192.0.2.7", "198.51.100.9, 10.1.1.1"], false, ELSEWHERE),

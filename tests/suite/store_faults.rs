@@ -1,13 +1,14 @@
-//! A disk that takes nothing for a while: nobody is told 202, nothing that was told so is lost, and no note is doubled.
+//! A disk that cannot be written for a while: nobody gets a 202, nothing with an earlier 202 is lost, and no note is
+//! doubled.
 //!
-//! The fault is a limit on the size of the host's files: every write to both databases fails with EFBIG while it holds.
+//! The fault is a limit on the size of the host's files: every write to both databases fails with EFBIG while it lasts.
 
 use std::thread;
 
 use patchbay_tests::{Artifact, Host, Line, TOOL, WAIT_MAX, created, wait_until};
 use sandbox::{Effect, Fault, Target};
 
-/// How long the tool takes for a note: ample time to spoil the disk meanwhile, far less than a call's deadline.
+/// How long the tool takes for a note: enough time to spoil the disk meanwhile, and far less than a call's deadline.
 const NOTE_MS: u64 = 5_000;
 
 fn line(config: &[(&str, u32)]) -> Line {
@@ -98,7 +99,7 @@ fn under_load_and_a_disk_that_comes_and_goes_each_202_gives_one_note() {
     assert_eq!(line.host.ctl(&["job", "list", "--state", "dead"]).as_array().map(Vec::len), Some(0));
 }
 
-/// Spoils the disk while the tool is taking the note.
+/// Spoils the disk while the tool is accepting the note.
 fn spoiled_while_the_note_is_posted(line: &Line) {
     line.open_ticket("1");
     let slow = Fault { operation: Target::Note, times: Some(1), delay_ms: NOTE_MS, ..Fault::default() };

@@ -1,4 +1,4 @@
-//! Jobs that are in the store of a host before it runs.
+//! Jobs that are in the host's store before it runs.
 
 use patchbay::{
     clock::Clock,
@@ -10,11 +10,11 @@ use patchbay_tests::{Line, TOOL};
 use plugin_abi::types::TicketMetadata;
 use tokio::task::JoinSet;
 
-/// Writes that wait for the store at once.
+/// Number of concurrent writes to the store.
 const WRITES_AT_ONCE: usize = 1_000;
 
-/// Puts a job of the tenant, whose tool type is `desk_good`, into the store for each webhook, by the store's own operation.
-/// The host must not run.
+/// Stores a job for each webhook of the tenant, whose tool type is `desk_good`, by the store's own operation. The host
+/// must not be running.
 pub(super) fn put_in(line: &Line, tenant: &str, webhooks: impl IntoIterator<Item = TicketMetadata>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {

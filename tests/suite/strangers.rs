@@ -1,4 +1,4 @@
-//! A socket that somebody else serves where plugin-ctl expects the host's: nothing is sent to it, secrets least of all.
+//! A socket that somebody else serves where plugin-ctl expects the host's: nothing is sent to it, above all no secrets.
 
 use std::{
     fs,
@@ -25,11 +25,11 @@ use tempfile::TempDir;
 /// Two users who are not root and need no entry anywhere.
 const STRANGER: u32 = 4_711;
 const OWNER: u32 = 4_712;
-/// What must not get out.
+/// The secret that must not leak.
 const SECRET: &str = "canary-of-the-stranger-77";
 const PROGRAM: &str = "plugin-ctl";
 const SOCKET: &str = "state/admin.sock";
-/// How the list of new tenants ends.
+/// The end of the list of new tenants.
 const TENANTS_END: &[u8] = b"}]";
 
 /// A folder that everybody can read, with plugin-ctl in it.
@@ -41,7 +41,7 @@ fn programs() -> TempDir {
     folder
 }
 
-/// A folder with a folder `state` of this user in it that everybody can write: such a one is what the attack needs.
+/// A world-writable folder with a folder `state` of this user in it, which the attack needs.
 fn folder(owner: u32) -> TempDir {
     let folder = readable();
     let state = folder.path().join("state");
@@ -57,12 +57,12 @@ fn readable() -> TempDir {
     folder
 }
 
-/// Listens as this user, as whom the system then names the other end of each connection; the thread answers whatever it is
-/// asked with an empty list, until it has got the tenant or somebody asks nothing, and returns what was sent.
+/// Listens as this user, whom the system then names as the other end of each connection. The thread answers every
+/// request with an empty list, until it has received the tenant or an empty request, and returns what was sent.
 fn serve(socket: PathBuf, user: u32) -> JoinHandle<String> {
     let (listens, is_listening) = mpsc::sync_channel(1);
     let server = thread::spawn(move || {
-        // Of this thread alone.
+        // Changes this thread only.
         let user = Uid::from_raw(user);
         set_thread_res_uid(user, user, user).unwrap();
         let listener = UnixListener::bind(&socket).unwrap();
@@ -74,7 +74,7 @@ fn serve(socket: PathBuf, user: u32) -> JoinHandle<String> {
             let asked = request(&mut client);
             let is_last = asked.is_empty() || asked.ends_with(TENANTS_END);
             sent.extend(asked);
-            // Who has given up reads no answer.
+            // A client that has given up reads no answer.
             let _answered = client.write_all(
                 b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n[]",
             );
@@ -87,7 +87,7 @@ fn serve(socket: PathBuf, user: u32) -> JoinHandle<String> {
     server
 }
 
-/// One request: a head, or a head and the tenants; nothing when the other end asks nothing.
+/// Reads one request: a head, or a head and the tenants; nothing if the other end sends nothing.
 fn request(client: &mut UnixStream) -> Vec<u8> {
     let (mut asked, mut piece) = (Vec::new(), [0; 4 << 10]);
     let is_whole =
@@ -101,7 +101,7 @@ fn request(client: &mut UnixStream) -> Vec<u8> {
     asked
 }
 
-/// plugin-ctl adds a tenant, with a secret, as this user and in this folder.
+/// Runs plugin-ctl as this user in this folder to add a tenant with a secret.
 fn add_tenant(programs: &TempDir, folder: &TempDir, user: u32, options: &[&str]) -> Output {
     let mut command = Command::new(programs.path().join(PROGRAM));
     command.uid(user).gid(user).current_dir(folder.path()).env_clear();
@@ -112,13 +112,13 @@ fn add_tenant(programs: &TempDir, folder: &TempDir, user: u32, options: &[&str])
     child.wait_with_output().unwrap()
 }
 
-/// Who serves, who owns the folder, who asks, how the socket is found, and whether it is sent anything.
+/// Checks a combination of server, owner of the folder, client and options, and whether anything is sent.
 #[track_caller]
 fn check(programs: &TempDir, server: u32, owner: u32, asks: u32, socket: &[&str], is_sent: bool) {
     let folder = folder(owner);
     let serving = serve(folder.path().join(SOCKET), server);
     let ended = add_tenant(programs, &folder, asks, socket);
-    // Whoever has been asked something and then nothing more is not waited for.
+    // A server that waits for more requests must not be waited for.
     drop(UnixStream::connect(folder.path().join(SOCKET)));
     let kept = serving.join().expect("it has served");
     let stderr = String::from_utf8(ended.stderr).unwrap();
@@ -137,7 +137,7 @@ fn check(programs: &TempDir, server: u32, owner: u32, asks: u32, socket: &[&str]
     }
 }
 
-/// Only root can be several users.
+/// Whether the test can act as several users, which only root can.
 fn are_users_to_be_had() -> bool {
     let is_root = geteuid().is_root();
     if !is_root {
@@ -155,7 +155,7 @@ fn a_stranger_is_sent_nothing() {
     check(&programs, STRANGER, OWNER, 0, &named, false);
     check(&programs, STRANGER, 0, 0, &named, false);
     check(&programs, STRANGER, OWNER, OWNER, &named, false);
-    // In a folder that is all the stranger's, where nobody has named it.
+    // A folder that belongs to the stranger entirely, and that nobody has named.
     check(&programs, STRANGER, STRANGER, 0, &[], false);
     check(&programs, STRANGER, STRANGER, OWNER, &[], false);
 }

@@ -1,5 +1,5 @@
-//! A library whose constructor or destructor hangs keeps the dynamic linker's lock: no thread can start then, and none can
-//! note a thread-local's destructor. Webhooks are accepted all the same, and the host ends in order, for one restart.
+//! A library whose constructor or destructor hangs holds the dynamic linker's lock: no thread can start, and none can
+//! register a thread-local's destructor. Webhooks are still accepted, and the host ends in order for a single restart.
 
 use std::{
     collections::BTreeSet,
@@ -27,7 +27,7 @@ fn a_destructor_that_hangs_costs_one_restart_in_order() {
     blocks_the_linker("destructor@host:hang", &["reload", TOOL_TYPE]);
 }
 
-/// The command makes the host open, or close, the hostile plugin's library, which never ends.
+/// Checks a command that makes the host open, or close, the hostile plugin's library, which never returns.
 #[track_caller]
 fn blocks_the_linker(orders: &str, command: &[&str]) {
     let builder = Host::builder().plugin(Artifact::GOOD).config("plugins.settle_ms", 0);
@@ -35,7 +35,7 @@ fn blocks_the_linker(orders: &str, command: &[&str]) {
     let mut line = Line::start(builder);
     line.add_tenant("good", "desk_good", &[]);
     line.open_ticket("7");
-    // A lane meets the thread-locals of its plugin in its first call.
+    // A lane uses its plugin's thread-locals in its first call.
     assert_eq!(line.host.send(&created("good", "1")).status, 202);
     line.host.put_file(FILE, &ordered(orders));
     if command.len() > 1 {
@@ -46,14 +46,14 @@ fn blocks_the_linker(orders: &str, command: &[&str]) {
         let mut sent = 0;
         while !line.host.log().contains("the dynamic linker is stuck") {
             let webhook = created("good", &(101 + sent).to_string());
-            // The host may stop listening between the two looks.
+            // The host may stop listening between the two checks.
             let Ok(answer) = catch_unwind(AssertUnwindSafe(|| line.host.send(&webhook))) else { break };
             assert_eq!(answer.status, 202, "delivery {sent}: {}", answer.text());
             sent += 1;
         }
         line.host.wait_for_log(&["the dynamic linker is stuck"]);
         assert!(sent > 100, "only {sent} deliveries in all the time");
-        // Served, when only the old one's closing hangs; refused; or the host has ended by now.
+        // It serves if only the closing of the old one hangs; it is refused; or the host has ended by now.
         let ended = reload.join().expect("plugin-ctl runs");
         assert!([0, 1, 3].contains(&ended.code), "{ended:?}");
     });
@@ -88,7 +88,7 @@ fn a_host_that_is_told_to_stay_goes_on_without_loading_anything() {
     assert_eq!(line.host.plugin(TOOL_TYPE)["state"], "quarantined");
 }
 
-/// Parts of the symbols of the program's thread-locals. With a destructor, so `host/src/threads.rs` uses each early.
+/// Parts of the symbols of thread-locals with a destructor, which `host/src/threads.rs` therefore uses early.
 const USED_EARLY: [&str; 9] = [
     "std4sync4mpmc7context",
     "crossbeam_channel7context",
@@ -100,13 +100,13 @@ const USED_EARLY: [&str; 9] = [
     "thread_local9thread_id12THREAD_GUARD",
     "tracing_subscriber..fmt..fmt_layer",
 ];
-/// With a destructor, but no danger.
+/// Parts of the symbols of thread-locals with a destructor, but without danger.
 const HARMLESS: [&str; 5] = [
-    // Used when a thread of ours starts, before it does anything for us.
+    // Used when a thread of ours starts, before it does any work.
     "std6thread9spawnhook11SPAWN_HOOKS",
-    // Used by those who block on a future, which the plugin manager and the main thread begin with.
+    // Used when blocking on a future, which the plugin manager and the main thread do first.
     "tokio7runtime4park14CURRENT_PARKER",
-    // Used only where a test captures output, a logger is set for a while, or a type's layout is printed.
+    // Used only when a test captures output, a logger is set temporarily, or a type's layout is printed.
     "std2io5stdio14OUTPUT_CAPTURE",
     "tracing_core10dispatcher13CURRENT_STATE",
     "abi_stable11type_layout8printing11DEBUG_STATE",
@@ -127,8 +127,8 @@ const WITHOUT_DESTRUCTOR: [&str; 13] = [
     "fastrand10global_rng3RNG",
 ];
 
-/// A thread-local that only a contended lock uses may escape the test below. A new library's is to be put into a list
-/// above.
+/// A thread-local used only by a contended lock may escape the test below. If a library gets a new one, add it to a
+/// list above.
 #[test]
 fn every_thread_local_of_the_program_has_been_thought_of() {
     let bytes = Artifact::PATCHBAY.bytes();
@@ -144,7 +144,7 @@ fn every_thread_local_of_the_program_has_been_thought_of() {
     assert_eq!(new.collect::<Vec<_>>(), Vec::<&String>::new());
 }
 
-/// How the names of threads begin that begin and end with a generation: nothing waits for them in vain.
+/// Prefixes of the names of threads that begin and end with a generation: nothing waits for them in vain.
 const OF_A_GENERATION: [&str; 6] = ["f-", "s-", "open-", "drop-", "close-", "joiner"];
 
 #[test]
@@ -167,7 +167,7 @@ fn no_thread_meets_a_thread_local_after_the_first_plugin_was_mapped() {
     assert_eq!(late.collect::<Vec<_>>(), Vec::<&str>::new());
 }
 
-/// All that a host does, with several senders and operators at once.
+/// Exercises everything that a host does, with several senders and operators at once.
 fn everything(line: &mut Line) {
     for plugin in [Artifact::GOOD, Artifact::PANICS, Artifact::HANGS, Artifact::SERVICEDESK_PLUS] {
         line.host.put_plugin(plugin);

@@ -1,4 +1,4 @@
-//! Where a plugin ends the host: a supervisor starts it again as the unit file does, it blames the right plugin, and
+//! A plugin ends the host: a supervisor restarts it as the unit file does, the host blames the right plugin, and
 //! nothing that was accepted is lost.
 
 use std::time::Duration;
@@ -11,24 +11,24 @@ use rustix::process::Signal;
 use sandbox::{Effect, Target};
 use serde_json::Value;
 
-/// Longer than any job waits after a few failures, shorter than a lease: a running job must not lose its own.
+/// Longer than any job waits after a few failures, but shorter than a lease: a running job must not lose its own.
 const SKIP: Duration = Duration::from_secs(60);
-/// So many crashes, and a plugin is left out.
+/// Number of crashes after which a plugin is left out.
 const CRASHES_MAX: usize = 3;
-/// A job of the good plugin that was accepted before anything happened.
+/// A ticket of the good plugin, whose webhook is accepted first.
 const EARLIER: &str = "7";
 
-/// A supervised host. The supervisor goes first, for it works in the line's folder.
+/// A supervised host. The supervisor is dropped first, because it works in the line's folder.
 struct Supervised {
     supervisor: Supervisor,
     line: Line,
 }
 
 impl Supervised {
-    /// With the hostile plugin under these orders, and a job of the good plugin's tenant that waits.
+    /// Starts with the hostile plugin under these orders, and a waiting job of the good plugin's tenant.
     #[track_caller]
     fn start(orders: &str) -> Self {
-        // Nothing here is about the fast deadline, and a machine may be busy.
+        // The fast deadline does not matter here, and the machine may be busy.
         let line = Line::stopped(hostile::builder().config("plugins.fast_deadline_ms", 5_000));
         let this = Self { supervisor: Supervisor::start(&line.host), line };
         hostile::add_tenants(&this.line);
@@ -38,7 +38,7 @@ impl Supervised {
         this
     }
 
-    /// Loads the plugin, which it survives.
+    /// Loads the plugin, which the host survives.
     #[track_caller]
     fn load(&self) {
         self.line.host.ctl(&["reload"]);
@@ -52,7 +52,8 @@ impl Supervised {
         self.line.job(ticket, "waits", |job| job["state"] == "waiting");
     }
 
-    /// The host has ended so often and is up; all crashes are blamed on the hostile plugin at this step, and on nothing else.
+    /// Checks that the host has ended this often and is up, and that all crashes are blamed on the hostile plugin at
+    /// this step, and on nothing else.
     #[track_caller]
     fn blames(&self, orders: &str, ends: usize, crashes: usize, how: &str, step: &str) {
         for ended in self.supervisor.up_after(ends) {
@@ -75,7 +76,7 @@ impl Supervised {
         assert_eq!(self.supervisor.send(&created("good", "91")), Some(202), "{orders}");
     }
 
-    /// The tool works again, and an operator puts a better file in the place of the bad one.
+    /// Makes the tool work again, and replaces the bad plugin file by a better one.
     #[track_caller]
     fn mend(&self) {
         self.line.repair();
@@ -84,7 +85,7 @@ impl Supervised {
         assert_eq!(self.line.host.plugin(TOOL_TYPE)["state"], "active");
     }
 
-    /// The tool works again: each of these tickets gets one note, and the host has not ended any more.
+    /// Makes the tool work again. Each of these tickets must get one note, and the host must not end any more.
     #[track_caller]
     fn all_is_done(&self, tickets: &[&str], ends: usize) {
         self.line.repair();
@@ -111,7 +112,7 @@ fn the_host_is_back_after_a_crash_or_exit_in_a_fast_call() {
     ] {
         let host = Supervised::start(orders);
         host.load();
-        // With the thread's crash the answer may have been faster.
+        // When the thread crashes, the answer may already have been sent.
         let answered = host.supervisor.send(&created("evil", "1"));
         assert!(answered.is_none() || orders.contains("thread"), "{orders}: {answered:?}");
         host.blames(orders, 1, 1, how, step);
@@ -126,7 +127,7 @@ fn a_payload_that_kills_the_host_three_times_shuts_its_plugin_out() {
     let host = Supervised::start(orders);
     host.load();
     host.accepted("calm", "8");
-    // A kill from outside blames nobody.
+    // A kill from outside is blamed on nobody.
     host.supervisor.kill9();
     for crash in 1..=CRASHES_MAX {
         assert_eq!(host.supervisor.send(&created("evil", &crash.to_string())), None);
@@ -143,15 +144,15 @@ fn a_payload_that_kills_the_host_three_times_shuts_its_plugin_out() {
 
 #[test]
 fn an_end_that_no_plugin_can_be_blamed_for_blames_none() {
-    // A plugin's `_exit` leaves no mark.
+    // A plugin's `_exit` leaves no trace.
     let host = Supervised::start("validate:_exit");
     host.load();
     assert_eq!(host.supervisor.send(&created("evil", "1")), None);
     host.supervisor.up_after(1);
-    // Signals from outside, while a call of the plugin is under way.
+    // Signals from outside, while a call of the plugin is running.
     host.line.host.put_file(FILE, &ordered("get:hang"));
     host.line.host.ctl(&["reload"]);
-    // Of two jobs that run neither can be what ends the host.
+    // With two running jobs, neither can be what ends the host.
     host.line.add_tenant("evil-too", TOOL_TYPE, &[("evil", "yes")]);
     for (tenant, ticket) in [("evil", "9"), ("evil-too", "10")] {
         host.line.open_ticket(ticket);
@@ -173,7 +174,7 @@ fn an_end_that_no_plugin_can_be_blamed_for_blames_none() {
     host.all_is_done(&[EARLIER, "9", "10"], 4);
 }
 
-/// A job is taken up again after each start: so it is a crash loop by itself.
+/// A job runs again after each start, so it is a crash loop by itself.
 fn loops_until_it_is_left_out(orders: &str, how: &str, step: &str) {
     let host = Supervised::start(orders);
     host.load();
@@ -181,7 +182,7 @@ fn loops_until_it_is_left_out(orders: &str, how: &str, step: &str) {
     host.supervisor.kill9();
     host.line.open_ticket("9");
     if step == "update_ticket" {
-        // It gets as far as to the note only where the tool answers.
+        // The job reaches the note only if the tool answers.
         host.line.repair();
     }
     let answer = host.supervisor.send(&created("evil", "9"));
@@ -246,7 +247,7 @@ fn a_crash_while_a_generation_is_taken_apart_is_blamed_on_it() {
     ] {
         let host = Supervised::start(orders);
         host.load();
-        // Here too the answer may be lost.
+        // The answer may be lost here too.
         let _lost = host.line.host.try_ctl(&["reload", TOOL_TYPE]);
         host.blames(orders, 1, 1, how, step);
         assert_eq!(host.line.host.plugin(TOOL_TYPE)["state"], "active", "{orders}");
@@ -259,7 +260,7 @@ fn what_hangs_while_it_is_made_or_dropped_costs_a_restart_or_a_generation() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let host = Supervised::start("new@host:hang");
-            // It does not serve; whether the answer comes before the end does not matter.
+            // The plugin does not serve. Whether the answer comes before the end does not matter.
             assert_ne!(host.line.host.try_ctl(&["reload"]).code, 0);
             let ended = host.supervisor.up_after(1);
             assert_eq!(ended[0].code, Some(75), "{}", ended[0].log);

@@ -1,4 +1,4 @@
-//! A tenant whose webhooks are refused: its operator sees how many, why, and that it begins.
+//! A tenant whose webhooks are refused: its operator sees how many, why, and when it begins.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ fn signed(tenant: &str, body: &[u8]) -> SignedRequest {
     SignedRequest { path: format!("/webhooks/{tenant}"), headers, body: body.to_vec() }
 }
 
-/// What a tenant's tool tells of a created ticket, with these members in the place of its own.
+/// A tool's body for a created ticket, with these fields replaced.
 fn body(changes: &Value) -> Vec<u8> {
     let mut body = json!({"tenant_id": "acme", "ticket_id": "1", "event": "ticket_created", "subject": "s"});
     body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
@@ -31,7 +31,7 @@ fn told(line: &Line) -> Vec<(String, String)> {
     events.map(|event| (text(&event["tool_type"]), text(&event["message"]))).collect()
 }
 
-/// Waits until so many have been told.
+/// Waits for this many events.
 #[track_caller]
 fn wait_told(line: &Line, count: usize) -> Vec<(String, String)> {
     wait_until("the events", WAIT_MAX, || Some(told(line)).filter(|told| told.len() >= count))
@@ -173,7 +173,7 @@ fn the_journal_is_told_when_it_begins_and_not_of_each() {
     );
     line.host.wait_for_log(&["WARN", "the tenant's webhooks are refused", "tenant=acme"]);
 
-    // It works again and breaks again within the hour; another tenant has an hour of its own.
+    // The tenant works and breaks again within the hour; another tenant has its own hour.
     taken("acme");
     broken("acme");
     broken("other");
@@ -185,7 +185,7 @@ fn the_journal_is_told_when_it_begins_and_not_of_each() {
     let third = wait_told(&line, 3);
     assert!(third.len() == 3 && third[2].1.starts_with("tenant acme: 400"), "what was not told yet: {third:#?}");
 
-    // It goes on for hours: told once.
+    // The refusals continue for hours: reported once.
     line.host.advance_clock(Duration::from_secs(36_000));
     broken("acme");
     assert_eq!(line.host.send(&SignedRequest { headers: vec![], ..created("acme", "1") }).status, 401);

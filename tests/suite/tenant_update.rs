@@ -1,4 +1,5 @@
-//! A tenant that is changed while its webhooks and jobs flow: everything that is named at once, nothing else, nothing lost.
+//! A tenant that is changed while its webhooks and jobs are processed: everything named changes at once, nothing else
+//! does, and nothing is lost.
 
 use std::{
     fs,
@@ -15,7 +16,7 @@ use sandbox::{
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// The other tool type: it works as `desk_good` does.
+/// The other tool type, which works like `desk_good`.
 const OTHER: &str = "desk_panics";
 
 fn line() -> Line {
@@ -37,7 +38,7 @@ fn show(line: &Line) -> Value {
     line.host.ctl(&["tenant", "show", "acme"])
 }
 
-/// The jobs of this state, as ticket, tool type and outcome.
+/// The jobs in this state: ticket, tool type and outcome.
 fn jobs(line: &Line, state: &str) -> Vec<Value> {
     let jobs = line.host.ctl(&["job", "list", "--limit", "1000", "--state", state]);
     let mut jobs: Vec<_> = jobs
@@ -146,7 +147,7 @@ fn another_tool_asks_about_live_jobs_and_then_gets_the_next_webhook() {
         assert!(ended.failure()["message"].as_str().unwrap().contains("acme has 2 live jobs"), "{ended:?}");
         assert_eq!(show(&line), before, "{other:?}");
     }
-    // What leaves the tool as it is asks nobody.
+    // A change that keeps the tool needs no confirmation.
     assert_eq!(update(&line, &["--tool-type", "desk_good", "--set", "project=OPS"])["live_jobs"], 2);
 
     let changed = update(&line, &["--tool-type", OTHER, "--yes"]);
@@ -159,7 +160,7 @@ fn another_tool_asks_about_live_jobs_and_then_gets_the_next_webhook() {
     line.note_on("3");
     assert_eq!(line.job("3", "done", |job| job["state"] == "done")["tool_type"], OTHER);
 
-    // They are jobs of the tool before, and no plugin of another one is given them.
+    // The jobs belong to the previous tool, and no plugin of another one gets them.
     let retried = line.host.ctl(&["job", "retry", "--dead"]);
     assert_eq!(retried["jobs"], 0);
     let one = line.host.ctl(&["job", "list", "--state", "dead"])[0]["id"].as_str().unwrap().to_owned();
@@ -209,15 +210,15 @@ fn a_clock_that_is_ahead_is_let_in_by_the_tenants_own_window() {
     assert_eq!(ahead(90, "4"), 401);
 }
 
-/// Webhooks of the load below: so many senders, and so many from each.
+/// Number of senders of the load below.
 const SENDERS: usize = 4;
 const EACH: usize = 250;
-/// Of each sender, webhooks that make a note.
+/// Number of each sender's webhooks that make a note.
 const NOTES_EACH: usize = 10;
-/// Between two changes, at least.
+/// Minimum number of answers between two changes.
 const ANSWERS_PER_CHANGE: usize = 25;
 
-/// Sends the load, while this changes the tenant again and again; how often it did.
+/// Sends the load while `change` changes the tenant repeatedly. Returns how often it did.
 fn under_load(line: &Line, mut change: impl FnMut(usize)) -> usize {
     let answered = AtomicUsize::new(0);
     let send = &|sender: usize| {
@@ -342,7 +343,7 @@ fn a_host_that_is_killed_in_a_change_has_made_all_of_it_or_nothing() {
     }
 }
 
-/// plugin-ctl for people: what it says on standard output and on standard error.
+/// Runs plugin-ctl for people, and returns its standard output and standard error.
 #[track_caller]
 fn say(line: &Line, args: &[&str]) -> (String, String) {
     let mut command = Command::new(Artifact::PLUGIN_CTL.path());
@@ -391,7 +392,7 @@ fn a_secret_with_an_end_that_nobody_sees_is_taken_with_a_warning() {
         }
         assert!(!stderr.contains("s3cret") && !stdout.contains("s3cret"), "{args:?}: {stderr} {stdout}");
     }
-    // As it was taken: the byte order mark belongs to the text now.
+    // As accepted: the byte order mark now belongs to the text.
     say(&line, &["tenant", "update", "acme", "--secret", "webhook_secret=@bom.txt"]);
     assert_eq!(line.host.send(&created("acme", "1")).status, 401);
     file("utf16.txt", &"\u{feff}s3cret".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>());

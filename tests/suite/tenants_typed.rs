@@ -1,4 +1,4 @@
-//! What operators type about tenants: names that nobody knows are told, secrets can be taken away, tenants travel as
+//! An operator's commands about tenants: unknown names are reported, secrets can be removed, tenants are exported as
 //! lines, and a webhook can be tried.
 
 use std::{
@@ -58,10 +58,10 @@ fn names_that_a_plugin_does_not_declare_want_force() {
     let (_, told) = say(&host, &[&add("a", "jira")[..], &wrong, &["--force"]].concat());
     assert!(told.contains("plugin jira needs secret webhook_secret"), "{told}");
     refused(&host, &["tenant", "update", "a", "--set", "api_usr=you"], "UNKNOWN_NAME");
-    // What is there already is nobody's typing.
+    // Values that were there before have not been typed.
     host.ctl(&["tenant", "update", "a", "--replay-ahead", "1m"]);
     host.ctl(&["tenant", "update", "a", "--unset", "api_usr", "--set", "api_user=me"]);
-    // Of a plugin that declares nothing nobody can tell.
+    // If a plugin declares nothing, names cannot be checked.
     let (_, told) = say(&host, &[&add("b", "desk_good")[..], &wrong].concat());
     assert!(told.contains("these names are not checked: api_usr, webhok_secret"), "{told}");
 }
@@ -99,7 +99,7 @@ fn a_removed_secret_proves_nothing_any_more() {
     line.open_ticket("1");
     assert_eq!(line.host.send(&created("acme", "1")).status, 202);
     line.note_on("1");
-    // The one before it is still good: both go.
+    // The previous one is still valid: both are removed.
     line.host.ctl(&["tenant", "rotate-secret", "acme", "webhook_secret", "another"]);
     let shown = line.host.ctl(&["tenant", "remove-secret", "acme", "webhook_secret", "--yes"]);
     assert!(!shown["secrets"].to_string().contains("webhook_secret"), "{shown:#}");

@@ -1,5 +1,5 @@
-//! What an operator finds in the log: why each webhook was refused, once and not a thousand times, what the tools were asked,
-//! and what he must mend. The senders learn nothing of it.
+//! An operator's log: why each webhook was refused, once and not a thousand times, what the tools were asked, and what
+//! needs fixing. Senders learn nothing of it.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use sandbox::{
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-/// Between two lines of one kind, as the host has it.
+/// The host's interval between two lines of one kind.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 const DESK: &str = "servicedesk_plus";
@@ -30,7 +30,7 @@ fn line() -> Line {
     line
 }
 
-/// The lines that an operator has at the usual level. The hosts of these tests write everything.
+/// The lines at an operator's usual level. The hosts of these tests log everything.
 fn lines(host: &Host) -> Vec<Value> {
     let log = host.log();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -46,7 +46,7 @@ fn wait_for_line(host: &Host, fields: &Value) -> Value {
     })
 }
 
-/// So many lines of one kind there may be, since so much time has passed.
+/// Maximum number of lines of one kind after the time that has passed.
 fn lines_max(since: Instant) -> usize {
     1 + usize::try_from(since.elapsed().as_secs() / TOLD_EVERY.as_secs()).unwrap()
 }

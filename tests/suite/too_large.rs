@@ -1,5 +1,5 @@
-//! Bodies that are refused before they are read: whoever sends all of one before it looks for an answer finds it, and nobody
-//! is listened to without an end.
+//! Bodies that are refused before they are read: a sender that sends everything before it looks for an answer still
+//! gets it, and no sender is read from without end.
 
 use std::{
     io::{Read as _, Write as _},
@@ -12,12 +12,12 @@ use patchbay_tests::{Host, WAIT_MAX, http, wait_until};
 
 /// Sizes of bodies beyond the limit, in bytes.
 const SIZES: [usize; 3] = [1_100_000, 3_000_000, 12_000_000];
-/// Exchanges of each size and form, since a connection that is closed too early is not reset each time.
+/// Number of exchanges of each size and form, because a connection that is closed too early is not always reset.
 const TIMES: usize = 20;
-/// More than the host takes of a refused body and the kernel holds for both sides, in bytes.
+/// More than the host reads of a refused body and the kernel buffers for both sides, in bytes.
 const TAKEN_BYTES_MAX: usize = 96 << 20;
 
-/// The answer to one who sends all of this before it reads.
+/// The answer to a client that sends all of this before it reads.
 #[track_caller]
 fn exchange(address: SocketAddr, parts: &[&[u8]]) -> String {
     let mut stream = connect(address);
@@ -34,7 +34,7 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// All that comes until the connection is closed in order.
+/// Everything received until the connection is closed in order.
 #[track_caller]
 fn rest(stream: &mut TcpStream) -> String {
     let mut answer = String::new();
@@ -115,7 +115,7 @@ fn whatever_is_refused_unread_its_sender_sees_why() {
     }
 }
 
-/// A sender that is not told so would send its next request into a connection that is being closed.
+/// A sender without this notice would send its next request into a connection that is being closed.
 #[test]
 fn a_connection_is_closed_behind_a_body_that_was_not_read_and_only_then() {
     let host = Host::builder().start();

@@ -1,4 +1,4 @@
-//! Whose plugins are taken: real signatures beside real files, what is shown of them, and what is refused.
+//! Whose plugins are loaded: real signatures beside real files, their display, and refusals.
 
 use std::{
     fs::{self, File},
@@ -16,12 +16,12 @@ use serde_json::Value;
 const FILE: &str = "libdesk.so";
 const MINISIG: &str = "libdesk.so.minisig";
 const V1: &str = "name=desk_good version=1.0.0";
-/// The crate's name is as good as the tool type.
+/// The trusted comment of version 2. The crate's name is accepted in place of the tool type.
 const V2: &str = "version=2.0.0 name=test-plugin-good-v2";
-/// What minisign signs when nobody says what.
+/// minisign's default comment.
 const NOBODY_SAID: &str = "timestamp:1556193335\tfile:libdesk.so\thashed";
 
-/// Somebody who signs.
+/// A signer.
 struct Vendor(KeyPair);
 
 impl Vendor {
@@ -54,7 +54,7 @@ fn requiring(vendors: &[&Vendor]) -> HostBuilder {
     trusting(vendors).config("plugins.require_signature", true)
 }
 
-/// Changes a key of the configuration and asks the host to read it again.
+/// Changes a key of the configuration and makes the host reload it.
 fn hang_up(host: &Host, key: &str, value: &str) {
     let path = host.folder().join("patchbay.toml");
     let text = fs::read_to_string(&path).unwrap();
@@ -88,7 +88,7 @@ fn each_state_is_shown_and_a_signature_that_comes_later_is_noticed() {
         for row in [&list, &info, &in_folder] {
             assert_eq!(row["signature"], shown, "{row:#}");
         }
-        // It served before its signature was changed, so it serves on: as generation 1, whatever lies beside it.
+        // It served before its signature was changed, so it keeps serving as generation 1, whatever is beside it.
         assert_eq!((&list["state"], &list["generation"]), (&"active".into(), &1.into()), "{list:#}");
         assert_eq!((&list["candidate"]["code"], &in_folder["code"]), (&code.into(), &code.into()), "{list:#}");
         let verify = host.try_ctl(&["verify", file.to_str().unwrap(), "--trusted-key", &vendor.key()]);
@@ -177,7 +177,7 @@ fn a_file_that_is_not_what_was_signed_is_refused_also_where_none_need_be() {
         flipped[at] ^= 1;
         flipped
     };
-    // What no ELF file can be, what can be anything, and what no check of the file itself notices.
+    // Bytes that no ELF file can have, bytes that can be anything, and bytes that no check of the file itself notices.
     let cases = [flipped(0), flipped(20), flipped(bytes.len() / 2), [&bytes[..], b"\0"].concat(), bytes[1..].to_vec()];
     for (case, modified) in cases.iter().enumerate() {
         line.host.put_file(FILE, modified);
@@ -209,7 +209,7 @@ fn file_and_signature_may_be_replaced_in_either_order_under_load() {
     put(FILE, &one);
     shows("1.0.0 serves", &|row| row["version"] == "1.0.0" && row["state"] == "active");
     let two = Artifact::GOOD_V2.bytes();
-    // Bytes behind the last segment make another file of the same version.
+    // Bytes after the last segment make another file of the same version.
     let three = [&two[..], b"another build"].concat();
     let (stop, delivered) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -262,7 +262,7 @@ fn sighup_changes_who_is_trusted_and_takes_the_file_that_waits() {
     assert_eq!((&row["generation"], &row["candidate"]), (&1.into(), &Value::Null), "{row:#}");
     assert_eq!(row["signature"], format!("trusted({})", coming.id()), "{row:#}");
 
-    // A key that is trusted no more stops nothing that serves, but it is said.
+    // A key that is no longer trusted stops nothing that serves, but it is reported.
     hang_up(&host, "plugins.trusted_keys", &keys(&[&known]));
     let row = row_shows("it is marked", &|row| row["candidate"]["code"] == "UNKNOWN_KEY");
     assert_eq!((&row["state"], &row["generation"]), (&"active".into(), &1.into()), "{row:#}");

@@ -1,5 +1,5 @@
-//! Requests whose heads never end, on as many connections as there may be: what they hold is bounded, and honest senders are
-//! served meanwhile.
+//! Requests whose heads never end, on as many connections as possible: what they hold is limited, and honest senders
+//! are served meanwhile.
 
 use std::{
     io::{Read as _, Write as _},
@@ -10,13 +10,13 @@ use patchbay_tests::{Artifact, Host, Line, WAIT_MAX, created};
 use rustix::process::{Resource, getrlimit};
 
 const CONNECTIONS: usize = 9_000;
-/// Left for everything else that this process has open.
+/// Number of files left for everything else that this process has open.
 const FILES_KEPT: u64 = 200;
-/// What each connection may cost the host.
+/// Maximum cost of each connection to the host, in KiB.
 const KIB_EACH_MAX: u64 = 30;
-/// Of each head, when it is as long as may be held.
+/// Size of each head that is as long as the host can hold.
 const HELD_BYTES: usize = 15 << 10;
-/// Of each head, when it is longer than any may be.
+/// Size of each head that is longer than allowed.
 const LONG_BYTES: usize = 60 << 10;
 
 fn line() -> Line {
@@ -25,13 +25,13 @@ fn line() -> Line {
     line
 }
 
-/// As many as this process, and so the host, may have open.
+/// As many connections as this process, and so the host, may have open.
 fn connections() -> usize {
     let files = getrlimit(Resource::Nofile).current.map_or(u64::MAX, |max| max.saturating_sub(FILES_KEPT));
     CONNECTIONS.min(usize::try_from(files).unwrap_or(usize::MAX))
 }
 
-/// So many bytes of a head, without its end.
+/// The beginning of a head with this many bytes, without its end.
 fn unfinished(bytes: usize) -> Vec<u8> {
     let mut head = b"POST /webhooks/acme HTTP/1.1\r\nhost: localhost\r\n".to_vec();
     for number in 0.. {
@@ -50,7 +50,7 @@ fn attack(line: &Line, bytes: usize) -> Vec<TcpStream> {
     let mut open = Vec::new();
     for number in 0..connections() {
         let mut stream = TcpStream::connect(line.host.address()).unwrap();
-        // A host that has refused the head already may have closed the connection.
+        // A host that has already refused the head may have closed the connection.
         let _sent = stream.write_all(&head);
         open.push(stream);
         if number % 500 == 0 {
@@ -68,7 +68,7 @@ fn heads_as_long_as_may_be_are_held_in_little_memory() {
     let mut open = attack(&line, HELD_BYTES);
     let grown = line.host.resident_kib().saturating_sub(before);
     let each = open.len() as u64;
-    // They are held, so what they cost is seen.
+    // The heads are held, so their cost is visible.
     assert!(grown >= each * (HELD_BYTES as u64 >> 10) / 2, "{each} connections took {grown} KiB");
     assert!(grown <= each * KIB_EACH_MAX, "{each} connections took {grown} KiB");
     let last = open.last_mut().unwrap();

@@ -1,15 +1,15 @@
-//! `plugin-ctl verify` on anything: it always ends, and says with a code what it found.
+//! `plugin-ctl verify` on anything: it always ends, and reports a code.
 
 use patchbay_tests::{
     Artifact, Ctl, Host, Line, Supervisor, created,
     hostile::{self, FILE, PEACE, TOOL_TYPE, ordered},
 };
 
-/// Flipped bytes that are tried.
+/// Number of flipped bytes.
 const FLIPS: usize = 40;
-/// Of the files that are sound all the same, so many are loaded.
+/// Maximum number of files loaded of those that are still sound.
 const LOADED_MAX: usize = 8;
-/// Where an ELF file says where its segments' headers are, and how many; and the kind of those that are mapped.
+/// Where an ELF file gives the place and number of its segments' headers; and the kind of mapped segments.
 const SEGMENTS_AT: usize = 32;
 const SEGMENTS_COUNT: usize = 56;
 const SEGMENT_BYTES: usize = 56;
@@ -27,7 +27,7 @@ impl Numbers {
     }
 }
 
-/// Places of bytes that are mapped: code, data, tables. What is not mapped (debug information) harms nobody.
+/// The ranges of mapped bytes: code, data, tables. Unmapped bytes (debug information) do no harm.
 fn mapped(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
     let number = |at: usize| usize::try_from(u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())).unwrap();
     let count = usize::from(u16::from_le_bytes(bytes[SEGMENTS_COUNT..SEGMENTS_COUNT + 2].try_into().unwrap()));
@@ -51,7 +51,7 @@ fn flipped_bytes_are_refused_or_harmless_or_cost_a_restart() {
     let mut sound = Vec::new();
     for _ in 0..FLIPS {
         let segment = &segments[numbers.below(segments.len())];
-        // Beyond the headers: those have a test of their own.
+        // Headers have a test of their own.
         let at = segment.start.max(SEGMENTS_AT + 32 * SEGMENT_BYTES).max(segment.start) + numbers.below(segment.len());
         let at = at.min(segment.end - 1);
         let mut flipped = good.clone();
@@ -69,7 +69,7 @@ fn flipped_bytes_are_refused_or_harmless_or_cost_a_restart() {
     hostile::add_tenants(&line);
     for (at, flipped) in sound.into_iter().take(LOADED_MAX) {
         line.host.put_file(FILE, &flipped);
-        // Whatever the byte does now: refused, loaded, or the host dies of it and comes back.
+        // Whatever the byte does now: it is refused, loaded, or the host dies and comes back.
         let _outcome = line.host.try_ctl(&["reload", TOOL_TYPE]);
         for tenant in ["calm", "evil"] {
             let _outcome = supervisor.send(&created(tenant, &at.to_string()));
@@ -102,7 +102,7 @@ fn a_fault_of_the_layout_is_one_sentence_and_all_of_it_when_asked_for() {
     assert_eq!((sound.code, sound.json().get("details")), (0, None), "{sound:?}");
 }
 
-/// What the host reads of a plugin without running it is no symbol and no debug information.
+/// The host reads no symbols and no debug information of a plugin before it runs it.
 #[test]
 fn a_stripped_plugin_is_sound() {
     let host = Host::builder().stopped();
@@ -120,7 +120,7 @@ fn a_stripped_plugin_is_sound() {
 #[test]
 fn what_a_plugin_writes_while_it_is_tried_does_not_hold_it_up() {
     let host = Host::builder().stopped();
-    // More than a pipe holds.
+    // More than fits in a pipe.
     let ended = verify(&host, "talks.so", &ordered("new:talk"), &[]);
     assert_eq!((ended.code, &ended.json()["verdict"]), (0, &"sound".into()), "{ended:?}");
 }

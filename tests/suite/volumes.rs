@@ -1,5 +1,5 @@
-//! Folders on volumes whose modes and owners nobody can change, as Kubernetes makes them: `plugins.permissions` says
-//! whether they are taken as they are, and the start says what that gives up.
+//! Folders on volumes whose modes and owners cannot be changed, as Kubernetes makes them: `plugins.permissions` says
+//! whether they are accepted as they are, and the start says what that gives up.
 
 use std::{
     fs,
@@ -10,10 +10,10 @@ use std::{
 
 use patchbay_tests::{Artifact, Host, HostBuilder, Line, created};
 
-/// A user and a group that have nothing here.
+/// A user and a group without anything here.
 const HOST: u32 = 4321;
 const GROUP: u32 = 2000;
-/// Who has built an image, and who OpenShift lets run it.
+/// The user who built an image, and the one that OpenShift runs it as.
 const BUILDER: u32 = 1001;
 const RANDOM: u32 = 1_000_680_000;
 
@@ -26,7 +26,7 @@ fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Everything below, and the folder itself.
+/// Applies `act` to the folder and everything in it.
 fn all(folder: &Path, act: &impl Fn(&Path)) {
     act(folder);
     for entry in fs::read_dir(folder).unwrap() {
@@ -35,7 +35,7 @@ fn all(folder: &Path, act: &impl Fn(&Path)) {
     }
 }
 
-/// Whether a host can be run as somebody else; says so when not.
+/// The words that run a host as somebody else, if possible here; prints if not.
 fn can_be(user: u32, group: u32, groups: &str) -> Option<Vec<String>> {
     let words = ["/usr/bin/setpriv", "--reuid", &user.to_string(), "--regid", &group.to_string(), groups];
     let words: Vec<_> = words.into_iter().map(str::to_owned).collect();
@@ -47,7 +47,7 @@ fn can_be(user: u32, group: u32, groups: &str) -> Option<Vec<String>> {
     None
 }
 
-/// Whose the folders are, and what they look like, when the host starts.
+/// Prepares owners and modes of the folders before the host starts.
 type Prepare = fn(&Host);
 
 fn empty_dir(host: &Host) {
@@ -68,7 +68,7 @@ fn image_of_somebody(host: &Host) {
     });
 }
 
-/// A config map's volume: names are links into a folder that is replaced as a whole.
+/// Makes a config map's volume: names are links into a folder that is replaced as a whole.
 fn projected(host: &Host) {
     empty_dir(host);
     let name = Artifact::GOOD.path().file_name().unwrap().to_owned();
@@ -89,7 +89,7 @@ fn a_volume_is_taken_as_it_is_and_a_stricter_policy_says_why_not() {
         ("projected", HOST, HOST, "--clear-groups", projected, "can be written by everybody"),
     ];
     for (name, user, group, groups, prepare, finding) in cases {
-        // What needs no other owner is tried by whoever runs the tests.
+        // Cases that need no other owner run as the current user.
         let words = if rustix::process::geteuid().is_root() {
             match can_be(user, group, groups) {
                 Some(words) => words,
@@ -123,7 +123,7 @@ fn a_volume_is_taken_as_it_is_and_a_stricter_policy_says_why_not() {
     }
 }
 
-/// Plugins are run from copies in the state folder, so whoever can write there is whoever can write them.
+/// Plugins run from copies in the state folder, so anybody who can write there can replace them.
 #[test]
 fn a_state_folder_that_others_can_write_counts_as_the_plugin_folder_does() {
     for (policy, state, refused) in [
@@ -146,7 +146,7 @@ fn a_state_folder_that_others_can_write_counts_as_the_plugin_folder_does() {
                 assert!(error["message"].as_str().unwrap().contains(words), "{words}: {row:#}");
             }
             host.wait_for_log(&["ERROR", "no plugin can be loaded", "/state (mode 0777", finding]);
-            // Mended, it is taken without a restart.
+            // Once fixed, the folder is accepted without a restart.
             mode(&host.state(), 0o700);
             host.ctl(&["reload"]);
             assert_eq!(host.plugin("desk_good")["state"], "active");
@@ -160,13 +160,13 @@ fn nobody_else_can_enter_the_folder_of_the_private_copies() {
     let (copies, kept) = (host.state().join("plugins"), host.state().join("plugins/kept"));
     let modes = || [&copies, &kept].map(|folder| fs::metadata(folder).unwrap().permissions().mode() & 0o7777);
     assert_eq!(modes(), [0o700; 2]);
-    // As an earlier version left them.
+    // The modes that an earlier version left.
     [&copies, &kept].into_iter().for_each(|folder| mode(folder, 0o755));
     host.restart();
     assert_eq!(modes(), [0o700; 2]);
 }
 
-/// Kubelet gives everything on a volume to the group, at each mount.
+/// The kubelet gives everything on a volume to the group, at each mount.
 #[test]
 fn a_volume_that_lays_everything_open_to_a_group_does_not_stop_the_next_start() {
     for policy in ["strict", "group", "volume"] {
@@ -204,7 +204,7 @@ fn a_key_that_everybody_can_read_is_taken_on_a_volume_alone() {
     }
 }
 
-/// Kubelet makes a new folder and lets the one link point there: every file is another at once.
+/// The kubelet creates a new folder and redirects the single link: every file changes at once.
 #[test]
 fn a_projected_volume_that_changes_is_taken() {
     let mut host = builder("volume").stopped();
@@ -228,7 +228,7 @@ fn what_is_given_up_for_nothing_is_told_as_well() {
     host.wait_for_log(&["INFO", "plugins.permissions = \"volume\"", "\"strict\" would do"]);
 }
 
-/// A plugin that lies elsewhere is not on the volume.
+/// A plugin that is elsewhere is not on the volume.
 #[test]
 fn a_link_out_of_the_volume_is_looked_at() {
     let elsewhere = tempfile::tempdir_in("/dev/shm");

@@ -1,4 +1,4 @@
-//! Whose time it was when a call is late: the plugin's is held against it, the tool's and the machine's are not.
+//! Whose fault a late call is: the plugin's time counts against it, the tool's and the machine's do not.
 
 use std::{
     fs, hint,
@@ -17,11 +17,11 @@ use sandbox::{Fault, Target};
 use serde_json::Value;
 
 const TOOL_TYPE: &str = "desk_hangs";
-/// Of a call that talks to the tool; what fits into it beside connecting and one answer is little.
+/// Deadline of a call that talks to the tool, in seconds. Besides connecting and one answer, little fits into it.
 const SLOW_DEADLINE_S: u64 = 4;
 /// How late the tool answers: in time for each request, too late for three of them.
 const LATE_MS: u64 = 1_500;
-/// Panics and overruns within a minute, of several tenants, after which a plugin is quarantined.
+/// Number of panics and overruns of several tenants within a minute after which a plugin is quarantined.
 const FAULTS_MAX: usize = 20;
 
 fn builder() -> HostBuilder {
@@ -38,7 +38,7 @@ fn late(line: &Line) {
     line.tool.set_faults(vec![late]).unwrap();
 }
 
-/// Sends a webhook as tools do: what is answered 503 is sent again.
+/// Sends a webhook as tools do: repeats it if it is answered 503.
 #[track_caller]
 fn send(host: &Host, tenant: &str, ticket: &str) {
     wait_until("it is accepted", 2 * WAIT_MAX, || {
@@ -48,7 +48,7 @@ fn send(host: &Host, tenant: &str, ticket: &str) {
     });
 }
 
-/// Nothing is held against the plugin or against any tenant.
+/// Checks that no fault is counted against the plugin or any tenant.
 #[track_caller]
 fn unblamed(line: &Line) {
     let row = line.host.plugin(TOOL_TYPE);
@@ -60,7 +60,7 @@ fn unblamed(line: &Line) {
 #[test]
 fn a_slow_tool_is_nobodys_fault() {
     let line = Line::start(builder());
-    // One gives up with its last request, the other goes on after that and is cut off by the deadline.
+    // One gives up with its last request; the other continues and is cut off by the deadline.
     let tenants = [("asks", "asks", "3", "0"), ("asks-too", "asks", "3", "0"), ("thinks", "asks", "2", "1300")];
     for (tenant, name, asks, own_ms) in tenants {
         line.add_tenant(tenant, TOOL_TYPE, &[(name, asks), ("own_ms", own_ms)]);
@@ -126,7 +126,7 @@ fn a_host_that_stood_still_blames_nobody() {
     });
     line.repair();
     for (_, ticket) in fast().chain(slow()) {
-        // It may have been posted when the host was stopped, and this plugin cannot look for it.
+        // The note may have been posted when the host was stopped, and this plugin cannot look for it.
         line.tool.wait_for_notes(TOOL, &ticket, 1, WAIT_MAX).unwrap();
     }
     unblamed(&line);
@@ -150,7 +150,7 @@ fn a_plugin_that_hangs_is_quarantined_and_comes_back_when_it_works_again() {
         });
         (line.host.plugin(TOOL_TYPE)["state"] == "quarantined").then_some(())
     });
-    // All lanes hang, so a trial fails whoever makes it.
+    // All lanes hang, so every trial fails.
     wait_until("a trial fails", 2 * WAIT_MAX, || {
         let answer = line.host.send(&created("calm", "1"));
         assert_eq!(answer.status, 503, "{}", answer.text());
@@ -172,7 +172,7 @@ fn jobs_that_hung_are_done_once_the_plugin_works_again() {
     let line = Line::start(builder().config("plugins.quarantine_s", 1));
     let hangs = line.host.folder().join("hangs");
     fs::write(&hangs, "").unwrap();
-    // One of each tenant, so that none of them is shut out.
+    // One for each tenant, so that none of them is shut out.
     let tickets: Vec<_> = (0..=FAULTS_MAX).map(|at| (format!("stuck-{at}"), at.to_string())).collect();
     for (tenant, ticket) in &tickets {
         line.add_tenant(tenant, TOOL_TYPE, &[("in", "get"), ("while", hangs.to_str().unwrap())]);
@@ -187,7 +187,7 @@ fn jobs_that_hung_are_done_once_the_plugin_works_again() {
     assert_eq!(line.host.plugin(TOOL_TYPE)["state"], "active");
 }
 
-/// Keeps the machine busy meanwhile: many threads of this process have as good a right to a processor as the host, which
+/// Keeps the machine busy during `run`: many threads of this process compete for the processors with the host, which
 /// gives way to everybody else.
 fn on_a_busy_machine<T>(host: &Host, run: impl FnOnce() -> T) -> T {
     const THREADS_OF_EACH_PROCESSOR: usize = 5;
@@ -214,11 +214,11 @@ fn on_a_busy_machine<T>(host: &Host, run: impl FnOnce() -> T) -> T {
 
 #[test]
 fn on_a_busy_machine_who_gets_no_processor_is_told_from_who_computes() {
-    /// What the honest plugin's work takes of a processor: little of its deadline, were it not for all the others.
+    /// The processor time of the honest plugin's work: small compared with its deadline, if there were no others.
     const WORK_MS: &str = "50";
     const DEADLINE_MS: u64 = 160;
     const LANES: usize = 3;
-    /// Of each lane.
+    /// Number of webhooks of each lane.
     const WEBHOOKS: usize = 12;
     let builder = builder().config("plugins.fast_deadline_ms", DEADLINE_MS).config("plugins.fast_lanes", LANES);
     let line = Line::start(builder.config("log.level", "\"info\""));

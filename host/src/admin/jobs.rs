@@ -34,7 +34,7 @@ mod again;
 pub const JOBS_LISTED_DEFAULT: u32 = 100;
 /// Maximum number of jobs in a list.
 pub const JOBS_LISTED_MAX: u32 = 1_000;
-/// Minimum number of digits of an id by which a job is changed.
+/// How many digits of an id a command needs to change a job.
 const CHANGING_DIGITS_MIN: usize = 8;
 /// Maximum number of ids named when a prefix matches several.
 const NAMED_MAX: u32 = 5;
@@ -142,14 +142,14 @@ async fn depth(State(parts): State<Parts>) -> Answer<wire::Queue> {
 }
 
 async fn pause(State(parts): State<Parts>, By(decided): By) -> Answer<wire::Queue> {
-    parts.directory.set_all_paused(true).await?;
+    parts.directory.pause_all().await?;
     tracing::info!("the jobs of all tenants are paused");
     parts.note(Happened::JobsPaused, "the jobs of all tenants wait", None, &decided).await;
     parts.depth().await
 }
 
 async fn resume(State(parts): State<Parts>, By(decided): By) -> Answer<wire::Queue> {
-    parts.directory.set_all_paused(false).await?;
+    parts.directory.resume_all().await?;
     tracing::info!("jobs run again");
     parts.wakes.wake_all();
     parts.note(Happened::JobsResumed, "jobs run again", None, &decided).await;
@@ -201,7 +201,7 @@ impl Parts {
         self.journal.keep([event]).await;
     }
 
-    /// The one job to change. A short prefix may be a slip and name the wrong job.
+    /// The one job to change. A short prefix may be a typing error that matches the wrong job.
     async fn find_to_change(&self, id: &str) -> Result<JobView, Fault> {
         let digits = JobIdPrefix::parse(id)?.digits();
         if digits < CHANGING_DIGITS_MIN {

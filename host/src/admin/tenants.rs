@@ -150,14 +150,14 @@ async fn disable(State(parts): State<Parts>, Path(id): Path<String>, By(decided)
 }
 
 async fn pause(State(parts): State<Parts>, Path(id): Path<String>, By(decided): By) -> Answer<wire::Tenant> {
-    let tenant = parts.directory.set_paused(&TenantId::parse(&id)?, true).await?;
+    let tenant = parts.directory.pause(&TenantId::parse(&id)?).await?;
     parts.done(Happened::TenantPaused, "its jobs wait", &tenant, &decided).await;
     parts.with_jobs(&tenant.id).await
 }
 
 async fn resume(State(parts): State<Parts>, Path(id): Path<String>, By(decided): By) -> Answer<wire::Tenant> {
-    let tenant = parts.directory.set_paused(&TenantId::parse(&id)?, false).await?;
-    parts.wakes.wake(&tenant.id);
+    let tenant = parts.directory.resume(&TenantId::parse(&id)?).await?;
+    (parts.wake)(Some(&tenant.id));
     parts.done(Happened::TenantResumed, "its jobs run again", &tenant, &decided).await;
     parts.with_jobs(&tenant.id).await
 }

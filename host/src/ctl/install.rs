@@ -29,7 +29,7 @@ use crate::{
 
 mod folder;
 
-/// What is said when the file before stands in its place again.
+/// The state of the folder after the previous file was restored.
 const BACK: &str = "the file that was there before is back";
 
 use folder::Staged;
@@ -75,7 +75,7 @@ pub(super) fn run(client: &Client, console: &Console, wanted: &Install) -> Resul
     Ok(Shown { failure, ..Shown::new(text, &plugins) })
 }
 
-/// Lets the host look at the file; returns the outcome and what serves then.
+/// Makes the host load the file. Returns the outcome, and what serves then.
 fn look(
     client: &Client,
     name: &str,
@@ -87,7 +87,7 @@ fn look(
     Ok((outcome, served(client, sound)?))
 }
 
-/// The failure with this sentence about the folder first in its state.
+/// The failure, with this statement about the folder first.
 fn stated(mut failure: Failure, folder: &str) -> Failure {
     let state = failure.problem.state.take();
     failure.problem.state = Some(state.map_or_else(|| folder.to_owned(), |state| format!("{folder}; {state}")));
@@ -189,7 +189,7 @@ impl Before {
     fn at(place: &Path, sound: &InspectedArtifact) -> Result<Option<Self>, Failure> {
         let plugin = match artifact::inspect(place, &Trust::default()) {
             Ok(plugin) => plugin,
-            // A file that is there and cannot be read could not be put back either.
+            // A file that exists and cannot be read could not be put back either.
             Err(uninspected) if uninspected.refusal.code == Code::Open && place.exists() => {
                 let problem = Problem::new("NOT_INSTALLED", format!("{} cannot be read", place.display()));
                 let problem = problem.why(uninspected.refusal.reason).state("nothing was changed");

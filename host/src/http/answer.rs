@@ -184,13 +184,21 @@ pub fn refused(fault: &BadRequest, correlation_id: &CorrelationId) -> Answer {
     answer
 }
 
-/// The answer to a health check.
-pub fn health(ready: bool, text: &str, correlation_id: &CorrelationId) -> Answer {
+/// The answer 200 to a health check.
+pub fn healthy(text: &str, correlation_id: &CorrelationId) -> Answer {
+    health(StatusCode::OK, text, correlation_id)
+}
+
+/// The answer 503 to a health check while the host is not ready.
+pub fn unready(text: &str, correlation_id: &CorrelationId) -> Answer {
+    health(StatusCode::SERVICE_UNAVAILABLE, text, correlation_id)
+}
+
+fn health(status: StatusCode, text: &str, correlation_id: &CorrelationId) -> Answer {
     #[derive(Serialize)]
     struct Health<'a> {
         status: &'a str,
     }
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json(status, "application/json", &Health { status: text }, correlation_id)
 }
 

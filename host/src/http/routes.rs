@@ -144,7 +144,7 @@ impl FrontDoor {
                 Err(BadRequest::Method("GET, HEAD"))
             }
             Route::Webhook(_) | Route::TenantInBody(_) if *method != Method::POST => Err(BadRequest::Method("POST")),
-            Route::Health => Ok(answer::health(true, "alive", correlation_id)),
+            Route::Health => Ok(answer::healthy("alive", correlation_id)),
             Route::Ready => Ok(self.ready(correlation_id).await),
             Route::Webhook(tenant_id) => self.webhook(Some(tenant_id), request, peer, correlation_id).await,
             Route::TenantInBody(_) => self.webhook(None, request, peer, correlation_id).await,
@@ -200,11 +200,11 @@ impl FrontDoor {
 
     async fn ready(&self, correlation_id: &CorrelationId) -> Answer {
         if !self.manager.scanned() {
-            return answer::health(false, "the first look at the plugin folder is not done", correlation_id);
+            return answer::unready("the first look at the plugin folder is not done", correlation_id);
         }
         match tokio::time::timeout(READY_TIME_MAX, self.store.ping()).await {
-            Ok(Ok(())) => answer::health(true, "ready", correlation_id),
-            Ok(Err(_)) | Err(_) => answer::health(false, "the store does not answer", correlation_id),
+            Ok(Ok(())) => answer::healthy("ready", correlation_id),
+            Ok(Err(_)) | Err(_) => answer::unready("the store does not answer", correlation_id),
         }
     }
 }

@@ -106,7 +106,7 @@ impl Tellings {
             Rejection::NotAuthentic(why) => (why.kind, why.is_operators()),
             _ => (code, status >= SERVER_STATUS_MIN),
         };
-        // The store is all tenants' at once: one line says it for all of them.
+        // All tenants share the store, so one line covers all of them.
         let is_everybodys = matches!(refused.rejection, Rejection::Store(_) | Rejection::StoreFull);
         let whose = if is_everybodys { Whose::Nobody } else { Whose::Tenant(tenant.id.clone()) };
         let due = self.0.due((whose, kind));

@@ -1,4 +1,5 @@
-//! Trial deliveries: processed like any other, but not stored or charged. A fault of the plugin counts as in any other call.
+//! Trial deliveries: the plugin processes them like any other, but nothing is stored or charged. Failures of the plugin
+//! count as in any other call.
 
 use std::sync::Arc;
 

@@ -104,7 +104,7 @@ impl Store {
         }
     }
 
-    /// Whose dead letters these are. Read once: another tenant may get the id while they are being changed.
+    /// The tenant that owns the selected dead letters. Read once, because another tenant may get the id meanwhile.
     async fn owner(&self, which: &DeadLetters) -> Result<Option<Incarnation>, StoreError> {
         match which {
             DeadLetters::Of { tenant: Some(tenant), .. } => self.incarnation(tenant).await,

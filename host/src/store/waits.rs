@@ -23,7 +23,7 @@ impl Store {
         Ok(())
     }
 
-    /// Waits that have not ended as far as is known, the oldest first.
+    /// Waits that have not ended, as far as is known, oldest first.
     pub async fn open_waits(&self) -> Result<Vec<TenantWait>, StoreError> {
         self.inner
             .main_reads

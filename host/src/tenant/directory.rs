@@ -265,13 +265,27 @@ impl TenantDirectory {
         self.update(id, |tenant| tenant.enabled = false).await
     }
 
-    /// Pauses or resumes a tenant's jobs. Its webhooks are accepted either way.
-    pub async fn set_paused(&self, id: &TenantId, paused: bool) -> Result<Arc<Tenant>, DirectoryError> {
-        self.update(id, move |tenant| tenant.paused = paused).await
+    /// Pauses a tenant's jobs. Its webhooks are still accepted.
+    pub async fn pause(&self, id: &TenantId) -> Result<Arc<Tenant>, DirectoryError> {
+        self.update(id, |tenant| tenant.paused = true).await
     }
 
-    /// Pauses or resumes the jobs of all tenants. Jobs of a tenant that is paused itself keep waiting.
-    pub async fn set_all_paused(&self, paused: bool) -> Result<(), DirectoryError> {
+    /// Resumes a paused tenant's jobs.
+    pub async fn resume(&self, id: &TenantId) -> Result<Arc<Tenant>, DirectoryError> {
+        self.update(id, |tenant| tenant.paused = false).await
+    }
+
+    /// Pauses the jobs of all tenants. Their webhooks are still accepted.
+    pub async fn pause_all(&self) -> Result<(), DirectoryError> {
+        self.set_all_paused(true).await
+    }
+
+    /// Resumes the jobs of all tenants, except those of tenants that are paused themselves.
+    pub async fn resume_all(&self) -> Result<(), DirectoryError> {
+        self.set_all_paused(false).await
+    }
+
+    async fn set_all_paused(&self, paused: bool) -> Result<(), DirectoryError> {
         self.changing(move |inner| async move {
             inner.store.set_jobs_paused(paused).await?;
             inner.all_paused.store(paused, Ordering::Relaxed);

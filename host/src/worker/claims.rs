@@ -40,9 +40,9 @@ const CLOCK_STEP_MIN_MS: i64 = 2_000;
 const SLOW_FROM: Duration = Duration::from_secs(5);
 /// Pause after reading the store or claiming from it failed.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
-/// Minimum time between two lines about the same failure of the store, which is tried again every second.
+/// Minimum time between two log lines about the same failure of the store, which is retried every second.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
-/// Maximum number of kinds of store failures that are told apart.
+/// Maximum number of different failures of the store that are tracked.
 const STORE_FAILURES: usize = 8;
 
 /// The deadline of the drain; `None` before it was requested.
@@ -417,7 +417,7 @@ impl Claims {
         }
     }
 
-    /// Logs that the store cannot do something now. All of it is tried again.
+    /// Logs what the store cannot do at present. All of it is retried.
     fn cannot(&self, what: &'static str, error: &StoreError) {
         if let Some(left_out) = self.store_failures.due(what) {
             tracing::error!(left_out, "{what}: {error}; it is tried again every second");

@@ -197,8 +197,8 @@ async fn without_plugin_or_tenant_a_claimed_job_waits_and_spends_no_attempt() {
     for change in ["no plugin", "tenant disabled", "tenant paused", "all paused"] {
         match change {
             "tenant disabled" => drop(directory.disable(&acme).await.unwrap()),
-            "tenant paused" => drop(directory.set_paused(&acme, true).await.unwrap()),
-            "all paused" => directory.set_all_paused(true).await.unwrap(),
+            "tenant paused" => drop(directory.pause(&acme).await.unwrap()),
+            "all paused" => directory.pause_all().await.unwrap(),
             _ => {}
         }
         let due_ms = work(&bed.parts, &bed.hold("acme", LEASE).await).await.expect("it is due again");

@@ -24,7 +24,7 @@ const LATELY: Duration = Duration::from_secs(600);
 const TOLD_EVERY: Duration = Duration::from_secs(600);
 /// Maximum number of tools with separate warnings in the log.
 const KEYS_MAX: usize = 10_000;
-/// Minimum time between two looks for tenants that were not asked recently.
+/// Interval between two searches for tenants that were not asked recently.
 const SWEPT_EVERY: Duration = Duration::from_secs(60);
 
 /// The tools' recent answers. It is cheap to clone, and all clones share one state, in memory only.
@@ -34,7 +34,7 @@ pub struct Tools {
     told: Arc<SeldomBy<About>>,
 }
 
-/// The last answers, by tenant and by tool type.
+/// Recent answers, by tenant and by tool type.
 #[derive(Debug)]
 struct Lately {
     tenants: HashMap<TenantId, OneTool>,
@@ -52,12 +52,12 @@ struct OneTool {
     asked_at: Instant,
 }
 
-/// The tools of one type, of all tenants that were asked lately.
+/// The tools of one type, over all recently asked tenants.
 #[derive(Debug, Default)]
 struct AllTools {
     asked: usize,
     failing: usize,
-    /// As [`OneTool::is_told`], of all of them.
+    /// As [`OneTool::is_told`], for the type.
     is_told: bool,
 }
 
@@ -75,7 +75,7 @@ enum Fails {
     Sometimes,
     /// This tenant's tool has failed this many times in a row.
     AgainAndAgain(u32),
-    /// The tools of all tenants of this type that were asked lately fail. Their number.
+    /// The tools of all recently asked tenants of this type, this many, are failing.
     Everybody(usize),
 }
 
@@ -90,7 +90,7 @@ impl Default for Tools {
 
 impl Tools {
     /// Records the result of a job's call. Failures of the plugin or the ticket say nothing about the tool, and refused
-    /// credentials are logged elsewhere.
+    /// credentials have their own log lines.
     pub(super) fn heard<T>(&self, tenant: &Tenant, answer: &Result<T, CallError>) {
         match answer {
             Ok(_) => {
@@ -144,7 +144,7 @@ impl Lately {
         Self { tenants: HashMap::new(), types: HashMap::new(), swept_at: now }
     }
 
-    /// The tenant's tool has answered. Whether the log said before that it fails.
+    /// Records that the tenant's tool has answered. Returns whether the log has a warning about it.
     fn works(&mut self, tenant: &Tenant, now: Instant) -> bool {
         let (one, all) = self.asked(tenant, now);
         if std::mem::take(&mut one.failures_in_a_row) > 0 {
@@ -153,7 +153,7 @@ impl Lately {
         std::mem::take(&mut one.is_told) | std::mem::take(&mut all.is_told)
     }
 
-    /// The tenant's tool has failed once more.
+    /// Counts one more failure of the tenant's tool.
     fn fails(&mut self, tenant: &Tenant, now: Instant) -> Fails {
         self.sweep(now);
         let (one, all) = self.asked(tenant, now);
@@ -181,7 +181,7 @@ impl Lately {
         (one, self.types.entry(tool_type.clone()).or_default())
     }
 
-    /// Forgets the tenants that were not asked lately, removed ones too.
+    /// Forgets tenants that were not asked recently, removed ones included.
     fn sweep(&mut self, now: Instant) {
         if now.saturating_duration_since(self.swept_at) < SWEPT_EVERY {
             return;
@@ -228,12 +228,12 @@ mod tests {
         assert_eq!(lately.fails(&b, at(2)), Fails::Everybody(2));
         assert!(!lately.works(&b, at(3)), "the log said nothing");
         assert_eq!(lately.fails(&a, at(4)), Fails::AgainAndAgain(FAILURES_MAX + 1), "b works");
-        // b was not asked lately: a is alone.
+        // Tenant b was not asked recently: a is alone.
         assert_eq!(lately.fails(&a, at(602)), Fails::AgainAndAgain(FAILURES_MAX + 2));
         assert_eq!(lately.fails(&a, at(664)), Fails::AgainAndAgain(FAILURES_MAX + 3));
         assert!(!lately.tenants.contains_key(&b.id), "it is forgotten");
         assert_eq!((lately.types[&a.tool_type].asked, lately.types[&a.tool_type].failing), (1, 1));
-        // It has another tool now.
+        // Tenant a has another tool now.
         let moved = tenant("a", "other");
         assert_eq!(lately.fails(&moved, at(665)), Fails::Sometimes);
         assert!(!lately.types.contains_key(&a.tool_type), "nobody is asked there");
@@ -257,7 +257,7 @@ mod tests {
         assert!(!tools.lock().works(&a, Instant::now()));
         tools.heard::<()>(&a, &Err(CallError::Lost));
         assert_eq!(tools.lock().tenants[&a.id].failures_in_a_row, 0, "that is not the tool's");
-        // All fail, and whichever works first says so for all of them.
+        // All tools fail, and the first that works again is logged for all of them.
         tools.heard(&b, &failed);
         tools.heard(&a, &failed);
         assert!(tools.lock().types[&a.tool_type].is_told);

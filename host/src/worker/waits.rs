@@ -19,8 +19,8 @@ pub(super) struct Waits {
 }
 
 impl Waits {
-    /// Starts with the waits that were open when the host ended, the oldest first. A tenant waits for one reason at a time:
-    /// a wait whose end could not be stored ended when the next one began.
+    /// Starts with the waits that were open when the host ended, oldest first. A tenant waits for one reason at a time,
+    /// so an older wait, whose end could not be stored, ended when the next one began.
     pub(super) fn new(open: Vec<TenantWait>) -> Self {
         let mut waits = Self::default();
         for wait in open {

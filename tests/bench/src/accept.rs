@@ -1,4 +1,4 @@
-//! What a durable accept costs: webhooks to the host with a native plugin, in turns with a bare hyper server.
+//! The cost of a durable accept: webhooks to the host with a native plugin, alternating with a bare hyper server.
 
 use std::process::Command;
 
@@ -13,11 +13,11 @@ use crate::{
     wrk::{self, Measured},
 };
 
-/// Rounds of each; the middle one counts.
+/// Number of rounds of each; the median counts.
 const ROUNDS: usize = 3;
-/// Length of a round.
+/// Length of a round, in seconds.
 const ROUND_S: u32 = 3;
-/// More unique webhooks than the host takes in a second, for so many connections.
+/// Connections, and more unique webhooks than the host accepts per second over that many.
 const LOADS: [(u32, u64); 2] = [(64, 60_000), (1, 12_000)];
 
 /// One round.
@@ -51,7 +51,7 @@ pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()
             let (sample, measured) = measure(&host, connections, &requests)?;
             durable.push(sample);
             accepted += measured.requests;
-            // When the time is up, wrk leaves what is under way on its connections uncounted.
+            // When the time is up, wrk does not count the requests still under way.
             cut_off += u64::from(connections);
         }
         report_rows(connections, &bare, &durable, report);
@@ -114,9 +114,9 @@ fn report_rows(connections: u32, bare: &[Sample], durable: &[Sample], report: &m
     }
 }
 
-/// What the host counts of itself.
+/// The host's own counts.
 struct Counts {
-    /// Jobs that are in the store and not done.
+    /// Unfinished jobs in the store.
     jobs: u64,
     commits: f64,
     /// Operations in those commits.

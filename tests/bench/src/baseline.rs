@@ -15,14 +15,14 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
-/// As long as the host's own answer.
+/// An answer as long as the host's own.
 const ANSWER: &str =
     r#"{"status":"accepted","correlation_id":"01990000-0000-7000-8000-000000000001","ticket_id":"1000000000"}"#;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 100;
 
-/// Serves until the process is killed; says where on standard error.
+/// Serves until the process is killed, and prints its address on standard error.
 ///
 /// # Errors
 /// When it cannot listen.

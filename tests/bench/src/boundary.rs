@@ -1,5 +1,5 @@
-//! What the plugin boundary costs: validate and extract of one webhook through the ABI, with the host's own callbacks, and
-//! over a lane, beside the same plugin's code called directly.
+//! The cost of the plugin boundary: validate and extract of one webhook through the ABI, with the host's own callbacks,
+//! and over a lane, compared with direct calls of the same plugin code.
 
 use std::{
     hint::black_box,
@@ -47,17 +47,17 @@ use crate::{
     webhooks::{self, FIRST_TICKET, SECRET, SIGNATURE_HEADER, TENANT},
 };
 
-/// Rounds of each way, one after the other; the middle one counts.
+/// Number of rounds of each way, alternating; the median counts.
 const ROUNDS: usize = 9;
-/// Calls in a round.
+/// Number of calls in a round.
 const CALLS: usize = 20_000;
-/// Webhooks on a lane at once, in the way that is about throughput.
+/// Webhooks on a lane at once, when throughput is measured.
 const IN_FLIGHT: usize = 64;
-/// The way that the goal is about.
+/// The way that the goal applies to.
 const OVER_ABI: &str = "through the ABI";
 const WEBHOOK_SECRET: &str = "webhook_secret";
 
-/// A way to have a webhook judged, over and over.
+/// A way to have a webhook judged repeatedly.
 type Way<'a> = (&'static str, Box<dyn FnMut() -> anyhow::Result<()> + 'a>);
 
 /// Measures the ways.
@@ -165,7 +165,7 @@ fn refused_through_abi<C: HostCalls>(plugin: &LoadedPlugin<C>, webhook: &Receive
     })
 }
 
-/// As a lane does it: with a scope for the callbacks.
+/// Calls as a lane does: with a scope for the callbacks.
 fn in_scope(plugin: &LoadedPlugin<Capability>, pulse: &Pulse, webhook: &ReceivedWebhook) -> anyhow::Result<()> {
     let capability = &plugin.host().0;
     let scope = CallScope {
@@ -240,7 +240,7 @@ async fn services(config: &Config, folder: &Path) -> anyhow::Result<(Services, A
     Ok((Services::new(directory, &config.http, clock), tenant))
 }
 
-/// What arrives when the load generator sends it.
+/// The webhook as it arrives from the load generator.
 fn received(tenant: &Arc<Tenant>) -> anyhow::Result<ReceivedWebhook> {
     let webhook = webhooks::created(TENANT, FIRST_TICKET, &webhooks::now()?);
     let mut headers = HeaderMap::new();

@@ -1,4 +1,4 @@
-//! What a long history costs those who send webhooks: accepts beside millions of rows, in turns with an empty history.
+//! The effect of a long history on accepts: with millions of rows, alternating with an empty history.
 
 use anyhow::Context as _;
 use rusqlite::Connection;
@@ -12,13 +12,13 @@ use crate::{
     wrk,
 };
 
-/// Rounds of each; the middle one counts.
+/// Number of rounds of each; the median counts.
 const ROUNDS: u64 = 3;
 const ROUND_S: u32 = 3;
 const CONNECTIONS: u32 = 64;
 /// More unique webhooks than the host takes in a round.
 const PER_ROUND_MAX: u64 = 180_000;
-/// As the host itself writes them, with a note of the usual length; job ids count up as the real ones do.
+/// Rows as the host writes them, with a note of the usual length. Job ids count up as real ones do.
 const FILL: &str = "
     WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < ?1)
     INSERT INTO enhancement_history
@@ -68,7 +68,8 @@ fn start(installation: &Installation<'_>, origin: &str) -> anyhow::Result<Server
     Ok(host)
 }
 
-/// Into the file of a host that does not run; nothing is durable on the way, since a crash only ends the benchmark.
+/// Fills the file of a host that is not running. Nothing is synced on the way, because a crash would only end the
+/// benchmark.
 fn fill(installation: &Installation<'_>, rows: u64) -> anyhow::Result<()> {
     let file = installation.state().join(patchbay::store::HISTORY_FILE);
     let connection = Connection::open(&file).with_context(|| file.display().to_string())?;
@@ -76,7 +77,7 @@ fn fill(installation: &Installation<'_>, rows: u64) -> anyhow::Result<()> {
     connection.execute(FILL, (i64::try_from(rows)?, TENANT))?;
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     drop(connection);
-    // Else the kernel would write it back while the host is measured.
+    // Otherwise the kernel would write the file while the host is measured.
     std::fs::File::open(&file)?.sync_all()?;
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::{
 
 /// The programs and the plugin, from the release build that this driver belongs to.
 pub(crate) struct Programs {
-    /// The folder of all of them, on the disk that the store is measured on too.
+    /// The folder of all of them, on the disk that the store is measured on.
     pub(crate) folder: PathBuf,
     /// The host.
     pub(crate) patchbay: PathBuf,
@@ -29,12 +29,12 @@ pub(crate) struct Programs {
     pub(crate) plugin: PathBuf,
     /// The test plugin that is its own tool: it answers at once, without any request.
     pub(crate) instant: PathBuf,
-    /// The test plugin that takes as long over each webhook as its tenant's setting says.
+    /// The test plugin that takes as long for each webhook as its tenant's setting says.
     pub(crate) slow: PathBuf,
 }
 
 impl Programs {
-    /// Those beside this very program.
+    /// The programs beside this one.
     ///
     /// # Errors
     /// When one is missing.
@@ -53,14 +53,14 @@ impl Programs {
     }
 }
 
-/// A folder with configuration, plugins and state. It is gone when this is dropped.
+/// A folder with configuration, plugins and state. It is deleted when this is dropped.
 pub(crate) struct Installation<'a> {
     programs: &'a Programs,
     folder: TempDir,
 }
 
 impl<'a> Installation<'a> {
-    /// With so many plugins.
+    /// An installation with this many plugins.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -77,7 +77,7 @@ impl<'a> Installation<'a> {
         Ok(Self { programs, folder })
     }
 
-    /// With one of the test plugins.
+    /// An installation with one of the test plugins.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -93,7 +93,7 @@ impl<'a> Installation<'a> {
     /// As [`Server::start`].
     pub(crate) fn start(&self, configuration: &str) -> anyhow::Result<Server> {
         let file = self.folder.path().join("patchbay.toml");
-        // All webhooks are of one tenant, and come as fast as they can.
+        // All webhooks are for one tenant, and come as fast as possible.
         let addresses = "[server]\nlisten = \"127.0.0.1:0\"\ntenant_rate_per_s = 0\n[admin]\nlisten = \"127.0.0.1:0\"\n\
              [store]\ntenant_jobs_max = 1000000000\ntenant_mb_max = 1048576\n";
         fs::write(&file, format!("{addresses}[log]\nlevel = \"error\"\n{configuration}"))?;
@@ -151,12 +151,12 @@ impl<'a> Installation<'a> {
 fn put_plugin(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let mut file = fs::File::create(path)?;
     file.write_all(bytes)?;
-    // The host waits until a file that was just written has settled; these have.
+    // The host waits until a new file has settled; these have.
     Ok(file.set_modified(SystemTime::now() - Duration::from_secs(3600))?)
 }
 
-/// The same plugin for a tool type of its own: a host with several plugins needs several files that differ in what they
-/// say of themselves, and nothing else of them matters to how long they take to load.
+/// The same plugin under another tool type. A host with several plugins needs several files with different information;
+/// nothing else about them affects how long they take to load.
 fn with_another_tool_type(plugin: &[u8], number: usize) -> anyhow::Result<Vec<u8>> {
     const KEY: &[u8] = br#""tool_type":"servicedesk_plus""#;
     let replacement = format!(r#""tool_type":"servicedesk_{number:04}""#);

@@ -1,4 +1,4 @@
-//! Proven copies of the plugin, and how long it takes to have one of it: inspect, copy, probe, open and make its instance.
+//! Verified copies of the plugin, and the time to load one: inspect, copy, probe, open and create its instance.
 
 use std::{
     path::Path,
@@ -44,7 +44,7 @@ pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()
     Ok(())
 }
 
-/// Proven copies of the plugin, one for each that is loaded: the dynamic linker knows a file again by its inode.
+/// Verified copies of the plugin, one for each load: the dynamic linker recognises a file by its inode.
 pub(crate) struct Copies<'a> {
     programs: &'a Programs,
     plugin: &'a Path,
@@ -52,17 +52,17 @@ pub(crate) struct Copies<'a> {
 }
 
 impl<'a> Copies<'a> {
-    /// Into this folder, which is the host's alone.
+    /// Copies into this folder, which belongs to the host alone.
     pub(crate) fn new(programs: &'a Programs, folder: &'a Path) -> Self {
         Self::of(programs, &programs.plugin, folder)
     }
 
-    /// The same of another plugin.
+    /// Copies of another plugin.
     pub(crate) fn of(programs: &'a Programs, plugin: &'a Path, folder: &'a Path) -> Self {
         Self { programs, plugin, folder }
     }
 
-    /// A copy that went through every check, the probe included.
+    /// A copy that has passed every check, the probe included.
     ///
     /// # Errors
     /// When one fails.

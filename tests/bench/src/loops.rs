@@ -27,15 +27,15 @@ use tokio::{
 
 use crate::webhooks;
 
-/// Who sends, in turn: one tenant alone may not fill the queue.
+/// The tenants, which take turns: one alone may not fill the queue.
 pub(crate) const TENANTS: u64 = 8;
-/// Connections that find out how much the host takes, each sending its next webhook when the one before is answered.
+/// Connections that measure how much the host takes. Each sends its next webhook when the last one is answered.
 const CLOSED_CONNECTIONS: usize = 32;
 const CLOSED_TIME: Duration = Duration::from_secs(2);
-/// A connection that has waited longer is not used again: the host closes those that wait for 10 s.
+/// Longest idle time of a connection that is used again: the host closes those that are idle for 10 s.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 
-/// Lets this process have a connection for every webhook that waits.
+/// Allows this process a connection for every waiting webhook.
 ///
 /// # Errors
 /// When the system does not allow it.
@@ -49,14 +49,14 @@ pub(crate) fn tenant(number: u64) -> String {
     format!("tenant-{}", number % TENANTS)
 }
 
-/// What became of the webhooks of one loop.
+/// The results of one loop.
 #[derive(Default)]
 pub(crate) struct Outcome {
-    /// Answered 202 while webhooks were being sent.
+    /// Webhooks answered 202 per second while they were being sent.
     pub(crate) per_s: f64,
-    /// Milliseconds from when each should have been sent to its answer.
+    /// Milliseconds from the scheduled sending of each webhook to its answer.
     pub(crate) accepted_ms: Vec<f64>,
-    /// As above.
+    /// The same for refused webhooks.
     pub(crate) refused_ms: Vec<f64>,
 }
 
@@ -79,7 +79,7 @@ impl Outcome {
     }
 }
 
-/// Each connection sends when it has its answer: the most that the host takes.
+/// Sends the next webhook on each connection once the last one is answered: the most that the host takes.
 ///
 /// # Errors
 /// As [`open_loop`].
@@ -99,11 +99,11 @@ pub(crate) async fn closed_loop(client: &Arc<Client>) -> anyhow::Result<Outcome>
     Outcome::of(started, CLOSED_TIME, sent).await
 }
 
-/// Webhooks leave by the clock, whatever became of those before: what is late counts as late. It ends before the first
-/// that is not to be sent, by its number and how long after the first it would be.
+/// Sends webhooks by the clock, whatever becomes of earlier ones; late ones count as late. Ends before the first that
+/// should not be sent, by its number and its time after the first.
 ///
 /// # Errors
-/// When one has no answer, or another than 202, or 503 or 429 with Retry-After.
+/// When one gets no answer, or another than 202, or 503 or 429 with Retry-After.
 pub(crate) async fn open_loop(
     client: &Arc<Client>,
     per_s: f64,
@@ -130,7 +130,7 @@ pub(crate) struct Client {
     address: SocketAddr,
     created_at: String,
     next: Arc<AtomicU64>,
-    /// Connections that wait for a webhook, and since when.
+    /// Idle connections, and since when.
     idle: Mutex<Vec<(Instant, SendRequest<Full<Bytes>>)>>,
 }
 
@@ -141,10 +141,10 @@ struct Answer {
 }
 
 impl Client {
-    /// Sends to this address; tickets are numbered on from `next`.
+    /// A client for this address. Tickets are numbered from `next`.
     ///
     /// # Errors
-    /// When there is no time to write into webhooks.
+    /// When the current time cannot be written into webhooks.
     pub(crate) fn new(address: SocketAddr, next: &Arc<AtomicU64>) -> anyhow::Result<Arc<Self>> {
         let (created_at, next) = (webhooks::now()?, Arc::clone(next));
         Ok(Arc::new(Self { address, created_at, next, idle: Mutex::default() }))
@@ -184,7 +184,7 @@ impl Client {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        // What goes wrong with it, its sender says too.
+        // The sender reports its errors too.
         tokio::spawn(async move { drop(connection.await) });
         Ok(sender)
     }

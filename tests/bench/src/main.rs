@@ -1,4 +1,5 @@
-//! The benchmark driver: each benchmark runs beside its baseline in the same run, since only ratios travel to other machines.
+//! The benchmark driver. Each benchmark runs beside its baseline in the same run, because only ratios are comparable
+//! between machines.
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode, time::Instant};
 
@@ -26,7 +27,7 @@ mod wrk;
 
 use crate::{installation::Programs, report::Report};
 
-/// The part of all processor time above which other programs disturb.
+/// The share of processor time of other programs above which they disturb.
 const BUSY_MAX: f64 = 0.05;
 
 /// Measures a release build of Patchbay that lies beside this program; see docs/reference/benchmarks.md.

@@ -1,5 +1,5 @@
-//! What a tenant notices of another one that floods the same host: how soon its webhooks are answered and its notes are
-//! there, beside the same while it is alone.
+//! The effect of a flooding tenant on another tenant of the same host: how soon its webhooks are answered and its notes
+//! are posted, compared with the same while it is alone.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -19,11 +19,11 @@ use crate::{
 };
 
 const TOOL: Tool = Tool::ServicedeskPlus;
-/// Who is measured.
+/// The tenant that is measured.
 const NEIGHBOUR: &str = "quiet";
-/// Webhooks that it sends one by one beside the flood at most; half as many alone.
+/// Maximum number of webhooks that it sends one by one during the flood; half as many when alone.
 const WEBHOOKS: usize = 400;
-/// Connections of the flood: more than the host has cores, few enough that the machine is not all that is measured.
+/// Connections of the flood: more than the host has cores, but few enough that more than the machine is measured.
 const FLOOD_CONNECTIONS: u32 = 8;
 const FLOOD_S: u32 = 4;
 const FLOOD_WEBHOOKS: u64 = 240_000;
@@ -44,7 +44,7 @@ pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()
     let installation = Installation::new(programs, 1)?;
     let tool = Sandbox::start(SandboxConfig::default())?;
     let host = installation.start("")?;
-    // The flood's tool takes no request: each of its jobs asks once and is given up.
+    // The flood's tool accepts no request: each of its jobs asks once and is given up.
     let refusing = Sandbox::start(SandboxConfig::default())?;
     let effect = Effect::Status { status: 400, body: None, content_type: None };
     refusing.set_faults(vec![Fault { effect: Some(effect), ..Fault::default() }])?;

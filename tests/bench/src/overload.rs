@@ -1,4 +1,4 @@
-//! More webhooks than the plugin can validate: how many are accepted all the same, and how soon the others are refused.
+//! More webhooks than the plugin can validate: how many are still accepted, and how soon the others are refused.
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
@@ -16,12 +16,12 @@ use crate::{
     whole::live_jobs,
 };
 
-/// Rounds; the middle one counts.
+/// Number of rounds; the median counts.
 const ROUNDS: usize = 3;
-/// What the plugin takes over each webhook without using a processor, since the load generator shares them: with the one
-/// fast lane that is the host's limit.
+/// Time that the plugin takes for each webhook without using a processor, because the load generator shares them. With
+/// the one fast lane, this is the host's limit.
 const SLOW_MS: &str = "slow_ms=1";
-/// What is offered then, in parts of what it takes.
+/// The offered load as a multiple of that limit.
 const OVERLOAD: f64 = 3.0;
 const OVERLOAD_TIME: Duration = Duration::from_secs(5);
 

@@ -1,5 +1,5 @@
 //! From accepted webhooks to notes on tickets: how fast the host works off a backlog, and how soon a single webhook's
-//! note is there, beside a plain client that makes the same two requests to the same tool.
+//! note is posted, compared with a plain client that makes the same two requests to the same tool.
 
 use std::{
     ops::Range,
@@ -21,17 +21,17 @@ use crate::{
 };
 
 const TOOL: Tool = Tool::ServicedeskPlus;
-/// Webhooks in the backlog.
+/// Number of webhooks in the backlog.
 const BACKLOG: u64 = 4_000;
-/// Webhooks that are sent one by one, each after the note of the one before.
+/// Number of webhooks sent one by one, each after the previous one's note.
 const SINGLES: u64 = 200;
 /// Threads of the plain client: as many as the host has slow lanes for one plugin.
 const CLIENTS: usize = 32;
-/// One tenant may use all places of the worker; the rest is the default.
+/// One tenant may use all permits of the worker; the rest is the default.
 const ALL_FOR_ONE: &str = "[worker]\nconcurrency = 64\nper_tenant = 64\n";
-/// By then every note must be there.
+/// Maximum time for all notes.
 const NOTES_TIME_MAX: Duration = Duration::from_secs(60);
-/// As long as the note that the host posts about these tickets.
+/// Length of the host's notes on these tickets.
 const NOTE_BYTES: usize = 450;
 
 /// Measures both.
@@ -50,7 +50,7 @@ pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()
         tool.put_ticket(TOOL, &ticket.to_string(), TicketFields::default())?;
     }
 
-    // Half of the plain requests before the host's and half after it, so that a slow moment meets both.
+    // Half of the plain requests come before the host's and half after, so that a slow moment affects both.
     let middle = plain.start + BACKLOG / 2;
     let before = plain_rate(&tool, plain.start..middle)?;
     let host = installation.start(ALL_FOR_ONE)?;
@@ -73,8 +73,8 @@ pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()
     host.stop()
 }
 
-/// Accepts the webhooks while the tool does not answer, and leaves the tenant disabled, so that all wait for one moment.
-/// Returns where the tool is to be.
+/// Accepts the webhooks while the tool does not answer, and leaves the tenant disabled, so that all of them start
+/// together. Returns the future address of the tool.
 fn pile_up(installation: &Installation<'_>, tickets: Range<u64>) -> anyhow::Result<std::net::SocketAddr> {
     let silent = SilentTool::start()?;
     let address = silent.address();
@@ -83,7 +83,7 @@ fn pile_up(installation: &Installation<'_>, tickets: Range<u64>) -> anyhow::Resu
     let sender = Sender::to(&host, TENANT)?;
     each(tickets, |ticket| sender.send(ticket))?;
     installation.plugin_ctl(&["tenant", "disable", TENANT])?;
-    // Not a graceful end, which would wait for the call that is never answered.
+    // A graceful end would wait for the call that is never answered.
     host.kill();
     Ok(address)
 }
@@ -120,7 +120,7 @@ fn one_by_one(
     Ok(())
 }
 
-/// Jobs a second of a client that keeps nothing: it reads each ticket and posts a note.
+/// Jobs per second of a client that stores nothing: it reads each ticket and posts a note.
 fn plain_rate(tool: &Sandbox, tickets: Range<u64>) -> anyhow::Result<f64> {
     let client = PlainClient::of(tool);
     let (count, started) = (tickets.end - tickets.start, Instant::now());
@@ -128,7 +128,7 @@ fn plain_rate(tool: &Sandbox, tickets: Range<u64>) -> anyhow::Result<f64> {
     Ok(count as f64 / started.elapsed().as_secs_f64())
 }
 
-/// Does something about each ticket, from as many threads as the plain client has.
+/// Does something for each ticket, on as many threads as the plain client has.
 fn each(tickets: Range<u64>, act: impl Fn(u64) -> anyhow::Result<()> + Sync) -> anyhow::Result<()> {
     let next = AtomicU64::new(tickets.start);
     let work = || {
@@ -165,10 +165,10 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    /// Of webhooks for this tenant.
+    /// A sender of webhooks for this tenant.
     ///
     /// # Errors
-    /// When the host has not said where it listens.
+    /// When the host has not reported its address.
     pub(crate) fn to(host: &Server, tenant: &'static str) -> anyhow::Result<Self> {
         let url = format!("{}/webhooks/{tenant}", host.address("webhooks")?);
         Ok(Self { agent: agent(), tenant, url, created_at: webhooks::now()? })

@@ -1,4 +1,4 @@
-//! A server under measurement as a process of its own: started until it says that it is ready, looked at in /proc, ended.
+//! A server under measurement in its own process: started until it is ready, observed in /proc, and ended.
 
 use std::{
     fs,
@@ -24,18 +24,18 @@ pub(crate) struct Server {
 /// Memory of a process in KiB.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Memory {
-    /// All that is resident, shared pages of files included.
+    /// All resident memory, including shared pages of files.
     pub(crate) resident_kib: u64,
-    /// What belongs to the process alone: heap and stacks.
+    /// Memory that belongs to the process alone: heap and stacks.
     pub(crate) anonymous_kib: u64,
 }
 
 impl Server {
-    /// Starts a program with an environment of its own and waits for the line on its standard error that begins with
-    /// `<name> ready `. What it says later goes to our own standard error.
+    /// Starts a program with its own environment and waits for the line on its standard error that begins with `<name>
+    /// ready `. Later output goes to our own standard error.
     ///
     /// # Errors
-    /// When it cannot be started, or ends before that line; with what it said.
+    /// When it cannot be started, or ends before that line; with its output.
     pub(crate) fn start(name: &str, command: &mut Command) -> anyhow::Result<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         command.env_clear().env("PATH", path).stdin(Stdio::null()).stderr(Stdio::piped());
@@ -70,13 +70,14 @@ impl Server {
         self.took
     }
 
-    /// Processor time that it has used so far, in user and kernel mode.
+    /// Processor time used so far, in user and kernel mode.
     ///
     /// # Errors
     /// When /proc does not show it.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The name in parentheses may hold spaces; after it the fields are numbered from 3, and utime and stime are 14 and 15.
+        // The name in parentheses may contain spaces. The fields after it are numbered from 3; utime and stime are 14
+        // and 15.
         let (_, fields) = stat.rsplit_once(')').context("stat has a name in parentheses")?;
         let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u32>).sum::<Result<u32, _>>()?;
         Ok(Duration::from_secs_f64(f64::from(ticks) / TICKS_PER_S))

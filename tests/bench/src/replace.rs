@@ -1,4 +1,4 @@
-//! A plugin that is replaced again and again under load: what its senders notice, and how soon the new one is called.
+//! A plugin that is replaced repeatedly under load: the effect on senders, and how soon the new one is called.
 
 use std::{
     fs::File,
@@ -25,14 +25,14 @@ use crate::{
     whole::Counts,
 };
 
-/// Webhooks at least, without replacements and with them.
+/// Minimum number of webhooks, without replacements and with them.
 const WEBHOOKS: u32 = 100_000;
 const REPLACEMENTS: u64 = 100;
-/// What is offered, in parts of what the host takes.
+/// The offered load as a fraction of the host's maximum.
 const LOAD: f64 = 0.5;
-/// Between two looks at what serves, and at what is done.
+/// Interval between two checks.
 const LOOK: Duration = Duration::from_millis(1);
-/// By then a replacement must serve, and all jobs must be done.
+/// Maximum time for a replacement to serve, and for all jobs to be done.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Measures it.
@@ -80,13 +80,13 @@ pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()
     host.stop()
 }
 
-/// Writes the plugin over itself with another digest each time, and returns the milliseconds from the last byte to the
-/// first call on the new code.
+/// Overwrites the plugin with another digest each time. Returns the milliseconds from the last byte to the first call
+/// of the new code.
 fn replace(installation: &Installation<'_>, plugin: &Path) -> anyhow::Result<Vec<f64>> {
     let (file, socket) = (installation.plugins().join("test.so"), installation.state().join("admin.sock"));
     let plugin = std::fs::read(plugin)?;
     let replaced = (0..REPLACEMENTS).map(|number| {
-        // What lies behind the last header is nobody's business.
+        // Nothing reads bytes after the last header.
         let bytes = [&plugin[..], &number.to_le_bytes()].concat();
         File::create(&file)?.write_all(&bytes)?;
         let (written, sha256) = (Instant::now(), Sha256Sum::of(&bytes).to_string());
@@ -99,7 +99,8 @@ fn replace(installation: &Installation<'_>, plugin: &Path) -> anyhow::Result<Vec
     replaced.collect()
 }
 
-/// Whether these bytes serve and were called, as `plugin-ctl list` would show it: another process each time would disturb.
+/// Whether these bytes serve and were called, as `plugin-ctl list` would show. Running it as a process each time would
+/// disturb the measurement.
 fn is_called(socket: &Path, sha256: &str) -> anyhow::Result<bool> {
     let mut stream = UnixStream::connect(socket)?;
     stream.write_all(b"GET /v1/plugins HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;

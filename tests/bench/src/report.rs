@@ -1,4 +1,4 @@
-//! What was measured, as a table for people and as JSON for programs.
+//! The results, as a table for people and as JSON for programs.
 
 use std::{
     fmt, fs,
@@ -10,32 +10,32 @@ use std::{
 
 use serde_json::{Value, json};
 
-/// How long the machine is looked at before the first benchmark.
+/// How long the machine is observed before the first benchmark.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// One figure of the product beside the same figure of its baseline.
+/// A figure of the product, and the same figure of its baseline.
 #[derive(Debug)]
 pub(crate) struct Row {
-    /// Which benchmark it belongs to.
+    /// The benchmark.
     pub(crate) group: &'static str,
     /// What is measured.
     pub(crate) what: String,
-    /// In which unit.
+    /// The unit.
     pub(crate) unit: &'static str,
-    /// The baseline's figure, where there is one.
+    /// The baseline's figure, if there is one.
     pub(crate) baseline: Option<f64>,
     /// The product's figure.
     pub(crate) product: f64,
-    /// What it should be, where that is said.
+    /// The goal, if there is one.
     pub(crate) goal: Option<Goal>,
 }
 
-/// What a figure, or its ratio, should be.
+/// The goal for a figure or its ratio.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Goal {
-    /// At most this, in the row's unit: holds for a machine like the one in docs/reference/benchmarks.md.
+    /// At most this, in the row's unit, on a machine like the one in docs/reference/benchmarks.md.
     Figure(f64),
-    /// At most this ratio; holds on every machine.
+    /// At most this ratio, on every machine.
     Ratio(f64),
     /// At least this, in the row's unit; as `Figure`.
     FigureMin(f64),
@@ -69,12 +69,12 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// An empty one; looks for half a second how busy the machine is before the first benchmark.
+    /// An empty report. Observes for half a second how busy the machine is.
     pub(crate) fn new() -> Self {
         Self { rows: Vec::new(), busy_before: busy() }
     }
 
-    /// The part of all processor time, 0 to 1, that other programs used then.
+    /// The share of processor time, 0 to 1, that other programs used then.
     pub(crate) fn busy_before(&self) -> Option<f64> {
         self.busy_before
     }
@@ -128,7 +128,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Three digits that matter, or all before the point.
+/// The figure with three significant digits, or all digits before the point.
 fn shown(figure: f64) -> String {
     let digits = match figure.abs() {
         ..10.0 => 2,
@@ -138,12 +138,12 @@ fn shown(figure: f64) -> String {
     format!("{figure:.digits$}")
 }
 
-/// The value in the middle; of two, the one above it. 0 of none.
+/// The median; the upper one of an even number of values. 0 without values.
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     quantile(values, 0.5)
 }
 
-/// The value that so large a part of all values is below; 0 of none.
+/// The value below which this share of all values lies. 0 without values.
 pub(crate) fn quantile(values: impl IntoIterator<Item = f64>, part: f64) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
@@ -160,7 +160,7 @@ fn machine() -> Value {
     json!({ "processor": model, "cores": cores, "kernel": kernel.trim() })
 }
 
-/// The part of all processor time, 0 to 1, that other programs use while we look. `None` where /proc does not say.
+/// The share of processor time, 0 to 1, that other programs use during the observation. `None` if /proc does not say.
 fn busy() -> Option<f64> {
     let now = || -> Option<(f64, f64)> {
         let stat = fs::read_to_string("/proc/stat").ok()?;

@@ -1,4 +1,5 @@
-//! A ticketing tool that takes connections and never answers: with it a worker that makes one call at a time is idle.
+//! A ticketing tool that accepts connections and never answers, so that a worker that makes one call at a time does
+//! nothing.
 
 use std::{
     io,
@@ -10,10 +11,10 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-/// The configuration that goes with it.
+/// The configuration for it.
 pub(crate) const ONE_CALL_AT_A_TIME: &str = "[worker]\nconcurrency = 1\nper_tenant = 1\n";
 
-/// The listening tool. Its address is free again when this has been dropped.
+/// The listening tool. Its address is free again after this is dropped.
 pub(crate) struct SilentTool {
     address: SocketAddr,
     ended: Arc<AtomicBool>,
@@ -42,7 +43,7 @@ impl SilentTool {
         Ok(Self { address, ended, thread: Some(thread) })
     }
 
-    /// Where it listens.
+    /// The listening address.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -51,7 +52,7 @@ impl SilentTool {
 impl Drop for SilentTool {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::SeqCst);
-        // This connection is what the thread wakes up for; should it fail, there is no thread to wait for.
+        // This connection wakes the thread. If it fails, there is no thread to wait for.
         if TcpStream::connect(self.address).is_ok()
             && let Some(thread) = self.thread.take()
         {

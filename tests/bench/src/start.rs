@@ -1,4 +1,4 @@
-//! How long the host takes until it is ready, and what memory it needs then, beside a bare hyper server.
+//! The time until the host is ready, and its memory then, compared with a bare hyper server.
 
 use std::{process::Command, time::Duration};
 
@@ -9,17 +9,17 @@ use crate::{
 };
 
 const ROUNDS: usize = 7;
-/// Plugins in the folder.
+/// Numbers of plugins in the folder.
 const PLUGINS: [usize; 4] = [0, 1, 5, 200];
-/// The most that a later start should take, in ms, by the number of plugins.
+/// Goals for a later start, in ms, by the number of plugins.
 const READY_MS_MAX: [(usize, f64); 2] = [(5, 250.0), (200, 3000.0)];
-/// The most memory of its own that a host with five idle plugins should have, in MiB.
+/// The goal for the host's own memory with five idle plugins, in MiB.
 const ANONYMOUS_MIB_MAX: (usize, f64) = (5, 20.0);
 
 type Sample = (Duration, Memory);
 type Figure = fn(&Memory) -> u64;
 
-/// Measures starts with 0, 1, 5 and 200 plugins, the first on a folder, which makes the store and tries the plugins out, and
+/// Measures starts with 0, 1, 5 and 200 plugins: the first start, which creates the store and probes the plugins, and
 /// the second, which knows both.
 ///
 /// # Errors

@@ -1,5 +1,5 @@
-//! The five tools' plugins: what validate and extract of each one's webhook cost through the ABI, and how large their files
-//! are.
+//! The five tools' plugins: the cost of validate and extract through the ABI for each tool's webhook, and the size of
+//! each plugin's file.
 
 use std::{
     fs,
@@ -27,13 +27,13 @@ use crate::{
     webhooks::{SECRET, TENANT},
 };
 
-/// Rounds for each tool; the middle one counts.
+/// Number of rounds for each tool; the median counts.
 const ROUNDS: usize = 9;
-/// Calls in a round.
+/// Number of calls in a round.
 const CALLS: usize = 10_000;
-/// Most microseconds for validate and extract together.
+/// The goal for validate and extract together, in microseconds.
 const US_MAX: f64 = 15.0;
-/// Most mebibytes of a plugin's file.
+/// The goal for the size of a plugin's file, in MiB.
 const MIB_MAX: f64 = 1.5;
 
 /// Each tool with the proof and form of its usual webhook, a ticket's id, and its tenant's settings.
@@ -82,7 +82,7 @@ pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()
     Ok(())
 }
 
-/// Microseconds of a call through the ABI, with the SDK's test host behind it, and the length of the body.
+/// The time of a call through the ABI, in microseconds, with the SDK's test host behind it, and the length of the body.
 fn call(copies: &Copies<'_>, number: u64, usual: Usual) -> anyhow::Result<(f64, usize)> {
     let (tool, _, scheme, form, ticket, settings) = usual;
     let plugin = copies.plugin(number, FakeHost::new().secret("webhook_secret", SECRET))?;

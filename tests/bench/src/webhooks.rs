@@ -1,4 +1,4 @@
-//! Signed webhooks of ServiceDesk Plus's flat form, each about another ticket, and files of them for the load generator.
+//! Signed webhooks in ServiceDesk Plus's flat form, each for another ticket, and files of them for the load generator.
 
 use std::{
     fs::File,
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 /// The tenant that all webhooks are for.
 pub(crate) const TENANT: &str = "bench";
-/// What its webhooks are signed with.
+/// The secret that signs its webhooks.
 pub(crate) const SECRET: &str = "a-secret-of-the-usual-length-0001";
 /// The header that carries the signature.
 pub(crate) const SIGNATURE_HEADER: &str = "x-servicedesk-signature";
@@ -44,16 +44,16 @@ pub(crate) fn created(tenant: &str, ticket: u64, created_at: &str) -> Webhook {
     Webhook { body, signature }
 }
 
-/// Now, as `created_at` says it, in whole seconds.
+/// The current time as in `created_at`, in whole seconds.
 ///
 /// # Errors
-/// When the clock stands where RFC 3339 has no times.
+/// When RFC 3339 cannot express it.
 pub(crate) fn now() -> anyhow::Result<String> {
     let now = OffsetDateTime::now_utc();
     Ok(now.replace_nanosecond(0)?.format(&Rfc3339)?)
 }
 
-/// A file of whole HTTP requests, all of the same length. It is gone when this is dropped.
+/// A file of complete HTTP requests, all of the same length. It is deleted when this is dropped.
 pub(crate) struct PreparedRequests {
     _folder: TempDir,
     path: PathBuf,
@@ -61,8 +61,8 @@ pub(crate) struct PreparedRequests {
 }
 
 impl PreparedRequests {
-    /// Writes a webhook about each of these tickets. In memory where there is a file system for it: writing it back to
-    /// the disk would compete with the fsyncs that are measured.
+    /// Writes a webhook for each of these tickets, in memory if there is a file system for it: writing to the disk
+    /// would compete with the measured fsyncs.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -81,12 +81,12 @@ impl PreparedRequests {
         Ok(Self { _folder: folder, path, length: length.unwrap_or_default() })
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Bytes of each request.
+    /// Length of each request, in bytes.
     pub(crate) fn length(&self) -> usize {
         self.length
     }

@@ -1,5 +1,5 @@
-//! Whole jobs, from the webhook to the history, with a plugin that is its own tool: what the host itself costs, durable at
-//! both ends.
+//! Whole jobs, from the webhook to the history, with a plugin that is its own tool: the cost of the host itself,
+//! durable at both ends.
 
 use std::{
     ops::Range,
@@ -17,18 +17,18 @@ use crate::{
     wrk,
 };
 
-/// Rounds; the middle one counts.
+/// Number of rounds; the median counts.
 const ROUNDS: u64 = 3;
-/// For how long webhooks are sent in a round.
+/// How long webhooks are sent in a round, in seconds.
 const ROUND_S: u32 = 3;
 const CONNECTIONS: u32 = 64;
 /// More unique webhooks than the host takes in a round.
 const PER_ROUND_MAX: u64 = 180_000;
-/// One tenant may use all places of the worker, and there are enough of them to fill commits.
+/// One tenant may use all permits of the worker, and there are enough of them to fill commits.
 const WORKER: &str = "[worker]\nconcurrency = 1024\nper_tenant = 1024\n";
-/// Between two looks at what is done.
+/// Interval between two checks of the finished jobs.
 const LOOK: Duration = Duration::from_millis(5);
-/// By then all jobs of a round must be done.
+/// Maximum time for all jobs of a round.
 const DONE_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// Measures it.
@@ -59,8 +59,8 @@ pub(crate) fn run(programs: &Programs, report: &mut Report) -> anyhow::Result<()
     host.stop()
 }
 
-/// Jobs a second from the first webhook to the last job's end; and of those that were left when the last webhook had been
-/// sent, if there were enough of them to tell.
+/// Jobs per second from the first webhook to the end of the last job; and those of the jobs left after the last
+/// webhook, if there were enough to measure.
 fn measure(host: &Server, tickets: Range<u64>) -> anyhow::Result<(f64, Option<f64>)> {
     let requests = PreparedRequests::write(tickets)?;
     let (started, before) = (Instant::now(), Counts::of(host)?);
@@ -78,7 +78,7 @@ fn measure(host: &Server, tickets: Range<u64>) -> anyhow::Result<(f64, Option<f6
     Ok((rate(&before, started), (left > 1_000).then(|| rate(&at_end, sent))))
 }
 
-/// Jobs in the host's store that are not done.
+/// Unfinished jobs in the host's store.
 ///
 /// # Errors
 /// When its metrics cannot be read.
@@ -86,16 +86,16 @@ pub(crate) fn live_jobs(host: &Server) -> anyhow::Result<u64> {
     Ok(Counts::of(host)?.live)
 }
 
-/// What the host counts of itself.
+/// The host's own counts.
 pub(crate) struct Counts {
-    /// Jobs in the store that are not done.
+    /// Unfinished jobs in the store.
     pub(crate) live: u64,
     /// Attempts that ended with a note.
     pub(crate) done: u64,
 }
 
 impl Counts {
-    /// As its metrics say.
+    /// Reads the counts from the host's metrics.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -103,7 +103,7 @@ impl Counts {
         let metrics = ureq::get(format!("{}/metrics", host.address("metrics")?)).call()?.body_mut().read_to_string()?;
         let value = |series: &str| metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         let live = value(r#"patchbay_queue_jobs{state="live"}"#).context("/metrics has no patchbay_queue_jobs")?;
-        // Not there before the first one.
+        // The metric is missing before the first one.
         let done = value(r#"patchbay_job_attempts_total{outcome="done"}"#).unwrap_or("0");
         Ok(Self { live: live.parse()?, done: done.parse()? })
     }

@@ -12,19 +12,19 @@ const SCRIPT: &str = include_str!("../wrk/requests.lua");
 /// What one run of wrk measured.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(crate) struct Measured {
-    /// Answers that arrived whole.
+    /// Number of complete answers.
     pub(crate) requests: u64,
-    /// How long it ran.
+    /// Duration of the run.
     pub(crate) seconds: f64,
     /// Half of the answers came within this time, in microseconds.
     pub(crate) p50_us: u64,
     /// 99 of 100 answers came within this time, in microseconds.
     pub(crate) p99_us: u64,
-    /// Answers of 400 and above, and requests that got none.
+    /// Answers with a status of 400 and above, and requests without an answer.
     failed: u64,
 }
 
-/// Sends the prepared requests to `origin` from one thread for so many seconds. Blocks.
+/// Sends the prepared requests to `origin` from one thread for this many seconds. Blocks.
 ///
 /// # Errors
 /// When wrk cannot be run, or any request failed.

@@ -1,4 +1,4 @@
-//! The types of this crate pass for those of plugin-abi 1.2.0: abi_stable takes their package from this variable.
+//! Makes the types of this crate look like those of plugin-abi 1.2.0: abi_stable reads the package from this variable.
 
 fn main() {
     println!("cargo:rustc-env=CARGO_PKG_NAME=plugin-abi");

@@ -37,11 +37,11 @@ impl Staged {
         &self.plugin.hidden
     }
 
-    /// Gives both their names: the signature first, so that the new plugin never lies beside a signature of other bytes. When
-    /// the plugin cannot get its name, the signature of the file before is put back.
+    /// Gives both files their names, the signature first, so that the new plugin is never beside a signature of other
+    /// bytes. If the plugin cannot get its name, the previous signature is restored.
     ///
     /// # Errors
-    /// When they cannot be renamed, or a signature of the file before cannot be read or removed.
+    /// If they cannot be renamed, or the signature of the previous file cannot be read or removed.
     pub(super) fn publish(self) -> io::Result<()> {
         let Self { plugin, signature, folder } = self;
         let mut signed = plugin.place.clone().into_os_string();
@@ -62,7 +62,7 @@ impl Staged {
     }
 }
 
-/// What there is; `None` when there is no such file.
+/// The result of reading a file; `None` if the file does not exist.
 fn found<T>(read: io::Result<T>) -> io::Result<Option<T>> {
     match read {
         Ok(found) => Ok(Some(found)),
@@ -131,7 +131,7 @@ mod tests {
         put(folder, "b.so", b"x", None).unwrap_err();
         put(&folder.join("absent"), "a.so", b"x", None).unwrap_err();
         assert_eq!(names(folder), ["a.so", "b.so"]);
-        // The signature is there again that was there before.
+        // The previous signature is restored.
         fs::write(folder.join("b.so.minisig"), b"before").unwrap();
         put(folder, "b.so", b"x", Some(b"after")).unwrap_err();
         assert_eq!(fs::read(folder.join("b.so.minisig")).unwrap(), b"before");

@@ -218,7 +218,7 @@ fn a_token_that_was_obtained_for_one_tool_is_not_shown_to_another() {
     bed.gives("t2");
     let shown: Vec<_> = bed.tokens.shown(&bed.tenant).iter().map(|token| token[0].expose().to_owned()).collect();
     assert_eq!(shown, ["t2", "t1"], "an answer of the old tool may still echo it");
-    bed.tenant = bed.runtime.block_on(bed.directory.set_paused(&bed.tenant.id, true)).unwrap();
+    bed.tenant = bed.runtime.block_on(bed.directory.pause(&bed.tenant.id)).unwrap();
     bed.gives("t2");
     let deadline = Instant::now() + TIME_MAX;
     let renewed = bed.tokens.renewed(&bed.tenant, "key", &old, deadline).unwrap().expect("the new one");

@@ -88,7 +88,7 @@ async fn what_was_refused_is_forgotten_when_somebody_changes_the_tenant_or_the_t
                 false
             }
             "settings" => {
-                directory.set_paused(&acme, false).await.unwrap();
+                directory.resume(&acme).await.unwrap();
                 true
             }
             "removed" => {

@@ -1,5 +1,5 @@
-//! Works, with an allocator of its own that overwrites what it frees: nothing that it allocated may be used or freed by
-//! the host.
+//! A plugin that works, with its own allocator that overwrites freed memory: the host may neither use nor free what it
+//! allocated.
 
 #![allow(unsafe_code, reason = "an allocator is")]
 
@@ -8,7 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use desk::{Behaviour, Desk};
 use plugin_abi::prelude::*;
 
-/// In front of each allocation; another allocator would not know of it.
+/// Size of the guard before each allocation, which other allocators do not know about.
 const GUARD: usize = 64;
 
 struct Guarded;

@@ -1,8 +1,8 @@
-//! No plugin: preloaded into a host, it stands before the C library's function by which a thread notes the destructor of
-//! one of its thread-locals, and writes each call down. That function takes the dynamic linker's lock.
+//! A preload library, not a plugin: it stands before the C library's function that registers the destructor of a
+//! thread-local, and records each call. That function takes the dynamic linker's lock.
 //!
-//! A call is a line in the file that `ATEXIT_WATCH_FILE` names: thread, library, and who called whom, innermost first,
-//! with tabs between them.
+//! A call is a line in the file named by `ATEXIT_WATCH_FILE`: thread, library, and the callers, innermost first,
+//! separated by tabs.
 
 #![allow(unsafe_code, reason = "it takes the place of a function of the C library")]
 
@@ -21,7 +21,7 @@ type Destructor = unsafe extern "C" fn(*mut c_void);
 type Note = unsafe extern "C" fn(Destructor, *mut c_void, *mut c_void) -> c_int;
 
 thread_local! {
-    /// Writing down may use thread-locals of this library.
+    /// Guards against recursion: recording may use thread-locals of this library.
     static WRITING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -56,7 +56,7 @@ fn write_down(library: *mut c_void) {
     let Some(path) = env::var_os("ATEXIT_WATCH_FILE") else { return };
     let thread = fs::read_to_string("/proc/thread-self/comm").expect("a thread has a name");
     let trace = Backtrace::force_capture().to_string();
-    // Each frame's name follows its number; where it stands in the source is on a line of its own.
+    // Each frame's name follows its number. Its source location is on a line of its own.
     let frames = trace.lines().filter_map(|line| Some(line.trim_start().split_once(": ")?.1));
     let frames: Vec<_> = frames.skip_while(|frame| !frame.contains("__cxa_thread_atexit_impl")).skip(1).collect();
     let line = format!("{}\t{}\t{}\n", thread.trim_end(), file_of(library), frames.join(" < "));

@@ -1,5 +1,5 @@
-//! Keeps its contract but for the one rule that the tenant's setting `breaks` names: each is noticed by a case of
-//! `plugin-ctl conformance`.
+//! A plugin that keeps its contract except for the rule named by the tenant's setting `breaks`. Each broken rule is
+//! noticed by a case of `plugin-ctl conformance`.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -13,15 +13,15 @@ use plugin_abi::{
 };
 use rustix::time::{ClockId, clock_gettime};
 
-/// How many of something this process has seen.
+/// How often this process has seen something.
 static COUNT: AtomicU64 = AtomicU64::new(0);
-/// More time of a processor than a call may take.
+/// More processor time than a call may take.
 const LONG: Duration = Duration::from_millis(1_200);
 const SIGNATURE: &str = "x-signature";
 
 struct Careless;
 
-/// That this thread has had. What the clock says would be no work on a busy machine.
+/// Processor time of this thread. Wall-clock time would mean no work on a busy machine.
 fn processor_time() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }
@@ -177,7 +177,7 @@ fn hex(digits: &[u8]) -> Vec<u8> {
     (0..text.len() / 2).filter_map(|at| u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()).collect()
 }
 
-/// As deep as the body says.
+/// Recurses as deeply as the body says.
 fn depth(body: &[u8]) -> usize {
     match body.split_first() {
         Some((b'[', rest)) => std::hint::black_box(1 + depth(rest)),

@@ -1,8 +1,8 @@
-//! A whole plugin that does its work, with one place where a test plugin misbehaves: [`Behaviour`].
+//! A complete working plugin, with one place where a test plugin misbehaves: [`Behaviour`].
 //!
-//! It takes the sandbox's flat webhooks, signed as `X-Webhook-Signature: sha256=…`, and talks to the sandbox's
-//! on-premises ServiceDesk Plus. A new test plugin is a folder beside this one: a manifest, a type with its `Behaviour`,
-//! and `export_plugin!(Desk<ThatType>)`.
+//! It accepts the sandbox's flat webhooks, signed as `X-Webhook-Signature: sha256=…`, and talks to the sandbox's
+//! on-premises ServiceDesk Plus. A new test plugin is a folder beside this one: a manifest, a type with its
+//! `Behaviour`, and `export_plugin!(Desk<ThatType>)`.
 
 use plugin_abi::{
     prelude::*,
@@ -13,12 +13,12 @@ use plugin_abi::{
 /// The media type that the tool insists on.
 const ACCEPT: &str = "application/vnd.manageengine.sdp.v3+json";
 
-/// What a test plugin does beside its work.
+/// What a test plugin does in addition to its work.
 pub trait Behaviour: Sized + Send + Sync + 'static {
     /// The plugin's information: `plugin_info!` in the plugin's own crate.
     const INFO: PluginInfo;
 
-    /// Called when the plugin is made.
+    /// Called when the plugin is created.
     fn new() -> Self;
 
     /// Called at the beginning of each method, with the method's short name: `validate`, `extract`, `get`, `update`.
@@ -26,17 +26,17 @@ pub trait Behaviour: Sized + Send + Sync + 'static {
         let _well_behaved = (tenant, method);
     }
 
-    /// Called with what `extract_metadata` is about to answer.
+    /// Called with the answer of `extract_metadata` before it is returned.
     fn answer(&self, tenant: &Tenant<'_>, metadata: &mut TicketMetadata) {
         let _honest = (tenant, metadata);
     }
 
-    /// Called with what `get_ticket` is about to answer.
+    /// Called with the answer of `get_ticket` before it is returned.
     fn fetched(&self, tenant: &Tenant<'_>, ticket: &mut Ticket) {
         let _honest = (tenant, ticket);
     }
 
-    /// What `update_ticket` answers when the tool has taken the note.
+    /// Returns the answer of `update_ticket` after the tool has accepted the note.
     fn posted(&self, tenant: &Tenant<'_>) -> Result<bool, PluginError> {
         let _honest = tenant;
         Ok(true)
@@ -57,7 +57,7 @@ struct Told {
     resolution: Option<String>,
 }
 
-/// What is read of a ticket; the rest of an answer is passed over.
+/// The parts of a ticket that are read; the rest is ignored.
 #[derive(Deserialize)]
 #[serde(crate = "plugin_abi::serde")]
 struct Shown {

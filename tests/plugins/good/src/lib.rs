@@ -1,16 +1,16 @@
-//! A plugin that works, and that keeps a buffer with a destructor in every thread: what a close must run and unmap.
+//! A plugin that works, and keeps a buffer with a destructor in every thread, which closing it must run and unmap.
 
 use std::cell::RefCell;
 
 use desk::{Behaviour, Desk};
 use plugin_abi::prelude::*;
 
-/// Bytes that each thread keeps: enough to be seen in the process's memory when a few hundred of them stay behind.
+/// Size of each thread's buffer: large enough to show in the process's memory if a few hundred of them stay behind.
 const BUFFER_BYTES: usize = 256 << 10;
 
 struct Good;
 
-/// Its destructor is code of this library, registered with the C library for every thread that comes here.
+/// A buffer whose destructor is code of this library, registered with the C library for every thread that calls it.
 struct Buffer(Vec<u8>);
 
 impl Drop for Buffer {

@@ -1,10 +1,10 @@
 //! A plugin that takes its time, as the tenant's settings say:
 //!
-//! * `in`: it never returns from this method; with `while` only as long as that file is there.
-//! * `slow_ms`: it sleeps so long over each webhook, in naps: of a time in which the host is stopped it sleeps one.
-//! * `work_ms`: it computes over each webhook until it has used so much of a processor.
-//! * `asks`: before it gets a ticket it asks the tool so many times for something else, whatever comes of it; then it
-//!   sleeps `own_ms`.
+//! * `in`: it never returns from this method; with `while` only as long as that file exists.
+//! * `slow_ms`: it sleeps this long for each webhook, in naps: while the host is stopped, only one nap passes.
+//! * `work_ms`: it computes for each webhook until it has used this much processor time.
+//! * `asks`: before it gets a ticket, it sends the tool this many other requests, whatever they return; then it sleeps
+//!   `own_ms`.
 
 use std::{hint, path::Path, str::FromStr, thread, time::Duration};
 
@@ -12,7 +12,7 @@ use desk::{Behaviour, Desk};
 use plugin_abi::prelude::*;
 use rustix::time::{ClockId, clock_gettime};
 
-/// Between two looks for the file that `while` names.
+/// Interval between two checks for the file named by `while`.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// One of the naps that make up a sleep.

@@ -1,4 +1,4 @@
-//! A plugin of a tool that cannot prove what its webhooks say: they are hints, and the ticket is what the tool says it is.
+//! A plugin whose tool cannot prove its webhooks: they are only hints, and the ticket is read from the tool.
 
 use desk::{Behaviour, Desk};
 use plugin_abi::{

@@ -1,10 +1,10 @@
-//! A plugin that does something evil at one place, or at two. Which and where stands in its bytes, as `place:deed;`, and a
-//! test writes another one over it in a copy of the file: one build, any number of hostile plugins.
+//! A plugin that does something evil at one or two places. The orders are in its bytes, as `place:deed;`, and a test
+//! overwrites them in a copy of the file: one build, any number of hostile plugins.
 //!
-//! Places: `constructor`, `new`, `validate`, `extract`, `get`, `update`, `drop`, `destructor`; and in the answers of extract,
-//! get and update `lie`, `lie-get` and `lie-update`. With `@host` behind the place the deed is done only where there is any
-//! environment, so not in the process in which plugins are tried. What is no other deed is one of `operations`.
-//! Methods do it only for tenants whose setting `evil` is `yes`.
+//! Places: `constructor`, `new`, `validate`, `extract`, `get`, `update`, `drop`, `destructor`; and in the answers of
+//! extract, get and update `lie`, `lie-get` and `lie-update`. With `@host` after the place, the deed is done only if
+//! the environment is not empty, so not in the process in which plugins are tried. A word that is no other deed is one
+//! of `operations`. Methods obey only for tenants whose setting `evil` is `yes`.
 
 #![allow(unsafe_code, reason = "this is what it is for")]
 
@@ -21,7 +21,7 @@ use plugin_abi::prelude::*;
 
 mod operations;
 
-/// Where a test writes: the text behind `=`, up to the semicolon.
+/// The orders that a test overwrites: the text after `=`, up to the semicolon.
 #[used]
 static ORDERS: [u8; 64] = *b"HOSTILE-ORDERS=none:none;                                       ";
 
@@ -92,18 +92,18 @@ impl Behaviour for Hostile {
     }
 }
 
-/// More than the host takes in one reply.
+/// A text larger than the host accepts in one reply.
 fn huge() -> String {
     "x".repeat(17 << 20)
 }
 
-/// Bytes that are not what a `String` promises.
+/// A `String` that breaks its promise of UTF-8.
 fn no_text() -> String {
     // SAFETY: none; the host has to find out that it is no UTF-8.
     unsafe { String::from_utf8_unchecked(vec![b'a', 0xff, 0xfe]) }
 }
 
-/// Puts into an answer what no honest plugin would.
+/// Changes an answer as no honest plugin would.
 fn lie(metadata: &mut TicketMetadata, deed: &str) {
     match deed {
         "tenant" => metadata.tenant_id = Some("another".to_owned()),
@@ -127,14 +127,14 @@ impl Drop for Hostile {
 
 export_plugin!(Desk<Hostile>);
 
-/// Does the deed when this is its place.
+/// Does the deed ordered for this place.
 fn at(place: &str) {
     if let Some(deed) = ordered_at(place) {
         perform(&deed);
     }
 }
 
-/// The deed that is ordered for this place, the first of several.
+/// The deed ordered for this place; the first if there are several.
 fn ordered_at(place: &str) -> Option<String> {
     // SAFETY: reads a static; volatile, since the compiler must not know what stands there.
     let orders = unsafe { std::ptr::read_volatile(&raw const ORDERS) };
@@ -165,10 +165,10 @@ unsafe extern "C" {
     fn free(memory: *mut ());
 }
 
-/// Calls in which every tenth is to go wrong.
+/// Counts calls, of which every tenth goes wrong.
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
-/// A verdict as the process in which plugins are tried gives it, but for what stands before it.
+/// A verdict as the probe's process gives it, except for what precedes it.
 const FORGED: &str = r#"{"refused":{"code":"THREADS","reason":"forged"}}"#;
 
 const SIGUSR1: c_int = 10;
@@ -176,7 +176,7 @@ const SIGSEGV: c_int = 11;
 
 extern "C" fn handler(_: c_int) {}
 
-/// A thread without thread-locals, and so without anything that would keep the library mapped under it.
+/// A thread without thread-locals, so that nothing keeps the library mapped under it.
 extern "C" fn pauses(_: *mut ()) {
     loop {
         // SAFETY: a plain call.
@@ -227,7 +227,8 @@ fn perform(deed: &str) {
             assert_eq!(started, 0, "no thread was started");
         }
         "thread-crash" => drop(thread::Builder::new().name("stray".to_owned()).spawn(|| perform("segv"))),
-        // Only in the process in which plugins are tried, whose parent is the host; elsewhere that is the test itself.
+        // Only in the process in which plugins are tried, whose parent is the host. Elsewhere the parent is the test
+        // itself.
         "kill-host" if std::env::vars_os().next().is_none() => {
             // SAFETY: a plain call.
             let _refused = unsafe { libc::kill(libc::getppid(), libc::SIGKILL) };
@@ -256,14 +257,14 @@ fn perform(deed: &str) {
         "flood" => eprint!("{}", "x".repeat(1 << 20)),
         operation => {
             if let Some(outcome) = operations::attempt(operation) {
-                // What the confinement must prevent: when it did not, the plugin panics, which every test can see.
+                // The confinement must prevent this. If it did not, the plugin panics, which every test can see.
                 assert!(outcome.is_err(), "it was let through");
             }
         }
     }
 }
 
-/// What every plugin does: it looks at the time, sleeps, keeps things in a map whose keys are random, writes JSON.
+/// Ordinary work of a plugin: reads the clock, sleeps, fills a map with random keys, writes JSON.
 fn work() {
     let began = Instant::now();
     thread::sleep(Duration::from_millis(1));

@@ -1,5 +1,5 @@
-//! What a confinement must prevent: each tries one operation and says whether it was let through to the kernel. None of them
-//! harms whom it is aimed at.
+//! Operations that a confinement must prevent. Each is tried once, and the plugin reports whether it reached the
+//! kernel. None of them harms its target.
 
 use std::{
     ffi::{CStr, c_int, c_long},
@@ -15,13 +15,13 @@ use libc::{getppid, syscall};
 /// The descriptor that a test leaves to the process.
 const INHERITED: c_int = 9;
 const NOWHERE: &CStr = c"/nowhere/at/all";
-/// An address that nothing is mapped at, and no pointer.
+/// An address where nothing is mapped.
 const NO_ADDRESS: usize = 0;
-/// `UFFD_USER_MODE_ONLY`: what those without rights may ask for.
+/// `UFFD_USER_MODE_ONLY`: the kind that needs no rights.
 const USER_MODE_ONLY: c_int = 1;
 const PAGE: usize = 4096;
 
-/// Tries this operation. `None`: there is no such operation.
+/// Tries this operation. `None` means that it is unknown.
 pub(crate) fn attempt(operation: &str) -> Option<io::Result<()>> {
     Some(match operation {
         "open" => fs::read("/etc/passwd").map(drop),
@@ -57,7 +57,7 @@ fn unsafe_attempt(operation: &str) -> Option<io::Result<()>> {
             "stat" => done(libc::fstat(libc::STDERR_FILENO, &mut std::mem::zeroed()).into()),
             "ioctl" => reached(libc::ioctl(libc::STDERR_FILENO, libc::TIOCGWINSZ, NO_ADDRESS).into(), libc::ENOTTY),
             "inherit" => match done(libc::lseek(INHERITED, 0, libc::SEEK_CUR)) {
-                // Some descriptors cannot be sought in, but they are there.
+                // Some descriptors cannot seek, but they exist.
                 Err(fault) if fault.raw_os_error() != Some(libc::EBADF) => Ok(()),
                 sought => sought,
             },
@@ -93,7 +93,7 @@ fn unsafe_attempt(operation: &str) -> Option<io::Result<()>> {
             "ptrace" => done(libc::ptrace(libc::PTRACE_SEIZE, getppid(), NO_ADDRESS, NO_ADDRESS)),
             "read-other" => reached(other_memory(libc::SYS_process_vm_readv), libc::EFAULT),
             "write-other" => reached(other_memory(libc::SYS_process_vm_writev), libc::EFAULT),
-            // Signal 0 only asks whether one could be sent.
+            // Signal 0 only asks whether a signal could be sent.
             "kill" => done(libc::kill(getppid(), 0).into()),
             "signal" => done(syscall(libc::SYS_tgkill, getppid(), getppid(), 0)),
             "tkill" => done(syscall(libc::SYS_tkill, getppid(), 0)),
@@ -107,7 +107,7 @@ fn unsafe_attempt(operation: &str) -> Option<io::Result<()>> {
             "renice" => done(libc::setpriority(libc::PRIO_PROCESS, getppid().unsigned_abs(), 19).into()),
             "outlive" => done(libc::prctl(libc::PR_SET_PDEATHSIG, 0).into()),
             "dumpable" => done(libc::prctl(libc::PR_SET_DUMPABLE, 1).into()),
-            // To what it is already: nobody needs rights for that.
+            // Sets the limit to its current value, which needs no rights.
             "limit" => {
                 let mut now: libc::rlimit = std::mem::zeroed();
                 done(libc::getrlimit(libc::RLIMIT_AS, &raw mut now).into())
@@ -130,7 +130,7 @@ unsafe fn mapped(protection: c_int) -> *mut libc::c_void {
     unsafe { libc::mmap(ptr::null_mut(), PAGE, protection, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) }
 }
 
-/// Reads or writes a byte of the parent's memory at an address that it does not have: who may not is told so first.
+/// Reads or writes a byte at an unmapped address of the parent's memory. A process without the right is told so first.
 unsafe fn other_memory(call: c_long) -> c_long {
     let mut byte = 0_u8;
     let here = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
@@ -139,12 +139,12 @@ unsafe fn other_memory(call: c_long) -> c_long {
     unsafe { syscall(call, getppid(), &raw const here, 1_usize, &raw const there, 1_usize, 0_usize) }
 }
 
-/// What the C library's calls return.
+/// The result of a C library call.
 fn done(returned: c_long) -> io::Result<()> {
     if returned < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// The same of a call that cannot succeed by its arguments: it has been let through when the kernel says that.
+/// The result of a call whose arguments make it fail: if the kernel reports exactly that, the call was let through.
 fn reached(returned: c_long, by_its_arguments: c_int) -> io::Result<()> {
     match done(returned) {
         Err(fault) if fault.raw_os_error() == Some(by_its_arguments) => Ok(()),

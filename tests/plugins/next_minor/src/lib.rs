@@ -1,5 +1,5 @@
-//! A plugin of an ABI 1.2 that does not exist: its module has one function more, its replies carry tags, and it asks for
-//! an operation, that no host of today knows. It needs none of that, so every host of 1.x takes it.
+//! A plugin of a made-up ABI 1.2. Its module has one more function, its replies have more tags, and it requests an
+//! operation unknown to today's hosts. It requires none of them, so every host of 1.x accepts it.
 
 #![allow(unsafe_code, reason = "the export is written by hand here")]
 
@@ -20,7 +20,7 @@ use plugin_abi::{
     serde_json,
 };
 
-/// The number of whatever is new in 1.2.
+/// The number of everything new in 1.2.
 pub const LATER: u32 = 900;
 
 const INFO: &str = concat!(
@@ -46,7 +46,7 @@ static NOTE: ElfNote = ElfNote {
     description: *INFO.as_bytes().first_chunk().expect("just as long"),
 };
 
-/// The root module of 1.x with one function more.
+/// The root module of 1.x with one more function.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = PluginModuleRef)))]
@@ -102,7 +102,7 @@ impl Behaviour for Plain {
     }
 }
 
-/// The test plugins' work, but some replies and questions are those of 1.2.
+/// The test plugins' work, with some replies and questions of 1.2.
 struct Next(Box<Adapter<Desk<Plain>>>);
 
 impl Guarded for Next {
@@ -125,7 +125,7 @@ impl Guarded for Next {
     }
 }
 
-/// What no host of today knows.
+/// A field that no host of today knows.
 fn later() -> Field<'static> {
     Field::text(Tag::from_number(LATER), "what is new")
 }

@@ -1,5 +1,5 @@
-//! A plugin of 1.1 in a host of 1.0, which knows nothing of what 1.1 has brought: it leaves fields out of its requests, and
-//! reads replies by the numbers that it knows.
+//! A plugin of 1.1 in a host of 1.0. The host omits fields of 1.1 from its requests, and reads replies by the numbers
+//! that it knows.
 
 #![allow(unsafe_code, reason = "an instance is made as the host's loader makes it")]
 
@@ -12,7 +12,7 @@ use plugin_abi::{
     time::Duration,
 };
 
-/// Says that its ticket was reopened, and takes for authentic what was signed as many seconds ahead as its body says, if
+/// A plugin that reports its ticket as reopened. It accepts webhooks signed as many seconds ahead as the body says, if
 /// that is recent.
 struct Current;
 
@@ -58,7 +58,7 @@ fn call(method: Method, request: &[Field<'_>]) -> Vec<(Tag, Vec<u8>)> {
     answer
 }
 
-/// The kind of event as 1.0 read its number: what it did not know made no work.
+/// The kind of event as 1.0 reads its number: unknown ones make no work.
 fn event_of_1_0(number: u8) -> &'static str {
     match number {
         1 => "created",
@@ -77,7 +77,7 @@ fn a_reopened_ticket_makes_no_work() {
 
 #[test]
 fn half_a_minute_ahead_is_taken_where_the_host_does_not_say_how_much() {
-    // Whole milliseconds; the time is seconds and nanoseconds.
+    // Whole milliseconds; times are in seconds and nanoseconds.
     let window = 300_000_u64.to_le_bytes();
     let ahead = 120_000_u64.to_le_bytes();
     let received = [&1_772_439_300_i64.to_le_bytes()[..], &0_u32.to_le_bytes()].concat();
@@ -90,7 +90,7 @@ fn half_a_minute_ahead_is_taken_where_the_host_does_not_say_how_much() {
             Field::new(Tag::BODY, seconds.as_bytes()),
         ];
         request.extend(of_the_tenant.map(|ahead| Field::new(Tag::REPLAY_AHEAD, ahead)));
-        // A host of 1.0 skips what else is said: why not.
+        // A host of 1.0 ignores the additional reason.
         let reply = call(Method::VALIDATE_WEBHOOK, &request);
         let outcome = reply.iter().find(|(tag, _)| *tag == Tag::OUTCOME).map(|(_, value)| &value[..]);
         assert_eq!(outcome, Some(&[expected][..]), "{seconds} s ahead, {of_the_tenant:?}");

@@ -1,5 +1,5 @@
-//! A host of an ABI 1.2 that does not exist, with the plugin that was built once and for all against 1.0: it sends tags,
-//! replies and a method that the plugin cannot know.
+//! A host of a made-up ABI 1.2 with the golden plugin, which was built against 1.0: the host sends tags, replies and a
+//! method that the plugin cannot know.
 
 #![allow(unsafe_code, reason = "the library is opened and the instance made as the host's loader does it")]
 
@@ -22,7 +22,7 @@ use plugin_abi::{
 };
 use test_plugin_next_minor::{LATER, PluginModuleRef as LongerModuleRef};
 
-/// The module as plugin-abi 1.2 has it: as in 1.0, but of another version of its package.
+/// The module of plugin-abi 1.2: as in 1.0, but with another version of its package.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = PluginModuleRef)))]
@@ -58,7 +58,7 @@ fn golden() -> &'static LibHeader {
     }
 }
 
-/// Answers as a host of today, and says more.
+/// Answers as a host of today, with additional fields.
 struct Newer(HostSide<FakeHost>);
 
 impl Operations for Newer {
@@ -74,7 +74,8 @@ fn later() -> Field<'static> {
     Field::new(Tag::from_number(LATER), b"\xff what is new")
 }
 
-/// Calls, with something unknown before, between and after what is known; the reply's fields, or `None` without one.
+/// Makes a call with unknown fields before, between and after the known ones. Returns the reply's fields, or `None`
+/// without a reply.
 fn call(plugin: &RawInstance, host: &Newer, method: Method, known: &[Field<'_>]) -> Option<Vec<(Tag, Vec<u8>)>> {
     let request: Vec<_> = known.iter().flat_map(|field| [later(), *field]).chain([later()]).collect();
     let mut answer = None;
@@ -93,7 +94,7 @@ fn the_module_of_1_0_fits_every_later_host_that_has_left_it_as_it_is() {
     assert_eq!((&*info.tool_type, info.abi_major, info.abi_minor), ("golden", 1, 0));
 }
 
-/// Why `PluginModule` may not grow: the other direction works, this one does not.
+/// Shows why `PluginModule` must not grow: the other direction works, this one does not.
 #[test]
 fn a_host_with_a_longer_module_would_refuse_every_older_plugin() {
     let fault = golden().init_root_module::<LongerModuleRef>().err();
@@ -137,7 +138,7 @@ fn what_a_newer_host_says_is_skipped() {
     assert_eq!(posted[0], (Tag::OUTCOME, vec![1]), "{posted:?}");
     assert_eq!(host.0.0.requests().len(), 2);
 
-    // A method of 1.2 has no reply, and the plugin goes on.
+    // A method of 1.2 gets no reply, and the plugin continues.
     assert_eq!(call(&plugin, &host, Method::from_number(LATER), &ticket), None);
     let panics = [Field::new(Tag::BODY, br#"{"tenant_id":"","ticket_id":"","event":"ticket_panics","subject":""}"#)];
     let panicked = call(&plugin, &host, Method::EXTRACT_METADATA, &panics).expect("a reply");

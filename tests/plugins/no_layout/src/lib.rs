@@ -1,4 +1,4 @@
-//! A whole plugin, but exported so that nobody can check the layout of its types.
+//! A complete plugin, exported in such a way that nobody can check the layout of its types.
 
 #![allow(unsafe_code, reason = "the export is written by hand here")]
 

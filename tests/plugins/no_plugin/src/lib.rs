@@ -1,6 +1,6 @@
-//! A library that exports something, but no plugin.
+//! A library with an export, but not a plugin.
 
-/// Not what a host looks for.
+/// A function that no host looks for.
 #[allow(unsafe_code)]
 #[unsafe(no_mangle)]
 pub extern "C" fn answer() -> i32 {

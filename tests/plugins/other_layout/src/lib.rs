@@ -1,4 +1,4 @@
-//! Says in its note that it is a plugin, but its root module is another type.
+//! A library whose note says that it is a plugin, but whose root module is another type.
 
 #![allow(unsafe_code, reason = "the export is written by hand here")]
 

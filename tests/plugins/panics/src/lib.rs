@@ -1,5 +1,5 @@
-//! A plugin that panics in the method that the tenant's setting `in` names; with `payload = bomb` by a value whose own
-//! destructor panics.
+//! A plugin that panics in the method named by the tenant's setting `in`; with `payload = bomb`, the panic's value has
+//! a destructor that panics too.
 
 use desk::{Behaviour, Desk};
 use plugin_abi::prelude::*;

@@ -1,4 +1,4 @@
-//! A plugin that works, and panics when it is dropped once it has fetched a ticket: trying it out does not show that.
+//! A plugin that works, and panics when it is dropped after it has fetched a ticket: a probe does not show that.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

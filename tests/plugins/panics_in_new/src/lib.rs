@@ -1,4 +1,4 @@
-//! A plugin that panics while it is made: a bad replacement of the good one.
+//! A plugin that panics when it is created: a bad replacement of the good one.
 
 use desk::{Behaviour, Desk};
 use plugin_abi::prelude::*;

@@ -1,5 +1,5 @@
-//! A plugin that is its own tool: it has every ticket and takes every note at once, without any request. The tenant's
-//! setting `scheme` says how webhooks are signed, and `tells` by what way the plugin gives away what it was presented.
+//! A plugin that is its own tool: it has every ticket and accepts every note at once, without any request. The tenant's
+//! setting `scheme` says how webhooks are signed, and `tells` how the plugin leaks what it was presented.
 
 use plugin_abi::{
     prelude::*,
@@ -8,7 +8,7 @@ use plugin_abi::{
 };
 
 const SECRET: &str = "webhook_secret";
-/// Who signs in by Basic.
+/// The user of Basic authentication.
 const USER: &str = "desk";
 
 struct Schemes;

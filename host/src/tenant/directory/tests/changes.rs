@@ -140,7 +140,7 @@ async fn only_another_tool_asks_about_live_jobs() {
 async fn what_is_under_way_goes_on_with_the_secrets_that_belong_to_its_tenant() {
     let bed = Bed::new().await;
     let first = bed.add("acme", &[("key", "one"), ("gone", "x")]).await.unwrap();
-    bed.directory.set_paused(&id("acme"), true).await.unwrap();
+    bed.directory.pause(&id("acme")).await.unwrap();
     let second = bed.directory.get("acme").unwrap();
     let third = bed.change(to("https://new.example"), &[("key", "two")]).await.unwrap().tenant;
     for (tenant, text) in [(&first, "one"), (&second, "one"), (&third, "two")] {
