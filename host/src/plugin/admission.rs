@@ -73,7 +73,7 @@ impl Admission {
             0 => took_ns,
             mean_ns => mean_ns,
         };
-        // When two lanes tell at once, one of them may not be heard; the mean is none the worse.
+        // Concurrent updates may lose one sample; a mean tolerates that.
         let mean_ns = before_ns - before_ns / MEAN_PART + took_ns / MEAN_PART;
         self.mean_ns.store(mean_ns.max(1), Ordering::Relaxed);
     }

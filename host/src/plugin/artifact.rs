@@ -90,7 +90,7 @@ impl Stamp {
     pub fn age(&self) -> Duration {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let age = i128::try_from(now).unwrap_or(i128::MAX) - self.modified_ns;
-        // A clock that was set back must not make a file young for ever.
+        // A clock that was set back must not make a file young forever.
         u64::try_from(age).map_or(Duration::MAX, Duration::from_nanos)
     }
 

@@ -17,7 +17,8 @@ const WINDOW: Duration = Duration::from_secs(60);
 const TENANT_FAULTS: usize = 5;
 /// How long a tenant stays shut out.
 const TENANT_PAUSE: Duration = Duration::from_secs(30);
-/// Faults in all within [`WINDOW`] that quarantine the generation. They come from two tenants at least, or from the only one.
+/// Faults in total within [`WINDOW`] that quarantine the generation. They must come from two tenants, unless there is only
+/// one.
 const GENERATION_FAULTS: usize = 20;
 /// Most tenants that are remembered; a plugin that faults for more than these is quarantined long before.
 const TENANTS_MAX: usize = 1024;
@@ -52,7 +53,7 @@ struct Tenant {
 }
 
 impl Breakers {
-    /// Whether calls for this tenant are not made now.
+    /// Whether this tenant is shut out now.
     pub fn is_shut(&self, tenant: &TenantId, now: Instant) -> bool {
         let state = self.lock();
         !state.tenants.is_empty()

@@ -82,7 +82,7 @@ pub struct ManagerParts {
     pub copies: PathBuf,
     /// What plugins can ask for.
     pub services: Services,
-    /// Who counts.
+    /// The host's metrics.
     pub metrics: Metrics,
     /// Where loaded plugins are put.
     pub routes: Routes,

@@ -3,13 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-/// After so many calls it is over.
+/// Calls after which a probation is over.
 pub const PROBATION_CALLS: u64 = 200;
-/// Or after this time.
+/// Time after which a probation is over.
 pub const PROBATION_TIME: Duration = Duration::from_secs(60);
-/// So many faults can be chance.
+/// Faults tolerated as chance, whatever the predecessor's rate.
 const CHANCE: u64 = 2;
-/// And so many times as many as the predecessor's.
+/// How many times the predecessor's rate of faults is tolerated beside [`CHANCE`].
 const TIMES_WORSE: u64 = 3;
 
 /// Calls, and how many of them were faults of the plugin itself: panics, overruns, invalid replies. What a tool or a sender
@@ -30,7 +30,7 @@ pub struct Probation {
 }
 
 impl Probation {
-    /// Begins one. `before` is what the generation before it has on its account.
+    /// Begins a probation. `before` holds the predecessor's counts.
     pub fn begin(before: Counts, now: Instant) -> Self {
         Self { before, began: now }
     }

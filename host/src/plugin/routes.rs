@@ -76,7 +76,7 @@ impl Routes {
 
     /// Puts a route in place, or takes it out, at once for all new calls.
     pub(super) fn set(&self, tool_type: &ToolType, route: Option<Route>) {
-        // Said at every look of a plugin that is missing.
+        // Called again on every scan while the plugin is missing.
         if route.is_none() && !self.table.load().contains_key(tool_type) {
             return;
         }

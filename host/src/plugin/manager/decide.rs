@@ -45,7 +45,7 @@ pub enum Undecided {
     /// The plugin is disabled.
     #[error("the plugin is disabled")]
     Disabled,
-    /// What is to be pinned is not there.
+    /// The version to pin is neither in the folder nor kept.
     #[error("{pin} is neither in the folder nor kept; there is: {there}")]
     NotThere {
         /// What was asked for.
@@ -82,7 +82,7 @@ impl Shared {
             let ended_it = ended_it.map(|last| last.sha256);
             {
                 let mut known = self.lock();
-                // Else what is gone for good would be missed for ever.
+                // Otherwise a plugin removed for good would be reported missing forever.
                 if used.contains(&tool_type) || record.disabled || record.pinned.is_some() {
                     known.tools.entry(tool_type.clone()).or_default();
                 }

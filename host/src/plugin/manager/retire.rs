@@ -1,4 +1,4 @@
-//! The other way: generations that nothing calls any more are drained and taken apart, and what cannot be is kept in sight.
+//! Retires generations: drains those that are no longer routed to, unloads them, and reports those that cannot be unloaded.
 
 use std::{
     fs,
