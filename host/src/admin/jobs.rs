@@ -197,7 +197,8 @@ impl Parts {
     async fn find_to_change(&self, id: &str) -> Result<JobView, Fault> {
         let digits = JobIdPrefix::parse(id)?.digits();
         if digits < CHANGING_DIGITS_MIN {
-            let message = format!("{id} is too short to change a job by: {digits} of at least {CHANGING_DIGITS_MIN} digits");
+            let message =
+                format!("{id} is too short to change a job by: {digits} of at least {CHANGING_DIGITS_MIN} digits");
             return Err(Fault::bad_request(message));
         }
         self.find(id).await

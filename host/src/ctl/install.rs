@@ -54,7 +54,9 @@ pub(super) fn run(client: &Client, console: &Console, wanted: &Install) -> Resul
     let put_back = || before.as_ref().map(|before| before.put_back(folder, &name)).transpose();
     let looked = look(client, &name, wanted, &sound).map_err(|failure| match put_back() {
         Ok(Some(())) => stated(failure, BACK),
-        Ok(None) => stated(failure, &format!("{} is in the folder; the host takes it up when it looks", place.display())),
+        Ok(None) => {
+            stated(failure, &format!("{} is in the folder; the host takes it up when it looks", place.display()))
+        }
         Err(error) => unwritable(folder, &name, &error),
     })?;
     let (outcome, mut plugins) = looked;

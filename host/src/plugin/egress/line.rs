@@ -1,10 +1,7 @@
 //! What the log says of requests to the tools: one line for each that changes something, and a warning when one fails, at
 //! most once in a while for each tenant and kind of failure. All others are lines at `debug`.
 
-use std::{
-    fmt,
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use super::{Answer, Asked, Failure, millis};
 use crate::{
@@ -66,7 +63,8 @@ impl Lines {
     pub(super) fn write(&self, tenant: &Tenant, asked: &Asked<'_>, answer: Result<&Answer, &Failure>, took: Duration) {
         let status = answer.map_or_else(Failure::status, |answer| Some(answer.status));
         let failed = answer.is_err() || status.is_some_and(|status| status >= FAILED_STATUS);
-        let warning = if failed && !is_expected(asked, status) { self.0.due((tenant.id.clone(), status)) } else { None };
+        let warning =
+            if failed && !is_expected(asked, status) { self.0.due((tenant.id.clone(), status)) } else { None };
         let changes = !matches!(asked.method, "GET" | "HEAD");
         macro_rules! line {
             ($level:ident, $said:literal) => {
@@ -116,4 +114,3 @@ fn path(asked: &Asked<'_>) -> String {
     path.truncate(path.floor_char_boundary(PATH_BYTES_MAX));
     path
 }
-
