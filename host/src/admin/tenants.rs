@@ -157,7 +157,7 @@ async fn pause(State(parts): State<Parts>, Path(id): Path<String>, By(decided): 
 
 async fn resume(State(parts): State<Parts>, Path(id): Path<String>, By(decided): By) -> Answer<wire::Tenant> {
     let tenant = parts.directory.resume(&TenantId::parse(&id)?).await?;
-    (parts.wake)(Some(&tenant.id));
+    parts.wakes.wake(&tenant.id);
     parts.done(Happened::TenantResumed, "its jobs run again", &tenant, &decided).await;
     parts.with_jobs(&tenant.id).await
 }
