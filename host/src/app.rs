@@ -90,7 +90,8 @@ pub struct Running {
     journal: Journal,
     worker: Worker,
     manager: PluginManager,
-    webhooks: JoinHandle<()>,
+    /// `None` once it has ended.
+    webhooks: Option<JoinHandle<()>>,
     admin: JoinHandle<()>,
     scrapes: Option<JoinHandle<()>>,
 }
@@ -225,7 +226,7 @@ impl App {
             journal: self.journal,
             worker: self.worker,
             manager: self.manager,
-            webhooks: tokio::spawn(webhooks),
+            webhooks: Some(tokio::spawn(webhooks)),
             admin,
             scrapes,
         })
@@ -260,10 +261,15 @@ impl Running {
     /// # Errors
     /// When a fault of the host ends the listener of webhooks before.
     pub async fn asked_to_end(&mut self) -> anyhow::Result<()> {
+        let Some(webhooks) = &mut self.webhooks else { return Ok(()) };
         tokio::select! {
             biased;
             () = self.shutdown.requested() => Ok(()),
-            ended = &mut self.webhooks => ended.context("webhooks are not served any more"),
+            ended = webhooks => {
+                // It may have heard first that the host is to end, and a task that has ended cannot be waited for again.
+                self.webhooks = None;
+                ended.context("webhooks are not served any more")
+            }
         }
     }
 
@@ -275,7 +281,13 @@ impl Running {
     pub async fn drain(self) -> anyhow::Result<()> {
         tracing::info!("draining: no more webhooks are taken");
         // Both drain at the same time, so that neither waits for what the other has left of it.
-        let (served, ()) = tokio::join!(self.webhooks, self.worker.drained(self.config.worker.drain));
+        let served = async {
+            match self.webhooks {
+                Some(webhooks) => webhooks.await,
+                None => Ok(()),
+            }
+        };
+        let (served, ()) = tokio::join!(served, self.worker.drained(self.config.worker.drain));
         served.context("webhooks were not served to the end")?;
         if self.manager.is_stuck() {
             // No library can be closed and no thread be started: what is on disk is safe, the rest is the next host's.
