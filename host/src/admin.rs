@@ -97,7 +97,7 @@ pub async fn serve(listener: UnixListener, parts: AdminParts, shutdown: impl Fut
 
 /// Serves `GET /metrics` and nothing else until `shutdown`.
 pub async fn serve_metrics(listener: TcpListener, parts: AdminParts, shutdown: impl Future<Output = ()> + Send) {
-    // Each scrape sets the gauges anew. Two at once would show each other half-set gauges.
+    // Each scrape sets the gauges again. Two at once would show each other half-set gauges.
     let turn = Arc::new(Mutex::new(()));
     let scrape = move || {
         let (parts, turn) = (parts.clone(), Arc::clone(&turn));

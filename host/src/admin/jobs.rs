@@ -182,7 +182,7 @@ fn time_ms(text: &str) -> Result<i64, Fault> {
 }
 
 impl Parts {
-    /// Wakes the worker for this tenant's jobs, or for everybody's.
+    /// Wakes the worker for this tenant's jobs, or for the jobs of all tenants.
     fn wake(&self, tenant: Option<&TenantId>) {
         match tenant {
             Some(tenant) => self.wakes.wake(tenant),

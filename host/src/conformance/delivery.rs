@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use plugin_abi::time::OffsetDateTime;
 
-/// A webhook to hand to the plugin. Its tenant is given, and its path.
+/// A webhook to hand to the plugin. The tenant's id and the path are those of `conformance.toml`.
 #[derive(Clone, Debug)]
 pub(super) struct Delivery {
     pub(super) settings: BTreeMap<String, String>,

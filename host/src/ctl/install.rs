@@ -29,10 +29,10 @@ use crate::{
 
 mod folder;
 
+use folder::Staged;
+
 /// The state of the folder after the previous file was restored.
 const BACK: &str = "the file that was there before is back";
-
-use folder::Staged;
 
 pub(super) fn run(client: &Client, console: &Console, wanted: &Install) -> Result<Shown, Failure> {
     let source = match (&wanted.file, &wanted.kept) {
@@ -52,14 +52,15 @@ pub(super) fn run(client: &Client, console: &Console, wanted: &Install) -> Resul
     staged.publish().map_err(|error| unwritable(folder, &name, &error))?;
 
     let put_back = || before.as_ref().map(|before| before.put_back(folder, &name)).transpose();
-    let looked = look(client, &name, wanted, &sound).map_err(|failure| match put_back() {
-        Ok(Some(())) => stated(failure, BACK),
-        Ok(None) => {
-            stated(failure, &format!("{} is in the folder; the host takes it up when it looks", place.display()))
-        }
-        Err(error) => unwritable(folder, &name, &error),
+    let (outcome, mut plugins) = look(client, &name, wanted, &sound).map_err(|failure| {
+        let is_there = || format!("{} is in the folder; the host takes it up when it looks", place.display());
+        let folder = match put_back() {
+            Ok(Some(())) => BACK.to_owned(),
+            Ok(None) => is_there(),
+            Err(error) => format!("{}; the file before cannot be put back: {error}", is_there()),
+        };
+        stated(failure, &folder)
     })?;
-    let (outcome, mut plugins) = looked;
     let mut failure = failure(&place, &sound, &outcome, &plugins);
     if failure.is_some() && before.is_some() && is_refused(&place, &outcome, &plugins) {
         put_back().map_err(|error| unwritable(folder, &name, &error))?;

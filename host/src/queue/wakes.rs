@@ -13,8 +13,7 @@ use crate::ids::TenantId;
 /// tenants.
 const TENANTS_WOKEN_MAX: usize = 4_096;
 
-/// Pending wakes of the claim loop. It is cheap to clone, and all clones share one state. Nothing here waits for the claim
-/// loop, but [`next`](Self::next), which is its own.
+/// Pending wakes of the claim loop. It is cheap to clone, and all clones share one state. To wake never waits.
 #[derive(Debug, Clone, Default)]
 pub struct Wakes {
     inner: Arc<Inner>,

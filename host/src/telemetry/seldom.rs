@@ -1,4 +1,4 @@
-//! A line about something that may happen thousands of times in a second: told at most once in a while.
+//! Limits log lines about what may happen thousands of times a second.
 
 use std::{
     collections::HashMap,
@@ -7,11 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between two looks for keys that can be forgotten: the map may be full while thousands of others come in a second.
+/// Minimum time between two searches for keys to forget: the map may be full while thousands of new keys arrive each second.
 const SWEPT_EVERY: Duration = Duration::from_secs(1);
 
-/// Decides by key whether it is time to write a line again, and counts the lines that were left out. Any thread. Its memory
-/// is bounded: past its most keys it forgets those whose time is over, and while there are none of them, new keys get no line.
+/// Decides for each key whether to write a line again, and counts the lines that were left out. Any thread. Its memory is
+/// bounded: when it is full, it forgets the keys that may have a line again; if there are none, a new key gets no line.
 #[derive(Debug)]
 pub struct SeldomBy<K> {
     every: Duration,
@@ -32,7 +32,7 @@ struct Key {
 }
 
 impl<K: Eq + Hash> SeldomBy<K> {
-    /// Writes a line about each of at most `keys_max` keys once in this time.
+    /// Allows one line in this time for each of at most `keys_max` keys.
     pub fn new(every: Duration, keys_max: usize) -> Self {
         Self { every, keys_max, told: Mutex::new(Told { keys: HashMap::new(), swept_at: None }) }
     }

@@ -118,7 +118,9 @@ impl Tools {
                     "the tool fails for every tenant of tool type {tool_type} that was asked lately ({tenants}): their jobs are tried \
                      again; the last answer: {error}"
                 );
-                self.lock().types.entry(tool_type.clone()).or_default().is_told = true;
+                if let Some(all) = self.lock().types.get_mut(tool_type) {
+                    all.is_told = true;
+                }
             }
             Fails::AgainAndAgain(failures) => {
                 let Some(left_out) = self.told.due(About::Tenant(id.clone())) else { return };

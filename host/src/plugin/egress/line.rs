@@ -1,7 +1,7 @@
-//! What the log says of requests to the tools: one line for each that changes something, and a warning when one fails, at
-//! most once in a while for each tenant and kind of failure. All others are lines at `debug`.
+//! The log's lines about requests to tools. A request that changes something has a line. A failed one is a warning, at most
+//! once a minute for each tenant and status. All others are lines at `debug`.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use super::{Answer, Asked, Failure, millis};
 use crate::{
@@ -10,13 +10,13 @@ use crate::{
     tenant::Tenant,
 };
 
-/// Between two warnings about one tenant and one kind of failure.
+/// Minimum time between two warnings about one tenant and one status.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
-/// Tenants and kinds of failure that are kept apart at once.
+/// Maximum number of tenants and statuses with separate warnings.
 const KEYS_MAX: usize = 10_000;
-/// Most bytes of a path in the log.
+/// Maximum length of a path in the log, in bytes.
 const PATH_BYTES_MAX: usize = 256;
-/// From this status on an answer says that the request has failed.
+/// Lowest status of an answer to a request that has failed.
 const FAILED_STATUS: u16 = 400;
 const UNAUTHORIZED: u16 = 401;
 const NOT_FOUND: u16 = 404;
@@ -28,7 +28,7 @@ pub struct Asker<'a> {
     pub correlation_id: &'a CorrelationId,
     /// The job, of a job's call.
     pub job: Option<JobId>,
-    /// Whether a 401 is the caller's to mend.
+    /// What the caller does about a 401.
     pub unauthorized: Unauthorized,
     /// Takes the tenant's secrets out of a text.
     pub clean: &'a dyn Fn(&mut String),
@@ -43,14 +43,8 @@ pub enum Unauthorized {
     IsRetried,
 }
 
-/// When to warn of what. Any thread.
+/// Writes the lines, and limits the warnings among them. Any thread.
 pub(super) struct Lines(SeldomBy<(TenantId, Option<u16>)>);
-
-impl fmt::Debug for Asker<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Asker").field("correlation_id", &self.correlation_id).finish_non_exhaustive()
-    }
-}
 
 impl Default for Lines {
     fn default() -> Self {
@@ -113,4 +107,48 @@ fn path(asked: &Asked<'_>) -> String {
     // Not before: half a secret would not be known again.
     path.truncate(path.floor_char_boundary(PATH_BYTES_MAX));
     path
+}
+
+#[cfg(test)]
+mod tests {
+    use url::Url;
+
+    use super::*;
+
+    /// A request with this method and path, made by a caller that does this about a 401.
+    fn check<T>(method: &str, path: &str, unauthorized: Unauthorized, run: impl FnOnce(&Asked<'_>) -> T) -> T {
+        let url = Url::parse(&format!("https://desk.example{path}")).unwrap();
+        let correlation_id = CorrelationId::fresh();
+        let clean = |text: &mut String| *text = text.replace("s3cret", "[secret]");
+        let asker = Some(Asker { correlation_id: &correlation_id, job: None, unauthorized, clean: &clean });
+        let (deadline, time_max) = (std::time::Instant::now(), Duration::ZERO);
+        run(&Asked { method, url: &url, headers: Vec::new(), credential: None, body: None, time_max, deadline, asker })
+    }
+
+    #[test]
+    fn a_search_without_a_hit_and_a_token_that_is_renewed_are_no_warnings() {
+        use Unauthorized::{Fails, IsRetried};
+        for (method, status, unauthorized, expected) in [
+            ("GET", Some(404), Fails, true),
+            ("POST", Some(404), Fails, false),
+            ("GET", Some(401), IsRetried, true),
+            ("GET", Some(401), Fails, false),
+            ("GET", Some(500), IsRetried, false),
+            ("GET", None, IsRetried, false),
+        ] {
+            let found = check(method, "/7", unauthorized, |asked| is_expected(asked, status));
+            assert_eq!(found, expected, "{method} {status:?} {unauthorized:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_told_cut_and_without_secrets() {
+        for (given, expected) in [
+            ("/tickets/7?key=s3cret", "/tickets/7".to_owned()),
+            ("/bots/s3cret/notes", "/bots/[secret]/notes".to_owned()),
+            (&format!("/{}s3cret", "x".repeat(PATH_BYTES_MAX - 3)), format!("/{}[s", "x".repeat(PATH_BYTES_MAX - 3))),
+        ] {
+            assert_eq!(check("GET", given, Unauthorized::Fails, path), expected);
+        }
+    }
 }
